@@ -1,0 +1,1 @@
+"""Prompts -> audio -> dataset -> embeddings: everything that makes a corpus."""

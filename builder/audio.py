@@ -1,0 +1,108 @@
+"""Audio in and out: FLAC bytes, files of any kind to mono float32, resampling, windows, levels."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import DataError
+
+if TYPE_CHECKING:
+    from torchaudio.transforms import Resample
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".au", ".aif", ".aiff"})
+MIN_LOUDNESS = -70.0  # LUFS: the absolute gate of ITU-R BS.1770, reported for silence and for under 0.4 s
+
+
+def encode_flac(samples: np.ndarray, sampling_rate: int) -> bytes:
+    """float32 [samples] in [-1, 1], mono -> FLAC bytes, 16 bits."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, sampling_rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode(source: str | Path | bytes) -> tuple[np.ndarray, int]:
+    """A file or its bytes -> float32 [samples, channels] in [-1, 1], and the sampling rate in Hz.
+
+    Reads what libsndfile reads: WAV, FLAC, MP3, OGG, AU, AIFF of any bit depth. Raises DataError for what it cannot,
+    and for audio of zero length or with samples that are no numbers.
+    """
+    import soundfile
+
+    name = "audio bytes" if isinstance(source, bytes) else str(source)
+    try:
+        samples, rate = soundfile.read(
+            io.BytesIO(source) if isinstance(source, bytes) else str(source), dtype="float32", always_2d=True
+        )
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        reason = str(error).removeprefix(f"Error opening {name!r}: ")
+        raise DataError(f"{name}: cannot be read as audio: {reason}") from error
+    if len(samples) == 0:
+        raise DataError(f"{name}: holds no samples")
+    if not np.isfinite(samples).all():
+        raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite)")
+    return samples, rate
+
+
+def load_audio(source: str | Path | bytes, sampling_rate: int) -> np.ndarray:
+    """A file or its bytes -> float32 [samples] at `sampling_rate`, channels averaged to mono. Raises DataError."""
+    samples, rate = decode(source)
+    return resample(samples.mean(axis=1), rate, sampling_rate)
+
+
+@lru_cache(maxsize=16)
+def _resampler(origin: int, target: int) -> Resample:
+    from torchaudio.transforms import Resample
+
+    return Resample(origin, target)
+
+
+def resample(samples: np.ndarray, origin: int, target: int) -> np.ndarray:
+    """float32 [samples] at `origin` Hz -> float32 [samples] at `target` Hz (torchaudio's windowed sinc)."""
+    if origin == target:
+        return samples
+    import torch
+
+    with torch.inference_mode():
+        out: np.ndarray = _resampler(origin, target)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
+    return out
+
+
+def windows(samples: np.ndarray, window: int, hop: int | None = None) -> np.ndarray:
+    """float32 [samples] -> float32 [n, window], `hop` samples apart (default: end to end).
+
+    The last window ends with the audio, so that nothing is left out; audio shorter than one is padded with zeros.
+    """
+    if len(samples) <= window:
+        return np.pad(samples, (0, window - len(samples)))[None]
+    hop = hop or window
+    starts = list(range(0, len(samples) - window + 1, hop))
+    if starts[-1] + window < len(samples):
+        starts.append(len(samples) - window)
+    return np.stack([samples[start : start + window] for start in starts])
+
+
+@lru_cache(maxsize=8)
+def _meter(sampling_rate: int) -> Any:
+    import pyloudnorm
+
+    return pyloudnorm.Meter(sampling_rate)
+
+
+def loudness(samples: np.ndarray, sampling_rate: int) -> float:
+    """Integrated loudness of mono audio in LUFS (ITU-R BS.1770-4), never under -70."""
+    if len(samples) < 0.4 * sampling_rate:
+        return MIN_LOUDNESS
+    with np.errstate(divide="ignore"):
+        return max(MIN_LOUDNESS, float(_meter(sampling_rate).integrated_loudness(samples)))
+
+
+def peak_dbfs(samples: np.ndarray) -> float:
+    """Highest sample in dB relative to full scale, never under -120."""
+    return 20.0 * float(np.log10(max(1e-6, float(np.abs(samples).max(initial=0.0)))))

@@ -1,0 +1,1 @@
+"""Prompts -> audio. One back end a file; `base` holds the protocol and the registry."""

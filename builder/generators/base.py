@@ -1,0 +1,42 @@
+"""What a generator is, and which ones there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ..registry import Registry
+from ..rows import Clip
+
+if TYPE_CHECKING:
+    from ..prompts.taxonomy import Taxonomy
+    from ..recipe import GeneratorSettings
+
+GENERATORS = Registry("generator", arranger="builder.generators.arranger:Arranger")
+
+
+class Generator(Protocol):
+    """Makes clips. A clip depends on its row (prompt, seed) and the settings, never on its neighbours in the call."""
+
+    name: str
+    revision: str  # of the weights, or of the code and data where there are no weights
+    sampling_rate: int  # Hz
+    license: str  # of the clips, an SPDX-like id the Hub knows ("cc-by-4.0")
+    about: str  # one or two plain sentences for cards: what makes the sound
+
+    def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None: ...
+
+    def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
+        """One float32 [samples] in [-1, 1] a row, mono, `settings.seconds` long at `sampling_rate`, in order.
+
+        Raises BackendError if the back end fails.
+        """
+        ...
+
+
+def load_generator(settings: GeneratorSettings, taxonomy: Taxonomy) -> Generator:
+    """The generator that the recipe names, ready to play. Raises BackendError."""
+    generator: Generator = GENERATORS.load(settings.name)(settings, taxonomy)
+    return generator

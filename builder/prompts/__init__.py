@@ -1,0 +1,1 @@
+"""Taxonomy and seed -> prompts."""

@@ -1,0 +1,192 @@
+"""Recipe: everything that defines a run, validated, hashable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, PrivateAttr, model_validator
+
+from .errors import RecipeError
+from .prompts.taxonomy import Taxonomy
+from .resources import find, read_yaml
+from .validation import Section, validate
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=96)]
+
+
+class SourceSettings(Section):
+    """Where descriptions come from: the grammar, a file of `genre,description`, or a local chat model."""
+
+    kind: Literal["grammar", "file", "chat"] = "grammar"
+    path: str | None = None  # file: CSV or JSONL to read. chat: JSONL that its answers are written to
+    model: str | None = None  # chat: a Hub id or a folder
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> SourceSettings:
+        needs = {"grammar": (), "file": ("path",), "chat": ("path", "model")}[self.kind]
+        missing = [key for key in needs if getattr(self, key) is None]
+        if missing:
+            raise ValueError(f"source kind {self.kind!r} also needs {' and '.join(missing)}")
+        spare = [key for key in ("path", "model", "revision") if getattr(self, key) is not None]
+        allowed = {"grammar": (), "file": ("path",), "chat": ("path", "model", "revision")}[self.kind]
+        if unused := [key for key in spare if key not in allowed]:
+            raise ValueError(f"source kind {self.kind!r} does not use {' and '.join(unused)}")
+        return self
+
+
+class PromptSettings(Section):
+    """How prompts are worded, and how many there are: `per_genre` or `total`, one of the two."""
+
+    strategy: Literal["template", "repeat", "tags"] = "template"
+    per_genre: int | None = Field(default=None, ge=1, le=10_000_000)
+    total: int | None = Field(default=None, ge=1, le=100_000_000)
+    seed: Seed = 0
+    vocals: Literal["unspecified", "instrumental", "with-vocals"] = "unspecified"
+    instrumentation: bool = True  # YAML: on | off
+    source: SourceSettings = SourceSettings()
+
+    @model_validator(mode="after")
+    def _one_count(self) -> PromptSettings:
+        if (self.per_genre is None) == (self.total is None):
+            raise ValueError("give either per_genre or total")
+        return self
+
+
+class GeneratorSettings(Section):
+    """What makes the sound. Numbers a back end has no use for are refused by it, not ignored."""
+
+    name: str = "arranger"
+    model: str | None = None
+    revision: str | None = None
+    seconds: float = Field(default=10.0, ge=1.0, le=30.0, strict=False)
+    guidance: float = Field(default=3.0, ge=1.0, le=50.0, strict=False)
+    temperature: float = Field(default=1.0, gt=0.0, le=10.0, strict=False)
+    top_k: int = Field(default=250, ge=0)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batch_size: int | None = Field(default=None, ge=1)
+    device: str = "auto"
+
+
+class QualitySettings(Section):
+    """What a clip must satisfy, how often it is tried, and how many may be given up."""
+
+    attempts: int = Field(default=4, ge=1, le=127)
+    max_rejected: float = Field(default=0.01, ge=0.0, le=1.0, strict=False)  # share of the clips
+    min_loudness: float = Field(default=-45.0, ge=-70.0, le=0.0, strict=False)  # LUFS
+    max_silence: float = Field(default=0.5, ge=0.0, le=1.0, strict=False)  # share of 50 ms frames under -60 dBFS
+    max_clipped: float = Field(default=0.001, ge=0.0, le=1.0, strict=False)  # share of samples at full scale
+    max_dc: float = Field(default=0.02, ge=0.0, le=1.0, strict=False)  # |mean| of the samples
+
+
+class SplitSettings(Section):
+    """Train and validation, divided by prompt group."""
+
+    validation: float = Field(default=0.1, gt=0.0, lt=1.0, strict=False)
+    seed: Seed = 0
+
+
+class EmbedderSettings(Section):
+    """What turns audio into vectors."""
+
+    name: str = "melstats"
+    weights: str | None = None
+    batch_size: int = Field(default=16, ge=1)
+
+
+class TrainingSettings(Section):
+    """The classifier. The defaults are the 2023 paper's: one dense layer of 128 ReLU units, then softmax."""
+
+    task: Literal["genre", "mood", "vocals"] = "genre"
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128,), strict=False)
+    epochs: int = Field(default=200, ge=1)
+    patience: int = Field(default=5, ge=1)
+    class_weights: bool = True
+    lr: float = Field(default=1e-3, gt=0.0, strict=False)
+    batch_size: int = Field(default=64, ge=1)
+    seed: Seed = 0
+
+
+class EvaluationSettings(Section):
+    """What the classifier is judged on: `validation`, `folder:PATH`, ..."""
+
+    benchmarks: tuple[str, ...] = Field(default=("validation",), min_length=1, strict=False)
+    bootstrap: int = Field(default=1000, ge=100)
+    seed: Seed = 0
+
+
+class Recipe(Section):
+    """A run, whole. `Recipe.load` reads one; two recipes of one `fingerprint()` make the same audio."""
+
+    name: Slug
+    taxonomy: str = "paper"
+    prompts: PromptSettings
+    generator: GeneratorSettings = GeneratorSettings()
+    quality: QualitySettings = QualitySettings()
+    split: SplitSettings = SplitSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Read a recipe file, or a shipped recipe by its name. Raises RecipeError that lists every fault at once."""
+        file = Path(path)
+        if not file.exists() and file.name == str(path) and not file.suffix:
+            shipped = sorted(p.stem for p in find("recipes").glob("*.yaml"))
+            if str(path) not in shipped:
+                raise RecipeError(f"no file and no shipped recipe {path!r}", f"shipped: {', '.join(shipped)}")
+            file = find(f"recipes/{path}.yaml")
+        recipe = validate(cls, read_yaml(file), str(file))
+        recipe._folder = file.resolve().parent
+        return recipe
+
+    @cached_property
+    def labels(self) -> Taxonomy:
+        """The taxonomy that the recipe names, read and checked."""
+        return Taxonomy.load(self.taxonomy, self.folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where the recipe's relative paths start: its own folder, or the current one."""
+        return self._folder
+
+    def fingerprint(self) -> str:
+        """16 hex digits that stand for all that changes the audio: taxonomy, prompts, generator, quality.
+
+        Batch size and device do not: a clip depends on its row alone. A file of descriptions counts by content.
+        """
+        parts = {
+            "name": self.name,
+            "taxonomy": self.labels.model_dump(mode="json"),
+            "prompts": self.prompts.model_dump(mode="json", exclude={"source": {"path"}}),
+            "source": self.source_hash(),
+            "generator": self.generator.model_dump(mode="json", exclude={"batch_size", "device"}),
+            "quality": self.quality.model_dump(mode="json", exclude={"max_rejected"}),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def source_hash(self) -> str | None:
+        """SHA-256 of the file of descriptions, None where there is none."""
+        if self.prompts.source.path is None:
+            return None
+        path = self.folder / self.prompts.source.path
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise RecipeError(
+                f"prompts.source.path: cannot read {path}: {error.strerror}",
+                "put the file of descriptions there" if self.prompts.source.kind == "file"
+                else "write it first: synthmir prompts RECIPE asks the chat model and keeps its answers",
+            ) from error
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML, every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,89 @@
+"""Run records: what a stage did, on what, in what time. Cards and reports are rendered from these files alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .atomic import write_text
+
+_PACKAGES = ("datasets", "torch", "transformers", "symusic", "soundfile", "hear21passt", "accelerate", "numpy")
+
+
+@dataclass
+class RunRecord:
+    """One stage's run. `rows` counts clips or rows; `details` is the stage's own (a learning curve, say)."""
+
+    command: str  # "build", "embed", "train", "evaluate"
+    fingerprint: str | None = None  # of the recipe, where there is one
+    started: str = ""  # UTC, ISO 8601
+    wall_seconds: float = 0.0  # of all the sessions that it took
+    rows: int = 0
+    peak_memory_bytes: int = 0  # of the main process and its largest child
+    device: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write the record as JSON, whole or not at all."""
+        write_text(path, json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> RunRecord:
+        """Read a record that `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@contextmanager
+def recording(command: str, fingerprint: str | None = None) -> Iterator[RunRecord]:
+    """Times a stage: fill `rows` and `details` inside, call `write` after."""
+    record = RunRecord(command, fingerprint, datetime.now(UTC).isoformat(timespec="seconds"))
+    clock = time.monotonic()
+    yield record
+    record.wall_seconds = round(record.wall_seconds + time.monotonic() - clock, 3)
+    record.peak_memory_bytes = peak_memory()
+    record.device = record.device or describe_device()
+    record.versions = versions()
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held, plus the most that one of its ended children has, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of synthmir and of the packages that decide what comes out."""
+    found = {"python": platform.python_version()}
+    for name in ("synthmir", *_PACKAGES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_device() -> str:
+    """The machine in words: processor, cores, memory, and the GPU if torch is loaded and sees one."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    text = f"{name}, {cores} cores"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        text += f", {torch.cuda.get_device_name(0)}"
+    return text

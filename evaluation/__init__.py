@@ -1,0 +1,1 @@
+"""Classifier, corpus, real music -> figures and pictures."""

@@ -1,0 +1,1 @@
+"""Embeddings -> classifier -> model folder."""
