@@ -1,0 +1,283 @@
+"""The command line: one sub-command a stage, no logic of its own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from builder.errors import DataError, SynthmirError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.recipe import Recipe
+
+app = typer.Typer(
+    help="Labelled music made by generative models, and honest proof of what a model trained on it does.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one: demo, paper, ...")]
+CorpusArgument = Annotated[Path, typer.Argument(help="A corpus folder.")]
+ModelArgument = Annotated[Path, typer.Argument(help="A model folder.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes that make clips. Default: what suits the generator.")
+]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False) -> None:
+    """Options of every command."""
+    global _debug
+    _debug = debug
+
+
+_debug = False
+
+
+@app.command()
+def prompts(
+    recipe: RecipeArgument,
+    limit: Annotated[int | None, typer.Option(min=1, help="Show so many at most.")] = None,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line instead of a table.")] = False,
+) -> None:
+    """Show a recipe's prompts and their labels. With a chat model as source, ask it first and keep its answers."""
+    from builder.prompts.sources import ask
+    from builder.prompts.table import show
+
+    loaded = _recipe(recipe)
+    if loaded.prompts.source.kind == "chat":
+        ask(loaded)
+    show(loaded, limit, jsonl)
+
+
+@app.command()
+def build(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option(help="The corpus folder to make, or to go on with.")],
+    workers: Workers = None,
+    clips_per_shard: Annotated[
+        int | None, typer.Option(min=1, help="Clips a Parquet file. No clip depends on it.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would take, and write nothing.")] = False,
+) -> None:
+    """Make a corpus. Stopped anywhere, the same command goes on where it was."""
+    loaded = _recipe(recipe)
+    if dry_run:
+        from builder.corpus.estimate import estimate
+
+        found = estimate(loaded, workers)
+        print(f"{found.clips:,} clips, {found.prompts:,} distinct prompts, {found.audio_hours:.1f} h of music")
+        print(f"{found.shards} shards, about {found.flac_bytes / 1e9:.2f} GB of FLAC")
+        print(
+            f"about {_duration(3600 * found.build_hours)} with {found.workers} worker(s), from a probe on this machine"
+        )
+        return
+    _build(loaded, out, workers, clips_per_shard)
+
+
+@app.command()
+def verify(corpus: CorpusArgument) -> None:
+    """Check a corpus whole: every file's hash, every shard's rows and ids, every clip decoded."""
+    from builder.corpus.folder import Corpus
+    from builder.corpus.verify import verify as check
+
+    clips = int(Corpus.open(corpus).record().get("rows", 0))
+    with _bar("verify", clips) as bar:
+        found = check(corpus, bar.update)
+    print(f"{found.files} files, {found.shards} shards, {found.clips:,} clips decoded")
+    for embedder, rows in found.embeddings.items():
+        print(f"{rows:,} {embedder} embeddings")
+    if found.faults:
+        listed = "\n".join(f"  - {fault}" for fault in found.faults[:50])
+        more = f"\n  ... and {len(found.faults) - 50} more" if len(found.faults) > 50 else ""
+        raise DataError(
+            f"{corpus}: {len(found.faults)} fault(s)\n{listed}{more}",
+            "delete what is foreign; lost or damaged shards are made again by: "
+            f"synthmir build {corpus}/recipe.yaml --out {corpus}",
+        )
+    print("sound")
+
+
+@app.command()
+def embed(
+    corpus: CorpusArgument,
+    embedder: Annotated[str, typer.Option(help="Which one.")] = "melstats",
+    weights: Annotated[str | None, typer.Option(help="Its weights, where it has any.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows at once.")] = 16,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace embeddings of another revision.")] = False,
+) -> None:
+    """Add embeddings to a corpus, as a config of their own that is joined by `id`."""
+    from builder.recipe import EmbedderSettings
+
+    _embed(corpus, EmbedderSettings(name=embedder, weights=weights, batch_size=batch_size), overwrite)
+
+
+@app.command()
+def train(
+    corpus: CorpusArgument,
+    out: Annotated[Path, typer.Option(help="The model folder to write.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="Take the settings from here. Default: the corpus' own recipe.")
+    ] = None,
+    embedder: Annotated[str | None, typer.Option(help="Train on these embeddings. Default: the recipe's.")] = None,
+    task: Annotated[str | None, typer.Option(help="genre, mood or vocals. Default: the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: the recipe's.")] = None,
+) -> None:
+    """Train a classifier on a corpus' embeddings. Works under `accelerate launch` too."""
+    from builder.corpus.folder import Corpus
+
+    settings = _recipe(recipe or str(Corpus.open(corpus).root / "recipe.yaml"))
+    settings = settings.with_options({"embedder.name": embedder, "training.task": task, "training.seed": seed})
+    _train(corpus, out, settings)
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    on: Annotated[list[str], typer.Option(help="validation, or folder:PATH with <genre>/*.wav. Can be repeated.")],
+    corpus: Annotated[
+        Path | None, typer.Option(help="The corpus of `validation`. Default: what the model was trained on.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where report and scores go. Default: `report` beside the model.")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind the 95 % intervals.")] = 1000,
+) -> None:
+    """Score a classifier with 95 % intervals; write report.html, scores.json and the model's card."""
+    from builder.recipe import EvaluationSettings
+
+    _evaluate(
+        model,
+        out or model.resolve().parent / "report",
+        corpus,
+        EvaluationSettings(benchmarks=tuple(on), bootstrap=bootstrap),
+    )
+
+
+@app.command()
+def classify(
+    model: ModelArgument,
+    files: Annotated[list[Path], typer.Argument(help="Audio files of any rate, channels and length.")],
+    top_k: Annotated[int, typer.Option(min=1, help="Labels a file.")] = 3,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a file instead of a table.")] = False,
+) -> None:
+    """Say what a classifier hears in audio files."""
+    from evaluation.classify import classify as listen
+    from evaluation.classify import show
+
+    show(listen(model, files, top_k=top_k), jsonl)
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option(help="The folder that gets corpus/, model/ and report/.")],
+    workers: Workers = None,
+) -> None:
+    """All of it: prompts, corpus, embeddings, classifier, scores, report and cards. Goes on where it was stopped."""
+    loaded = _recipe(recipe)
+    corpus, model, report = out / "corpus", out / "model", out / "report"
+    _build(loaded, corpus, workers, None)
+    _embed(corpus, loaded.embedder, overwrite=False)
+    _train(corpus, model, loaded)
+    _evaluate(model, report, corpus, loaded.evaluation)
+    print(f"\ncorpus  {corpus}\nmodel   {model}\nreport  {report / 'report.html'}\nscores  {report / 'scores.json'}")
+
+
+def _recipe(name: str) -> Recipe:
+    from builder.recipe import Recipe
+
+    return Recipe.load(name)
+
+
+def _build(recipe: Recipe, out: Path, workers: int | None, clips_per_shard: int | None) -> None:
+    from builder.corpus.build import build as make
+
+    with _bar("build") as bar:
+        record = make(recipe, out, workers=workers, clips_per_shard=clips_per_shard, progress=_follow(bar))
+    print(f"corpus {out}: {record.rows:,} clips, {record.details['rejected']} rejected")
+
+
+def _embed(corpus: Path, settings: Any, overwrite: bool) -> None:
+    from builder.embedders.mapping import embed_corpus
+
+    with _bar("embed") as bar:
+        record = embed_corpus(corpus, settings, overwrite=overwrite, progress=_follow(bar))
+    print(f"embeddings {corpus / settings.name}: {record.rows:,} rows")
+
+
+def _train(corpus: Path, out: Path, recipe: Recipe) -> None:
+    from training.card import write_card
+    from training.trainer import train as fit
+
+    record = fit(corpus, out, recipe.training, recipe.embedder)
+    if record is not None:
+        write_card(out)
+        details = record.details
+        print(f"model {out}: best of {len(details['curve'])} epochs is {details['best_epoch']}")
+
+
+def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any) -> None:
+    from evaluation.report import write_report
+    from evaluation.scoring import evaluate_model, score_table
+    from training.card import write_card
+
+    scores = evaluate_model(model, list(settings.benchmarks), out, corpus, settings)
+    write_card(model, out / "scores.json")
+    write_report(out, model, corpus)
+    print(score_table(scores))
+
+
+def _bar(stage: str, total: int = 0) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(desc=stage, total=total, unit=" clips", dynamic_ncols=True, smoothing=0.1, leave=True)
+
+
+def _follow(bar: Any) -> Callable[[int, int], None]:
+    """A stage's progress (done, total) on the bar; what was there before does not count for the speed."""
+
+    def show(done: int, total: int) -> None:
+        if bar.total != total:
+            bar.total, bar.initial = total, done
+        bar.n = done
+        bar.refresh()
+
+    return show
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run a command; a user's mistake is told in words and ends with its exit code."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except SynthmirError as error:
+        if _debug:
+            raise
+        print(f"synthmir: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("\nsynthmir: stopped; the same command goes on from here", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from .errors import DataError
 
 
 def write_file(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write a temporary file, then put it in `path`'s place. Raises DataError; leaves nothing half-written."""
+    """Let `fill` write a temporary file, then put it in `path`'s place. Raises DataError and leaves no half file."""
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +31,7 @@ def write_file(path: Path, fill: Callable[[Path], None]) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
+
     def fill(part: Path) -> None:
         part.write_bytes(data)
 

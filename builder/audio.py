@@ -77,12 +77,12 @@ def resample(samples: np.ndarray, origin: int, target: int) -> np.ndarray:
 def windows(samples: np.ndarray, window: int, hop: int | None = None) -> np.ndarray:
     """float32 [samples] -> float32 [n, window], `hop` samples apart (default: end to end).
 
-    The last window ends with the audio, so that nothing is left out; audio shorter than one is padded with zeros.
+    The last window ends with the audio, so that nothing is left out. Audio shorter than a window is one shorter
+    window, [1, samples]: whether to pad it is the embedder's business.
     """
     if len(samples) <= window:
-        return np.pad(samples, (0, window - len(samples)))[None]
-    hop = hop or window
-    starts = list(range(0, len(samples) - window + 1, hop))
+        return samples[None]
+    starts = list(range(0, len(samples) - window + 1, hop or window))
     if starts[-1] + window < len(samples):
         starts.append(len(samples) - window)
     return np.stack([samples[start : start + window] for start in starts])

@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, PrivateAttr, model_validator
@@ -148,6 +148,20 @@ class Recipe(Section):
         recipe._folder = file.resolve().parent
         return recipe
 
+    def with_options(self, options: dict[str, Any]) -> Recipe:
+        """A copy with dotted keys set ("training.seed": 3), checked as a file is. None leaves a key as it stands."""
+        data = self.model_dump(mode="json")
+        for key, value in options.items():
+            if value is not None:
+                *sections, last = key.split(".")
+                part = data
+                for section in sections:
+                    part = part[section]
+                part[last] = value
+        changed = validate(Recipe, data, "options")
+        changed._folder = self._folder
+        return changed
+
     @cached_property
     def labels(self) -> Taxonomy:
         """The taxonomy that the recipe names, read and checked."""
@@ -173,20 +187,35 @@ class Recipe(Section):
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def source_file(self) -> Path | None:
+        """The file of descriptions, None where there is none. Raises RecipeError if it cannot be read."""
+        source = self.prompts.source
+        if source.path is None:
+            return None
+        path = self.folder / source.path
+        if not path.is_file():
+            raise RecipeError(
+                f"prompts.source.path: there is no file {path}",
+                "put the file of descriptions there"
+                if source.kind == "file"
+                else "ask the chat model first, its answers are kept there: synthmir prompts RECIPE",
+            )
+        return path
+
     def source_hash(self) -> str | None:
         """SHA-256 of the file of descriptions, None where there is none."""
-        if self.prompts.source.path is None:
-            return None
-        path = self.folder / self.prompts.source.path
-        try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise RecipeError(
-                f"prompts.source.path: cannot read {path}: {error.strerror}",
-                "put the file of descriptions there" if self.prompts.source.kind == "file"
-                else "write it first: synthmir prompts RECIPE asks the chat model and keeps its answers",
-            ) from error
+        path = self.source_file()
+        return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def to_yaml(self) -> str:
-        """The recipe as YAML, every default written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    def portable(self) -> dict[str, bytes]:
+        """The recipe with the files of its own that it needs, as {file name: content}, to stand in another folder."""
+        data, files = self.model_dump(mode="json"), {}
+        if (taxonomy := self.folder / self.taxonomy).is_file():
+            files["taxonomy.yaml"] = taxonomy.read_bytes()
+            data["taxonomy"] = "taxonomy.yaml"
+        if (source := self.source_file()) is not None:
+            name = f"descriptions{source.suffix}"
+            files[name] = source.read_bytes()
+            data["prompts"]["source"]["path"] = name
+        files["recipe.yaml"] = yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode()
+        return files

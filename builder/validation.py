@@ -1,4 +1,4 @@
-"""Pydantic's findings told the way a person can mend them: every fault at once, each with its key and what is valid."""
+"""Pydantic's findings in words that mend: every fault at once, each with its key and what is valid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def validate(model: type[Model], data: Any, where: str) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         faults = [_fault(model, item) for item in error.errors(include_url=False)]
-        raise RecipeError(f"{where}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults)) from None
+        raise RecipeError(
+            f"{where}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults)
+        ) from None
 
 
 def _fault(model: type[BaseModel], item: Any) -> str:

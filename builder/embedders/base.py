@@ -27,7 +27,7 @@ class Embedder(Protocol):
     def __init__(self, settings: EmbedderSettings) -> None: ...
 
     def embed(self, audio: np.ndarray) -> np.ndarray:
-        """float32 [batch, samples] in [-1, 1] at `sampling_rate` -> float32 [batch, dim]."""
+        """float32 [batch, samples] in [-1, 1], from one sample to `window_seconds` -> float32 [batch, dim]."""
         ...
 
 

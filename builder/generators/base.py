@@ -25,6 +25,8 @@ class Generator(Protocol):
     sampling_rate: int  # Hz
     license: str  # of the clips, an SPDX-like id the Hub knows ("cc-by-4.0")
     about: str  # one or two plain sentences for cards: what makes the sound
+    samples: bool  # whether guidance, temperature and top-k mean something to it
+    single_core: bool  # whether one process keeps one core busy, so that several pay
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None: ...
 

@@ -1,0 +1,171 @@
+"""Is a corpus what it says it is? Every file's hash, every shard's rows, every clip decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..audio import decode, peak_dbfs
+from ..errors import DataError
+from ..executors import cores
+from .features import SAMPLING_RATE
+from .folder import SHARD_FILE, Corpus, files
+from .shards import WORK, read_footer, sha256
+
+PEAK_TOLERANCE = 0.1  # dB: 16 bits round a sample
+ROWS_AT_ONCE = 64
+
+
+@dataclass
+class Findings:
+    """What `verify` saw. `faults` is empty for a sound corpus."""
+
+    files: int = 0
+    shards: int = 0
+    clips: int = 0
+    embeddings: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+def verify(path: str | Path, progress: Callable[[int], None] = lambda _: None) -> Findings:
+    """Check a finished corpus whole; `progress` is told how many clips were just checked.
+
+    Hashes of all files against SHA256SUMS, files that are not listed, footers, shard numbers and counts, schemas, ids
+    (unique, and the same in every config), every clip decoded with the rate, length and peak its row gives, embeddings
+    finite. Raises DataError only where there is no corpus to check; faults are listed in the findings.
+    """
+    corpus = Corpus.open(path)
+    found = Findings()
+    intact = _check_files(corpus, found)
+    ids: dict[str, list[str]] = {}
+    schemas: set[str] = set()
+    with ThreadPoolExecutor(cores()) as pool:
+        for name in corpus.shards():
+            if name in intact:
+                _check_shard(corpus, name, found, ids, schemas, pool, progress)
+    if len(schemas) > 1:
+        found.faults.append("data: shards differ in their columns or features")
+    everything = [clip for part in ids.values() for clip in part]
+    if len(set(everything)) < len(everything):
+        found.faults.append(f"data: {len(everything) - len(set(everything))} id(s) stand twice")
+    for embedder in corpus.embedders():
+        _check_embeddings(corpus, embedder, found, ids, intact)
+    return found
+
+
+def _check_files(corpus: Corpus, found: Findings) -> set[str]:
+    """Compare the files with their sums; returns the names of those that are there and intact."""
+    sums, there = corpus.sums(), files(corpus.root)
+    found.files = len(sums)
+    if (corpus.root / WORK).exists():
+        found.faults.append(f"{WORK}: unfinished work is left here; run the command that was stopped again")
+    found.faults += [f"{name}: not listed in SHA256SUMS (foreign file?)" for name in there if name not in sums]
+    found.faults += [f"{name}: missing" for name in sums if name not in there]
+    with ThreadPoolExecutor(cores()) as pool:
+        both = sorted(set(sums) & set(there))
+        actual = dict(zip(both, pool.map(lambda name: sha256(corpus.root / name), both), strict=True))
+    found.faults += [
+        f"{name}: damaged or changed (its hash is not the listed one)" for name in both if actual[name] != sums[name]
+    ]
+    for config in ("data", *corpus.embedders()):
+        found.faults += _numbering(corpus.shards(config), config)
+    return {name for name in both if actual[name] == sums[name]}
+
+
+def _numbering(names: list[str], config: str) -> Iterator[str]:
+    """Faults in a config's shard numbers: every split goes from 0 to its total."""
+    totals: dict[tuple[str, str], set[int]] = {}
+    for name in names:
+        match = SHARD_FILE.match(name.split("/", 1)[1])
+        if match is None:
+            yield f"{name}: not a shard's name"
+        else:
+            totals.setdefault((match["split"], match["total"]), set()).add(int(match["index"]))
+    if not totals:
+        yield f"{config}: holds no shard"
+    for (split, total), indices in totals.items():
+        if missing := sorted(set(range(int(total))) - indices):
+            yield f"{config}: split {split!r} lacks shard {missing[0]} of {int(total)}"
+
+
+def _check_shard(
+    corpus: Corpus,
+    name: str,
+    found: Findings,
+    ids: dict[str, list[str]],
+    schemas: set[str],
+    pool: ThreadPoolExecutor,
+    progress: Callable[[int], None],
+) -> None:
+    path = corpus.root / name
+    try:
+        footer, file = read_footer(path), pq.ParquetFile(path)
+        schemas.add(str(file.schema_arrow) + str((file.schema_arrow.metadata or {}).get(b"huggingface")))
+        if footer["fingerprint"] != corpus.fingerprint:
+            found.faults.append(
+                f"{name}: made from another recipe ({footer['fingerprint']}, not {corpus.fingerprint})"
+            )
+        if footer["shard"] != name:
+            found.faults.append(f"{name}: was written as {footer['shard']}")
+        if file.metadata.num_rows != footer["planned"] - len(footer["rejected"]):
+            found.faults.append(f"{name}: {file.metadata.num_rows} rows, {footer['planned']} planned")
+        ids[name] = []
+        columns = ["id", "audio", "duration", "peak"]
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
+            rows = batch.to_pylist()
+            ids[name] += [row["id"] for row in rows]
+            found.faults += [f"{name}: {fault}" for fault in pool.map(_fault_of_clip, rows) if fault]
+            found.clips += len(rows)
+            progress(len(rows))
+        found.shards += 1
+    except (DataError, KeyError, OSError, pa.ArrowException) as error:
+        found.faults.append(f"{name}: cannot be read: {error}")
+
+
+def _fault_of_clip(row: dict[str, Any]) -> str | None:
+    try:
+        samples, rate = decode(row["audio"]["bytes"])
+    except DataError as error:
+        return f"clip {row['id']}: {error.message}"
+    if rate != SAMPLING_RATE or samples.shape[1] != 1:
+        return f"clip {row['id']}: {rate} Hz, {samples.shape[1]} channel(s), not {SAMPLING_RATE} Hz mono"
+    if abs(len(samples) / rate - row["duration"]) > 1 / rate:
+        return f"clip {row['id']}: {len(samples) / rate:.3f} s long, its row says {row['duration']:.3f}"
+    if abs(peak_dbfs(samples) - row["peak"]) > PEAK_TOLERANCE:
+        return f"clip {row['id']}: peaks at {peak_dbfs(samples):.2f} dBFS, its row says {row['peak']:.2f}"
+    return None
+
+
+def _check_embeddings(
+    corpus: Corpus, embedder: str, found: Findings, ids: dict[str, list[str]], intact: set[str]
+) -> None:
+    rows = 0
+    sums = corpus.sums()
+    for name in corpus.shards(embedder):
+        if name not in intact:
+            continue
+        source = f"data/{name.split('/', 1)[1]}"
+        try:
+            footer = read_footer(corpus.root / name)
+            table = pq.read_table(corpus.root / name, columns=["id", "embedding"])
+        except (DataError, OSError, pa.ArrowException) as error:
+            found.faults.append(f"{name}: cannot be read: {error}")
+            continue
+        rows += len(table)
+        if footer.get("source_sha256") != sums.get(source):
+            found.faults.append(
+                f"{name}: was made from other audio; run: synthmir embed {corpus.root} --embedder {embedder}"
+            )
+        if source in ids and table["id"].to_pylist() != ids[source]:
+            found.faults.append(f"{name}: its ids are not those of {source}")
+        values = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        if not np.isfinite(values).all():
+            found.faults.append(f"{name}: embeddings hold values that are no numbers")
+    found.embeddings[embedder] = rows
