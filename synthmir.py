@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -49,13 +50,17 @@ def prompts(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line instead of a table.")] = False,
 ) -> None:
     """Show a recipe's prompts and their labels. With a chat model as source, ask it first and keep its answers."""
+    from itertools import islice
+
+    from builder.prompts import make_prompts
     from builder.prompts.sources import ask
-    from builder.prompts.table import show
+    from builder.prompts.table import lines
 
     loaded = _recipe(recipe)
     if loaded.prompts.source.kind == "chat":
         ask(loaded)
-    show(loaded, limit, jsonl)
+    for line in lines(islice(make_prompts(loaded), limit), jsonl):
+        print(line)
 
 
 @app.command()
@@ -227,6 +232,7 @@ def _train(corpus: Path, out: Path, recipe: Recipe) -> None:
 
 def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any) -> None:
     from evaluation.report import write_report
+
     from evaluation.scoring import evaluate_model, score_table
     from training.card import write_card
 
@@ -274,6 +280,8 @@ def main() -> None:
             raise
         print(f"synthmir: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("\nsynthmir: stopped; the same command goes on from here", file=sys.stderr)
         raise SystemExit(130) from None

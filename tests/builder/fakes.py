@@ -1,0 +1,70 @@
+"""A generator and an embedder small enough to build whole corpora in a test."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from builder.embedders.base import EMBEDDERS
+from builder.generators.base import GENERATORS
+from builder.prompts.taxonomy import Taxonomy
+from builder.recipe import EmbedderSettings, GeneratorSettings
+from builder.rows import Clip
+
+
+class Tone:
+    """A tone and a little noise, drawn from the clip's seed. `TONE_FAULT` makes clips silent by their first digit."""
+
+    name = "tone"
+    revision = "1"
+    sampling_rate = 32_000
+    license = "cc-by-4.0"
+    about = "One sine a clip."
+    samples = False
+    single_core = False  # so that a build stays in the test's own process
+
+    def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
+        self.seconds = settings.seconds
+        self.made: list[str] = []
+
+    def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
+        return [self._one(row) for row in rows]
+
+    def _one(self, row: Clip) -> np.ndarray:
+        time.sleep(float(os.environ.get("TONE_SLEEP", "0")))
+        if log := os.environ.get("TONE_LOG"):
+            with open(log, "a") as handle:
+                handle.write(row.id + "\n")
+        noise = np.random.default_rng(row.seed)
+        t = np.arange(round(self.seconds * self.sampling_rate)) / self.sampling_rate
+        tone = 0.2 * np.sin(2 * np.pi * noise.uniform(100, 1000) * t) + 0.01 * noise.standard_normal(len(t))
+        if str(row.seed)[0] in os.environ.get("TONE_FAULT", ""):
+            tone *= 0
+        return tone.astype(np.float32)
+
+
+class Levels:
+    """Four numbers a window: enough to see that embeddings go with their clips."""
+
+    name = "levels"
+    revision = "1"
+    dim = 4
+    sampling_rate = 16_000
+    window_seconds = 1.0
+    about = "Mean square, peak, mean and length."
+
+    def __init__(self, settings: EmbedderSettings) -> None:
+        self.revision = settings.weights or "1"
+
+    def embed(self, audio: np.ndarray) -> np.ndarray:
+        parts = [(audio**2).mean(1), np.abs(audio).max(1), audio.mean(1), np.full(len(audio), audio.shape[1] / 16_000)]
+        return np.stack(parts, axis=1).astype(np.float32)
+
+
+def register() -> None:
+    """Make both known to this process."""
+    GENERATORS["tone"] = "tests.builder.fakes:Tone"
+    EMBEDDERS["levels"] = "tests.builder.fakes:Levels"

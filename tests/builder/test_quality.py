@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from builder.corpus.plan import plan
+from builder.corpus.quality import inspect, make
+from builder.errors import BackendError
+from builder.generators.base import load_generator
+from builder.recipe import QualitySettings
+
+RATE, SECONDS = 32_000, 2.0
+LIMITS = QualitySettings()
+
+
+@pytest.fixture
+def clip(recipe):
+    return plan(recipe())[0]
+
+
+def music(seconds: float = SECONDS) -> np.ndarray:
+    t = np.arange(round(seconds * RATE)) / RATE
+    return (0.3 * np.sin(2 * np.pi * 220 * t)).astype(np.float32)
+
+
+def spoiled(fault: str) -> np.ndarray:
+    audio = music()
+    match fault:
+        case "NaN":
+            audio[100] = np.nan
+        case "length":
+            audio = audio[:-1]
+        case "stereo":
+            audio = np.stack([audio, audio])
+        case "silence":
+            audio[: len(audio) * 6 // 10] = 0
+        case "clipping":
+            audio = np.clip(audio * 10, -1, 1)
+        case "DC":
+            audio += 0.1
+        case "loudness":
+            audio *= 0.005
+    return audio
+
+
+def test_music_passes_and_its_levels_are_measured(clip):
+    take = inspect(clip, music(), RATE, SECONDS, LIMITS, 1)
+    assert take.faults == ()
+    assert take.peak == pytest.approx(20 * np.log10(0.3), abs=0.01)
+    # ITU-R BS.1770: a full-scale 997 Hz sine reads -3.01 LUFS; 220 Hz at 0.3 lies within a decibel of -13.5
+    assert take.loudness == pytest.approx(-3.01 + 20 * np.log10(0.3), abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [(f, f) for f in ("NaN", "length", "silence", "clipping", "DC", "loudness")] + [("stereo", "length")],
+)
+def test_each_fault_is_named(clip, spoil, fault):
+    faults = inspect(clip, spoiled(spoil), RATE, SECONDS, LIMITS, 1).faults
+    assert [f.split(":")[0] for f in faults] == [fault]
+
+
+def test_a_faulty_clip_is_tried_again_with_a_seed_that_its_batch_does_not_change(recipe, monkeypatch):
+    monkeypatch.setenv("TONE_FAULT", "123")
+    chosen = recipe(per_genre=8, attempts=6)
+    clips = plan(chosen)
+    generator = load_generator(chosen.generator, chosen.labels)
+    outcomes = [
+        {
+            take.clip.id: (take.clip.seed, take.attempts, take.faults)
+            for takes in make(generator, clips, 1.0, chosen.quality, batch_size)
+            for take in takes
+        }
+        for batch_size in (1, 7, 40)
+    ]
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert max(tries for _, tries, _ in outcomes[0].values()) > 1
+    assert {tries for _, tries, faults in outcomes[0].values() if faults} <= {6}
+
+
+def test_a_generator_that_loses_clips_is_an_error(recipe):
+    class Loses:
+        name = "loses"
+
+        def generate(self, rows):
+            return []
+
+    with pytest.raises(BackendError, match="returned 0 clips for 4 rows"):
+        next(make(Loses(), plan(recipe()), 1.0, LIMITS, 4))

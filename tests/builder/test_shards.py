@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+from datasets import Features, Value
+
+from builder.corpus.shards import Entry, Ledger, read_footer, sha256, write_shard
+from builder.errors import DataError
+
+FEATURES = Features({"id": Value("string"), "n": Value("int32")})
+
+
+def rows(*numbers: int) -> list[dict[str, object]]:
+    return [{"id": str(n), "n": n} for n in numbers]
+
+
+def test_a_shard_is_read_back_with_its_features_and_footer(tmp_path):
+    import datasets
+
+    write_shard(tmp_path / "a.parquet", [rows(1, 2), rows(3)], FEATURES, {"made": 3})
+    back = datasets.Dataset.from_parquet(str(tmp_path / "a.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert back.features == FEATURES
+    assert back["n"][:] == [1, 2, 3]
+    assert read_footer(tmp_path / "a.parquet") == {"made": 3}
+
+
+def test_a_shard_that_fails_leaves_nothing(tmp_path):
+    def groups():
+        yield rows(1)
+        raise RuntimeError("generator died")
+
+    with pytest.raises(RuntimeError, match="generator died"):
+        write_shard(tmp_path / "a.parquet", groups(), FEATURES, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_shard_is_a_shard(tmp_path):
+    write_shard(tmp_path / "a.parquet", [[]], FEATURES, {"planned": 1})
+    assert read_footer(tmp_path / "a.parquet") == {"planned": 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all" * 100])
+def test_what_is_no_shard_is_told(tmp_path, content):
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"a.parquet: not a readable shard"):
+        read_footer(tmp_path / "a.parquet")
+
+
+def test_the_ledger_survives_a_torn_line(tmp_path):
+    ledger = Ledger(tmp_path)
+    (tmp_path / "one").write_text("1")
+    ledger.enter(Entry("one", sha256(tmp_path / "one"), 1.0, 5, "source"))
+    with ledger.path.open("a") as handle:
+        handle.write('{"name": "two", "sha')
+    again = Ledger(tmp_path)
+    assert again.intact(tmp_path, "one", "source") and not again.intact(tmp_path, "two", "source")
+    again.enter(Entry("three", "0" * 64, 1.0, 5, "source"))
+    assert set(Ledger(tmp_path).entries) == {"one", "three"}
+
+
+def test_an_entry_is_intact_only_with_its_bytes_and_its_source(tmp_path):
+    ledger = Ledger(tmp_path)
+    (tmp_path / "one").write_text("1")
+    ledger.enter(Entry("one", sha256(tmp_path / "one"), 1.0, 5, "source"))
+    assert ledger.intact(tmp_path, "one", "source")
+    assert not ledger.intact(tmp_path, "one", "another source")
+    (tmp_path / "one").write_text("2")
+    assert not ledger.intact(tmp_path, "one", "source")

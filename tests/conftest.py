@@ -1,0 +1,26 @@
+"""What the whole suite shares: no network, one thread a process, and tools that are missing said or refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+# Before anything imports them: the clients read these once.
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromium"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a tool this machine lacks; where SYNTHMIR_NO_SKIP is set, let it run and fail."""
+    if os.environ.get("SYNTHMIR_NO_SKIP"):
+        return
+    for marker, tool in TOOLS.items():
+        if shutil.which(tool) is None:
+            for item in items:
+                if marker in item.keywords:
+                    item.add_marker(pytest.mark.skip(reason=f"{tool} is not installed here; .ci/run installs it"))

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def synthmir(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "synthmir.py"), *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+    )
+
+
+def test_help_and_package_import_nothing_heavy():
+    code = "import sys, synthmir, builder, training, evaluation; print(sorted(m for m in sys.modules if '.' not in m))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for heavy in ("torch", "datasets", "transformers", "numpy", "pyarrow", "scipy", "matplotlib", "pydantic"):
+        assert f"'{heavy}'" not in loaded
+    assert "classify" in synthmir("--help").stdout
+
+
+def test_prompts_are_shown_as_jsonl():
+    done = synthmir("prompts", "demo", "--limit", 3, "--jsonl")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 3
+    assert all(row["text"] and row["genre"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: x\nprompts: {per_genre: 5}\ngenerater: {}\n", ["generater: unknown key", "did you mean 'generator'"]),
+        ("name: x\nprompts: {per_genre: -5}\n", ["prompts.per_genre", "greater than or equal to 1", "found -5"]),
+        ("name: x\nprompts: {per_genre: five}\n", ["prompts.per_genre", "valid integer"]),
+        ("name: x\n", ["prompts: missing"]),
+        ("name: x\nprompts: {}\n", ["give either per_genre or total"]),
+        ("name: x\nprompts: [\n", ["not valid YAML"]),
+        ("name: x\nname: y\nprompts: {per_genre: 1}\n", ["'name' stands twice"]),
+        ("a: &a [1]\nb: *a\n", ["aliases"]),
+        ("just words", ["expected `key: value` lines"]),
+        ("name: x\ntaxonomy: klingon\nprompts: {per_genre: 5}\n", ["klingon"]),
+        ("name: x\nprompts: {per_genre: 5}\ngenerator: {name: theremin}\n", ["no generator called 'theremin'"]),
+    ],
+)
+def test_a_bad_recipe_is_told_in_words(tmp_path, text, words):
+    (tmp_path / "bad.yaml").write_text(text)
+    done = synthmir("build", tmp_path / "bad.yaml", "--out", tmp_path / "out")
+    assert done.returncode == (4 if "theremin" in text else 2)
+    assert all(word in done.stderr for word in words), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_fault_is_told_at_once(tmp_path):
+    (tmp_path / "bad.yaml").write_text("name: X Y\nprompts: {per_genre: 0, sead: 3}\ngenerator: {seconds: 99}\n")
+    done = synthmir("prompts", tmp_path / "bad.yaml")
+    assert done.returncode == 2
+    for key in ("name", "prompts.per_genre", "prompts.sead", "generator.seconds"):
+        assert f"- {key}:" in done.stderr
+
+
+def test_a_missing_recipe_names_the_shipped_ones():
+    done = synthmir("prompts", "nonsense")
+    assert done.returncode == 2 and "demo" in done.stderr
+
+
+def test_debug_shows_where(tmp_path):
+    done = synthmir("--debug", "verify", tmp_path)
+    assert "Traceback" in done.stderr and "DataError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["verify", "NONE"], 3),
+        (["embed", "NONE"], 3),
+        (["train", "NONE", "--out", "model"], 3),
+        (["classify", "NONE", "a.wav"], 3),
+        (["build", "demo"], 2),
+        (["bild"], 2),
+    ],
+)
+def test_exit_codes(tmp_path, arguments, code):
+    done = synthmir(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_dry_run_tells_and_writes_nothing(tmp_path):
+    done = synthmir("build", "demo", "--out", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "500 clips" in done.stdout and "1.4 h of music" in done.stdout and "GB of FLAC" in done.stdout
+    assert os.listdir(tmp_path) == []
