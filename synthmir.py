@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -14,8 +16,6 @@ import typer
 from builder.errors import DataError, SynthmirError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from builder.recipe import Recipe
 
 app = typer.Typer(
@@ -91,12 +91,10 @@ def build(
 @app.command()
 def verify(corpus: CorpusArgument) -> None:
     """Check a corpus whole: every file's hash, every shard's rows and ids, every clip decoded."""
-    from builder.corpus.folder import Corpus
     from builder.corpus.verify import verify as check
 
-    clips = int(Corpus.open(corpus).record().get("rows", 0))
-    with _bar("verify", clips) as bar:
-        found = check(corpus, bar.update)
+    with _progress("verify") as progress:
+        found = check(corpus, progress)
     print(f"{found.files} files, {found.shards} shards, {found.clips:,} clips decoded")
     for embedder, rows in found.embeddings.items():
         print(f"{rows:,} {embedder} embeddings")
@@ -206,16 +204,16 @@ def _recipe(name: str) -> Recipe:
 def _build(recipe: Recipe, out: Path, workers: int | None, clips_per_shard: int | None) -> None:
     from builder.corpus.build import build as make
 
-    with _bar("build") as bar:
-        record = make(recipe, out, workers=workers, clips_per_shard=clips_per_shard, progress=_follow(bar))
+    with _progress("build") as progress:
+        record = make(recipe, out, workers=workers, clips_per_shard=clips_per_shard, progress=progress)
     print(f"corpus {out}: {record.rows:,} clips, {record.details['rejected']} rejected")
 
 
 def _embed(corpus: Path, settings: Any, overwrite: bool) -> None:
     from builder.embedders.mapping import embed_corpus
 
-    with _bar("embed") as bar:
-        record = embed_corpus(corpus, settings, overwrite=overwrite, progress=_follow(bar))
+    with _progress("embed") as progress:
+        record = embed_corpus(corpus, settings, overwrite=overwrite, progress=progress)
     print(f"embeddings {corpus / settings.name}: {record.rows:,} rows")
 
 
@@ -232,7 +230,6 @@ def _train(corpus: Path, out: Path, recipe: Recipe) -> None:
 
 def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any) -> None:
     from evaluation.report import write_report
-
     from evaluation.scoring import evaluate_model, score_table
     from training.card import write_card
 
@@ -242,22 +239,24 @@ def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any) -> Non
     print(score_table(scores))
 
 
-def _bar(stage: str, total: int = 0) -> Any:
+@contextmanager
+def _progress(stage: str, unit: str = "clips") -> Iterator[Callable[[int, int | None], None]]:
+    """A bar with speed and time left, from the first news on; what was there before does not count for the speed."""
     from tqdm import tqdm
 
-    return tqdm(desc=stage, total=total, unit=" clips", dynamic_ncols=True, smoothing=0.1, leave=True)
+    bar: Any = None
 
+    def show(done: int, total: int | None) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(desc=stage, total=total, initial=done, unit=f" {unit}", dynamic_ncols=True, smoothing=0.1)
+        bar.update(done - bar.n)
 
-def _follow(bar: Any) -> Callable[[int, int], None]:
-    """A stage's progress (done, total) on the bar; what was there before does not count for the speed."""
-
-    def show(done: int, total: int) -> None:
-        if bar.total != total:
-            bar.total, bar.initial = total, done
-        bar.n = done
-        bar.refresh()
-
-    return show
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def _duration(seconds: float) -> str:

@@ -34,8 +34,8 @@ class Findings:
     faults: list[str] = field(default_factory=list)
 
 
-def verify(path: str | Path, progress: Callable[[int], None] = lambda _: None) -> Findings:
-    """Check a finished corpus whole; `progress` is told how many clips were just checked.
+def verify(path: str | Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Findings:
+    """Check a finished corpus whole; `progress` is told how many clips were checked so far, and of how many.
 
     Hashes of all files against SHA256SUMS, files that are not listed, footers, shard numbers and counts, schemas, ids
     (unique, and the same in every config), every clip decoded with the rate, length and peak its row gives, embeddings
@@ -43,13 +43,14 @@ def verify(path: str | Path, progress: Callable[[int], None] = lambda _: None) -
     """
     corpus = Corpus.open(path)
     found = Findings()
+    total = int(corpus.record().get("rows", 0))
     intact = _check_files(corpus, found)
     ids: dict[str, list[str]] = {}
     schemas: set[str] = set()
     with ThreadPoolExecutor(cores()) as pool:
         for name in corpus.shards():
             if name in intact:
-                _check_shard(corpus, name, found, ids, schemas, pool, progress)
+                _check_shard(corpus, name, found, ids, schemas, pool, lambda done: progress(done, total))
     if len(schemas) > 1:
         found.faults.append("data: shards differ in their columns or features")
     everything = [clip for part in ids.values() for clip in part]
@@ -123,7 +124,7 @@ def _check_shard(
             ids[name] += [row["id"] for row in rows]
             found.faults += [f"{name}: {fault}" for fault in pool.map(_fault_of_clip, rows) if fault]
             found.clips += len(rows)
-            progress(len(rows))
+            progress(found.clips)
         found.shards += 1
     except (DataError, KeyError, OSError, pa.ArrowException) as error:
         found.faults.append(f"{name}: cannot be read: {error}")

@@ -1,0 +1,82 @@
+"""What every registered embedder must keep. One that is added to the registry is tested here by that alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from builder.embedders.base import EMBEDDERS, Embedder, load_embedder
+from builder.errors import BackendError
+from builder.recipe import EmbedderSettings
+
+
+@pytest.fixture(scope="module", params=sorted(EMBEDDERS))
+def embedder(request: pytest.FixtureRequest) -> Embedder:
+    return load_embedder(EmbedderSettings(name=request.param))
+
+
+def windows(embedder: Embedder, n: int, seed: int = 0) -> np.ndarray:
+    """float32 [n, samples]: noise with a swell of its own each."""
+    samples = round(embedder.window_seconds * embedder.sampling_rate)
+    rng = np.random.default_rng(seed)
+    swell = np.linspace(rng.uniform(0, 1, n), rng.uniform(0, 1, n), samples, axis=1)
+    found: np.ndarray = (0.3 * swell * rng.standard_normal((n, samples))).astype(np.float32)
+    return found
+
+
+def test_it_says_what_it_is(embedder: Embedder) -> None:
+    assert EMBEDDERS.load(embedder.name) is type(embedder)
+    assert embedder.revision and isinstance(embedder.revision, str)
+    assert embedder.dim > 0 and embedder.sampling_rate > 0 and embedder.window_seconds > 0
+    assert embedder.about.endswith(".") and len(embedder.about) < 400
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_shape_and_type(embedder: Embedder, n: int) -> None:
+    vectors = embedder.embed(windows(embedder, n))
+    assert vectors.shape == (n, embedder.dim) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
+
+
+def test_the_same_again(embedder: Embedder) -> None:
+    audio = windows(embedder, 2)
+    before = audio.copy()
+    first = embedder.embed(audio)
+    again = load_embedder(EmbedderSettings(name=embedder.name, batch_size=3)).embed(audio)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(audio, before)  # the input is left as it was
+
+
+def test_neighbours_do_not_matter(embedder: Embedder) -> None:
+    audio = windows(embedder, 16)
+    whole = embedder.embed(audio)
+    for row in (0, 7, 15):
+        np.testing.assert_allclose(embedder.embed(audio[row : row + 1])[0], whole[row], rtol=1e-6, atol=1e-6)
+
+
+def test_different_audio_differs(embedder: Embedder) -> None:
+    one, two = embedder.embed(windows(embedder, 2))
+    assert np.abs(one - two).max() > 1e-3
+
+
+def test_silence_and_full_scale_are_finite(embedder: Embedder) -> None:
+    audio = np.zeros_like(windows(embedder, 3))
+    audio[1] = np.where(np.arange(audio.shape[1]) % 100 < 50, 1.0, -1.0)
+    audio[2, : audio.shape[1] // 10] = 0.5  # then padding
+    assert np.isfinite(embedder.embed(audio)).all()
+
+
+def test_audio_shorter_than_a_window(embedder: Embedder) -> None:
+    audio = windows(embedder, 2)[:, : embedder.sampling_rate // 2]
+    vectors = embedder.embed(np.ascontiguousarray(audio))
+    assert vectors.shape == (2, embedder.dim) and np.isfinite(vectors).all()
+
+
+def test_memory_that_is_not_contiguous(embedder: Embedder) -> None:
+    audio = windows(embedder, 4)
+    np.testing.assert_allclose(embedder.embed(audio[::2]), embedder.embed(audio[::2].copy()), rtol=1e-5, atol=1e-6)
+
+
+def test_an_unknown_one_tells_the_known() -> None:
+    with pytest.raises(BackendError, match="no embedder called 'vggish'") as caught:
+        load_embedder(EmbedderSettings(name="vggish"))
+    assert "melstats" in (caught.value.fix or "")

@@ -1,0 +1,151 @@
+"""The whole way through, as a person would go it: one run on the embedded defaults, then real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parents[1]
+RECIPE = """
+name: tiny
+prompts: {per_genre: 12, seed: 3}
+generator: {name: arranger, seconds: 2}
+split: {validation: 0.25}
+training: {epochs: 30}
+evaluation: {benchmarks: [validation], bootstrap: 100}
+"""
+
+
+def synthmir(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "synthmir.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("run")
+    (place / "tiny.yaml").write_text(RECIPE)
+    done = synthmir("run", place / "tiny.yaml", "--out", place / "out", "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout and "accuracy" in done.stdout
+    return place / "out"
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings that we did not make by our own generator, in every shape that people have them in."""
+    root = tmp_path_factory.mktemp("music")
+    noise = np.random.default_rng(0)
+    shapes = [
+        ("Rock", "Motörhead – live (1981).wav", 44_100, 2, "PCM_U8", 3.0),
+        ("Rock", "a 24 bit take.wav", 96_000, 6, "PCM_24", 2.0),
+        ("Pop", "long.ogg", 44_100, 2, "VORBIS", 31.0),
+        ("Pop", "short.flac", 48_000, 1, "PCM_16", 0.4),
+        ("funk", "groove.mp3", 44_100, 2, "MPEG_LAYER_III", 5.0),
+        ("orchestral", "old.au", 22_050, 1, "PCM_16", 12.0),
+    ]
+    for genre, name, rate, channels, subtype, seconds in shapes:
+        (root / genre).mkdir(exist_ok=True)
+        soundfile.write(
+            root / genre / name, 0.1 * noise.standard_normal((round(seconds * rate), channels)), rate, subtype=subtype
+        )
+    (root / "Pop" / "notes.wav").write_text("these are words")
+    (root / "Rock" / "torn.mp3").write_bytes((root / "funk" / "groove.mp3").read_bytes()[:100])
+    soundfile.write(root / "Rock" / "nothing.wav", np.zeros(0), 44_100)
+    (root / "gamelan").mkdir()
+    return root
+
+
+def test_everything_is_where_it_should_be(run: Path):
+    for file in (
+        "corpus/README.md",
+        "corpus/SHA256SUMS",
+        "corpus/recipe.yaml",
+        "corpus/records/build.json",
+        "corpus/records/embed-melstats.json",
+        "corpus/melstats/train-00000-of-00001.parquet",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/training.json",
+        "model/README.md",
+        "report/report.html",
+        "report/scores.json",
+    ):
+        assert (run / file).is_file(), file
+    assert not [path for path in run.rglob("*") if path.suffix in (".pkl", ".pickle", ".bin", ".pt")]
+
+
+def test_the_corpus_is_sound_and_the_scores_are_of_its_validation_split(run: Path):
+    assert synthmir("verify", run / "corpus").returncode == 0
+    scores = json.loads((run / "report" / "scores.json").read_text())
+    assert [(bench["name"], bench["n"]) for bench in scores["benchmarks"]] == [("validation", 15)]
+    card = (run / "model" / "README.md").read_text()
+    assert f"{scores['benchmarks'][0]['accuracy']['value']:.3f}" in card or "model-index" in card
+
+
+def test_running_again_remakes_nothing_of_the_corpus(run: Path):
+    before = {path: path.stat().st_mtime_ns for path in (run / "corpus").rglob("*") if path.is_file()}
+    done = synthmir("run", run.parent / "tiny.yaml", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in (run / "corpus").rglob("*") if path.is_file()} == before
+
+
+def test_real_files_are_scored_and_those_that_cannot_be_read_are_counted(run: Path, music: Path, tmp_path: Path):
+    done = synthmir("evaluate", run / "model", "--on", "validation", "--on", f"folder:{music}", "--out", tmp_path / "r")
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "r" / "scores.json").read_text())
+    folder = scores["benchmarks"][1]
+    assert (folder["n"], folder["skipped"]) == (6, 3)
+    assert {Path(skip["id"]).name for skip in folder["skips"]} == {"notes.wav", "torn.mp3", "nothing.wav"}
+    assert any("gamelan" in note for note in folder["notes"])
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "torn.mp3" in page
+
+
+def test_files_are_classified_and_a_broken_one_is_told(run: Path, music: Path):
+    done = synthmir("classify", run / "model", music / "funk" / "groove.mp3", music / "Pop" / "notes.wav", "--jsonl")
+    assert done.returncode == 0, done.stderr
+    good, bad = (json.loads(line) for line in done.stdout.splitlines())
+    assert len(good["labels"]) == 3 and sum(label["score"] for label in good["labels"]) <= 1 + 1e-6
+    assert "cannot be read" in bad["error"]
+    assert synthmir("classify", run / "model", music / "Pop" / "notes.wav").returncode == 3
+
+
+def test_the_model_opens_with_transformers_alone(run: Path):
+    code = "import training; from transformers import AutoModel; print(AutoModel.from_pretrained(%r).config.task)"
+    done = subprocess.run(
+        [sys.executable, "-c", code % str(run / "model")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "genre", done.stderr
+
+
+def test_ctrl_c_ends_at_once_leaves_no_process_and_loses_nothing(tmp_path: Path):
+    (tmp_path / "r.yaml").write_text("{name: stopped, prompts: {per_genre: 40}, generator: {seconds: 2}}")
+    command = [sys.executable, str(ROOT / "synthmir.py"), "build", tmp_path / "r.yaml", "--out", tmp_path / "c"]
+    command += ["--workers", "2", "--clips-per-shard", "8"]
+    build = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    done = tmp_path / "c" / ".work" / "data"
+    while build.poll() is None and not (done.is_dir() and list(done.glob("*.parquet"))):
+        time.sleep(0.05)
+    group = os.getpgid(build.pid)
+    os.killpg(group, signal.SIGINT)
+    clock = time.monotonic()
+    _, words = build.communicate(timeout=20)
+    assert build.returncode == 130, words
+    assert b"goes on from here" in words and b"Traceback" not in words
+    assert time.monotonic() - clock < 10
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+    made = {path.name: path.stat().st_mtime_ns for path in done.glob("train*.parquet")}
+    assert synthmir(*command[2:]).returncode == 0
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "c" / "data").glob("*.parquet")}
+    assert made and made.items() <= kept.items()
