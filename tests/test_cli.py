@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,4 +96,4 @@ def test_dry_run_tells_and_writes_nothing(tmp_path):
     done = synthmir("build", "demo", "--out", tmp_path / "out", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "500 clips" in done.stdout and "1.4 h of music" in done.stdout and "GB of FLAC" in done.stdout
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())

@@ -100,7 +100,9 @@ def test_running_again_remakes_nothing_of_the_corpus(run: Path):
 
 
 def test_real_files_are_scored_and_those_that_cannot_be_read_are_counted(run: Path, music: Path, tmp_path: Path):
-    done = synthmir("evaluate", run / "model", "--on", "validation", "--on", f"folder:{music}", "--out", tmp_path / "r")
+    done = synthmir(
+        "evaluate", run / "model", "--on", "validation", "--on", f"folder:{music}", "--out", tmp_path / "r"
+    )
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "r" / "scores.json").read_text())
     folder = scores["benchmarks"][1]
@@ -122,9 +124,7 @@ def test_files_are_classified_and_a_broken_one_is_told(run: Path, music: Path):
 
 def test_the_model_opens_with_transformers_alone(run: Path):
     code = "import training; from transformers import AutoModel; print(AutoModel.from_pretrained(%r).config.task)"
-    done = subprocess.run(
-        [sys.executable, "-c", code % str(run / "model")], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code % str(run / "model")], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "genre", done.stderr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Tone:
     def _one(self, row: Clip) -> np.ndarray:
         time.sleep(float(os.environ.get("TONE_SLEEP", "0")))
         if log := os.environ.get("TONE_LOG"):
-            with open(log, "a") as handle:
+            with Path(log).open("a") as handle:
                 handle.write(row.id + "\n")
         noise = np.random.default_rng(row.seed)
         t = np.arange(round(self.seconds * self.sampling_rate)) / self.sampling_rate

@@ -41,7 +41,9 @@ def data_files(corpus: Path) -> dict[str, bytes]:
 
 def start(recipe: Path, out: Path, clips_per_shard: int = 4, **environ: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", BUILD, str(recipe), str(out), str(clips_per_shard)]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def test_a_corpus_folder_holds_what_it_should(recipe, tmp_path):

@@ -24,7 +24,9 @@ def test_the_metadata_is_what_the_hub_reads(card):
     assert data["size_categories"] == ["n<1K"]
     assert "audio-classification" in data["task_categories"]
     assert [config["config_name"] for config in data["configs"]] == ["default", "levels"]
-    splits = {info["config_name"]: {s["name"]: s["num_examples"] for s in info["splits"]} for info in data["dataset_info"]}
+    splits = {
+        info["config_name"]: {s["name"]: s["num_examples"] for s in info["splits"]} for info in data["dataset_info"]
+    }
     assert splits == {name: {"train": 25, "validation": 5} for name in ("default", "levels")}
 
 

@@ -64,7 +64,9 @@ def test_stopped_it_goes_on_and_makes_nothing_twice(corpus, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         embed_corpus(corpus.root, LEVELS)
     assert corpus.embedders() == []
-    monkeypatch.setattr(mapping, "_embed_shard", lambda source, *rest: (made.append(source.name), original(source, *rest)))
+    monkeypatch.setattr(
+        mapping, "_embed_shard", lambda source, *rest: (made.append(source.name), original(source, *rest))
+    )
     embed_corpus(corpus.root, LEVELS)
     assert sorted(made) == sorted(name.split("/")[1] for name in corpus.shards())
     embed_corpus(corpus.root, LEVELS)
@@ -101,7 +103,10 @@ def test_audio_that_changed_is_embedded_again(recipe, corpus):
 def test_long_clips_are_averaged_over_windows_and_short_ones_are_not_padded():
     embedder = Levels(LEVELS)
     noise = np.random.default_rng(0)
-    long, short = noise.standard_normal(40_000).astype(np.float32) / 9, noise.standard_normal(800).astype(np.float32) / 9
+    long, short = (
+        noise.standard_normal(40_000).astype(np.float32) / 9,
+        noise.standard_normal(800).astype(np.float32) / 9,
+    )
     vectors = embed_clips(embedder, [long, short, long])
     parts = [long[:16_000], long[16_000:32_000], long[-16_000:]]
     expected = np.mean([embedder.embed(part[None])[0] for part in parts], axis=0)
