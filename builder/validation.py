@@ -1,13 +1,16 @@
-"""Pydantic's findings in words that mend: every fault at once, each with its key and what is valid."""
+"""Pydantic's findings told the way a person can mend them: all faults at once, each with its key and what is valid."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import RecipeError
+
+MAX_FAULTS = 20  # told at once
 
 
 class Section(BaseModel):
@@ -21,24 +24,41 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def validate(model: type[Model], data: Any, where: str) -> Model:
     """`data` as a `model`. Raises RecipeError with one line a fault; `where` names the file."""
+    found = check(model, data)
+    if isinstance(found, list):
+        raise refusal(where, found)
+    return found
+
+
+def check(model: type[Model], data: Any) -> Model | list[str]:
+    """`data` as a `model`, or its faults in words."""
     if not isinstance(data, dict):
-        raise RecipeError(f"{where}: expected `key: value` lines, found {type(data).__name__}")
+        return [f"expected `key: value` lines, found {type(data).__name__}"]
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        faults = [_fault(model, item) for item in error.errors(include_url=False)]
-        raise RecipeError(
-            f"{where}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults)
-        ) from None
+        return [_fault(model, item) for item in error.errors(include_url=False)]
+
+
+def refusal(where: str, faults: Sequence[str]) -> RecipeError:
+    """The error that lists faults, one a line."""
+    shown = [f"  - {fault}" for fault in faults[:MAX_FAULTS]]
+    if len(faults) > MAX_FAULTS:
+        shown.append(f"  ... and {len(faults) - MAX_FAULTS} more")
+    return RecipeError("\n".join([f"{where}: {len(faults)} fault(s)", *shown]))
+
+
+def near(name: object, known: Iterable[str]) -> str:
+    """` (did you mean 'rock'?)`, or nothing where nothing is near."""
+    found = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def _fault(model: type[BaseModel], item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"]) or "(top)"
     if item["type"] == "extra_forbidden":
         known = _keys_at(model, item["loc"][:-1])
-        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{path}: unknown key. {hint}Known here: {', '.join(known)}"
+        return f"{path}: unknown key{near(item['loc'][-1], known)}. Known here: {', '.join(known)}"
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "missing":
         return f"{path}: missing"

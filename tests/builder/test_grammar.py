@@ -53,7 +53,9 @@ def test_every_prompt_is_clean_text(drawn: tuple[Prompt, PromptSettings, Taxonom
         assert text == text.strip()
         assert not re.search(r"\s{2,}|\s[,.:]|[{}\[\]|]|\(n\)|[,.:]{2}|, and built|None", text), text
         assert not re.search(r"\b([\w-]+) \1\b", text.removeprefix(doubled(prompt))), text
-        assert not re.search(r"\b[Aa] (?!euphoric|Eurodisco|one)[aeio8]|\b[Aa]n (?!R&B|8|hi-NRG)[^aeiouAEIOU]", text), text
+        assert not re.search(
+            r"\b[Aa] (?!euphoric|Eurodisco|one)[aeio8]|\b[Aa]n (?!R&B|8|hi-NRG)[^aeiouAEIOU]", text
+        ), text
     if chosen.strategy != "tags":
         assert prompt.description.endswith(".")
         assert all(sentence[0].isupper() or sentence[0].isdigit() for sentence in prompt.description.split(". "))
@@ -255,15 +257,19 @@ def test_an_inline_genre_works_end_to_end(tmp_path: Path) -> None:
 
 def test_a_total_beyond_the_taxonomys_words_is_refused_with_the_number(tmp_path: Path) -> None:
     poor = BLOCK["subgenres"]["Bohemian polka"] | {"tempo": [120, 120]}  # type: ignore[index]
-    block = BLOCK | {"subgenres": {"Bohemian polka": poor}, "nouns": ["piece"]}
+    block = BLOCK | {"subgenres": {"Bohemian polka": poor}}
     (tmp_path / "t.yaml").write_text(yaml.safe_dump({"name": "poor", "genres": [block]}), encoding="utf-8")
     (tmp_path / "r.yaml").write_text(
-        "name: poor\ntaxonomy: t.yaml\nprompts: {total: 90000, instrumentation: off}\n", encoding="utf-8"
+        "name: poor\ntaxonomy: t.yaml\nprompts: {total: 9000, strategy: tags, instrumentation: off}\n",
+        encoding="utf-8",
     )
-    with pytest.raises(RecipeError, match=r"asked for 90000 clips, but its words supply about (\d+)") as error:
+    with pytest.raises(RecipeError, match=r"asked for 9000 clips, but its words supply about (\d+)") as error:
         make_prompts(Recipe.load(tmp_path / "r.yaml"))
     supply = int(re.findall(r"about (\d+)", error.value.message)[0])
     enough = Recipe.load(tmp_path / "r.yaml").model_copy(
-        update={"prompts": PromptSettings(total=supply, instrumentation=False), "taxonomy": str(tmp_path / "t.yaml")}
+        update={
+            "prompts": PromptSettings(total=supply, strategy="tags", instrumentation=False),
+            "taxonomy": str(tmp_path / "t.yaml"),
+        }
     )
     assert len(make_prompts(enough)) == supply

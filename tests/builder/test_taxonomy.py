@@ -72,7 +72,9 @@ def test_everything_a_shipped_genre_lists_is_used(taxonomy: str, name: str) -> N
 def test_shipped_words_leave_instruments_vocals_and_mode_to_the_labels(taxonomy: str, name: str) -> None:
     loaded = Taxonomy.load(taxonomy)
     genre = loaded.genres[name]
-    heads = {word for instrument in loaded.instruments for word in (instrument.lower(), instrument.lower().split()[-1])}
+    heads = {
+        word for instrument in loaded.instruments for word in (instrument.lower(), instrument.lower().split()[-1])
+    }
     heads |= {head.removesuffix("s") for head in heads} - {"bas", "bras", "section", "box"}
     others = ("horn", "sax", "synth", "kick", "snare", "hi-hat", "cymbal", "vocal", "voice", "singer", "sung", "choir")
     barred = re.compile(rf"\b({'|'.join(map(re.escape, sorted(heads - {'section', 'box'} | set(others))))})s?\b")
@@ -142,8 +144,14 @@ def test_voices_are_known_by_their_program() -> None:
         ({"name": "rock"}, "genre 'rock' stands twice"),
         ({"tag": "rock"}, "tag 'rock' belongs to two genres"),
         ({"name": "Polka Music"}, "name: string should match pattern"),
-        ({"subgenres": {"x": BLOCK["subgenres"]["Bohemian polka"] | {"tempo": [140, 120]}}}, "tempo must be [low, high]"),  # type: ignore[index]
-        ({"subgenres": {"x": BLOCK["subgenres"]["Bohemian polka"] | {"moods": ["dark"]}}}, "'dark' is not in the genre's"),  # type: ignore[index]
+        (
+            {"subgenres": {"x": BLOCK["subgenres"]["Bohemian polka"] | {"tempo": [140, 120]}}},
+            "tempo must be [low, high]",
+        ),  # type: ignore[index]
+        (
+            {"subgenres": {"x": BLOCK["subgenres"]["Bohemian polka"] | {"moods": ["dark"]}}},
+            "'dark' is not in the genre's",
+        ),  # type: ignore[index]
     ],
 )
 def test_a_fault_is_named(tmp_path: Path, changes: dict[str, object], told: str) -> None:
@@ -168,7 +176,9 @@ def test_a_missing_taxonomy_tells_the_shipped_ones(tmp_path: Path, name: str) ->
         Taxonomy.load(name, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "name: [", "name: x\ngenres: rock\n", "name: x\ngenres: []\n", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "- a\n- b\n", "name: [", "name: x\ngenres: rock\n", "name: x\ngenres: []\n", "\x00"]
+)
 def test_a_file_that_is_no_taxonomy_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match=r"t\.yaml"):

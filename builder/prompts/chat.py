@@ -1,0 +1,221 @@
+"""A local chat model asked for descriptions; its answers are written to JSONL before anything is made of them.
+
+The way of arXiv 2407.02156 (a language model writes single-sentence descriptions, a genre at a time), with seeds, and
+with a file that the corpus can be made from again without the model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BackendError, DataError, RecipeError
+from . import grammar
+from .sources import read
+from .taxonomy import Genre
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+Message = dict[str, str]
+Reply = Callable[[list[Message], int], str]  # messages and a seed -> what the model says
+
+BATCH = 10  # descriptions asked for at once
+MAX_IDLE = 8  # replies in a row without a usable new description before the model is given up
+_WORDS = range(5, 81)
+
+_SYSTEM = "You write short, concrete descriptions of music for a text-to-music model."
+_TASK = """Write {count} different descriptions of {tag} music, each a single English sentence of 10 to 30 words.
+This time stay close to {subgenre}. Say what can be heard: mood, rhythm, tempo, {content}, production.
+{vocals}Name no artists, no titles and no lyrics.
+Answer with a numbered list of {count} sentences and nothing else."""
+_VOCALS = {
+    "unspecified": "",
+    "instrumental": "The music is instrumental: mention no singing.\n",
+    "with-vocals": "The music has vocals: say what they are like.\n",
+}
+
+
+def ask(recipe: Recipe, reply: Reply | None = None, progress: Callable[[int], Any] | None = None) -> int:
+    """Have the recipe's chat model write the descriptions that its JSONL still lacks; returns how many were added.
+
+    `reply` stands in for the model (default: `ChatModel` of the recipe); `progress` is told each batch's number of new
+    descriptions. Every batch is appended and synced, so that a broken run goes on where it ended. Raises RecipeError
+    if the recipe's source is no chat model or the file holds another model's answers, BackendError if the model cannot
+    be loaded or gives too few usable answers, DataError if the file cannot be written.
+    """
+    source, taxonomy = recipe.prompts.source, recipe.labels
+    if source.kind != "chat" or source.model is None or source.path is None:
+        raise RecipeError("prompts.source is no chat model", "set source: {kind: chat, model: ..., path: ...}")
+    file = recipe.folder / source.path
+    if file.suffix.lower() != ".jsonl":
+        raise RecipeError(f"prompts.source.path: answers are kept as JSONL, not {file.name!r}", "end it in .jsonl")
+    kept = _kept(file, recipe)
+    added = 0
+    for name, wanted in grammar.counts(recipe).items():
+        texts, seeds = kept[name]
+        idle = turn = 0
+        while len(texts) < wanted:
+            seed = grammar.seed(recipe.prompts.seed, name, "chat", turn)
+            turn += 1
+            if seed in seeds:
+                continue
+            reply = reply or ChatModel(source.model, source.revision)
+            answer = reply(messages(taxonomy.genres[name], recipe, turn - 1), seed)
+            fresh = [text for text in parse(answer) if text.casefold() not in texts][: wanted - len(texts)]
+            idle = 0 if fresh else idle + 1
+            if idle == MAX_IDLE:
+                raise BackendError(
+                    f"chat model {source.model!r}: {MAX_IDLE} replies in a row held no usable new description of"
+                    f" {name} ({len(texts)} of {wanted} so far, kept in {file}); the last one began {answer[:80]!r}",
+                    "name a larger, instruction-tuned model, or ask for fewer clips",
+                )
+            texts.update(text.casefold() for text in fresh)
+            _append(file, ({"genre": name, "description": t, "model": _label(recipe), "seed": seed} for t in fresh))
+            added += len(fresh)
+            if progress is not None:
+                progress(len(fresh))
+    return added
+
+
+def messages(genre: Genre, recipe: Recipe, turn: int) -> list[Message]:
+    """What the model is asked for the genre's batch number `turn`: each time another sub-genre."""
+    subgenres = list(genre.subgenres)
+    task = _TASK.format(
+        count=BATCH,
+        tag=genre.tag,
+        subgenre=subgenres[turn % len(subgenres)],
+        content="instruments" if recipe.prompts.instrumentation else "harmony (but no instruments)",
+        vocals=_VOCALS[recipe.prompts.vocals],
+    )
+    return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": task}]
+
+
+def parse(answer: str) -> list[str]:
+    """The usable descriptions in a reply, each once: a JSON list, or lines with or without numbers and bullets."""
+    found: dict[str, str] = {}
+    for item in _items(answer):
+        text = re.sub(r"\*\*|__|`", "", item)
+        text = re.sub(r"^\s*(?:[-*•–]|\(?\d{1,3}[.):])\s*", "", text)
+        text = " ".join(text.split()).strip("\"'“”‘’ *,")
+        is_talk = re.match(r"(sure|certainly|of course|here (are|is)|okay|let me|i )", text, re.IGNORECASE)
+        if not text[:1].isalnum() or text.endswith(":") or is_talk or len(text.split()) not in _WORDS:
+            continue
+        text = text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+        found.setdefault(text.casefold(), text)
+    return list(found.values())
+
+
+def _items(answer: str) -> list[str]:
+    start, end = answer.find("["), answer.rfind("]")
+    if 0 <= start < end:
+        try:
+            listed = json.loads(answer[start : end + 1])
+        except (ValueError, RecursionError):
+            listed = []
+        values = [item.get("description") if isinstance(item, dict) else item for item in listed]
+        if texts := [item for item in values if isinstance(item, str)]:
+            return texts
+    lines = answer.splitlines()
+    # Some models number their sentences in one running paragraph.
+    return [
+        item for line in lines for item in (re.split(r"\s(?=\d{1,2}[.)]\s)", line) if line[:1].isdigit() else [line])
+    ]
+
+
+class ChatModel:
+    """A chat model on this machine, called like a function: messages and a seed -> its reply.
+
+    Raises BackendError if it cannot be loaded or has no chat template.
+    """
+
+    def __init__(self, name: str, revision: str | None = None, max_new_tokens: int = 64 * BATCH) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(name, revision=revision)
+            self.model: Any = AutoModelForCausalLM.from_pretrained(
+                name, revision=revision, dtype="auto", device_map=device
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise BackendError(
+                f"chat model {name!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
+                "check prompts.source.model and revision; a model folder works without a network",
+            ) from error
+        if self.tokenizer.chat_template is None:
+            raise BackendError(f"{name!r} has no chat template", "name an instruction-tuned (chat) model")
+        self.model.eval()
+        self.max_new_tokens = max_new_tokens
+
+    def __call__(self, messages: list[Message], seed: int) -> str:
+        """The model's reply, sampled at temperature 1 from `seed`."""
+        import torch
+
+        inputs = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        ).to(self.model.device)
+        pad = self.tokenizer.pad_token_id
+        devices = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.inference_mode(), torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            tokens = self.model.generate(
+                **inputs,
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=0.95,
+                max_new_tokens=self.max_new_tokens,
+                pad_token_id=self.tokenizer.eos_token_id if pad is None else pad,
+            )
+        reply: str = self.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return reply
+
+
+def _label(recipe: Recipe) -> str:
+    source = recipe.prompts.source
+    return f"{source.model}@{source.revision}" if source.revision else str(source.model)
+
+
+def _kept(file: Path, recipe: Recipe) -> dict[str, tuple[set[str], set[int]]]:
+    """What earlier runs wrote, by genre: descriptions (case folded), and the seeds that gave them."""
+    kept: dict[str, tuple[set[str], set[int]]] = {name: (set(), set()) for name in recipe.labels.genre_names}
+    _drop_torn_line(file)
+    if not file.exists() or not file.stat().st_size:
+        return kept
+    for name, lines in read(file, recipe.labels).items():
+        if strangers := {line.model for line in lines} - {_label(recipe)}:
+            raise RecipeError(
+                f"{file}: holds answers of {', '.join(sorted(map(str, strangers)))}, not of {_label(recipe)}",
+                "give prompts.source.path another name, or name that model",
+            )
+        kept[name] = ({x.description.casefold() for x in lines}, {x.seed for x in lines if x.seed is not None})
+    return kept
+
+
+def _drop_torn_line(file: Path) -> None:
+    """Cut off what a killed run left after the last whole line."""
+    if not file.is_file():
+        return
+    with file.open("rb+") as handle:
+        whole = handle.read().rfind(b"\n") + 1
+        handle.truncate(whole)
+
+
+def _append(file: Path, lines: Iterable[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise DataError(
+            f"cannot write {file}: {error.strerror or error}", "make room, then run the same command again"
+        ) from error

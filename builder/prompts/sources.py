@@ -1,0 +1,189 @@
+"""Descriptions that the grammar did not write: a CSV or JSONL file of them -> prompts."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from ..errors import RecipeError
+from ..rows import Prompt
+from ..validation import Section, check, near, refusal
+from . import grammar
+from .taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+_VOICE = {"unspecified": "", "instrumental": " Instrumental, no vocals.", "with-vocals": " With lead vocals."}
+
+
+class Description(Section):
+    """A line of a file of descriptions. What it labels, its text is trusted to ask for."""
+
+    genre: str  # a genre's name or tag
+    description: Text
+    subgenre: str | None = None
+    mood: str | None = None
+    instruments: tuple[str, ...] = Field(default=(), strict=False)  # in CSV: divided by ;
+    tempo_bpm: int | None = Field(default=None, ge=30, le=300)
+    key: str | None = Field(default=None, pattern=r"^[A-G][b#]? (major|minor)$")
+    model: str | None = None  # the chat model that wrote it, and the seed that it was asked with
+    seed: int | None = None
+
+
+def prompts(recipe: Recipe) -> Iterator[Prompt]:
+    """The recipe's prompts from the source that it names, genre by genre in the taxonomy's order.
+
+    Where a file holds fewer descriptions of a genre than clips are asked for, they are used again in order.
+    Raises RecipeError as `read` does, and if the descriptions cannot give what the recipe asks for.
+    """
+    if recipe.prompts.source.kind == "grammar":
+        yield from grammar.prompts(recipe)
+        return
+    settings, taxonomy, file = recipe.prompts, recipe.labels, recipe.source_file()
+    assert file is not None, "SourceSettings sees to it that a file and a chat model have a path"
+    corpus = read(file, taxonomy, growing=settings.source.kind == "chat")
+    _require(recipe, file, corpus)
+    for genre, count in grammar.counts(recipe).items():
+        tag, lines = taxonomy.genres[genre].tag, corpus[genre]
+        for index in range(count):
+            line = lines[index % len(lines)]
+            text = line.description + _VOICE[settings.vocals]
+            yield Prompt(
+                text=grammar.decorate(settings.strategy, tag, text),
+                description=text,
+                genre=genre,
+                subgenre=line.subgenre,
+                mood=line.mood,
+                instruments=line.instruments,
+                tempo_bpm=line.tempo_bpm,
+                key=line.key,
+                vocals=settings.vocals,
+            )
+
+
+def read(file: Path, taxonomy: Taxonomy, growing: bool = False) -> dict[str, list[Description]]:
+    """The descriptions of a CSV or JSONL file, by genre, in the file's order; `genre` and `description` are required.
+
+    Of a `growing` file the last line is left out if its end is missing: whoever writes it was interrupted.
+    Raises RecipeError that lists the faults with their lines: unknown columns, genres, moods or instruments, empty
+    texts, values of a wrong type; or tells that the file is missing, empty or not UTF-8.
+    """
+    corpus: dict[str, list[Description]] = {name: [] for name in taxonomy.genre_names}
+    faults: list[str] = []
+    for number, record in _records(file, growing):
+        found = _parse(record, taxonomy)
+        if isinstance(found, list):
+            faults += [f"line {number}: {fault}" for fault in found]
+        else:
+            corpus[found.genre].append(found)
+    if faults:
+        raise refusal(str(file), faults)
+    if not any(corpus.values()):
+        raise RecipeError(f"{file}: holds no descriptions", "write lines of genre,description into it")
+    return corpus
+
+
+def _require(recipe: Recipe, file: Path, corpus: dict[str, list[Description]]) -> None:
+    """Refuse descriptions that cannot give what the recipe asks for."""
+    chat = recipe.prompts.source.kind == "chat"
+    wanted = {genre: count if chat else min(count, 1) for genre, count in grammar.counts(recipe).items()}
+    short = [f"{genre} {len(corpus[genre])} of {n}" for genre, n in wanted.items() if len(corpus[genre]) < n]
+    if short and chat:
+        raise RecipeError(
+            f"{file}: the chat model has not written all descriptions yet: {', '.join(short)}",
+            "synthmir prompts RECIPE asks it for the rest and keeps its answers",
+        )
+    if short:
+        raise RecipeError(f"{file}: genres without a description: {', '.join(short)}", "add lines of these genres")
+    if not recipe.prompts.instrumentation and any(line.instruments for lines in corpus.values() for line in lines):
+        raise RecipeError(
+            f"prompts.instrumentation is off, but {file} names instruments",
+            "take them out of its texts and its column `instruments`, or set instrumentation: on",
+        )
+
+
+def _records(file: Path, growing: bool) -> Iterator[tuple[int, Any]]:
+    """Line numbers and what stands there: a mapping (CSV) or the line itself (JSONL)."""
+    if file.suffix.lower() not in (".csv", ".jsonl"):
+        raise RecipeError(f"{file}: a file of descriptions ends in .csv or .jsonl", "rename it to what it is")
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            if file.suffix.lower() == ".jsonl":
+                for number, line in enumerate(handle, 1):
+                    if line.strip() and not (growing and not line.endswith("\n")):
+                        yield number, line
+                return
+            reader = csv.DictReader(handle, strict=True)
+            _check_header(file, reader.fieldnames or [])
+            for row in reader:
+                yield reader.line_num, row
+    except OSError as error:
+        raise RecipeError(f"{file}: {error.strerror or error}", "put the file of descriptions there") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{file}: not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
+    except csv.Error as error:
+        raise RecipeError(f"{file}, line {reader.line_num}: not valid CSV: {error}", "quote its text") from error
+
+
+def _check_header(file: Path, columns: Any) -> None:
+    known = list(Description.model_fields)
+    faults = [f"line 1: column {name!r} is missing" for name in ("genre", "description") if name not in columns]
+    faults += [
+        f"line 1: unknown column {name!r}{near(name, known)}. Known: {', '.join(known)}"
+        for name in columns
+        if name not in known
+    ]
+    faults += [f"line 1: column {name!r} stands twice" for name in known if list(columns).count(name) > 1]
+    if faults:
+        raise refusal(str(file), faults)
+
+
+def _parse(record: Any, taxonomy: Taxonomy) -> Description | list[str]:
+    """A record as a description with its genre's name, or its faults."""
+    if isinstance(record, str):
+        try:
+            data = json.loads(record)
+        except (ValueError, RecursionError) as error:
+            return [f"not valid JSON: {error}"]
+    elif None in record:  # where DictReader puts cells beyond the header
+        return ["more cells than columns: quote a text that holds a comma"]
+    else:
+        data = {key: _cell(key, value.strip()) for key, value in record.items() if value and value.strip()}
+    line = check(Description, data)
+    if isinstance(line, list):
+        return line
+    names = {name: name for name in taxonomy.genres}
+    names |= {genre.tag.casefold(): name for name, genre in taxonomy.genres.items()}
+    genre = names.get(line.genre.casefold())
+    if genre is None:
+        known = taxonomy.genre_names
+        return [f"genre {line.genre!r} is not in the taxonomy{near(line.genre, known)}. Known: {', '.join(known)}"]
+    faults = [
+        f"{label} {name!r} is not {place}{near(name, known)}"
+        for label, given, place, known in (
+            ("subgenre", line.subgenre, f"a sub-genre of {genre}", list(taxonomy.genres[genre].subgenres)),
+            ("mood", line.mood, "a mood of the taxonomy", taxonomy.mood_names),
+            ("instrument", line.instruments, "an instrument of the taxonomy", taxonomy.instrument_names),
+        )
+        for name in ((given,) if isinstance(given, str) else given or ())
+        if name not in known
+    ]
+    text = " ".join(line.description.split())
+    text = text if text[-1] in ".!?…" else f"{text}."
+    return faults or line.model_copy(update={"genre": genre, "description": text})
+
+
+def _cell(column: str, value: str) -> Any:
+    if column == "instruments":
+        return [name.strip() for name in value.split(";") if name.strip()]
+    if column in ("tempo_bpm", "seed") and value.lstrip("-").isdecimal():
+        return int(value)
+    return value
