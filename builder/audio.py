@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
+from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".au", ".aif", ".aiff"})
 MIN_LOUDNESS = -70.0  # LUFS: the absolute gate of ITU-R BS.1770, reported for silence and for under 0.4 s
+MAX_RATIO = 2_000  # of reduced rates: above it torchaudio's table of filters fills gigabytes (11,127 Hz to 32,000: 12)
 
 
 def encode_flac(samples: np.ndarray, sampling_rate: int) -> bytes:
@@ -37,11 +39,16 @@ def decode(source: str | Path | bytes) -> tuple[np.ndarray, int]:
 
     name = "audio bytes" if isinstance(source, bytes) else str(source)
     try:
-        samples, rate = soundfile.read(
-            io.BytesIO(source) if isinstance(source, bytes) else str(source), dtype="float32", always_2d=True
-        )
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        reason = str(error).removeprefix(f"Error opening {name!r}: ")
+        if isinstance(source, bytes):
+            samples, rate = soundfile.read(io.BytesIO(source), dtype="float32", always_2d=True)
+        else:
+            # By descriptor: libsndfile takes no name that is not UTF-8, and tells a missing file as a "System error".
+            with Path(source).open("rb") as file:
+                samples, rate = soundfile.read(file.fileno(), dtype="float32", always_2d=True, closefd=False)
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error.strerror or error}") from error
+    except (soundfile.SoundFileError, ValueError) as error:
+        reason = getattr(error, "error_string", str(error))
         raise DataError(f"{name}: cannot be read as audio: {reason}") from error
     if len(samples) == 0:
         raise DataError(f"{name}: holds no samples")
@@ -64,9 +71,14 @@ def _resampler(origin: int, target: int) -> Resample:
 
 
 def resample(samples: np.ndarray, origin: int, target: int) -> np.ndarray:
-    """float32 [samples] at `origin` Hz -> float32 [samples] at `target` Hz (torchaudio's windowed sinc)."""
+    """float32 [samples] at `origin` Hz -> float32 [samples] at `target` Hz (windowed sinc)."""
     if origin == target:
         return samples
+    divisor = gcd(origin, target)
+    if max(origin, target) // divisor > MAX_RATIO:
+        from scipy.signal import resample_poly
+
+        return np.asarray(resample_poly(samples, target // divisor, origin // divisor), dtype=np.float32)
     import torch
 
     with torch.inference_mode():

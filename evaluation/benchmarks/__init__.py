@@ -1,0 +1,1 @@
+"""Real music to be judged on."""

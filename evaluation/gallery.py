@@ -1,0 +1,116 @@
+"""Clips of a corpus to look at and listen to: of each genre one that the model got right and one that it got wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as pads
+
+COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
+PER_GENRE = 2
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One clip of the validation split."""
+
+    id: str
+    genre: str
+    prompt: str
+    labels: tuple[tuple[str, str], ...]  # what else the prompt asks for, in words
+    audio: bytes
+    suffix: str  # ".flac"
+    truth: str | None  # of the model's task, where the model judged it
+    predicted: str | None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the model took it for something else."""
+        return self.truth != self.predicted
+
+
+def pick(corpus: Path, predictions: Mapping[str, tuple[str, str]], per_genre: int = PER_GENRE) -> list[Example]:
+    """`per_genre` clips of each genre, in the corpus's order; [] without a validation split or its columns.
+
+    `predictions` has (true, predicted) by id. Only the chosen clips' audio is kept in memory.
+    """
+    files = sorted(str(path) for path in (corpus / "data").glob("validation-*.parquet"))
+    if not files:
+        return []
+    data = pads.dataset(files, format="parquet")
+    if not {"id", "audio", "genre"} <= set(data.schema.names):
+        return []
+    names = _label_names(data.schema.metadata)
+    rows = data.to_table(columns=[name for name in COLUMNS if name in data.schema.names]).to_pylist()
+    by_genre: dict[Any, list[Row]] = {}
+    for row in rows:
+        by_genre.setdefault(row["genre"], []).append(row)
+    chosen = [row for genre in sorted(by_genre, key=str) for row in _choose(by_genre[genre], predictions, per_genre)]
+    ids = [row["id"] for row in chosen]
+    sound: dict[str, Any] = {}
+    # A batch at a time, and no read ahead: the split's audio may be gigabytes.
+    for batch in data.to_batches(
+        columns=["id", "audio"], filter=pads.field("id").isin(ids), batch_readahead=1, fragment_readahead=1
+    ):
+        sound |= {row["id"]: row["audio"] for row in batch.to_pylist()}
+    return [_example(row, sound[row["id"]], predictions.get(row["id"]), names) for row in chosen]
+
+
+def _choose(rows: list[Row], predictions: Mapping[str, tuple[str, str]], count: int) -> list[Row]:
+    """One right, one wrong, then right ones; fewer wrong than right if `count` is odd."""
+    judged = [predictions.get(row["id"], ("", "")) for row in rows]
+    right = [row for row, (truth, predicted) in zip(rows, judged, strict=True) if truth == predicted]
+    wrong = [row for row, (truth, predicted) in zip(rows, judged, strict=True) if truth != predicted]
+    few = min(len(wrong), max(count // 2, count - len(right)))
+    return [*right[: count - few], *wrong[:few]]
+
+
+def _example(
+    row: Row, audio: dict[str, Any], judged: tuple[str, str] | None, names: Mapping[str, list[str]]
+) -> Example:
+    def word(key: str) -> str:
+        value = row.get(key)
+        if value is None or value in ("", [], -1):
+            return ""
+        if isinstance(value, list):
+            return ", ".join(names[key][item] if key in names else str(item) for item in value)
+        return names[key][value] if key in names else str(value)
+
+    tempo = row.get("tempo_bpm")
+    told = (
+        ("sub-genre", word("subgenre")),
+        ("mood", word("mood")),
+        ("tempo", f"{tempo} bpm" if tempo else ""),
+        ("key", word("key")),
+        ("instruments", word("instruments")),
+        ("vocals", "" if word("vocals") == "unspecified" else word("vocals")),
+    )
+    return Example(
+        id=row["id"],
+        genre=word("genre"),
+        prompt=row.get("prompt") or "",
+        labels=tuple((name, value) for name, value in told if value),
+        audio=audio["bytes"],
+        suffix=Path(audio.get("path") or "clip.flac").suffix or ".flac",
+        truth=judged[0] if judged else None,
+        predicted=judged[1] if judged else None,
+    )
+
+
+def _label_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Names of the ClassLabel columns (alone or in lists), as `datasets` writes them into the schema."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError):
+        return {}
+    found = {}
+    for column, feature in features.items():
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else feature
+        if isinstance(inner, dict) and "names" in inner:
+            found[column] = [str(name) for name in inner["names"]]
+    return found

@@ -1,0 +1,224 @@
+"""Pictures of scores, of training, of embeddings and of sound, as SVG or PNG bytes. No display, no global state."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from typing import ParamSpec
+
+    from matplotlib.axes import Axes
+
+    P = ParamSpec("P")
+
+# After Okabe and Ito 2008: colours that colour-blind readers tell apart. Shapes tell apart what colours cannot.
+COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"),
+    *("#D55E00", "#7A5195", "#8C8C00", "#444444", "#A0522D"),
+)
+SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
+INK, FAINT = "#1f2933", "#d5dbe1"
+STYLE: Any = {
+    "font.size": 10,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a label with dollar signs is text
+    "svg.fonttype": "none",  # text stays text: it can be searched, and the reader's fonts draw every script
+    "svg.hashsalt": "synthmir",  # the same figure, the same bytes
+}
+MAP_POINTS = 1_500  # t-SNE takes seconds up to here
+LOWEST, HIGHEST, MELS = 40.0, 14_000.0, 96
+
+
+def _styled(draw: Callable[P, bytes]) -> Callable[P, bytes]:
+    """Draw in the style above, and leave the caller's as it is."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_styled
+def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = "Confusion") -> bytes:
+    """Counts [classes, classes], rows true -> SVG. Shade is the share of a row; cells tell counts."""
+    counts = np.asarray(confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    roomy = len(labels) <= 6
+    size = max(3.6, (0.62 if roomy else 0.44) * len(labels) + 1.6)
+    figure, axes = _figure(size + 0.5, size, title)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            share = shares[row, column]
+            text = f"{count}\n{share:.0%}" if roomy else f"{count}"
+            colour = "white" if share > 0.55 else INK
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9, linespacing=1.3)
+    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted", ylabel="true")
+    return _svg(figure)
+
+
+@_styled
+def genre_bars(per_class: Sequence[Mapping[str, Any]], title: str = "Precision, recall and F1 by class") -> bytes:
+    """Rows of `label, precision, recall, f1, support` and `intervals` where there are -> SVG with 95 % whiskers."""
+    figure, axes = _figure(5.2, 0.55 * len(per_class) + 1.4, title)
+    for place, (name, told) in enumerate((("precision", "precision"), ("recall", "recall"), ("f1", "F1"))):
+        at = np.arange(len(per_class)) + (place - 1) * 0.26
+        values = [row[name] for row in per_class]
+        axes.barh(at, values, 0.24, color=COLOURS[place], label=told)
+        bounds = [(row.get("intervals") or {}).get(name) for row in per_class]
+        for y, value, bound in zip(at, values, bounds, strict=True):
+            if bound:
+                # A percentile interval need not hold the value itself.
+                reach = [[max(0.0, value - bound["low"])], [max(0.0, bound["high"] - value)]]
+                axes.errorbar(value, y, xerr=reach, color=INK, linewidth=1, capsize=2)
+    axes.set_yticks(range(len(per_class)), [f"{row['label']}\nn = {row['support']}" for row in per_class])
+    axes.set_ylim(len(per_class) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 1.02), xlabel="share (whiskers: 95 % interval)")
+    axes.grid(axis="x")
+    figure.legend(ncols=3, loc="outside lower center")
+    return _svg(figure)
+
+
+@_styled
+def training_curve(curve: Sequence[Mapping[str, float]], best_epoch: int | None = None) -> bytes:
+    """Points of `epoch, train_loss, validation_loss, accuracy` -> SVG: losses above, validation accuracy below."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    losses, accuracy = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    epochs = [point["epoch"] for point in curve]
+    losses.plot(epochs, [point["train_loss"] for point in curve], color=COLOURS[0], label="training")
+    losses.plot(epochs, [point["validation_loss"] for point in curve], color=COLOURS[5], ls="--", label="validation")
+    accuracy.plot(epochs, [100 * point["accuracy"] for point in curve], color=COLOURS[5], ls="--")
+    for axes in (losses, accuracy):
+        axes.grid(axis="y")
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=INK, linewidth=0.8, ls=":")
+    if best_epoch is not None:
+        losses.plot([], [], color=INK, linewidth=0.8, ls=":", label=f"kept: epoch {best_epoch}")
+    losses.legend(loc="upper right")
+    losses.set(title="Learning curve", ylabel="cross-entropy (nats)", ylim=(0, None))
+    accuracy.set(xlabel="epoch", ylabel="validation\naccuracy (%)")
+    accuracy.xaxis.get_major_locator().set_params(integer=True)
+    return _svg(figure)
+
+
+@_styled
+def embedding_map(
+    embeddings: np.ndarray, classes: np.ndarray, labels: Sequence[str], seed: int = 0, title: str = "Map of embeddings"
+) -> bytes:
+    """float32 [n, dim] and int [n] -> SVG: t-SNE of the standardised vectors (van der Maaten and Hinton 2008).
+
+    At most 1,500 points, drawn by `seed`; the same input gives the same picture. Needs three vectors or more.
+    """
+    chosen = np.arange(len(embeddings))
+    if len(chosen) > MAP_POINTS:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAP_POINTS, replace=False))
+    points, classes = project(embeddings[chosen], seed), classes[chosen]
+    figure, axes = _figure(6.4, 5.0, title)
+    for index, label in enumerate(labels):
+        mine = points[classes == index]
+        shape, colour = SHAPES[(index + index // len(COLOURS)) % len(SHAPES)], COLOURS[index % len(COLOURS)]
+        axes.plot(mine[:, 0], mine[:, 1], shape, color=colour, mec="white", mew=0.4, label=label)
+    axes.set(xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)")
+    axes.spines[["top", "right"]].set_visible(True)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.2)
+    return _svg(figure)
+
+
+def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
+    """float32 [n >= 3, dim] -> float32 [n, 2]: standardised, 50 principal components, t-SNE from the first two."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from sklearn.preprocessing import StandardScaler
+
+    scaled = StandardScaler().fit_transform(embeddings.astype(np.float64))
+    size = min(50, *scaled.shape)
+    reduced = PCA(size, svd_solver="full").fit_transform(scaled)
+    perplexity = min(30.0, max(1.0, (len(reduced) - 1) / 5))  # a fifth: small sets keep their small groups
+    points: np.ndarray = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
+    return points
+
+
+@_styled
+def spectrogram(samples: np.ndarray, sampling_rate: int, seconds: float = 10.0) -> bytes:
+    """float32 [samples] -> PNG of the log-mel picture of the first `seconds`: dB under its loudest point."""
+    import torch
+    from torchaudio.transforms import MelSpectrogram
+
+    top = min(HIGHEST, sampling_rate / 2)
+    frame = 2 ** round(np.log2(0.064 * sampling_rate))
+    mel = MelSpectrogram(sampling_rate, frame, hop_length=frame // 4, f_min=LOWEST, f_max=top, n_mels=MELS)
+    cut = np.ascontiguousarray(samples[: round(seconds * sampling_rate)], dtype=np.float32)
+    cut = np.pad(cut, (0, max(0, frame - len(cut))))
+    with torch.inference_mode():
+        power = mel(torch.from_numpy(cut)).numpy()
+    decibels = 10 * np.log10(np.maximum(power / max(float(power.max()), 1e-12), 1e-8))
+    figure = Figure(figsize=(4.6, 1.7), layout="constrained")
+    axes = figure.subplots()
+    length = len(cut) / sampling_rate
+    axes.imshow(decibels, origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0, extent=(0, length, 0, 1))
+    ticks = [hertz for hertz in (100, 500, 1_000, 2_000, 5_000, 10_000) if hertz < top]
+    low, high = _mel(LOWEST), _mel(top)
+    axes.set_yticks(
+        [(_mel(hertz) - low) / (high - low) for hertz in ticks],
+        [f"{hertz} Hz" if hertz < 1000 else f"{hertz // 1000} kHz" for hertz in ticks],
+    )
+    axes.set_xlabel("seconds", labelpad=1, fontsize=8)
+    axes.tick_params(length=2, pad=2, labelsize=8)
+    axes.spines[:].set_visible(False)
+    return _save(figure, "png", dpi=160)
+
+
+def _mel(hertz: float) -> float:
+    """The HTK mel scale, which the filters above use."""
+    return float(2595 * np.log10(1 + hertz / 700))
+
+
+def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> bytes:
+    return _save(figure, "svg", metadata={"Date": None})
+
+
+def _save(figure: Figure, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # measured with a box here, drawn by the reader's fonts
+        figure.savefig(buffer, format=kind, **options)
+    return buffer.getvalue()

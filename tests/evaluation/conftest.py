@@ -1,0 +1,127 @@
+"""A miniature of the whole: three genres that differ by ear, a corpus of them, a model, and real files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import Audio, ClassLabel, Features, List, Value
+
+from builder.audio import encode_flac
+from builder.corpus.folder import write_sums
+from builder.corpus.shards import write_shard
+from builder.embedders.base import load_embedder
+from builder.recipe import EmbedderSettings
+from builder.records import RunRecord
+
+GENRES = ("Electronica", "Hip Hop", "Rock")
+RATE = 32_000
+FINGERPRINT = "0123456789abcdef"
+NASTY = "A <script>alert('x')</script> & \"rock\" track"
+
+
+def sound(genre: int, seed: int, seconds: float = 1.0, rate: int = RATE) -> np.ndarray:
+    """float32 [samples]: steady tones, clicks or noise."""
+    rng = np.random.default_rng(1000 * genre + seed)
+    time = np.arange(round(seconds * rate)) / rate
+    if genre == 0:
+        wave = sum(np.sin(2 * np.pi * rng.uniform(200, 900) * time) for _ in range(3)) / 3
+    elif genre == 1:
+        wave = np.sin(2 * np.pi * rng.uniform(50, 90) * time) * np.exp(-((time * rng.uniform(3, 5)) % 1) * 8)
+    else:
+        wave = rng.standard_normal(len(time)) / 4
+    return np.float32(0.5 * np.clip(wave + 0.001 * rng.standard_normal(len(time)), -1, 1))
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus folder: 6 clips a genre to train on, 3 to validate on; audio and melstats."""
+    root = tmp_path_factory.mktemp("corpus with spaces")
+    embedder = load_embedder(EmbedderSettings())
+    labels = {
+        "genre": ClassLabel(names=list(GENRES)),
+        "prompt_group": Value("string"),
+    }
+    audio_columns = Features(
+        {"id": Value("string"), "audio": Audio(RATE), "prompt": Value("string"), **labels, "seed": Value("int64"),
+         "generator": Value("string"), "generator_revision": Value("string"), "duration": Value("float32")}
+    )  # fmt: skip
+    vector_columns = Features(
+        {"id": Value("string"), "embedding": List(Value("float32"), length=embedder.dim), **labels}
+    )
+    for split, seeds in (("train", range(6)), ("validation", range(6, 9))):
+        rows, vectors = [], []
+        for genre, name in enumerate(GENRES):
+            for seed in seeds:
+                clip = sound(genre, seed)
+                common = {"id": f"{name}-{seed}", "genre": genre, "prompt_group": f"{name}-{seed}"}
+                flac = {"bytes": encode_flac(clip, RATE), "path": f"{name}-{seed}.flac"}
+                rows.append(
+                    common
+                    | {"audio": flac, "prompt": NASTY if genre == 2 else f"A {name} track.", "seed": seed}
+                    | {"generator": "sines", "generator_revision": "1", "duration": 1.0}
+                )
+                vectors.append(common | {"embedding": embedder.embed(clip[None])[0]})
+        for config, data, features in (("data", rows, audio_columns), ("melstats", vectors, vector_columns)):
+            write_shard(root / config / f"{split}-00000-of-00001.parquet", [data], features, {"shard": split})
+    (root / "recipe.yaml").write_text("name: miniature\n", encoding="utf-8")
+    about = {"name": "sines", "license": "cc0-1.0", "about": "Sines, clicks and noise; no music."}
+    RunRecord(
+        "build", FINGERPRINT, "2026-01-01T00:00:00+00:00", 1.5, 27, device="a machine",
+        details={"identity": {"name": "miniature"}, "generator": about, "clips": 27, "rejected": 0},
+    ).write(root / "records/build.json")  # fmt: skip
+    write_sums(root, {})
+    return root
+
+
+@pytest.fixture(scope="session")
+def model(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: the nearest class mean of standardised embeddings, which is a linear classifier."""
+    from training.features import load_features
+    from training.model import SynthmirClassifier, SynthmirConfig
+
+    features = load_features(corpus, "melstats", "genre")
+    embedder = load_embedder(EmbedderSettings())
+    config = SynthmirConfig(
+        task="genre",
+        hidden=(),
+        embedder={"name": "melstats", "weights": None, "revision": embedder.revision, "dim": embedder.dim,
+                  "sampling_rate": embedder.sampling_rate, "window_seconds": embedder.window_seconds},
+        id2label=dict(enumerate(GENRES)),
+        label2id={name: index for index, name in enumerate(GENRES)},
+    )  # fmt: skip
+    net = SynthmirClassifier(config)
+    net.standardise(features.train.embeddings)
+    scaled = (features.train.embeddings - net.mean) / net.std
+    means = torch.stack([scaled[features.train.labels == index].mean(0) for index in range(len(GENRES))])
+    with torch.no_grad():
+        net.output.weight.copy_(means / 100)
+        net.output.bias.copy_(-(means**2).sum(1) / 200)
+    folder = tmp_path_factory.mktemp("model")
+    net.save_pretrained(folder)
+    curve = [
+        {"epoch": e, "train_loss": 1 / e, "validation_loss": 1.1 / e, "accuracy": 1 - 0.5 / e, "macro_f1": 1 - 0.6 / e}
+        for e in (1, 2, 3)
+    ]
+    RunRecord(
+        "train", FINGERPRINT, "2026-01-01T00:00:00+00:00", 2.5, 18, device="a machine",
+        details={"corpus": os.path.relpath(corpus, folder), "curve": curve, "best_epoch": 3,
+                 "embedder": net.config.embedder | {"about": embedder.about}},
+    ).write(folder / "training.json")  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    """Two readable recordings a genre, 44.1 kHz stereo, in folders that spell the labels otherwise."""
+    root = tmp_path / "real music"
+    for genre, name in enumerate(("electronica", "Hip-Hop", "ROCK")):
+        (root / name).mkdir(parents=True)
+        for seed in (20, 21):
+            mono = sound(genre, seed, 2.0, 44_100)
+            soundfile.write(root / name / f"{seed}.wav", np.stack([mono, mono], axis=1), 44_100)
+    return root

@@ -1,0 +1,126 @@
+"""`folder:PATH`: what is found, what is left out, and what is said of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from builder.errors import DataError, RecipeError
+from evaluation.benchmarks.base import BENCHMARKS, load_benchmark
+
+LABELS = ("Electronica", "Hip Hop", "Rock")
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return root
+
+
+def test_tracks_are_found_at_any_depth_and_sorted(tmp_path: Path) -> None:
+    touch(tmp_path, "rock/b.WAV", "rock/disc 1/a.flac", "rock/ü — é/日本.mp3", "electronica/x.ogg", "electronica/y.au")
+    tracks = load_benchmark(f"folder:{tmp_path}", LABELS).tracks
+    assert [(track.id, track.label) for track in tracks] == [
+        ("electronica/x.ogg", 0),
+        ("electronica/y.au", 0),
+        ("rock/b.WAV", 2),
+        ("rock/disc 1/a.flac", 2),
+        ("rock/ü — é/日本.mp3", 2),
+    ]
+    assert all(track.path == tmp_path / track.id for track in tracks)
+
+
+@pytest.mark.parametrize("name", ["hip-hop", "HipHop", "HIP_HOP", "hip hop", "Hip Hop"])
+def test_spellings_of_a_label(tmp_path: Path, name: str) -> None:
+    bench = load_benchmark(f"folder:{touch(tmp_path, f'{name}/a.wav')}", LABELS)
+    assert [track.label for track in bench.tracks] == [1]
+
+
+def test_two_spellings_are_one_label(tmp_path: Path) -> None:
+    touch(tmp_path, "hiphop/a.wav", "Hip-Hop/a.wav")
+    assert [track.id for track in load_benchmark(f"folder:{tmp_path}", LABELS).tracks] == [
+        "Hip-Hop/a.wav",
+        "hiphop/a.wav",
+    ]
+
+
+def test_composed_and_decomposed_accents_are_one(tmp_path: Path) -> None:
+    touch(tmp_path, "Mu\u0301sica/a.wav")
+    assert len(load_benchmark(f"folder:{tmp_path}", ["música"]).tracks) == 1
+
+
+def test_what_is_left_out_is_told_and_counted(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "rock/a.wav", "rock/.b.wav", "rock/._a.wav", "rock/cover.jpg", "rock/.cache/c.wav", "rock/notes.txt"
+    )
+    touch(tmp_path, "polka/a.wav", "zouk/a.wav", ".git/a.wav", "stray.mp3", "readme.md")
+    bench = load_benchmark(f"folder:{tmp_path}", LABELS)
+    assert [track.id for track in bench.tracks] == ["rock/a.wav"]
+    assert bench.notes == [
+        "left out 2 folder(s) that name no label: polka, zouk",
+        "2 label(s) of the model have no track here: Electronica, Hip Hop",
+        "left out 1 audio file(s) that lie in no genre's folder",
+        "ignored 4 file(s) that are hidden or no audio by their suffix",
+    ]
+
+
+def test_nothing_left_out_has_no_notes(tmp_path: Path) -> None:
+    touch(tmp_path, "rock/a.wav", "electronica/a.wav", "hip hop/a.wav")
+    assert load_benchmark(f"folder:{tmp_path}", LABELS).notes == []
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    elsewhere = touch(tmp_path / "elsewhere", "a.wav")
+    root = touch(tmp_path / "music", "rock/b.wav")
+    (root / "hip hop").symlink_to(elsewhere)
+    (root / "rock/again").symlink_to(root / "rock")
+    assert [track.id for track in load_benchmark(f"folder:{root}", LABELS).tracks] == ["hip hop/a.wav", "rock/b.wav"]
+
+
+def test_a_name_that_is_no_unicode(tmp_path: Path) -> None:
+    (tmp_path / "rock").mkdir()
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/rock/caf\xe9.wav")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system refuses names that are no UTF-8")
+    [track] = load_benchmark(f"folder:{tmp_path}", LABELS).tracks
+    assert track.id == "rock/caf\ufffd.wav" and track.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "target", "says", "fix"),
+    [
+        ([], "nowhere", "does not exist", "check the path"),
+        (["plain"], "plain", "is no folder", "one folder a genre"),
+        ([], "", "it holds no folder", "Electronica, Hip Hop, Rock"),
+        (["a.wav", "b.mp3"], "", "2 audio file\\(s\\) lie in it directly", "one of the model's labels"),
+        (["polka/a.wav"], "", "its folders are polka", "Electronica"),
+        (["music/rock/a.wav"], "music/rock", "one level too low", "folder:.*/music$"),
+        (["music/rock/a.wav"], "", "is too high", "folder:.*/music$"),
+        (["Data/genres_original/rock/a.wav"], "", "is too high", "folder:.*/genres_original$"),
+        (["rock/a.txt", "rock/.b.wav"], "", "no audio file in rock", r"\.flac"),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path: Path, files: list[str], target: str, says: str, fix: str) -> None:
+    touch(tmp_path, *files)
+    with pytest.raises(DataError, match=says) as raised:
+        load_benchmark(f"folder:{tmp_path / target}", LABELS)
+    assert raised.value.fix is not None
+    assert re.search(fix, raised.value.fix)
+
+
+@pytest.mark.parametrize("spec", ["folder", "folder:", "gtzzan", "gtzzan:/somewhere", "", "Validation"])
+def test_specs_that_name_nothing(spec: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_benchmark(spec, LABELS)
+    assert "folder:PATH" in str(raised.value)
+
+
+def test_the_contract_of_every_benchmark() -> None:
+    for name in BENCHMARKS:
+        assert {"licence", "citation"} <= vars(BENCHMARKS.load(name)).keys(), name

@@ -1,0 +1,223 @@
+"""A model judged end to end: scores.json, predictions, intervals, and all that can be wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from builder.errors import DataError, RecipeError
+from builder.recipe import EvaluationSettings
+from builder.records import RunRecord
+from evaluation.classify import classify, show
+from evaluation.scores import Scores, json_schema
+from evaluation.scoring import evaluate_model, score_table, worst_pair
+
+from .conftest import FINGERPRINT, GENRES, RATE, sound
+
+
+@pytest.fixture
+def both(model: Path, music: Path, tmp_path: Path) -> tuple[dict, Path]:
+    """Scores on validation and on a folder that holds two broken files."""
+    (music / "ROCK/text <b>.wav").write_text("no audio")
+    (music / "Hip-Hop/nothing.mp3").write_bytes(b"")
+    (music / "polka").mkdir()
+    out, settings = tmp_path / "out", EvaluationSettings(bootstrap=200, seed=3)
+    return evaluate_model(model, ["validation", f"folder:{music}"], out, settings=settings), out
+
+
+def test_scores(both: tuple[dict, Path], model: Path, music: Path) -> None:
+    scores, out = both
+    assert json.loads((out / "scores.json").read_text(encoding="utf-8")) == scores
+    assert Scores.read(out / "scores.json").model_dump(mode="json", by_alias=True) == scores
+    assert scores["schema"] == 1
+    assert scores["model"]["fingerprint"] == FINGERPRINT and scores["model"]["task"] == "genre"
+    assert scores["model"]["labels"] == list(GENRES) and scores["model"]["path"] == str(model)
+    validation, folder = scores["benchmarks"]
+    assert (validation["name"], validation["n"], validation["skipped"]) == ("validation", 9, 0)
+    assert (folder["name"], folder["n"], folder["skipped"]) == (f"folder:{music}", 6, 2)
+    assert [skip["id"] for skip in folder["skips"]] == ["Hip-Hop/nothing.mp3", "ROCK/text <b>.wav"]
+    assert all(skip["reason"] for skip in folder["skips"])
+    assert folder["notes"] == ["left out 1 folder(s) that name no label: polka"]
+    assert validation["accuracy"]["value"] == folder["accuracy"]["value"] == 1.0
+    assert validation["worst_pair"] is None
+    assert scores["record"]["command"] == "evaluate" and scores["record"]["rows"] == 9 + 6 + 2
+    assert scores["record"]["details"]["skipped"] == 2 and scores["record"]["wall_seconds"] > 0
+
+
+def test_predictions_hold_what_the_scores_count(both: tuple[dict, Path]) -> None:
+    scores, out = both
+    for entry in scores["benchmarks"]:
+        lines = (out / entry["predictions"]).read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert len(rows) == entry["n"]
+        confusion = np.zeros((3, 3), int)
+        for row in rows:
+            assert max(row["probabilities"], key=row["probabilities"].get) == row["predicted"]
+            assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+            confusion[GENRES.index(row["label"]), GENRES.index(row["predicted"])] += 1
+        assert confusion.tolist() == entry["confusion_matrix"]
+
+
+def test_one_track_is_scored_as_classify_says(both: tuple[dict, Path], model: Path, music: Path) -> None:
+    scores, out = both
+    rows = [json.loads(line) for line in (out / scores["benchmarks"][1]["predictions"]).read_text().splitlines()]
+    [answer] = classify(model, [music / rows[0]["id"]], top_k=3)
+    assert dict(answer.labels) == pytest.approx(rows[0]["probabilities"], abs=1e-6)
+    assert [share for _, share in answer.labels] == sorted((share for _, share in answer.labels), reverse=True)
+
+
+def test_scoring_twice_gives_the_same_figures(model: Path, music: Path, tmp_path: Path) -> None:
+    first = evaluate_model(model, [f"folder:{music}"], tmp_path / "1", workers=1)
+    again = evaluate_model(model, [f"folder:{music}"], tmp_path / "2", workers=2)
+    assert first["benchmarks"] == again["benchmarks"]
+
+
+def test_wrong_folders_are_told_in_the_worst_pair(model: Path, music: Path, tmp_path: Path) -> None:
+    for seed in range(3):
+        soundfile.write(music / f"Hip-Hop/misfiled {seed}.flac", sound(2, 50 + seed, 2.0), RATE)
+    [entry] = evaluate_model(model, [f"folder:{music}"], tmp_path / "out")["benchmarks"]
+    assert entry["worst_pair"] == {"truth": "Hip Hop", "predicted": "Rock", "count": 3, "share": 0.6}
+    assert entry["accuracy"]["value"] == pytest.approx(6 / 9)
+    assert entry["accuracy"]["low"] < 6 / 9 < entry["accuracy"]["high"]
+
+
+def test_the_worst_pair_is_the_largest_share_not_the_largest_count() -> None:
+    pair = worst_pair(np.array([[90, 10, 0], [1, 1, 0], [0, 0, 0]]), GENRES)
+    assert pair is not None
+    assert (pair.truth, pair.predicted, pair.count, pair.share) == ("Hip Hop", "Electronica", 1, 0.5)
+    assert worst_pair(np.diag([1, 0, 2]), GENRES) is None
+
+
+def test_benchmarks_with_like_names_keep_files_apart(model: Path, music: Path, tmp_path: Path) -> None:
+    shutil.copytree(music, tmp_path / "real-music")
+    scores = evaluate_model(model, [f"folder:{music}", f"folder:{tmp_path}/real-music", f"folder:{music}"], tmp_path)
+    files = [entry["predictions"] for entry in scores["benchmarks"]]
+    assert len(files) == len(set(files)) == 2  # the one that was named twice is judged once
+    assert all((tmp_path / file).exists() for file in files)
+
+
+def test_progress_counts_every_track(model: Path, music: Path, tmp_path: Path) -> None:
+    (music / "ROCK/bad.wav").write_bytes(b"x")
+    counted: list[int] = []
+    evaluate_model(model, ["validation", f"folder:{music}"], tmp_path / "out", tick=counted.append)
+    assert sum(counted) == 9 + 7
+
+
+def test_all_unreadable_is_an_error_that_shows_one(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rock").mkdir()
+    (tmp_path / "rock/a.wav").write_text("text")
+    with pytest.raises(DataError, match=r"none of its 1 track\(s\) can be read; the first, rock/a.wav") as raised:
+        evaluate_model(model, [f"folder:{tmp_path}"], tmp_path / "out")
+    assert raised.value.exit_code == 3
+    assert not (tmp_path / "out/scores.json").exists()
+
+
+def test_a_wrong_name_is_found_before_anything_is_judged(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="gtzzan"):
+        evaluate_model(model, ["validation", "gtzzan"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def copy(folder: Path, to: Path, **changes: object) -> Path:
+    """A model folder whose training record differs."""
+    shutil.copytree(folder, to)
+    record = RunRecord.read(to / "training.json")
+    record.details["corpus"] = str((folder / record.details["corpus"]).resolve())
+    for key, value in changes.items():
+        setattr(record, key, value)
+    record.write(to / "training.json")
+    return to
+
+
+def test_a_model_of_another_corpus_is_refused(model: Path, corpus: Path, tmp_path: Path) -> None:
+    other = copy(model, tmp_path / "other", fingerprint="f" * 16)
+    with pytest.raises(DataError, match=FINGERPRINT):
+        evaluate_model(other, ["validation"], tmp_path / "out")
+    with pytest.raises(DataError, match="f" * 16):
+        evaluate_model(other, ["validation"], tmp_path / "out", corpus=corpus)
+
+
+def test_a_corpus_that_is_not_there(model: Path, corpus: Path, tmp_path: Path) -> None:
+    gone = copy(model, tmp_path / "gone", details={"corpus": "/nowhere/corpus"})
+    with pytest.raises(DataError, match="/nowhere/corpus") as raised:
+        evaluate_model(gone, ["validation"], tmp_path / "out")
+    assert "--corpus" in str(raised.value)
+    assert evaluate_model(gone, ["validation"], tmp_path / "out", corpus=corpus)["benchmarks"][0]["n"] == 9
+    unknown = copy(model, tmp_path / "unknown", details={})
+    with pytest.raises(DataError, match="which corpus"):
+        evaluate_model(unknown, ["validation"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [None, "not json", "[]", '{"unknown": 1}'])
+def test_a_model_without_its_record(model: Path, tmp_path: Path, content: str | None) -> None:
+    folder = copy(model, tmp_path / "model")
+    (folder / "training.json").unlink()
+    if content is not None:
+        (folder / "training.json").write_text(content)
+    with pytest.raises(DataError, match=r"training\.json"):
+        evaluate_model(folder, ["validation"], tmp_path / "out")
+
+
+def test_classify_reports_files_that_cannot_be_read(model: Path, music: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("text")
+    answers = classify(model, [music / "ROCK/20.wav", tmp_path / "text.wav", tmp_path / "none.mp3"], top_k=2)
+    assert [answer.labels[0][0] if answer.labels else None for answer in answers] == ["Rock", None, None]
+    assert len(answers[0].labels) == 2 and answers[0].error is None
+    assert "cannot be read" in str(answers[1].error)
+    assert answers[2].error == "cannot be read: No such file or directory"
+    with pytest.raises(DataError, match=r"none of 1 file"):
+        classify(model, [tmp_path / "text.wav"])
+    assert classify(model, []) == []
+
+
+def test_answers_are_shown_a_line_each(model: Path, music: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (music / "ROCK/bad.wav").write_text("text")
+    answers = classify(model, sorted((music / "ROCK").iterdir()))
+    show(answers)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and "Rock" in lines[0] and "%" in lines[0] and "cannot be read as audio" in lines[2]
+    show(answers, jsonl=True)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["error"] is None for row in rows] == [True, True, False]
+    assert next(iter(rows[0]["labels"])) == "Rock" and rows[0]["file"] == str(music / "ROCK/20.wav")
+
+
+def test_the_table_has_each_figure_with_its_interval(model: Path, music: Path, tmp_path: Path) -> None:
+    soundfile.write(music / "Hip-Hop/misfiled.flac", sound(2, 50, 2.0), RATE)
+    scores = evaluate_model(model, ["validation", f"folder:{music}"], tmp_path / "out")
+    table = score_table(scores).splitlines()
+    assert table[1].split()[:3] == ["validation", "9", "0"] and "100.0% [100.0%, 100.0%]" in table[1]
+    assert "85.7% [" in table[2] and table[2].startswith(f"folder:{music}")
+    assert table[3].endswith("Hip Hop taken for Rock, 1 track(s), 33% of them")
+
+
+def test_the_schema_in_the_repository_is_the_models() -> None:
+    import evaluation.scores
+
+    file = Path(evaluation.scores.__file__).with_name("scores.schema.json")
+    assert file.read_text(encoding="utf-8") == json_schema(), "write it anew from evaluation.scores.json_schema()"
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda s: s.update(schema=2), "schema"),
+        (lambda s: s.update(extra=1), "extra"),
+        (lambda s: s["benchmarks"][0]["accuracy"].update(value=1.5), "accuracy.value"),
+        (lambda s: s["benchmarks"][0].update(n=0), "n"),
+        (lambda s: s["benchmarks"][0].pop("skips"), "skips"),
+    ],
+)
+def test_files_that_are_no_scores(both: tuple[dict, Path], tmp_path: Path, edit: object, says: str) -> None:
+    scores, _ = both
+    edit(scores)  # type: ignore[operator]
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    with pytest.raises(DataError, match=says):
+        Scores.read(tmp_path / "scores.json")
+    with pytest.raises(DataError, match="cannot read"):
+        Scores.read(tmp_path / "none.json")
