@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -41,6 +40,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show where an e
 
 
 _debug = False
+INTERRUPTED = 130  # the exit code of Ctrl-C, which typer turns into SystemExit
 
 
 @app.command()
@@ -53,7 +53,7 @@ def prompts(
     from itertools import islice
 
     from builder.prompts import make_prompts
-    from builder.prompts.sources import ask
+    from builder.prompts.chat import ask
     from builder.prompts.table import lines
 
     loaded = _recipe(recipe)
@@ -279,11 +279,10 @@ def main() -> None:
             raise
         print(f"synthmir: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        print("\nsynthmir: stopped; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(130) from None
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("\nsynthmir: stopped; the same command goes on from here", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 from .atomic import write_text
 
-_PACKAGES = ("datasets", "torch", "transformers", "symusic", "soundfile", "hear21passt", "accelerate", "numpy")
+_PACKAGES = ("datasets", "torch", "transformers", "soundfile", "hear21passt", "accelerate", "numpy")
 
 
 @dataclass

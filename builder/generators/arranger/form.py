@@ -1,0 +1,35 @@
+"""Form: which parts play in which bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .style import PARTS, FormSection
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Bars `first` to `last` - 1, and the parts that play in them."""
+
+    first: int
+    last: int
+    parts: frozenset[str]
+
+
+def lay_out(sections: Sequence[FormSection], bars: int) -> list[Passage]:
+    """A form over a number of bars: whole bars each, none empty, the last ends with the clip.
+
+    With fewer bars than sections, everybody plays throughout.
+    """
+    if bars < len(sections):
+        return [Passage(0, bars, frozenset(PARTS))]
+    total = sum(section.share for section in sections)
+    passages, first, share = [], 0, 0.0
+    for number, section in enumerate(sections):
+        share += section.share
+        left = len(sections) - number - 1
+        last = bars if left == 0 else min(max(round(bars * share / total), first + 1), bars - left)
+        passages.append(Passage(first, last, frozenset(section.parts)))
+        first = last
+    return passages

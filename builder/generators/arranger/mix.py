@@ -1,0 +1,136 @@
+"""From a score to sound: notes from the sampler, then desk, room and levels."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+from numpy.random import PCG64, Generator
+
+from .sampler import Sampler
+from .score import Production, Score
+from .style import Vocabulary
+
+_LEAD_IN = 0.012  # seconds before the first beat, so that no attack meets the clip's edge
+_FADE_IN, _FADE_OUT = 0.004, 0.03
+_CEILING = 10 ** (-1.0 / 20)  # -1 dBFS
+_KICKS = frozenset((35, 36))
+
+
+def mix(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabulary) -> np.ndarray:
+    """Play a score: float32 [round(seconds * sampling_rate)], mono, peaks at or under -1 dBFS."""
+    rate = sampler.sampling_rate
+    length = round(seconds * rate)
+    drums = np.zeros(length, np.float32)
+    band = np.zeros(length, np.float32)
+    for track in score.tracks:
+        _play(track, drums if track.is_drum else band, score.tempo, sampler, vocabulary)
+    if score.production.pump:
+        band *= _ducking(score, length, rate)
+    sound = _record(drums + band, score.production, score.seed, rate)
+    return _finish(sound, rate)
+
+
+def _play(track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary) -> None:  # type: ignore[no-untyped-def]
+    """Add a track's notes to a bus."""
+    rate, beat = sampler.sampling_rate, 60.0 / tempo
+    level = 10 ** (track.level / 20)
+    release = 0.05 if track.is_drum else vocabulary.envelope(track.program).release
+    fade = np.linspace(1.0, 0.0, max(2, round(release * rate)), dtype=np.float32) ** 2
+    # Voices of one chord add up as power does.
+    for note in track.notes:
+        start = round((note.start * beat + _LEAD_IN) * rate)
+        held = note.duration * beat
+        if track.is_drum:
+            held = _ring(note.pitch, held)
+        wanted = round((held + release) * rate)
+        dark, bright = sampler.note(track.program, track.is_drum, note.pitch, held + release)
+        stop = min(wanted, len(dark), len(bus) - start)
+        if stop <= 0:
+            continue
+        gain = level * note.velocity**1.5
+        sound = dark[:stop] * np.float32(gain)
+        sound += bright[:stop] * np.float32(gain * (0.35 + 0.75 * note.velocity))
+        tail = stop - (wanted - len(fade))
+        if tail > 0:
+            sound[max(0, stop - tail) :] *= fade[max(0, tail - stop) : tail]
+        bus[start : start + stop] += sound
+
+
+def _ring(key: int, held: float) -> float:
+    """Seconds that a drum rings: hats are closed again, the rest rings on."""
+    return min(0.45, max(0.1, held)) if key in (42, 44, 46) else 1.9
+
+
+def _ducking(score: Score, length: int, rate: int) -> np.ndarray:
+    """The gain that a compressor keyed by the kick gives the rest of the band."""
+    gain = np.ones(length, np.float32)
+    size = round(min(0.32, 45.0 / score.tempo) * rate)
+    dip = 1.0 - score.production.pump * (1.0 - np.linspace(0.0, 1.0, size, dtype=np.float32) ** 1.5)
+    for track in score.tracks:
+        for note in track.notes if track.is_drum else ():
+            if note.pitch in _KICKS:
+                start = round((note.start * 60.0 / score.tempo + _LEAD_IN) * rate)
+                part = gain[start : start + size]
+                np.minimum(part, dip[: len(part)], out=part)
+    return gain
+
+
+def _record(sound: np.ndarray, production: Production, seed: int, rate: int) -> np.ndarray:
+    """Saturation, then room, equaliser and loudness in one pass through the spectrum."""
+    if production.drive > 0.02:
+        scale = np.float32((1.0 + 6.0 * production.drive) / max(1e-6, 4.0 * float(np.sqrt(np.mean(sound**2)))))
+        sound = np.tanh(sound * scale) / scale
+    impulse = _room(production.room_seconds, seed, rate)
+    size = scipy.fft.next_fast_len(len(sound) + len(impulse), real=True)
+    spectrum = scipy.fft.rfft(sound, size)
+    room = scipy.fft.rfft(impulse, size)
+    frequencies = np.arange(len(spectrum), dtype=np.float32) * np.float32(rate / size)
+    wet = np.float32(10 ** (production.room / 20)) / (1.0 + (180.0 / np.maximum(frequencies, 1.0)) ** 4)
+    spectrum *= (1.0 + room * wet) * _equaliser(frequencies, production)
+    power = float(np.sum(np.abs(spectrum) ** 2 * _k_weighting(frequencies))) * 2.0 / size / len(sound)
+    gain = 10 ** ((production.loudness + 0.691) / 20) / max(1e-6, power**0.5)
+    out: np.ndarray = scipy.fft.irfft(spectrum, size)[: len(sound)] * np.float32(gain)
+    return out
+
+
+def _room(seconds: float, seed: int, rate: int) -> np.ndarray:
+    """A room: noise that dies away, its treble sooner than its bass, after a short silence. Its energy is 1."""
+    length = round(min(1.4, seconds) * rate)
+    noise = Generator(PCG64(seed)).standard_normal(length, dtype=np.float32)
+    time = np.arange(length, dtype=np.float32) / rate
+    soft = np.convolve(noise, np.ones(6, np.float32) / 6, "same")
+    tail = noise * np.exp(-13.8 / seconds * time) + 2.0 * soft * np.exp(-6.9 / seconds * time)
+    tail[: round(0.008 * rate)] = 0.0
+    return np.asarray(tail / np.sqrt(np.sum(tail**2)), dtype=np.float32)
+
+
+def _equaliser(frequencies: np.ndarray, production: Production) -> np.ndarray:
+    """The gain of the desk by frequency: rumble and treble cut, tilt, bass shelf, one bell."""
+    octaves = np.log2(np.maximum(frequencies, 20.0) / 1000.0)
+    centre, boost = production.presence
+    decibels = production.tilt * octaves
+    decibels += production.shelf / (1.0 + (frequencies / 150.0) ** 2)
+    decibels += boost * np.exp(-((octaves - np.log2(centre / 1000.0)) ** 2) / 0.5)
+    gain = 10 ** (decibels / 20)
+    gain /= np.sqrt(1.0 + (frequencies / production.top) ** 8)
+    rumble = (frequencies / 32.0) ** 4
+    return np.asarray(gain * np.sqrt(rumble / (1.0 + rumble)), dtype=np.float32)
+
+
+def _k_weighting(frequencies: np.ndarray) -> np.ndarray:
+    """Power weights close to ITU-R BS.1770: bass cut below 60 Hz, 4 dB more above 2 kHz."""
+    low = (frequencies / 60.0) ** 4
+    return np.asarray(low / (1.0 + low) * (1.0 + 1.5 / (1.0 + (1500.0 / np.maximum(frequencies, 1.0)) ** 4)))
+
+
+def _finish(sound: np.ndarray, rate: int) -> np.ndarray:
+    """A soft limiter and faded edges."""
+    knee = 0.6
+    over = np.abs(sound) > knee
+    loud = sound[over]
+    room = _CEILING - knee
+    sound[over] = np.sign(loud) * (knee + room * np.tanh((np.abs(loud) - knee) / room))
+    fade_in, fade_out = round(_FADE_IN * rate), round(_FADE_OUT * rate)
+    sound[:fade_in] *= np.linspace(0.0, 1.0, fade_in, dtype=np.float32)
+    sound[-fade_out:] *= np.linspace(1.0, 0.0, fade_out, dtype=np.float32)
+    return sound

@@ -1,0 +1,95 @@
+"""The instruments: single notes of a General-MIDI sound font, shaped by an envelope and kept for reuse.
+
+The font gives a held note, in tune and looped; what makes it die away, soften or stop is done here, so a note is kept
+as two layers, dark and bright.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import lfilter
+
+from ...errors import BackendError
+from .soundfont import SoundFont
+from .style import DrumSound, Vocabulary
+
+_CACHE_BYTES = 96 << 20
+_LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds that notes are kept at
+_LEVEL = 0.1  # RMS of a pitched note's first third of a second, peak / 5 of a drum
+Layers = tuple[np.ndarray, np.ndarray]  # dark, bright: float32 [samples] each; their sum is the note at full velocity
+
+
+def sound_font() -> Path:
+    """The General-MIDI sound font that ships with pretty_midi, found without importing it. Raises BackendError."""
+    spec = importlib.util.find_spec("pretty_midi")
+    path = Path(spec.origin).parent / "TimGM6mb.sf2" if spec and spec.origin else None
+    if path is None or not path.exists():
+        raise BackendError("the arranger's sound font (TimGM6mb.sf2) is missing", "pip install pretty_midi")
+    return path
+
+
+class Sampler:
+    """Notes by General-MIDI program and pitch. They depend on the arguments alone and must not be changed."""
+
+    def __init__(self, sampling_rate: int, vocabulary: Vocabulary) -> None:
+        self.sampling_rate = sampling_rate
+        self._vocabulary = vocabulary
+        self._drums = {sound.key: sound for sound in vocabulary.drums.values()}
+        self._font = SoundFont(sound_font())
+        self._cache: OrderedDict[tuple[int, bool, int, float], Layers] = OrderedDict()
+        self._bytes = 0
+
+    def note(self, program: int, is_drum: bool, pitch: int, seconds: float) -> Layers:
+        """A note held for at least `seconds`: its dark and its bright layer."""
+        held = next((length for length in _LENGTHS if length >= seconds), _LENGTHS[-1])
+        key = (program, is_drum, pitch, held)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        samples = self._font.play(program, is_drum, pitch, held, self.sampling_rate)
+        layers = self._shape(program, is_drum, pitch, samples)
+        self._cache[key] = layers
+        self._bytes += sum(layer.nbytes for layer in layers)
+        while self._bytes > _CACHE_BYTES:
+            _, old = self._cache.popitem(last=False)
+            self._bytes -= sum(layer.nbytes for layer in old)
+        return layers
+
+    def _shape(self, program: int, is_drum: bool, pitch: int, samples: np.ndarray) -> Layers:
+        rate = self.sampling_rate
+        samples = samples - samples[: rate // 3].mean()
+        if is_drum:
+            sound = self._drums.get(pitch, DrumSound(key=pitch))
+            samples *= 5 * _LEVEL * 10 ** (sound.level / 20) / max(1e-4, float(np.abs(samples[: rate // 4]).max()))
+            dark = _low_pass(samples, 2500.0, rate)
+            fade = _decay(len(samples), sound.decay, rate)
+            return dark * fade, (samples - dark) * fade
+        envelope = self._vocabulary.envelope(program)
+        frequency = 440.0 * 2.0 ** ((pitch - 69) / 12)
+        samples *= _LEVEL / max(1e-4, float(np.sqrt(np.mean(samples[rate // 50 : rate // 3] ** 2))))
+        if envelope.attack:
+            rise = min(len(samples), round(envelope.attack * rate))
+            samples[:rise] *= np.linspace(0.0, 1.0, rise, dtype=np.float32) ** 2
+        dark = _low_pass(samples, min(5000.0, 300.0 + 2.5 * frequency), rate)
+        bright = samples - dark
+        if envelope.decay is not None:
+            seconds = envelope.decay * 2.0 ** ((60 - pitch) / 24)  # low strings ring longer
+            dark *= _decay(len(samples), seconds, rate)
+            bright *= _decay(len(samples), seconds / envelope.damping, rate)
+        return dark, bright
+
+
+def _low_pass(samples: np.ndarray, cutoff: float, rate: int) -> np.ndarray:
+    """One pole, 6 dB an octave."""
+    pole = math.exp(-2.0 * math.pi * cutoff / rate)
+    return np.asarray(lfilter([1.0 - pole], [1.0, -pole], samples), dtype=np.float32)
+
+
+def _decay(length: int, seconds: float, rate: int) -> np.ndarray:
+    """An exponential that falls by 60 dB in `seconds`."""
+    return np.exp(np.arange(length, dtype=np.float32) * np.float32(-6.908 / (seconds * rate)))

@@ -1,0 +1,71 @@
+"""A score: what the arranger wrote, before it is played."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .theory import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One note. Times are in beats from the start of the clip, human looseness included."""
+
+    start: float
+    duration: float
+    pitch: int  # MIDI; on a drum track the General-MIDI key of the drum
+    velocity: float  # 0..1
+
+
+@dataclass(slots=True)
+class Track:
+    """One instrument's part."""
+
+    instrument: str  # its name in the taxonomy, or "voice"
+    role: str  # drums, bass, chords, pad, lead or voice
+    program: int  # General-MIDI program, the kit where `is_drum`
+    is_drum: bool
+    level: float  # dB against the other tracks
+    notes: list[Note] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """How the band is recorded."""
+
+    room: float  # dB of the room against the dry sound
+    room_seconds: float  # time in which the room dies by 60 dB
+    tilt: float  # dB per octave around 1 kHz
+    shelf: float  # dB below 150 Hz
+    presence: tuple[float, float]  # Hz, dB
+    top: float  # Hz where the treble ends
+    drive: float  # 0 clean .. 1 saturated
+    pump: float  # 0..1, how far the kick ducks the rest of the band
+    loudness: float  # LUFS
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What is played, and how it is recorded."""
+
+    genre: str
+    subgenre: str
+    tempo: int  # beats per minute
+    metre: int  # beats a bar
+    key: Key
+    swing: float
+    swing_grid: int
+    form: str
+    seed: int
+    tracks: tuple[Track, ...]
+    production: Production
+
+    @property
+    def pitched(self) -> list[Note]:
+        """The notes that have a pitch."""
+        return [note for track in self.tracks if not track.is_drum for note in track.notes]
+
+    def in_key(self) -> float:
+        """Share of the pitched notes that lie in the key's scale."""
+        pitched = self.pitched
+        return sum(note.pitch % 12 in self.key.scale for note in pitched) / max(1, len(pitched))

@@ -1,0 +1,316 @@
+"""Style data: what a sub-genre's `style:` block may say, and the vocabulary of named elements that it refers to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from ...errors import RecipeError
+from ...prompts.taxonomy import Taxonomy
+from ...resources import read_yaml
+from ...validation import Section
+from .pattern import Pattern, parse
+from .theory import parse_numeral
+
+FOLDER = Path(__file__).parent / "vocabulary"
+PARTS = ("drums", "bass", "chords", "pad", "lead", "voice")
+DRUM_SYMBOLS, BASS_SYMBOLS, COMP_SYMBOLS, MELODY_SYMBOLS = "xXo23", "12345678awx", "xXotbd0123456789", "x"
+
+Part = Literal["drums", "bass", "chords", "pad", "lead", "voice"]
+Share = Annotated[float, Field(ge=0.0, le=1.0, strict=False)]
+ShareRange = Annotated[tuple[Share, Share], Field(strict=False)]
+
+
+def _as_weights(value: Any) -> Any:
+    """A plain list is a choice with equal weights."""
+    return dict.fromkeys(value, 1.0) if isinstance(value, list | tuple) else value
+
+
+Weight = Annotated[float, Field(gt=0.0, strict=False)]
+Choices = Annotated[dict[str, Weight], BeforeValidator(_as_weights), Field(min_length=1)]
+
+
+class _Rhythmic(Section):
+    beats: int = Field(default=4, ge=1, le=12)  # a bar; of a fill: its length
+
+
+class Groove(_Rhythmic):
+    """A drum pattern: drum voice -> step string. `X` accent, `x` hit, `o` ghost, `2` and `3` strokes in one step."""
+
+    voices: dict[str, str] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _readable(self) -> Groove:
+        for name, steps in self.voices.items():
+            try:
+                parse(steps, self.beats, DRUM_SYMBOLS)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return self
+
+
+class _Stepped(_Rhythmic):
+    steps: str
+    gate: float = Field(default=0.9, gt=0.0, le=1.2, strict=False)  # sounding share of a note's length
+
+
+class Bassline(_Stepped):
+    """A bass line: `1`..`8` steps of the scale over the chord's root (3, 5, 7 are the chord's own), `a` approaches the
+    next root, `w` walks towards it, `x` is a dead note."""  # noqa: D205, D209
+
+    @field_validator("steps")
+    @classmethod
+    def _readable(cls, steps: str, info: Any) -> str:
+        parse(steps, info.data.get("beats", 4), BASS_SYMBOLS)
+        return steps
+
+
+class Comping(_Stepped):
+    """How chords are played: `x` all voices (`X` accented, `o` muted), `t` the upper ones, `b` the root below, `d` the
+    fifth below, `0`..`9` one voice, counted from the lowest."""  # noqa: D205, D209
+
+    strum: float = Field(default=0.0, ge=0.0, le=0.2, strict=False)  # seconds from the first to the last voice
+    voices: int = Field(default=3, ge=2, le=5)
+    octave: int = Field(default=0, ge=-2, le=2)
+    shape: Literal["close", "open", "root", "power", "shell"] = "close"
+
+    @field_validator("steps")
+    @classmethod
+    def _readable(cls, steps: str, info: Any) -> str:
+        parse(steps, info.data.get("beats", 4), COMP_SYMBOLS)
+        return steps
+
+
+class Melody(_Rhythmic):
+    """How melodies are made: rhythms of a bar, and the order in which a phrase repeats its ideas (`.` is a rest)."""
+
+    rhythms: tuple[str, ...] = Field(min_length=1, strict=False)
+    phrases: tuple[Annotated[str, Field(pattern=r"^[A-D.]{1,8}$")], ...] = Field(min_length=1, strict=False)
+    scale: Literal["key", "pentatonic", "blues", "chord"] = "key"
+    leap: Share = 0.2  # how likely a step is a leap
+    ostinato: bool = False  # ideas return on the same pitches, whatever the chord
+    gate: float = Field(default=0.9, gt=0.0, le=1.2, strict=False)
+
+    @model_validator(mode="after")
+    def _readable(self) -> Melody:
+        for rhythm in self.rhythms:
+            if len(parse(rhythm, self.beats, MELODY_SYMBOLS)) > 1:
+                raise ValueError("a melody's rhythm is one bar")
+        return self
+
+
+class Progression(Section):
+    """Chords as Roman numerals, `|` between bars: "ii7 V7 | Imaj7"."""
+
+    mode: Literal["major", "minor"]
+    bars: str
+
+    @field_validator("bars")
+    @classmethod
+    def _readable(cls, bars: str) -> str:
+        for bar in bars.split("|"):
+            if not bar.split():
+                raise ValueError("a bar without a chord")
+            for numeral in bar.split():
+                parse_numeral(numeral)
+        return bars
+
+
+class FormSection(Section):
+    """A stretch of a clip, as a share of its bars, and who plays in it."""
+
+    share: Share
+    parts: tuple[Part, ...] = Field(default=PARTS, min_length=1, strict=False)
+
+
+class Envelope(Section):
+    """How an instrument sounds: its comfortable range, how it dies away while held, and after."""
+
+    programs: tuple[int, int] = Field(strict=False)  # General-MIDI programs, first and last
+    range: tuple[int, int] = Field(strict=False)  # MIDI pitches
+    attack: float = Field(default=0.0, ge=0.0, strict=False)  # seconds
+    decay: float | None = Field(default=None, gt=0.0, strict=False)  # seconds to -60 dB at middle C; None: it holds
+    damping: float = Field(default=1.0, ge=1.0, strict=False)  # how much faster the treble decays
+    release: float = Field(default=0.12, gt=0.0, strict=False)  # seconds
+
+
+class DrumSound(Section):
+    """A drum voice: its General-MIDI key, how long it rings (seconds to -60 dB) and its level in dB."""
+
+    key: int = Field(ge=0, le=127)
+    decay: float = Field(default=0.5, gt=0.0, strict=False)
+    level: float = Field(default=0.0, strict=False)
+
+
+class Style(Section):
+    """What the arranger plays in a sub-genre. Lists are names of the vocabulary, or names with weights."""
+
+    metre: int = Field(default=4, ge=2, le=12)  # beats a bar
+    swing: ShareRange = (0.0, 0.0)  # 0 straight .. 1 triplets, lowest and highest
+    swing_grid: Literal[8, 16] = 8
+    looseness: Share = 0.3  # 0 machine .. 1 drunk
+    minor: Share = 0.5  # how likely minor is where neither key nor mood says
+    harmony: Choices = {"triads": 1.0}
+    grooves: Choices
+    fills: Choices = {"none": 1.0}
+    percussion: Choices = {"none": 1.0}  # grooves on top of the kit
+    basslines: Choices
+    comping: Choices
+    pads: Choices = {"pad-held": 1.0}
+    melodies: Choices
+    vocals: Choices = {"vocal-lines": 1.0}
+    progressions: Choices
+    forms: Choices = {"straight": 1.0}
+    kits: Annotated[dict[int, Weight], BeforeValidator(_as_weights)] = {}  # in place of the standard kit
+    parts: dict[Part, Share] = {}  # how likely a part plays that the prompt leaves open
+    levels: dict[Part, float] = {}  # dB, beside the usual balance
+    room: ShareRange = (0.1, 0.5)  # dry .. cathedral
+    drive: ShareRange = (0.0, 0.1)
+    pump: ShareRange = (0.0, 0.0)  # how far the kick ducks the band
+    echo: Share = 0.0  # how likely leads and chords get an echo
+
+    @field_validator("harmony")
+    @classmethod
+    def _harmonies(cls, harmony: dict[str, float]) -> dict[str, float]:
+        known = ("fifths", "triads", "sevenths", "ninths", "dominants")
+        if unknown := [name for name in harmony if name not in known]:
+            raise ValueError(f"{', '.join(unknown)} unknown; known: {', '.join(known)}")
+        return harmony
+
+
+Element = TypeVar("Element", bound=Section)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The named elements that styles refer to, one YAML file a kind."""
+
+    grooves: dict[str, Groove]
+    fills: dict[str, Groove]
+    basslines: dict[str, Bassline]
+    comping: dict[str, Comping]
+    melodies: dict[str, Melody]
+    progressions: dict[str, Progression]
+    forms: dict[str, tuple[FormSection, ...]]
+    drums: dict[str, DrumSound]
+    envelopes: tuple[Envelope, ...]
+    digest: str  # of the files
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def load(cls) -> Vocabulary:
+        """Read and check the shipped vocabulary. Raises RecipeError that lists every fault."""
+        faults: list[str] = []
+        digest = hashlib.sha256()
+
+        def table(name: str, kind: type[Element]) -> dict[str, Element]:
+            path = FOLDER / f"{name}.yaml"
+            digest.update(path.read_bytes())
+            return {key: made for key, value in read_yaml(path).items() if (made := _made(kind, value, f"{name}.{key}", faults))}
+
+        forms = {
+            name: tuple(made for part in parts if (made := _made(FormSection, part, f"forms.{name}", faults)))
+            for name, parts in read_yaml(FOLDER / "forms.yaml").items()
+        }
+        digest.update((FOLDER / "forms.yaml").read_bytes())
+        vocabulary = cls(
+            grooves=table("grooves", Groove),
+            fills=table("fills", Groove),
+            basslines=table("basslines", Bassline),
+            comping=table("comping", Comping),
+            melodies=table("melodies", Melody),
+            progressions=table("progressions", Progression),
+            forms=forms,
+            drums=table("drums", DrumSound),
+            envelopes=tuple(table("envelopes", Envelope).values()),
+            digest=digest.hexdigest()[:12],
+        )
+        for kind in ("grooves", "fills"):
+            for name, groove in getattr(vocabulary, kind).items():
+                if unknown := sorted(set(groove.voices) - set(vocabulary.drums)):
+                    faults.append(f"{kind}.{name}: no drum is called {', '.join(unknown)}")
+        if faults:
+            raise RecipeError(f"{FOLDER}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults))
+        return vocabulary
+
+    def envelope(self, program: int) -> Envelope:
+        """How a General-MIDI program is played."""
+        return next(item for item in self.envelopes if item.programs[0] <= program <= item.programs[1])
+
+
+def _made(kind: type[Element], value: Any, where: str, faults: list[str]) -> Element | None:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        faults += _lines(error, where)
+        return None
+
+
+def _lines(error: ValidationError, where: str) -> Iterable[str]:
+    for item in error.errors(include_url=False, include_input=False):
+        path = ".".join([where, *(str(part) for part in item["loc"])])
+        yield f"{path}: {str(item['msg']).removeprefix('Value error, ')}"
+
+
+# A style's lists -> the vocabulary's table that they name.
+_REFERENCES = {
+    "grooves": "grooves",
+    "fills": "fills",
+    "percussion": "grooves",
+    "basslines": "basslines",
+    "comping": "comping",
+    "pads": "comping",
+    "melodies": "melodies",
+    "vocals": "melodies",
+    "progressions": "progressions",
+    "forms": "forms",
+}
+
+
+def read_styles(taxonomy: Taxonomy, vocabulary: Vocabulary) -> dict[tuple[str, str], Style]:
+    """(genre, sub-genre) -> style, for the whole taxonomy. Raises RecipeError that lists every fault at once."""
+    styles: dict[tuple[str, str], Style] = {}
+    faults: list[str] = []
+    for genre, block in taxonomy.genres.items():
+        for name, subgenre in block.subgenres.items():
+            where = f"genres.{genre}.subgenres.{name}.style"
+            if not subgenre.style:
+                faults.append(f"{where}: missing: the arranger has nothing to play here")
+                continue
+            style = _made(Style, subgenre.style, where, faults)
+            if style is not None:
+                styles[genre, name] = style
+                faults += [f"{where}.{fault}" for fault in _dangling(style, vocabulary)]
+    if faults:
+        raise RecipeError(
+            f"taxonomy {taxonomy.name!r}: {len(faults)} fault(s) in the arranger's style data\n"
+            + "\n".join(f"  - {fault}" for fault in faults),
+            f"mend the genre's style block; the elements it may name are in {FOLDER}",
+        )
+    return styles
+
+
+def _dangling(style: Style, vocabulary: Vocabulary) -> Iterable[str]:
+    """What the style names that is not there, or does not fit it."""
+    for kind, table_name in _REFERENCES.items():
+        table: Mapping[str, Any] = getattr(vocabulary, table_name)
+        for name in getattr(style, kind):
+            if name not in table:
+                if name != "none" or kind not in ("fills", "percussion"):
+                    yield f"{kind}: there is no {name!r} in {table_name}.yaml"
+            elif kind != "fills" and getattr(table[name], "beats", style.metre) != style.metre:
+                yield f"{kind}: {name!r} has {table[name].beats} beats a bar, the style has {style.metre}"
+    modes = {vocabulary.progressions[name].mode for name in style.progressions if name in vocabulary.progressions}
+    for mode in sorted({"major", "minor"} - modes):
+        yield f"progressions: none of them is {mode}, and a prompt may ask for a {mode} key"
+
+
+def pattern(element: Bassline | Comping) -> Pattern:
+    """The steps of a bass line or a comping pattern."""
+    return parse(element.steps, element.beats, BASS_SYMBOLS if isinstance(element, Bassline) else COMP_SYMBOLS)

@@ -1,0 +1,174 @@
+"""Keys, scales, chords from Roman numerals, and voicings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+MAJOR, NATURAL_MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
+SCALES = {"major": MAJOR, "minor": NATURAL_MINOR}
+TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_DEGREES = {"I": 0, "II": 1, "III": 2, "IV": 3, "V": 4, "VI": 5, "VII": 6}
+_NUMERAL = re.compile(r"^([b#]?)(IV|I{1,3}|VI{0,2}|iv|i{1,3}|vi{0,2})(.*)$")
+# What stands behind a numeral: the chord's tones above its root, where None leaves the third to the numeral's case.
+_QUALITIES: dict[str, tuple[int | None, ...]] = {
+    "": (0, None, 7),
+    "5": (0, 7),
+    "6": (0, None, 7, 9),
+    "7": (0, None, 7, 10),
+    "9": (0, None, 7, 10, 14),
+    "13": (0, None, 10, 14, 21),
+    "maj7": (0, None, 7, 11),
+    "maj9": (0, None, 7, 11, 14),
+    "add9": (0, None, 7, 14),
+    "sus2": (0, 2, 7),
+    "sus4": (0, 5, 7),
+    "7sus4": (0, 5, 7, 10),
+    "aug": (0, 4, 8),
+    "dim": (0, 3, 6),
+    "dim7": (0, 3, 6, 9),
+    "m7b5": (0, 3, 6, 10),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A tonic (0 = C) and a mode."""
+
+    tonic: int
+    mode: str  # "major" or "minor"
+
+    @classmethod
+    def parse(cls, label: str) -> Key:
+        """Read "A minor", "Eb major". Raises ValueError."""
+        match = re.fullmatch(r"([A-G])([b#]?) (major|minor)", label)
+        if match is None:
+            raise ValueError(f"{label!r} is no key: write it as 'A minor' or 'Eb major'")
+        letter, accidental, mode = match.groups()
+        return cls((_LETTERS[letter] + {"": 0, "b": -1, "#": 1}[accidental]) % 12, mode)
+
+    def __str__(self) -> str:
+        return f"{TONICS[self.tonic]} {self.mode}"
+
+    @property
+    def scale(self) -> frozenset[int]:
+        """The pitch classes of the key: the major or the natural minor scale."""
+        return frozenset((self.tonic + step) % 12 for step in SCALES[self.mode])
+
+
+@dataclass(frozen=True, slots=True)
+class Chord:
+    """A root and its tones."""
+
+    root: int  # pitch class
+    tones: tuple[int, ...]  # semitones above the root, ascending, the first is 0
+
+    @property
+    def classes(self) -> frozenset[int]:
+        """The chord's pitch classes."""
+        return frozenset((self.root + tone) % 12 for tone in self.tones)
+
+
+def parse_numeral(text: str) -> tuple[int, int, bool, tuple[int | None, ...], bool]:
+    """Degree, accidental, whether it is major, its tones, and whether the harmony may add to them.
+
+    Raises ValueError.
+    """
+    match = _NUMERAL.match(text)
+    if match is None or match[3] not in _QUALITIES:
+        raise ValueError(f"{text!r} is no chord: write a Roman numeral and one of {', '.join(filter(None, _QUALITIES))}")
+    accidental, numeral, quality = match.groups()
+    degree = _DEGREES[numeral.upper()]
+    return degree, {"": 0, "b": -1, "#": 1}[accidental], numeral.isupper(), _QUALITIES[quality], quality == ""
+
+
+@lru_cache(maxsize=4096)
+def chord(text: str, key: Key, harmony: str = "triads") -> Chord:
+    """The chord that a Roman numeral means in a key. Degrees are counted in the key's own scale (VI in minor is bVI).
+
+    `harmony` says what a plain numeral is built up to: "fifths", "triads", "sevenths", "ninths" (both from the scale)
+    or "dominants" (a minor seventh on everything, as the blues does). Raises ValueError.
+    """
+    degree, accidental, is_major, tones, plain = parse_numeral(text)
+    root = (key.tonic + SCALES[key.mode][degree] + accidental) % 12
+    third = 4 if is_major else 3
+    built = [third if tone is None else tone for tone in tones]
+    if plain and harmony == "fifths":
+        built = [0, 7]
+    elif plain:
+        # A plain minor triad on the leading tone or the second of minor is diminished in the scale.
+        if not is_major and (root + 7) % 12 not in key.scale and (root + 6) % 12 in key.scale:
+            built[2] = 6
+        if harmony == "dominants":
+            built.append(10)
+        elif harmony in ("sevenths", "ninths"):
+            built += [tone for tone in (10, 11) if (root + tone) % 12 in key.scale][:1]
+            if harmony == "ninths" and (root + 2) % 12 in key.scale:
+                built.append(14)
+    return Chord(root, tuple(built))
+
+
+def nearest(pitch_class: int, around: float) -> int:
+    """The pitch of a class that lies nearest to a pitch."""
+    return round(around - ((around - pitch_class + 6) % 12 - 6))
+
+
+def scale_walk(pitch: int, steps: int, classes: frozenset[int]) -> int:
+    """The pitch `steps` scale steps above (or below) a pitch, which need not lie in the scale itself."""
+    direction = 1 if steps >= 0 else -1
+    for _ in range(abs(steps)):
+        pitch += direction
+        while pitch % 12 not in classes:
+            pitch += direction
+    return pitch
+
+
+def voice(chord: Chord, centre: float, voices: int, shape: str, previous: tuple[int, ...]) -> tuple[int, ...]:
+    """The chord's tones as pitches around `centre`, ascending.
+
+    `shape`: "close" moves as little as it can from `previous`, "open" drops the second voice from the top an octave,
+    "root" keeps the root lowest, "power" is root, fifth, octave, "shell" is third and seventh.
+    """
+    if shape == "power":
+        root = nearest(chord.root, centre)
+        return (root, root + (7 if 7 in chord.tones else 6), root + 12)
+    classes = [(chord.root + tone) % 12 for tone in chord.tones]
+    if shape == "shell" and len(classes) > 3:
+        classes = [classes[1], classes[3], *classes[4:5]]
+    elif len(classes) > voices:  # the root is the bass player's, the fifth is heard anyway
+        spare = [classes[0], (chord.root + 7) % 12] if voices < len(classes) - 1 else [(chord.root + 7) % 12]
+        classes = [c for c in classes if c not in spare][:voices] or classes[:voices]
+    if shape == "root":
+        root = nearest(chord.root, centre - 4)
+        pitches = [root]
+        for pitch_class in classes[1:]:
+            pitches.append(nearest(pitch_class, pitches[-1] + 4.5))
+            if pitches[-1] <= pitches[-2]:
+                pitches[-1] += 12
+        return tuple(pitches)
+    # Towards the chord before, and always back to the centre.
+    target = 0.4 * sum(previous) / len(previous) + 0.6 * centre if previous else centre
+    candidates = [_stack(classes[turn:] + classes[:turn], target) for turn in range(len(classes))]
+    best = min(candidates, key=lambda pitches: (_movement(pitches, previous, target), pitches))
+    if shape == "open" and len(best) > 2:
+        best = tuple(sorted((*best[:-2], best[-2] - 12, best[-1])))
+    while len(best) < voices and shape != "shell":  # doubled above
+        best = (*best, best[len(best) - len(classes)] + 12)
+    return best
+
+
+def _movement(pitches: tuple[int, ...], previous: tuple[int, ...], target: float) -> float:
+    """How far the voices of a chord lie from those of the one before, and from where they should be."""
+    moved = sum(min(abs(pitch - before) for before in previous) for pitch in pitches) if previous else 0
+    return moved + abs(sum(pitches) / len(pitches) - target)
+
+
+def _stack(classes: list[int], centre: float) -> tuple[int, ...]:
+    """Pitch classes stacked upwards, each less than an octave above the one before, their middle near `centre`."""
+    pitches = [classes[0]]
+    for pitch_class in classes[1:]:
+        pitches.append(pitches[-1] + ((pitch_class - pitches[-1]) % 12 or 12))
+    shift = 12 * round((centre - sum(pitches) / len(pitches)) / 12)
+    return tuple(pitch + shift for pitch in pitches)
