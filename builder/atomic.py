@@ -11,7 +11,7 @@ from .errors import DataError
 
 def write_file(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a temporary file, then put it in `path`'s place. Raises DataError and leaves no half file."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fill(part)

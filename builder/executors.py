@@ -91,11 +91,12 @@ def cores() -> int:
 
 _worker: Worker | None = None
 _ticks: Any = None
+_failure: Exception | None = None
 
 
 def _begin(setup: Callable[[], Worker], ticks: Any, parent: int) -> None:
     """Make this process's worker. It leaves Ctrl-C to the main process, and dies with it however that ends."""
-    global _worker, _ticks
+    global _worker, _ticks, _failure
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -103,10 +104,14 @@ def _begin(setup: Callable[[], Worker], ticks: Any, parent: int) -> None:
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-    _worker, _ticks = setup(), ticks
+    _ticks = ticks
+    try:
+        _worker = setup()
+    except Exception as error:
+        _failure = error  # told by the first task: an error here would end as "a worker died"
 
 
 def _work(task: Any) -> Any:
     if _worker is None:
-        raise BackendError("a worker process started without its generator")
+        raise _failure or BackendError("a worker process started without its work")
     return _worker(task, _ticks.put)

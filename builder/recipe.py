@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PrivateAttr, model_validator
 
-from .errors import RecipeError
-from .prompts.taxonomy import Taxonomy
+from .errors import BackendError, RecipeError
+from .prompts.taxonomy import SHIPPED, Taxonomy, locate
 from .resources import find, read_yaml
 from .validation import Section, validate
 
@@ -96,8 +96,33 @@ class EmbedderSettings(Section):
     """What turns audio into vectors."""
 
     name: str = "melstats"
-    weights: str | None = None
+    weights: str | None = None  # a file, or a folder with one
+    arch: str | None = None  # of embedders that come in several
+    layer: int | None = None  # hf: which hidden states, from 0; negative from the end
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"  # "cuda" if there is one, else "cpu"
     batch_size: int = Field(default=16, ge=1)
+
+    def refuse(self, *keys: str) -> None:
+        """Raise RecipeError if one of these is set: for embedders that have no use for it."""
+        for key in keys:
+            if (value := getattr(self, key)) != type(self).model_fields[key].default:
+                raise RecipeError(
+                    f"embedder.{key}: {self.name} has no use for it, found {value!r}", f"remove embedder.{key}"
+                )
+
+    def torch_device(self) -> str:
+        """The device to compute on, as torch names it. Raises BackendError where it is not there."""
+        import torch
+
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise BackendError(f"embedder.device: {self.device!r} cannot be used: {reason}", "use cpu") from error
+        return self.device
 
 
 class TrainingSettings(Section):
@@ -210,7 +235,7 @@ class Recipe(Section):
     def portable(self) -> dict[str, bytes]:
         """The recipe with the files of its own that it needs, as {file name: content}, to stand in another folder."""
         data, files = self.model_dump(mode="json"), {}
-        if (taxonomy := self.folder / self.taxonomy).is_file():
+        if not (taxonomy := locate(self.taxonomy, self.folder)).is_relative_to(SHIPPED):
             files["taxonomy.yaml"] = taxonomy.read_bytes()
             data["taxonomy"] = "taxonomy.yaml"
         if (source := self.source_file()) is not None:

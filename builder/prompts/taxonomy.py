@@ -110,7 +110,7 @@ class Taxonomy(Section):
 
         Raises RecipeError that lists every fault of the file and of its genres at once.
         """
-        file = _locate(str(name_or_path), folder)
+        file = locate(str(name_or_path), folder)
         outline = validate(_Outline, read_yaml(file), str(file))
         common = _shipped_tables()
         tables = _Tables(
@@ -160,7 +160,8 @@ class _Outline(_Tables):
     genres: tuple[str | dict[str, Any], ...] = _least(1)
 
 
-def _locate(name: str, folder: Path) -> Path:
+def locate(name: str, folder: Path) -> Path:
+    """The file of a taxonomy: a shipped one by its name, else a path that starts at `folder`. Raises RecipeError."""
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem != "common")
     if name in shipped:
         return SHIPPED / f"{name}.yaml"

@@ -38,6 +38,15 @@ def test_an_error_keeps_its_kind_and_words(executor):
         list(executor.run(setup, [1, "refuse"], lambda _: None))
 
 
+def no_setup():
+    raise DataError("the weights are not there")
+
+
+def test_a_worker_that_cannot_start_says_why():
+    with pytest.raises(DataError, match="the weights are not there"):
+        list(Processes(2).run(no_setup, [1, 2], lambda _: None))
+
+
 def test_an_error_does_not_wait_for_slow_neighbours():
     clock = time.monotonic()
     with pytest.raises(DataError):
