@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from builder.embedders.base import EMBEDDERS, Embedder, load_embedder
+from builder.embedders.base import EMBEDDERS, Embedder, config_name, load_embedder
 from builder.errors import BackendError
 from builder.recipe import EmbedderSettings
 
+from .embedder_checkpoints import TINY, tiny_passt, transformers_model
+
 
 @pytest.fixture(scope="module", params=sorted(EMBEDDERS))
-def embedder(request: pytest.FixtureRequest) -> Embedder:
-    return load_embedder(EmbedderSettings(name=request.param))
+def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> EmbedderSettings:
+    """What loads it; weights, where it has some, are small ones drawn at random."""
+    folder = tmp_path_factory.mktemp("weights")
+    if request.param == "passt":
+        return EmbedderSettings(name="passt", weights=str(tiny_passt(folder)), arch=TINY)
+    if request.param == "hf":
+        return EmbedderSettings(name=f"hf:{transformers_model('ast', folder)}")
+    return EmbedderSettings(name=request.param)
+
+
+@pytest.fixture(scope="module")
+def embedder(settings: EmbedderSettings) -> Embedder:
+    return load_embedder(settings)
 
 
 def windows(embedder: Embedder, n: int, seed: int = 0) -> np.ndarray:
@@ -24,8 +39,9 @@ def windows(embedder: Embedder, n: int, seed: int = 0) -> np.ndarray:
     return found
 
 
-def test_it_says_what_it_is(embedder: Embedder) -> None:
-    assert EMBEDDERS.load(embedder.name) is type(embedder)
+def test_it_says_what_it_is(embedder: Embedder, settings: EmbedderSettings) -> None:
+    assert EMBEDDERS.load(settings.name.partition(":")[0]) is type(embedder)
+    assert embedder.name == config_name(settings) and re.fullmatch(r"[a-z0-9][a-z0-9._-]*", embedder.name)
     assert embedder.revision and isinstance(embedder.revision, str)
     assert embedder.dim > 0 and embedder.sampling_rate > 0 and embedder.window_seconds > 0
     assert embedder.about.endswith(".") and len(embedder.about) < 400
@@ -37,11 +53,11 @@ def test_shape_and_type(embedder: Embedder, n: int) -> None:
     assert vectors.shape == (n, embedder.dim) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
 
 
-def test_the_same_again(embedder: Embedder) -> None:
+def test_the_same_again(embedder: Embedder, settings: EmbedderSettings) -> None:
     audio = windows(embedder, 2)
     before = audio.copy()
     first = embedder.embed(audio)
-    again = load_embedder(EmbedderSettings(name=embedder.name, batch_size=3)).embed(audio)
+    again = load_embedder(settings.model_copy(update={"batch_size": 3})).embed(audio)
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(audio, before)  # the input is left as it was
 

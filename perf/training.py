@@ -1,0 +1,169 @@
+"""Training a classifier of embeddings: our loop beside scikit-learn's, and the whole way from a corpus to a model.
+
+uv run perf/training.py [--quick] [--device cpu|cuda] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this file's own name would hide the package `training`
+
+LABELS, DIM = 5, 768
+PAPER = 57_562  # clips of Kroher, Cuesta, Pikrakis 2023
+
+
+def points(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings float32 [n, 768] around a centre a label, as hard to tell apart as the paper's, and their labels."""
+    rng = np.random.default_rng(seed)
+    centres = 0.08 * np.random.default_rng(2023).standard_normal((LABELS, DIM))
+    labels = rng.integers(0, LABELS, n)
+    return (centres[labels] + rng.standard_normal((n, DIM))).astype(np.float32), labels
+
+
+def split(n: int, seed: int) -> Any:
+    """The same as a split of features."""
+    import torch
+
+    from training.features import Split
+
+    vectors, labels = points(n, seed)
+    return Split(tuple(map(str, range(n))), torch.from_numpy(vectors), torch.from_numpy(labels))
+
+
+def write_corpus(root: Path, n: int) -> Path:
+    """A corpus folder of `n` embeddings in shards of 1,024, as `synthmir embed` writes them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import ClassLabel, Features, List, Value
+
+    features = Features(
+        {
+            "id": Value("string"),
+            "embedding": List(Value("float32"), length=DIM),
+            "genre": ClassLabel(names=[f"genre {i}" for i in range(LABELS)]),
+            "prompt_group": Value("string"),
+        }
+    )
+    (root / "melstats").mkdir(parents=True)
+    for seed, (name, rows) in enumerate((("train", n - n // 10), ("validation", n // 10))):
+        vectors, labels = points(rows, seed)
+        ids = [f"{name}-{i}" for i in range(rows)]
+        embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIM)
+        columns = pa.table([pa.array(ids), embedding, pa.array(labels), pa.array(ids)], schema=features.arrow_schema)
+        total = -(-rows // 1024)
+        for index in range(total):
+            path = root / "melstats" / f"{name}-{index:05d}-of-{total:05d}.parquet"
+            pq.write_table(columns.slice(1024 * index, 1024), path, row_group_size=64)
+    return root
+
+
+def ours(train: Any, validation: Any, epochs: int) -> tuple[float, float]:
+    """Seconds that `fit` takes for so many epochs, and the best one's accuracy."""
+    from builder.recipe import TrainingSettings
+    from training.features import Features
+    from training.model import SynthmirConfig
+    from training.trainer import fit, start_accelerator
+
+    names = tuple(f"genre {i}" for i in range(LABELS))
+    features = Features("genre", "melstats", names, train, validation, {})
+    config = SynthmirConfig(embedder={"dim": DIM}, id2label=dict(enumerate(names)))
+    settings = TrainingSettings(epochs=epochs, patience=epochs + 1, class_weights=False)
+    clock = time.perf_counter()
+    fitted = fit(config, features, settings, start_accelerator())
+    return time.perf_counter() - clock, fitted.best["accuracy"]
+
+
+def peers(train: Any, validation: Any, epochs: int) -> tuple[float, float]:
+    """The same of scikit-learn's MLPClassifier: same layers, Adam, batch, rate and epochs, validated each epoch.
+
+    It too gets one thread, which is the faster for it on a machine that others use.
+    """
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
+
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    best = 0.0
+    with threadpool_limits(1):
+        clock = time.perf_counter()
+        scaler = StandardScaler().fit(train.embeddings.numpy())
+        classifier = MLPClassifier((128,), batch_size=64, learning_rate_init=1e-3, random_state=0)
+        vectors, labels = scaler.transform(train.embeddings.numpy()), train.labels.numpy()
+        judged, truth = scaler.transform(validation.embeddings.numpy()), validation.labels.numpy()
+        for _ in range(epochs):
+            classifier.partial_fit(vectors, labels, classes=np.arange(LABELS))
+            best = max(best, float(classifier.score(judged, truth)))
+        return time.perf_counter() - clock, best
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from builder.recipe import EmbedderSettings, TrainingSettings
+from training.trainer import train
+train(Path(sys.argv[1]), Path(sys.argv[2]), TrainingSettings(), EmbedderSettings())
+"""
+
+
+def whole(n: int) -> Any:
+    """The run record of a training from a corpus folder to a model folder, stopped early, in a process of its own."""
+    from builder.records import RunRecord
+
+    with tempfile.TemporaryDirectory() as place:
+        corpus, model = write_corpus(Path(place) / "corpus", n), Path(place) / "model"
+        command = [sys.executable, "-c", TRAIN, str(corpus), str(model)]
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+        return RunRecord.read(model / "training.json")
+
+
+def main() -> None:
+    options = table.arguments(__doc__)
+    if options.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    n, epochs, rounds = (8_000, 2, 3) if options.quick else (PAPER, 3, 5)
+    record = whole(n)
+    train, validation = split(n - n // 10, 0), split(n // 10, 1)
+    pairs = [(ours(train, validation, epochs), peers(train, validation, epochs)) for _ in range(rounds + 1)]
+    mine, theirs = zip(*pairs[1:], strict=True)  # the first warms both up
+    work = epochs * len(train)
+    peer = "scikit-learn MLPClassifier"
+    rows = [
+        table.paired(
+            f"train 768-128-5 on {len(train)} embeddings, batch 64, validated each epoch",
+            "rows/s",
+            [work / seconds for seconds, _ in mine],
+            [work / seconds for seconds, _ in theirs],
+            peer_name=peer,
+            note=f"{epochs} epochs; one thread and scaling on both sides",
+        ),
+        table.paired(
+            f"validation accuracy after {epochs} epochs",
+            "share",
+            [accuracy for _, accuracy in mine],
+            [accuracy for _, accuracy in theirs],
+            peer_name=peer,
+            note="best epoch of each",
+        ),
+    ]
+    note = f"{len(record.details['curve'])} epochs, Parquet to model folder; a process of its own, imports not timed"
+    alone: dict[str, Any] = {"peer": None, "peer_name": "", "n": 1, "note": note}
+    rows.append(table.row(f"synthmir train, {n} embeddings, to early stop", "s", record.wall_seconds, **alone))
+    rows.append(table.row(f"its peak memory, {n} embeddings", "MB", record.peak_memory_bytes / 1e6, **alone))
+    table.finish("training", rows, options)
+
+
+if __name__ == "__main__":
+    main()
