@@ -15,6 +15,7 @@ from builder.embedders.base import Embedder, load_embedder
 from builder.errors import DataError
 from builder.executors import cores
 from builder.recipe import EmbedderSettings
+from builder.validation import validate
 
 from .benchmarks.base import Track, printable
 
@@ -28,7 +29,8 @@ BATCH = 16  # windows embedded at once
 def embedder_of(model: SynthmirClassifier) -> Embedder:
     """The embedder that the model was trained on. Raises BackendError, or DataError if its revision is another."""
     trained = model.config.embedder
-    embedder = load_embedder(EmbedderSettings(name=trained["name"], weights=trained.get("weights")))
+    settings = trained.get("settings") or {"name": trained["name"], "weights": trained.get("weights")}
+    embedder = load_embedder(validate(EmbedderSettings, settings, "config.json: embedder.settings"))
     for key in ("revision", "dim"):
         if trained.get(key) is not None and getattr(embedder, key) != trained[key]:
             raise DataError(
