@@ -9,7 +9,7 @@ demo: setup  ## 500 clips, embeddings, a classifier, its scores, report and card
 	$(RUN) synthmir run recipes/demo.yaml --out $(DEMO)
 
 test: setup-dev  ## the whole suite, no network
-	$(RUN) pytest -n 2
+	$(RUN) pytest -n 2 --dist loadfile
 
 check: setup-dev  ## lint, format, types, import layers
 	$(RUN) ruff check .

@@ -12,7 +12,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
-TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromium"}
+TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromedriver"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
