@@ -39,8 +39,6 @@ class Arranger:
     license = "cc-by-4.0"
     samples = False
     single_core = True
-    samples = False
-    single_core = True
     about = (
         "General-MIDI arrangements, composed by rules from the prompt's own attributes and played with the TimGM6mb "
         "sound font. No neural model is involved: the clips stand for music in tests and lessons, not for MusicGen's."

@@ -27,7 +27,9 @@ _LEVELS = {"drums": -1.0, "bass": -1.5, "chords": -6.0, "pad": -8.5, "lead": -3.
 _IN_KEY = 0.9  # share of the pitched notes that lie in the key's scale, at least
 
 
-def compose(clip: Clip, taxonomy: Taxonomy, styles: Mapping[tuple[str, str], Style], vocabulary: Vocabulary, seconds: float) -> Score:
+def compose(
+    clip: Clip, taxonomy: Taxonomy, styles: Mapping[tuple[str, str], Style], vocabulary: Vocabulary, seconds: float
+) -> Score:
     """The score of a row: what the prompt says as it says it, what it leaves open from the genre by the clip's seed.
 
     Raises RecipeError for a prompt that asks for what the taxonomy does not have.
@@ -117,8 +119,10 @@ def _swing(style: Style, vocabulary: Vocabulary, chance: Chance) -> float:
 
 
 def _chords(style: Style, vocabulary: Vocabulary, key: Key, bars: int, chance: Chance) -> list[tuple[float, Chord]]:
-    """A progression of the key's mode, again and again, now and then from its middle; with the beats where chords start."""
-    fit = {name: weight for name, weight in style.progressions.items() if vocabulary.progressions[name].mode == key.mode}
+    """A progression of the key's mode over and over, now and then from its middle: (beat, chord) in order."""
+    fit = {
+        name: weight for name, weight in style.progressions.items() if vocabulary.progressions[name].mode == key.mode
+    }
     written = [bar.split() for bar in vocabulary.progressions[chance.weighted(fit)].bars.split("|")]
     harmony = chance.weighted(style.harmony)
     # A change a bar is slow at a fast tempo and quick at a slow one; both are heard.
@@ -135,7 +139,7 @@ def _chords(style: Style, vocabulary: Vocabulary, key: Key, bars: int, chance: C
 
 def _track(song: Song, player: Player) -> Track:
     """A player's part, as far as the clip goes."""
-    level = _LEVELS[player.part] + song.style.levels.get(player.part, 0.0) + song.chance.bell(2.0)
+    level = _LEVELS[player.part] + song.style.levels.get(player.part, 0.0) + song.chance.bell(1.5)
     level -= 2.0 if player.second else 0.0
     echoes = player.part in ("lead", "chords", "voice") and song.chance.happens(song.style.echo)
     notes = PLAY[player.part](song, player)
@@ -143,7 +147,9 @@ def _track(song: Song, player: Player) -> Track:
         notes = [_in_range(note, *song.vocabulary.envelope(player.program).range) for note in notes]
     if echoes:
         notes = _echoed(notes, song.chance.pick((0.5, 0.75, 0.75, 1.0)))
-    heard = sorted((note for note in notes if note.start < song.beats - 0.05), key=lambda note: (note.start, note.pitch))
+    heard = sorted(
+        (note for note in notes if note.start < song.beats - 0.05), key=lambda note: (note.start, note.pitch)
+    )
     return Track(player.instrument, player.part, player.program, player.part == "drums", round(level, 2), heard)
 
 
@@ -189,10 +195,10 @@ def _production(style: Style, chance: Chance) -> Production:
     return Production(
         room=-26.0 + 22.0 * room,
         room_seconds=0.25 + 2.2 * room * chance.uniform(0.6, 1.2),
-        tilt=chance.bell(0.8),
-        shelf=chance.bell(2.0),
-        presence=(400.0 * 2.0 ** chance.uniform(0.0, 3.5), chance.bell(2.5)),
-        top=chance.uniform(9_000.0, 15_500.0),
+        tilt=chance.uniform(*style.tilt) + chance.bell(0.15),
+        shelf=chance.uniform(*style.shelf) + chance.bell(0.6),
+        presence=(400.0 * 2.0 ** chance.uniform(0.0, 3.5), chance.bell(1.1)),
+        top=chance.uniform(10_500.0, 15_500.0),
         drive=chance.uniform(*style.drive),
         pump=chance.uniform(*style.pump),
         loudness=-16.0 + chance.bell(1.5),

@@ -26,7 +26,9 @@ class Player:
     asked: bool = False  # the prompt names it
 
 
-def line_up(prompt: Prompt, taxonomy: Taxonomy, genre: Genre, subgenre: Subgenre, style: Style, chance: Chance) -> list[Player]:
+def line_up(
+    prompt: Prompt, taxonomy: Taxonomy, genre: Genre, subgenre: Subgenre, style: Style, chance: Chance
+) -> list[Player]:
     """Every named instrument, then one for each part that is left open and that the style likes to hear.
 
     Raises RecipeError for a name that the taxonomy does not have.
@@ -38,7 +40,7 @@ def line_up(prompt: Prompt, taxonomy: Taxonomy, genre: Genre, subgenre: Subgenre
     named = {name: taxonomy.instruments[name] for name in dict.fromkeys(prompt.instruments)}
     for name, instrument in sorted(named.items(), key=lambda item: len(item[1].roles)):
         taken = [player.part for player in players]
-        part = next((role for role in instrument.roles if role not in taken), instrument.roles[0])
+        part: str = next((role for role in instrument.roles if role not in taken), instrument.roles[0])
         players.append(_player(name, instrument, part, style, chance, part in taken, asked=True))
     players.sort(key=lambda player: prompt.instruments.index(player.instrument))
 
@@ -61,7 +63,13 @@ def line_up(prompt: Prompt, taxonomy: Taxonomy, genre: Genre, subgenre: Subgenre
 
 
 def _player(
-    name: str, instrument: Instrument, part: str, style: Style, chance: Chance, second: bool = False, asked: bool = False
+    name: str,
+    instrument: Instrument,
+    part: str,
+    style: Style,
+    chance: Chance,
+    second: bool = False,
+    asked: bool = False,
 ) -> Player:
     program = instrument.program
     if part == "drums" and program == 0 and style.kits:

@@ -85,7 +85,15 @@ def _idea(song: Song, melody: Melody) -> _Idea:
 
 
 def _pitches(
-    song: Song, idea: _Idea, bar: int, pitch: int, centre: float, scale: frozenset[int], melody: Melody, low: int, high: int
+    song: Song,
+    idea: _Idea,
+    bar: int,
+    pitch: int,
+    centre: float,
+    scale: frozenset[int],
+    melody: Melody,
+    low: int,
+    high: int,
 ) -> list[int]:
     """The idea on the chords of a bar: it starts on a chord tone, and strong or long notes come to rest on one."""
     pitches = []
@@ -114,8 +122,10 @@ def _rest(pitch: int, chord: Chord, scale: frozenset[int]) -> int:
 
 
 def _scale(melody: Melody, key: Key) -> frozenset[int]:
-    table = {"pentatonic": _PENTATONIC, "blues": _BLUES}.get(melody.scale)
-    return frozenset((key.tonic + step) % 12 for step in table[key.mode]) if table else key.scale
+    if melody.scale not in ("pentatonic", "blues"):
+        return key.scale
+    steps = (_PENTATONIC if melody.scale == "pentatonic" else _BLUES)[key.mode]
+    return frozenset((key.tonic + step) % 12 for step in steps)
 
 
 def _parallel(song: Song, low: int, high: int) -> list[Note]:

@@ -7,7 +7,7 @@ import scipy.fft
 from numpy.random import PCG64, Generator
 
 from .sampler import Sampler
-from .score import Production, Score
+from .score import Production, Score, Track
 from .style import Vocabulary
 
 _LEAD_IN = 0.012  # seconds before the first beat, so that no attack meets the clip's edge
@@ -30,18 +30,17 @@ def mix(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabulary) 
     return _finish(sound, rate)
 
 
-def _play(track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary) -> None:  # type: ignore[no-untyped-def]
+def _play(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary) -> None:
     """Add a track's notes to a bus."""
     rate, beat = sampler.sampling_rate, 60.0 / tempo
     level = 10 ** (track.level / 20)
     release = 0.05 if track.is_drum else vocabulary.envelope(track.program).release
     fade = np.linspace(1.0, 0.0, max(2, round(release * rate)), dtype=np.float32) ** 2
-    # Voices of one chord add up as power does.
     for note in track.notes:
         start = round((note.start * beat + _LEAD_IN) * rate)
         held = note.duration * beat
         if track.is_drum:
-            held = _ring(note.pitch, held)
+            held = sampler.ring(note.pitch, held)
         wanted = round((held + release) * rate)
         dark, bright = sampler.note(track.program, track.is_drum, note.pitch, held + release)
         stop = min(wanted, len(dark), len(bus) - start)
@@ -54,11 +53,6 @@ def _play(track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Voca
         if tail > 0:
             sound[max(0, stop - tail) :] *= fade[max(0, tail - stop) : tail]
         bus[start : start + stop] += sound
-
-
-def _ring(key: int, held: float) -> float:
-    """Seconds that a drum rings: hats are closed again, the rest rings on."""
-    return min(0.45, max(0.1, held)) if key in (42, 44, 46) else 1.9
 
 
 def _ducking(score: Score, length: int, rate: int) -> np.ndarray:

@@ -31,7 +31,11 @@ def drums(song: Song, player: Player) -> list[Note]:
         groove = vocabulary.grooves[name]
         for bar in range(passage.first, passage.last):
             # A fill leads out of a passage, and out of the fourth bar of a long one.
-            filled = fill is not None and (bar == passage.last - 1 or (bar - passage.first) % 4 == 3) and chance.happens(0.7)
+            filled = (
+                fill is not None
+                and (bar == passage.last - 1 or (bar - passage.first) % 4 == 3)
+                and chance.happens(0.7)
+            )
             until = style.metre - min(fill.beats, style.metre) if filled and fill else style.metre
             notes += _bar(song, groove, bar, 0.0, until)
             if layered:
@@ -68,5 +72,3 @@ def _left_out(song: Song, step: Step) -> bool:
     if step.symbol == "o":
         return song.chance.happens(0.7 * (1.0 - song.density))
     return step.symbol == "x" and step.at > 0.0 and song.chance.happens(0.02)
-
-

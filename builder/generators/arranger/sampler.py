@@ -19,7 +19,7 @@ from .soundfont import SoundFont
 from .style import DrumSound, Vocabulary
 
 _CACHE_BYTES = 96 << 20
-_LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds that notes are kept at
+_LENGTHS = (0.3, 0.5, 0.8, 1.2, 2.0, 3.2, 5.0, 8.0, 12.0, 20.0, 32.0)  # seconds that notes are kept at
 _LEVEL = 0.1  # RMS of a pitched note's first third of a second, peak / 5 of a drum
 Layers = tuple[np.ndarray, np.ndarray]  # dark, bright: float32 [samples] each; their sum is the note at full velocity
 
@@ -59,6 +59,11 @@ class Sampler:
             _, old = self._cache.popitem(last=False)
             self._bytes -= sum(layer.nbytes for layer in old)
         return layers
+
+    def ring(self, key: int, held: float) -> float:
+        """Seconds that a drum sounds which is struck for `held` seconds."""
+        sound = self._drums.get(key, DrumSound(key=key))
+        return min(sound.decay, max(0.1, held)) if sound.choked else sound.decay
 
     def _shape(self, program: int, is_drum: bool, pitch: int, samples: np.ndarray) -> Layers:
         rate = self.sampling_rate

@@ -51,7 +51,9 @@ class Song:
 
     def playing(self, part: str) -> list[int]:
         """The bars in which a part plays."""
-        return [bar for passage in self.passages if part in passage.parts for bar in range(passage.first, passage.last)]
+        return [
+            bar for passage in self.passages if part in passage.parts for bar in range(passage.first, passage.last)
+        ]
 
     def note(self, beat: float, grid: int, length: float, pitch: int, velocity: float) -> Note:
         """A note as a person plays it: swung, a little early or late, a little louder or softer."""

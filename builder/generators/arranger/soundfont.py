@@ -50,9 +50,7 @@ class SoundFont:
         try:
             chunks = dict(_chunks(path.read_bytes()))
             self._data = np.frombuffer(chunks[b"smpl"], "<i2")
-            self._samples = [
-                Sample(*fields[1:7], fields[7]) for fields in struct.iter_unpack("<20s5IBbHH", chunks[b"shdr"])
-            ]
+            self._samples = [Sample(*fields[1:8]) for fields in struct.iter_unpack("<20s5IBbHH", chunks[b"shdr"])]
             self._instruments = _zones(chunks[b"inst"], "<20sH", chunks[b"ibag"], chunks[b"igen"], _SAMPLE)
             presets = _zones(chunks[b"phdr"], "<20sHHHIII", chunks[b"pbag"], chunks[b"pgen"], _INSTRUMENT)
             names = list(struct.iter_unpack("<20sHHHIII", chunks[b"phdr"]))

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ...errors import RecipeError
 from ...prompts.taxonomy import Taxonomy
@@ -22,9 +22,18 @@ FOLDER = Path(__file__).parent / "vocabulary"
 PARTS = ("drums", "bass", "chords", "pad", "lead", "voice")
 DRUM_SYMBOLS, BASS_SYMBOLS, COMP_SYMBOLS, MELODY_SYMBOLS = "xXo23", "12345678awx", "xXotbd0123456789", "x"
 
-Part = Literal["drums", "bass", "chords", "pad", "lead", "voice"]
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=False)]
-ShareRange = Annotated[tuple[Share, Share], Field(strict=False)]
+Decibels = Annotated[float, Field(ge=-12.0, le=12.0, strict=False)]
+
+
+def _in_order(span: tuple[float, float]) -> tuple[float, float]:
+    if span[0] > span[1]:
+        raise ValueError("a range is written lowest first")
+    return span
+
+
+ShareRange = Annotated[tuple[Share, Share], Field(strict=False), AfterValidator(_in_order)]
+DecibelRange = Annotated[tuple[Decibels, Decibels], Field(strict=False), AfterValidator(_in_order)]
 
 
 def _as_weights(value: Any) -> Any:
@@ -62,7 +71,7 @@ class _Stepped(_Rhythmic):
 
 class Bassline(_Stepped):
     """A bass line: `1`..`8` steps of the scale over the chord's root (3, 5, 7 are the chord's own), `a` approaches the
-    next root, `w` walks towards it, `x` is a dead note."""  # noqa: D205, D209
+    next root, `w` walks towards it, `x` is a dead note."""
 
     @field_validator("steps")
     @classmethod
@@ -73,7 +82,7 @@ class Bassline(_Stepped):
 
 class Comping(_Stepped):
     """How chords are played: `x` all voices (`X` accented, `o` muted), `t` the upper ones, `b` the root below, `d` the
-    fifth below, `0`..`9` one voice, counted from the lowest."""  # noqa: D205, D209
+    fifth below, `0`..`9` one voice, counted from the lowest."""
 
     strum: float = Field(default=0.0, ge=0.0, le=0.2, strict=False)  # seconds from the first to the last voice
     voices: int = Field(default=3, ge=2, le=5)
@@ -122,11 +131,20 @@ class Progression(Section):
         return bars
 
 
+def _are_parts(names: Iterable[str]) -> Iterable[str]:
+    if unknown := [name for name in names if name not in PARTS]:
+        raise ValueError(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    return names
+
+
+Parts = Annotated[tuple[str, ...], Field(min_length=1, strict=False), AfterValidator(_are_parts)]
+
+
 class FormSection(Section):
     """A stretch of a clip, as a share of its bars, and who plays in it."""
 
     share: Share
-    parts: tuple[Part, ...] = Field(default=PARTS, min_length=1, strict=False)
+    parts: Parts = PARTS
 
 
 class Envelope(Section):
@@ -141,11 +159,13 @@ class Envelope(Section):
 
 
 class DrumSound(Section):
-    """A drum voice: its General-MIDI key, how long it rings (seconds to -60 dB) and its level in dB."""
+    """A drum voice: its General-MIDI key, how long it rings (seconds to -60 dB), its level in dB, and whether the next
+    step of its pattern stops it, as a foot on the pedal stops a hi-hat."""
 
     key: int = Field(ge=0, le=127)
     decay: float = Field(default=0.5, gt=0.0, strict=False)
     level: float = Field(default=0.0, strict=False)
+    choked: bool = False
 
 
 class Style(Section):
@@ -168,8 +188,12 @@ class Style(Section):
     progressions: Choices
     forms: Choices = {"straight": 1.0}
     kits: Annotated[dict[int, Weight], BeforeValidator(_as_weights)] = {}  # in place of the standard kit
-    parts: dict[Part, Share] = {}  # how likely a part plays that the prompt leaves open
-    levels: dict[Part, float] = {}  # dB, beside the usual balance
+    parts: Annotated[
+        dict[str, Share], AfterValidator(_are_parts)
+    ] = {}  # how likely a part plays that the prompt leaves open
+    levels: Annotated[dict[str, Decibels], AfterValidator(_are_parts)] = {}  # dB, beside the usual balance
+    tilt: DecibelRange = (-0.5, 0.5)  # dB per octave: dark .. bright
+    shelf: DecibelRange = (-2.0, 2.0)  # dB below 150 Hz: lean .. heavy
     room: ShareRange = (0.1, 0.5)  # dry .. cathedral
     drive: ShareRange = (0.0, 0.1)
     pump: ShareRange = (0.0, 0.0)  # how far the kick ducks the band
@@ -212,7 +236,11 @@ class Vocabulary:
         def table(name: str, kind: type[Element]) -> dict[str, Element]:
             path = FOLDER / f"{name}.yaml"
             digest.update(path.read_bytes())
-            return {key: made for key, value in read_yaml(path).items() if (made := _made(kind, value, f"{name}.{key}", faults))}
+            return {
+                key: made
+                for key, value in read_yaml(path).items()
+                if (made := _made(kind, value, f"{name}.{key}", faults))
+            }
 
         forms = {
             name: tuple(made for part in parts if (made := _made(FormSection, part, f"forms.{name}", faults)))

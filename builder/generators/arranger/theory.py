@@ -78,7 +78,9 @@ def parse_numeral(text: str) -> tuple[int, int, bool, tuple[int | None, ...], bo
     """
     match = _NUMERAL.match(text)
     if match is None or match[3] not in _QUALITIES:
-        raise ValueError(f"{text!r} is no chord: write a Roman numeral and one of {', '.join(filter(None, _QUALITIES))}")
+        raise ValueError(
+            f"{text!r} is no chord: write a Roman numeral and one of {', '.join(filter(None, _QUALITIES))}"
+        )
     accidental, numeral, quality = match.groups()
     degree = _DEGREES[numeral.upper()]
     return degree, {"": 0, "b": -1, "#": 1}[accidental], numeral.isupper(), _QUALITIES[quality], quality == ""
@@ -152,10 +154,10 @@ def voice(chord: Chord, centre: float, voices: int, shape: str, previous: tuple[
     target = 0.4 * sum(previous) / len(previous) + 0.6 * centre if previous else centre
     candidates = [_stack(classes[turn:] + classes[:turn], target) for turn in range(len(classes))]
     best = min(candidates, key=lambda pitches: (_movement(pitches, previous, target), pitches))
-    if shape == "open" and len(best) > 2:
-        best = tuple(sorted((*best[:-2], best[-2] - 12, best[-1])))
     while len(best) < voices and shape != "shell":  # doubled above
         best = (*best, best[len(best) - len(classes)] + 12)
+    if shape == "open" and len(best) > 2:
+        best = tuple(sorted({*best[:-2], best[-2] - 12, best[-1]}))
     return best
 
 
