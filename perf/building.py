@@ -31,7 +31,7 @@ class Ready:
     """A generator that costs nothing: it hands out clips that were made before."""
 
     name, revision, license, about = "ready", "1", "cc-by-4.0", "Noise, made before the clock starts."
-    sampling_rate, samples, single_core = RATE, False, False
+    sampling_rate, rows_at_once, samples, single_core = RATE, 16, False, False
     clips = [(0.1 * np.random.default_rng(seed).standard_normal(10 * RATE)).astype(np.float32) for seed in range(16)]
 
     def __init__(self, settings: object, taxonomy: object) -> None: ...

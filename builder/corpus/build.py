@@ -27,7 +27,6 @@ from .shards import ROW_GROUP, WORK, Entry, Ledger, locked, read_footer, sha256,
 
 GENERATOR = "generator.json"
 Progress = Callable[[int, int], None]  # clips made so far, clips in all
-BATCH = 16  # clips asked of a generator at once where the recipe names no batch size
 
 
 class ShardBuilder:
@@ -60,11 +59,8 @@ class ShardBuilder:
         )
 
     def _groups(self, shard: Shard, rejected: list[dict[str, Any]], tick: Tick) -> Iterator[list[dict[str, Any]]]:
-        settings = self.recipe.generator
         rows: list[dict[str, Any]] = []
-        for takes in make(
-            self.generator, shard.clips, settings.seconds, self.recipe.quality, settings.batch_size or BATCH
-        ):
+        for takes in make(self.generator, shard.clips, self.recipe.generator.seconds, self.recipe.quality):
             for take in takes:
                 if take.faults:
                     rejected.append(_rejection(take))

@@ -59,15 +59,14 @@ def inspect(clip: Clip, samples: np.ndarray, rate: int, seconds: float, limits: 
     return Take(clip, samples, tries, tuple(faults), level, peak)
 
 
-def make(
-    generator: Generator, clips: Sequence[Clip], seconds: float, limits: QualitySettings, batch_size: int
-) -> Iterator[list[Take]]:
-    """Make clips batch by batch: a faulty one is tried again, up to `limits.attempts` times in all.
+def make(generator: Generator, clips: Sequence[Clip], seconds: float, limits: QualitySettings) -> Iterator[list[Take]]:
+    """Make clips, as many at once as suits the generator; a faulty one is made up to `limits.attempts` times in all.
 
     The seed of a further attempt is derived from the clip's own, so that the outcome does not depend on the batch.
     """
-    for start in range(0, len(clips), batch_size):
-        waiting = list(clips[start : start + batch_size])
+    for start in range(0, len(clips), generator.rows_at_once):
+        batch = clips[start : start + generator.rows_at_once]
+        waiting = list(batch)
         done: dict[str, Take] = {}
         for tries in range(1, limits.attempts + 1):
             rows = [clip if tries == 1 else replace(clip, seed=digest("again", clip.seed, tries)) for clip in waiting]
@@ -82,4 +81,4 @@ def make(
             waiting = [clip for clip, take in zip(waiting, takes, strict=True) if take.faults]
             if not waiting:
                 break
-        yield [done[clip.id] for clip in clips[start : start + batch_size]]
+        yield [done[clip.id] for clip in batch]

@@ -29,6 +29,7 @@ class Tone:
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
         self.seconds = settings.seconds
+        self.rows_at_once = settings.batch_size or 16
         self.made: list[str] = []
 
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:

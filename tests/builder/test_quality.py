@@ -65,14 +65,10 @@ def test_a_faulty_clip_is_tried_again_with_a_seed_that_its_batch_does_not_change
     chosen = recipe(per_genre=8, attempts=6)
     clips = plan(chosen)
     generator = load_generator(chosen.generator, chosen.labels)
-    outcomes = [
-        {
-            take.clip.id: (take.clip.seed, take.attempts, take.faults)
-            for takes in make(generator, clips, 1.0, chosen.quality, batch_size)
-            for take in takes
-        }
-        for batch_size in (1, 7, 40)
-    ]
+    outcomes = []
+    for generator.rows_at_once in (1, 7, 40):
+        takes = [take for batch in make(generator, clips, 1.0, chosen.quality) for take in batch]
+        outcomes.append({take.clip.id: (take.clip.seed, take.attempts, take.faults) for take in takes})
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert max(tries for _, tries, _ in outcomes[0].values()) > 1
     assert {tries for _, tries, faults in outcomes[0].values() if faults} <= {6}
@@ -81,9 +77,10 @@ def test_a_faulty_clip_is_tried_again_with_a_seed_that_its_batch_does_not_change
 def test_a_generator_that_loses_clips_is_an_error(recipe):
     class Loses:
         name = "loses"
+        rows_at_once = 4
 
         def generate(self, rows):
             return []
 
     with pytest.raises(BackendError, match="returned 0 clips for 4 rows"):
-        next(make(Loses(), plan(recipe()), 1.0, LIMITS, 4))
+        next(make(Loses(), plan(recipe()), 1.0, LIMITS))

@@ -47,6 +47,7 @@ class Arranger:
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
         _refuse_unused(settings)
         self.seconds = settings.seconds
+        self.rows_at_once = settings.batch_size or 16
         self._taxonomy = taxonomy
         self._vocabulary = Vocabulary.load()
         self._styles = read_styles(taxonomy, self._vocabulary)
