@@ -111,16 +111,32 @@ def verify(corpus: CorpusArgument) -> None:
 
 @app.command()
 def embed(
-    corpus: CorpusArgument,
-    embedder: Annotated[str, typer.Option(help="Which one.")] = "melstats",
-    weights: Annotated[str | None, typer.Option(help="Its weights, where it has any.")] = None,
+    source: Annotated[str, typer.Argument(help="A corpus folder; with --out any audio data set or folder of audio.")],
+    embedder: Annotated[str, typer.Option(help="melstats, passt, or hf:<id or folder>.")] = "melstats",
+    out: Annotated[Path | None, typer.Option(help="Write the embeddings here, not into the corpus.")] = None,
+    column: Annotated[str, typer.Option(help="With --out: the column that holds the audio.")] = "audio",
+    weights: Annotated[str | None, typer.Option(help="Its weights: a file or a folder.")] = None,
+    arch: Annotated[str | None, typer.Option(help="Its architecture, where there are several.")] = None,
+    layer: Annotated[int | None, typer.Option(help="hf: which hidden states.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Windows at once.")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace embeddings of another revision.")] = False,
 ) -> None:
-    """Add embeddings to a corpus, as a config of their own that is joined by `id`."""
+    """Add embeddings to a corpus as a config of their own, joined by `id`; or embed any audio with --out."""
     from builder.recipe import EmbedderSettings
+    from builder.validation import validate
 
-    _embed(corpus, EmbedderSettings(name=embedder, weights=weights, batch_size=batch_size), overwrite)
+    options = {"name": embedder, "weights": weights, "arch": arch, "layer": layer, "dtype": dtype, "device": device}
+    settings = validate(EmbedderSettings, options | {"batch_size": batch_size}, "options")
+    if out is None:
+        _embed(Path(source), settings, overwrite)
+        return
+    from builder.embedders.dataset_map import embed_dataset
+
+    with _progress("embed") as progress:
+        record = embed_dataset(source, settings, out, column=column, overwrite=overwrite, progress=progress)
+    print(f"embeddings {out}: {record.rows:,} rows, {record.details['skipped']} skipped")
 
 
 @app.command()

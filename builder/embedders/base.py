@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,13 +13,22 @@ from ..registry import Registry
 if TYPE_CHECKING:
     from ..recipe import EmbedderSettings
 
-EMBEDDERS = Registry("embedder", melstats="builder.embedders.melstats:MelStats")
+EMBEDDERS = Registry(
+    "embedder",
+    melstats="builder.embedders.melstats:MelStats",
+    passt="builder.embedders.passt:Passt",
+    hf="builder.embedders.huggingface:HuggingFace",
+)
 
 
 class Embedder(Protocol):
-    """Turns windows of audio into vectors. A vector depends on its window alone, never on its batch."""
+    """Turns windows of audio into vectors. A vector depends on its window alone, never on its batch.
 
-    name: str
+    Two attributes more are optional. `hop_seconds`: how far apart the windows of longer audio are centred (without it
+    they stand end to end). `pads`: True if `embed` puts zeros after audio shorter than a window.
+    """
+
+    name: str  # also of the embeddings' config and folder: small letters, digits, `.`, `_`, `-`
     revision: str  # of the weights, or of the code where there are no weights
     dim: int
     sampling_rate: int  # Hz, what `embed` expects
@@ -32,6 +43,21 @@ class Embedder(Protocol):
 
 
 def load_embedder(settings: EmbedderSettings) -> Embedder:
-    """The embedder that the recipe or the model names. Raises BackendError."""
-    embedder: Embedder = EMBEDDERS.load(settings.name)(settings)
+    """The embedder that the recipe or the model names; `hf:<id or folder>` is `hf` with that. Raises BackendError."""
+    embedder: Embedder = EMBEDDERS.load("hf" if settings.name.startswith("hf:") else settings.name)(settings)
     return embedder
+
+
+def config_name(settings: EmbedderSettings) -> str:
+    """The embedder's `name`, without loading it: what a corpus calls its config and folder.
+
+    "hf:facebook/wav2vec2-base" with layer 6 -> "hf-facebook-wav2vec2-base-layer6"; of a folder's path the last part.
+    """
+    if not settings.name.startswith("hf:"):
+        return settings.name
+    source = settings.name[3:].rstrip("/")
+    if source.startswith((".", "/", "~")):
+        source = Path(source).name
+    slug = re.sub(r"[^a-z0-9._]+", "-", source.lower()).strip("-._")
+    layer = "" if settings.layer is None else f"-layer{settings.layer}"
+    return f"hf-{slug[:80]}{layer}"

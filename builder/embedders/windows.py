@@ -2,28 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from ..audio import windows
+from ..errors import DataError
 from .base import Embedder
+
+Blocks = Iterable[np.ndarray]  # of float32 [samples], end to end: one clip
+Thunk = Callable[[], Blocks]
+
+
+def cut(blocks: Blocks, window: int, hop: int | None = None) -> Iterator[np.ndarray]:
+    """The windows of one clip, float32 [window] each, at no time holding much more of it than a block.
+
+    Without `hop` they stand end to end, and the last one ends with the clip. With `hop` they are centred on every
+    `hop`-th sample, the first one included, and the clip's ends are mirrored, as hear21passt's scene embeddings and
+    torch.stft do it. A clip no longer than a window is itself its only window.
+    """
+    return _end_to_end(blocks, window) if hop is None else _centred(blocks, window, hop)
+
+
+def _end_to_end(blocks: Blocks, window: int) -> Iterator[np.ndarray]:
+    held = np.zeros(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) >= 2 * window:
+            yield held[:window]
+            held = held[window:]
+    yield held[:window]
+    if len(held) > window:
+        yield held[-window:]
+
+
+def _centred(blocks: Blocks, window: int, hop: int) -> Iterator[np.ndarray]:
+    held, half, started = np.zeros(0, np.float32), window // 2, False
+    for block in blocks:
+        held = np.concatenate([held, block])
+        if not started and len(held) > window:
+            held, started = np.concatenate([held[half:0:-1], held]), True
+        while started and len(held) > window + half:
+            yield held[:window]
+            held = held[hop:]
+    if not started:
+        yield held
+        return
+    held = np.concatenate([held, held[-2 : -half - 2 : -1]])
+    while len(held) >= window:
+        yield held[:window]
+        held = held[hop:]
 
 
 def embed_clips(embedder: Embedder, clips: Sequence[np.ndarray], batch_size: int = 16) -> np.ndarray:
-    """float32 [samples] a clip, at the embedder's rate -> float32 [clips, dim]: the mean over each clip's windows.
+    """float32 [samples] a clip, at the embedder's rate -> float32 [clips, dim]: the mean over each clip's windows."""
+    vectors, faults = embed_streams(embedder, [lambda clip=clip: [clip] for clip in clips], batch_size)  # type: ignore[misc]
+    for fault in faults.values():
+        raise fault
+    return vectors
 
-    Windows of one length go through together, whichever clip they are from; order is kept.
+
+def embed_streams(
+    embedder: Embedder, clips: Sequence[Thunk], batch_size: int = 16
+) -> tuple[np.ndarray, dict[int, DataError]]:
+    """What opens each clip -> float32 [clips, dim], and the DataError of each clip that cannot be read to its end.
+
+    Windows of one length go through together, whichever clip they are from; order is kept. A clip that cannot be read
+    has no numbers in its row.
     """
-    span = round(embedder.window_seconds * embedder.sampling_rate)
-    cut = [windows(clip, span) for clip in clips]
-    owner = np.repeat(np.arange(len(cut)), [len(part) for part in cut])
-    pieces = [piece for part in cut for piece in part]
-    total = np.zeros((len(clips), embedder.dim), np.float64)
-    for length in sorted({len(piece) for piece in pieces}):
-        chosen = [i for i, piece in enumerate(pieces) if len(piece) == length]
-        for start in range(0, len(chosen), batch_size):
-            some = chosen[start : start + batch_size]
-            np.add.at(total, owner[some], embedder.embed(np.stack([pieces[i] for i in some])))
-    counts = np.array([len(part) for part in cut])
-    return (total / counts[:, None]).astype(np.float32)
+    window = round(embedder.window_seconds * embedder.sampling_rate)
+    pads = getattr(embedder, "pads", False)
+    seconds = getattr(embedder, "hop_seconds", None)
+    hop = None if seconds is None else round(seconds * embedder.sampling_rate)
+    total, counts = np.zeros((len(clips), embedder.dim)), np.zeros(len(clips))
+    waiting: dict[int, list[tuple[int, np.ndarray]]] = {}
+    faults: dict[int, DataError] = {}
+
+    def flush(length: int) -> None:
+        owners, pieces = zip(*waiting.pop(length), strict=True)
+        np.add.at(total, list(owners), embedder.embed(np.stack(pieces)))
+        np.add.at(counts, list(owners), 1)
+
+    for index, clip in enumerate(clips):
+        try:
+            for piece in cut(clip(), window, hop):
+                if pads and len(piece) < window:  # here, so that clips of all lengths go through together
+                    piece = np.pad(piece, (0, window - len(piece)))
+                waiting.setdefault(len(piece), []).append((index, piece))
+                if len(waiting[len(piece)]) == batch_size:
+                    flush(len(piece))
+        except DataError as error:
+            faults[index] = error
+    for length in sorted(waiting):
+        flush(length)
+    total[list(faults)], counts[list(faults)] = np.nan, 1
+    return (total / counts[:, None]).astype(np.float32), faults

@@ -84,6 +84,41 @@ def test_another_revision_is_refused_unless_all_is_replaced(corpus):
     assert verify(corpus.root).faults == []
 
 
+def test_a_stopped_run_of_another_revision_is_refused_too(corpus, monkeypatch):
+    def stop(done, total):
+        if done > 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_corpus(corpus.root, LEVELS, progress=stop)
+    other = EmbedderSettings(name="levels", weights="2")
+    with pytest.raises(DataError, match="of revision 1, this is 2"):
+        embed_corpus(corpus.root, other)
+    embed_corpus(corpus.root, other, overwrite=True)
+    assert verify(corpus.root).faults == []
+    revisions = {read_footer(corpus.root / name)["revision"] for name in corpus.shards("levels")}
+    assert revisions == {"2"}
+
+
+def test_audio_that_is_not_what_the_sums_say_is_refused(corpus):
+    shard = corpus.root / "data" / "train-00001-of-00003.parquet"
+    rows = pq.read_table(shard).to_pylist()
+    write_shard(shard, [rows[::-1]], Features.from_arrow_schema(pq.read_schema(shard)), read_footer(shard))
+    with pytest.raises(DataError, match=r"train-00001-of-00003.parquet: the audio is not what SHA256SUMS says"):
+        embed_corpus(corpus.root, LEVELS)
+    assert corpus.embedders() == []
+
+
+def test_a_clip_that_cannot_be_read_is_named(corpus):
+    shard = corpus.root / "data" / "train-00001-of-00003.parquet"
+    rows = pq.read_table(shard).to_pylist()
+    rows[3]["audio"]["bytes"] = b"no audio"
+    write_shard(shard, [rows], Features.from_arrow_schema(pq.read_schema(shard)), read_footer(shard))
+    write_sums(corpus.root, {})
+    with pytest.raises(DataError, match=f"clip {rows[3]['id']}: audio bytes: cannot be read"):
+        embed_corpus(corpus.root, LEVELS)
+
+
 def test_audio_that_changed_is_embedded_again(recipe, corpus):
     embed_corpus(corpus.root, LEVELS)
     shard = corpus.root / "data" / "train-00001-of-00003.parquet"

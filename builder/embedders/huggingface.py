@@ -1,0 +1,157 @@
+"""Any audio model of transformers that gives hidden states, as an embedder: `hf:<id or folder>`."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..corpus.shards import sha256
+from ..cpu import tune_allocator
+from ..errors import BackendError, RecipeError
+from .base import config_name
+
+if TYPE_CHECKING:
+    from ..recipe import EmbedderSettings
+
+UNUSED = ("masked_spec_embed", "pooler")  # weights that may be missing: training and classification alone use them
+SHORTEST = 0.1  # seconds: what the models' first layers need
+
+
+class HuggingFace:
+    """Hidden states of a transformers model, averaged over time: AST, Wav2Vec2, HuBERT, WavLM, CLAP's audio tower, ...
+
+    `hf:<id or folder>` names a checkpoint as `from_pretrained` takes it, with its feature extractor. Ten seconds are a
+    window. Settings: `layer` picks `hidden_states[layer]` (0 is what enters the first layer, negative counts from the
+    end); without it the model's last hidden state is taken. `dtype` and `device` as everywhere. Two-dimensional states
+    (CLAP) are averaged over time and frequency. Audio under 0.1 s is followed by zeros. Code from a checkpoint's
+    repository is not run.
+    """
+
+    window_seconds = 10.0
+
+    def __init__(self, settings: EmbedderSettings) -> None:
+        settings.refuse("weights", "arch")
+        source = settings.name.partition(":")[2]
+        if not source:
+            raise RecipeError("embedder.name: hf needs a checkpoint", "write hf:<id on the Hub, or a folder>")
+        self.name = config_name(settings)
+        self._layer = settings.layer
+        self._device, self._dtype = torch.device(settings.torch_device()), getattr(torch, settings.dtype)
+        self._extractor, self._model = _load(source, self._dtype, self._device)
+        self.sampling_rate = int(self._extractor.sampling_rate)
+        parts = [_revision(source, self._model), "last" if self._layer is None else str(self._layer)]
+        self.revision = "-".join([*parts, *([settings.dtype] if settings.dtype != "float32" else [])])
+        if self._device.type == "cpu":
+            tune_allocator()
+        self.dim = self.embed(np.zeros((1, self.sampling_rate), np.float32)).shape[1]
+        layer = "last hidden states" if self._layer is None else f"hidden states {self._layer}"
+        kind = self._model.config.model_type
+        self.about = f"The {layer} of the transformers model {Path(source).name} ({kind}), averaged over time."
+
+    def embed(self, audio: np.ndarray) -> np.ndarray:
+        """float32 [batch, samples] in [-1, 1] at `sampling_rate`, up to ten seconds -> float32 [batch, dim]."""
+        short = max(0, round(SHORTEST * self.sampling_rate) - audio.shape[1])
+        clips = list(np.pad(audio, ((0, 0), (0, short))))
+        with torch.inference_mode(), _quietly():
+            inputs = self._extractor(clips, sampling_rate=self.sampling_rate, return_tensors="pt")
+            if "is_longer" in inputs:  # CLAP's extractor draws one at random where none is
+                inputs["is_longer"] = torch.zeros_like(torch.as_tensor(inputs["is_longer"]))
+            ready = {key: self._moved(value) for key, value in inputs.items()}
+            found = self._model(**ready, output_hidden_states=self._layer is not None)
+        states = found.last_hidden_state if self._layer is None else self._chosen(found.hidden_states)
+        vectors: np.ndarray = _pooled(states.float()).cpu().numpy()
+        return vectors
+
+    def _moved(self, value: Tensor) -> Tensor:
+        return value.to(self._device, self._dtype if value.is_floating_point() else None)
+
+    def _chosen(self, states: tuple[Tensor, ...] | None) -> Tensor:
+        count, layer = len(states or ()), self._layer or 0
+        if states is None or not -count <= layer < count:
+            raise RecipeError(
+                f"embedder.layer: {self.name} has hidden states 0 to {count - 1}, found {layer}",
+                f"use a number from {-count} to {count - 1}" if count else "remove embedder.layer",
+            )
+        return states[layer]
+
+
+def _pooled(states: Tensor) -> Tensor:
+    """[batch, time, dim] or [batch, dim, frequency, time] -> [batch, dim]."""
+    return states.mean(dim=1) if states.ndim == 3 else states.flatten(2).mean(dim=2)
+
+
+def _load(source: str, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
+    """The feature extractor and the audio part of the model. Raises BackendError."""
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    where = f"embedder 'hf:{source}'"
+    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
+        raise BackendError(f"{where}: there is no such folder", "give what save_pretrained wrote, or a Hub id")
+    path = str(Path(source).expanduser())
+    try:
+        with _quietly():
+            extractor = AutoFeatureExtractor.from_pretrained(path)
+            model, report = AutoModel.from_pretrained(path, dtype=dtype, output_loading_info=True)
+    except ImportError as error:
+        raise BackendError(f"{where}: {_first_line(error)}") from error
+    except Exception as error:  # whatever a checkpoint's files make transformers raise
+        hint = "check the id, connect once (it is kept), or give a folder with config, weights and preprocessor_config"
+        if "trust_remote_code" in str(error):
+            hint = "it needs code from its own repository, which synthmir does not run: use a model that needs none"
+        raise BackendError(f"{where} cannot be loaded: {_first_line(error)}", hint) from error
+    tower = getattr(model, "audio_model", None)
+    if tower is None:
+        tower = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
+    missing = sorted(name for name in report["missing_keys"] if not any(part in name for part in UNUSED))
+    if tower is not model:
+        missing = [name for name in missing if not name.startswith(("text_model", "decoder"))]
+    if missing or report["mismatched_keys"]:
+        names = [*missing, *(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])]
+        raise BackendError(
+            f"{where}: {len(names)} of its weights are missing or of another shape: {', '.join(names[:8])}",
+            "give a whole checkpoint; numbers from weights drawn at random would mean nothing",
+        )
+    if not hasattr(extractor, "sampling_rate"):
+        raise BackendError(f"{where}: its feature extractor is none for audio ({type(extractor).__name__})")
+    return extractor, tower.to(device).eval()
+
+
+def _revision(source: str, model: Any) -> str:
+    """16 hex digits: of the commit on the Hub, or of the folder's files."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return str(getattr(model.config, "_commit_hash", None) or "unknown")[:16]
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".bin"))
+    listing = "".join(f"{sha256(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """No log lines, progress bars or warnings of transformers, and no draw from numpy's global generator."""
+    from transformers.utils import logging
+
+    level, bars, state = logging.get_verbosity(), logging.is_progress_bar_enabled(), np.random.get_state()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+        np.random.set_state(state)

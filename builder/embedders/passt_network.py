@@ -1,0 +1,159 @@
+"""PaSST's forward pass to its 768 features, with the released weights and none of the training code around it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..cpu import Linear, attention, packed_linear
+
+SAMPLING_RATE = 32_000  # Hz
+WINDOW = 320_000  # samples, 10 s
+WIDTH, HEADS, PATCH, MELS = 768, 12, 16, 128
+EPSILON = 1e-6  # of the layer norms
+LAYERS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """What tells one PaSST from another. All take ten seconds at 32 kHz."""
+
+    checkpoint: str  # its name in hear21passt's table of downloads
+    depth: int = 12  # blocks
+    stride: int = 10  # of the patches, in mel bands and in frames
+    hop: int = 320  # of the spectrogram, in samples
+    frames: int = 998  # that the position embeddings were made for
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The tensors that the features need, under their names in the released files."""
+        inner = {"norm1": (WIDTH,), "norm2": (WIDTH,), "attn.qkv": (3 * WIDTH, WIDTH), "attn.proj": (WIDTH, WIDTH)}
+        inner |= {"mlp.fc1": (4 * WIDTH, WIDTH), "mlp.fc2": (WIDTH, 4 * WIDTH)}
+        layers = {f"blocks.{i}.{name}": inner[name] for i in range(self.depth) for name in LAYERS}
+        layers |= {"patch_embed.proj": (WIDTH, 1, PATCH, PATCH), "norm": (WIDTH,)}
+        return {
+            "cls_token": (1, 1, WIDTH),
+            "dist_token": (1, 1, WIDTH),
+            "new_pos_embed": (1, 2, WIDTH),
+            "freq_new_pos_embed": (1, WIDTH, MELS // self.stride, 1),
+            "time_new_pos_embed": (1, WIDTH, 1, self.frames // self.stride),
+            **{f"{name}.weight": shape for name, shape in layers.items()},
+            **{f"{name}.bias": shape[:1] for name, shape in layers.items()},
+        }
+
+
+ARCHS = {
+    "passt_s_swa_p16_128_ap476": Arch("passt_s_swa_p16_128_ap476"),
+    "passt_s_kd_p16_128_ap486": Arch("passt_s_kd_p16_128_ap486"),
+    "passt_l_kd_p16_128_ap47": Arch("passt_l_kd_p16_128_ap47", depth=7),
+    "passt_s_p16_s16_128_ap468": Arch("passt_s_p16_s16_128_ap468", stride=16),
+    "passt_b_f128_p16_s16_ap_459": Arch("passt_b_f128_p16_s16_ap_459", stride=16),
+    "passt_u600_f128_p16_s16_ap_460": Arch("passt_u600_f128_p16_s16_ap_460", stride=16),
+    "stfthop160": Arch("passt_s_swa_f128_stfthop160_p16_s10_ap473", hop=160, frames=2000),
+    "stfthop100": Arch("passt_s_swa_f128_stfthop100_p16_s10_ap473", hop=100, frames=3200),
+    "openmic": Arch("openmic_passt_s_f128_10sec_p16_s10_ap85"),
+    "fsd50k": Arch("fsd50k_passt_s_f128_p16_s10_ap655"),
+    "fsd50k-n": Arch("fsd50k_passt_s_n_f128_p16_s16_ap642", stride=16),
+}
+"""By the names that hear21passt gives them. Koutini et al. 2022, Efficient training of audio transformers with
+patchout (arXiv 2110.05069)."""
+
+
+class LogMel:
+    """float32 [batch, samples] -> float32 [batch, 128, frames]: PaSST's log-mel spectrogram, as in evaluation."""
+
+    def __init__(self, hop: int, device: torch.device) -> None:
+        from torchaudio.compliance.kaldi import get_mel_banks
+
+        self.hop, self.size = hop, 1024
+        self.window = torch.hann_window(800, periodic=False, device=device)
+        self.preemphasis = torch.tensor([[[-0.97, 1.0]]], device=device)
+        banks, _ = get_mel_banks(MELS, self.size, SAMPLING_RATE, 0.0, 15_000.0, 100.0, -500.0, 1.0)
+        self.banks = F.pad(banks, (0, 1)).to(device)
+
+    def __call__(self, audio: Tensor) -> Tensor:
+        """See the class."""
+        audio = F.conv1d(audio[:, None], self.preemphasis)[:, 0]
+        spectrum = torch.stft(audio, self.size, self.hop, 800, self.window, return_complex=True)
+        power = torch.view_as_real(spectrum).square().sum(dim=-1)
+        return ((self.banks @ power + 1e-5).log() + 4.5) / 5.0
+
+
+class Block:
+    """A pre-norm transformer block (Dosovitskiy et al. 2021) that may compute its first few tokens alone."""
+
+    def __init__(self, weights: Mapping[str, Tensor], prefix: str, rows: int, only: int | None) -> None:
+        def linear(name: str, rows: int, part: slice = slice(None), gelu: bool = False) -> Linear:
+            names = (f"{prefix}.{name}.weight", f"{prefix}.{name}.bias")
+            return packed_linear(weights[names[0]][part], weights[names[1]][part], rows, gelu)
+
+        self.norms = [(weights[f"{prefix}.{n}.weight"], weights[f"{prefix}.{n}.bias"]) for n in ("norm1", "norm2")]
+        self.only = only
+        few = rows if only is None else only
+        self.qkv = linear("attn.qkv", rows) if only is None else None
+        if only is not None:
+            self.query = linear("attn.qkv", few, slice(0, WIDTH))
+            self.key_value = linear("attn.qkv", rows, slice(WIDTH, None))
+        self.project, self.widen = linear("attn.proj", few), linear("mlp.fc1", few, gelu=True)
+        self.narrow = linear("mlp.fc2", few)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[batch, tokens, 768] -> [batch, tokens, 768], or [batch, only, 768]. Adds to `x` in place."""
+        normal = F.layer_norm(x, (WIDTH,), *self.norms[0], EPSILON)
+        if self.qkv is not None:
+            q, k, v = _heads(self.qkv(normal), 3)
+        else:
+            x, (k, v) = x[:, : self.only], _heads(self.key_value(normal), 2)
+            (q,) = _heads(self.query(normal[:, : self.only]), 1)
+        x += self.project(attention(q, k, v).transpose(1, 2).flatten(2))
+        x += self.narrow(self.widen(F.layer_norm(x, (WIDTH,), *self.norms[1], EPSILON)))
+        return x
+
+
+def _heads(x: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """[batch, tokens, parts * 768] -> that many of [batch, heads, tokens, 64]."""
+    return x.unflatten(2, (parts, HEADS, WIDTH // HEADS)).permute(2, 0, 3, 1, 4).unbind()
+
+
+class PasstNetwork:
+    """float32 [batch, 320000] in [-1, 1] at 32 kHz -> float32 [batch, 768]: the mean of PaSST's two class tokens.
+
+    The same numbers as hear21passt's `embed_only`. What is faster: fused attention; the last block computes nothing
+    but the two tokens that are read; weights in oneDNN's own layout on a CPU; the mel bank is made once; no classifier
+    and no debug work. In float32, or with weights and activations in bfloat16 (the spectrogram stays in float32).
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], arch: Arch, dtype: torch.dtype, device: torch.device) -> None:
+        tensors = {name: weights[name].detach().to(device, dtype) for name in arch.shapes()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.mel = LogMel(arch.hop, device)
+        self.stride, self.dtype = arch.stride, dtype
+        self.patch = tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"]
+        frames = 1 + (WINDOW - 2) // arch.hop  # the pre-emphasis takes one sample
+        columns = (frames - PATCH) // arch.stride + 1
+        places = tensors["time_new_pos_embed"][..., :columns] + tensors["freq_new_pos_embed"]
+        self.places = places.flatten(2).transpose(1, 2).contiguous()
+        self.tokens = torch.cat([tensors["cls_token"], tensors["dist_token"]], dim=1) + tensors["new_pos_embed"]
+        rows, last = 2 + self.places.shape[1], arch.depth - 1
+        self.blocks = [Block(tensors, f"blocks.{i}", rows, 2 if i == last else None) for i in range(arch.depth)]
+        self.norm = tensors["norm.weight"], tensors["norm.bias"]
+
+    def __call__(self, audio: Tensor) -> Tensor:
+        """See the class."""
+        with torch.inference_mode():
+            return self.features(self.mel(audio))
+
+    def features(self, mel: Tensor) -> Tensor:
+        """float32 [batch, 128, frames] of the log-mel spectrogram -> float32 [batch, 768]."""
+        with torch.inference_mode():
+            patches = F.conv2d(mel[:, None].to(self.dtype), *self.patch, stride=self.stride)
+            patches = patches.flatten(2).transpose(1, 2) + self.places
+            x = torch.cat([self.tokens.expand(len(mel), -1, -1), patches], dim=1)
+            for block in self.blocks:
+                x = block(x)
+            return F.layer_norm(x, (WIDTH,), *self.norm, EPSILON).float().mean(dim=1)

@@ -1,0 +1,105 @@
+"""Weights from a file: tensors and nothing else, told apart by what is wrong with them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..corpus.shards import sha256
+from ..errors import BackendError
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+PREFIXES = ("", "net.", "model.", "module.", "model.net.")  # of hear21passt's wrapper, of Lightning, of DataParallel
+MAX_LISTED = 8
+
+
+def weights_file(path: str | Path) -> Path:
+    """The file itself, or the only file of weights in a folder (a .safetensors before others). Raises BackendError."""
+    path = Path(path).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise BackendError(f"embedder.weights: there is no file and no folder {path}", f"give a {_listed(SUFFIXES)}")
+    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    found = [file for file in found if file.suffix == SUFFIXES[0]] or found
+    if len(found) != 1:
+        names = _listed(file.name for file in found) if found else f"no {_listed(SUFFIXES)}"
+        raise BackendError(f"embedder.weights: {path} holds {names}", "name the one file to use")
+    return found[0]
+
+
+def revision(file: Path) -> str:
+    """16 hex digits of the file's SHA-256."""
+    return sha256(file)[:16]
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The named tensors in a safetensors file or a torch.save file. No code in it is run. Raises BackendError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        told = re.search(
+            r"(Unsupported|Trying to load|Trying to call|Unable to)[^\n]*?(?=\. | was not|$|\n)", str(error)
+        )
+        raise BackendError(
+            f"{file}: holds something else than tensors, and nothing of it was run: {told[0] if told else 'a pickle'}",
+            "save the state_dict alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise _damaged(file, error) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise BackendError(f"{file}: expected named tensors, found {type(content).__name__}")
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def fitting(
+    found: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], ignored: tuple[str, ...], what: str
+) -> dict[str, Tensor]:
+    """The tensors of these shapes. Raises BackendError that lists what is missing, spare or of another shape.
+
+    A common prefix (`net.`) is dropped; names that start with one of `ignored` may be there or not.
+    """
+    prefix = max(PREFIXES, key=lambda p: sum(p + name in found for name in shapes))
+    tensors = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+    faults = {
+        "missing": [name for name in shapes if name not in tensors],
+        "unexpected": [name for name in tensors if name not in shapes and not name.startswith(ignored)],
+        "of another shape": [
+            f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
+            for name, shape in shapes.items()
+            if name in tensors and tuple(tensors[name].shape) != shape
+        ],
+    }
+    if any(faults.values()):
+        lines = [f"  - {len(names)} {kind}: {_listed(names)}" for kind, names in faults.items() if names]
+        raise BackendError("\n".join([f"{what}: these weights do not fit", *lines]))
+    return {name: tensors[name] for name in shapes}
+
+
+def _damaged(file: Path, error: Exception) -> BackendError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return BackendError(
+        f"{file}: not a file of weights, or only a part of one: {reason[:120]}", "fetch the file again"
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = [f"... ({len(names) - MAX_LISTED} more)"] if len(names) > MAX_LISTED else []
+    return ", ".join([*names[:MAX_LISTED], *more])

@@ -1,0 +1,233 @@
+"""PaSST: how much faster than hear21passt, how near, where the time goes, and how long the paper's corpus takes.
+
+uv run perf/embedding.py [--quick] [--device cpu|cuda] [--json FILE]
+
+Full-size weights drawn at random: the work is the same. Each side runs in a process of its own, because the allocator
+is tuned for a whole process; they take turns, batch by batch, and never run together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import table
+
+CLIPS = 57_562  # of Kroher et al. 2023
+SECONDS, RATE = 10, 32_000
+SIDES = {  # name: (ours or the package's, data type, whether the allocator is tuned)
+    "package": ("package", "float32", False),
+    "package, tuned": ("package", "float32", True),
+    "float32": ("ours", "float32", True),
+    "bfloat16": ("ours", "bfloat16", True),
+}
+ASKED = [  # name, ours, peer, ratio asked for on a CPU
+    ("float32, each as it comes", "float32", "package", 2.4),
+    ("bfloat16, each as it comes", "bfloat16", "package", 3.4),
+    ("float32, same allocator settings", "float32", "package, tuned", 1.8),
+    ("bfloat16, same allocator settings", "bfloat16", "package, tuned", 2.4),
+]
+
+
+def clips(count: int, seed: int = 0) -> np.ndarray:
+    """float32 [count, samples]: decaying tones in noise."""
+    rng, at = np.random.default_rng(seed), np.arange(SECONDS * RATE, dtype=np.float32) / RATE
+    tones = np.sin(2 * np.pi * rng.uniform(60, 4_000, (count, 1)).astype(np.float32) * at) * np.exp(-(at * 2 % 1))
+    return (0.2 * tones + 0.02 * rng.standard_normal((count, len(at)), np.float32)).astype(np.float32)
+
+
+def random_weights(path: Path) -> None:
+    """A file as the released ones are, drawn as a trained transformer's weights are spread."""
+    import torch
+    from safetensors.torch import save_file
+
+    from builder.embedders.passt_network import ARCHS
+
+    draw, found = torch.Generator().manual_seed(0), {}
+    for name, shape in ARCHS["passt_s_swa_p16_128_ap476"].shapes().items():
+        spread = 0.1 if len(shape) == 1 else 1.4 * float(np.prod(shape[1:])) ** -0.5
+        centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+        found[name] = centre + spread * torch.randn(shape, generator=draw)
+    save_file(found, path)
+
+
+def load(kind: str, dtype: str, tuned: bool, weights: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """What embeds float32 [batch, samples]: ours, or the package as its page says to use it."""
+    import torch
+
+    from builder.cpu import tune_allocator
+    from builder.embedders.passt import Passt
+    from builder.recipe import EmbedderSettings
+
+    if kind == "ours":
+        return Passt(EmbedderSettings(name="passt", weights=str(weights), dtype=dtype, device=device)).embed
+    if tuned:
+        tune_allocator()
+    from hear21passt import base
+    from hear21passt.models.passt import get_model
+    from safetensors.torch import load_file
+
+    base.get_model_passt = lambda arch: get_model(arch=arch, pretrained=False)
+    model = base.get_basic_model(mode="embed_only").to(device).eval()
+    model.net.load_state_dict(load_file(weights), strict=False)
+    return lambda audio: base.get_scene_embeddings(torch.from_numpy(audio), model).cpu().numpy()
+
+
+def side(name: str, weights: Path, device: str, pipe: Connection) -> None:
+    """A process: embeds what it is sent, answers with the vectors and the seconds."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        embed = load(*SIDES[name], weights, device)
+        while (audio := pipe.recv()) is not None:
+            clock = time.perf_counter()
+            found = embed(audio)
+            pipe.send((found, time.perf_counter() - clock))
+
+
+@contextlib.contextmanager
+def sides(weights: Path, device: str) -> Iterator[dict[str, Callable[[np.ndarray], tuple[np.ndarray, float]]]]:
+    """Each side's function from audio to its vectors and seconds, in its own process."""
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Any] = {}
+    workers = []
+    for name in SIDES:
+        pipes[name], far = context.Pipe()
+        workers.append(context.Process(target=side, args=(name, weights, device, far), daemon=True))
+        workers[-1].start()
+
+    def ask(name: str) -> Callable[[np.ndarray], tuple[np.ndarray, float]]:
+        def run(audio: np.ndarray) -> tuple[np.ndarray, float]:
+            pipes[name].send(audio)
+            answer: tuple[np.ndarray, float] = pipes[name].recv()
+            return answer
+
+        return run
+
+    yield {name: ask(name) for name in SIDES}
+    for name, worker in zip(SIDES, workers, strict=True):
+        pipes[name].send(None)
+        worker.join()
+
+
+def compare(weights: Path, device: str, batch: int, rounds: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Speed and nearness; also each side's seconds a clip."""
+    seconds: dict[str, list[float]] = {name: [] for name in SIDES}
+    with sides(weights, device) as run:
+        found = {name: run[name](clips(min(2, batch)))[0] for name in SIDES}  # warm
+        for turn in range(rounds):
+            audio = clips(batch, turn)
+            for name in SIDES:
+                seconds[name].append(run[name](audio)[1] / batch)
+    speed = {name: [1 / one for one in some] for name, some in seconds.items()}
+    rows = [
+        table.paired(name, "clips/s", speed[ours], speed[peer], f"hear21passt, float32, batch {batch}", note)
+        for name, ours, peer, asked in ASKED
+        for note in [f"at least {asked}x asked for on a CPU" if device == "cpu" else "at least 4x asked for on a GPU"]
+    ]
+    for dtype in ("float32", "bfloat16"):
+        one, other = found[dtype], found["package"]
+        cosine = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+        note = f"largest difference {np.abs(one - other).max():.1e}; largest number {np.abs(other).max():.2g}"
+        rows.append(
+            table.row(f"{dtype}, lowest cosine with hear21passt", "", float(cosine.min()), n=len(one), note=note)
+        )
+    return rows, {name: statistics.median(some) for name, some in seconds.items()}
+
+
+def shares(weights: Path, dtype: str, device: str, count: int) -> list[dict[str, Any]]:
+    """Where the time of one clip goes, in one thread: reading, spectrogram, transformer."""
+    import torch
+
+    from builder.audio import encode_flac, load_audio, resample
+    from builder.embedders.passt import Passt
+    from builder.recipe import EmbedderSettings
+
+    torch.set_num_threads(1)
+    network = Passt(EmbedderSettings(name="passt", weights=str(weights), dtype=dtype, device=device))._network
+    audio = clips(1)
+    mel = network.mel(torch.from_numpy(audio).to(device))
+    flac, other = encode_flac(audio[0], RATE), encode_flac(resample(audio[0], RATE, 44_100), 44_100)
+
+    def synchronised(action: Callable[[], Any]) -> Callable[[], None]:
+        def run() -> None:
+            action()
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        return run
+
+    parts = {
+        "reading FLAC at 32 kHz": lambda: load_audio(flac, RATE),
+        "reading FLAC at 44.1 kHz and resampling": lambda: load_audio(other, RATE),
+        "log-mel spectrogram": synchronised(lambda: network.mel(torch.from_numpy(audio).to(device))),
+        "transformer": synchronised(lambda: network.features(mel)),
+    }
+    took = {}
+    for name, action in parts.items():
+        times = []
+        for _ in range(count + 1):
+            clock = time.perf_counter()
+            action()
+            times.append(time.perf_counter() - clock)
+        took[name] = statistics.median(times[1:])
+    whole = sum(took.values()) - took["reading FLAC at 32 kHz"]
+    return [
+        table.row(
+            f"{dtype}, share: {name}", "%", 100 * one / whole, n=count, note=f"{1e3 * one:.1f} ms a clip, 1 thread"
+        )
+        for name, one in took.items()
+    ]
+
+
+def projected(weights: Path, dtype: str, device: str, count: int, folder: Path, peer: float) -> dict[str, Any]:
+    """The whole map, from FLAC files to Parquet, over `count` clips; then the paper's corpus at that speed."""
+    from builder.audio import encode_flac
+    from builder.embedders.dataset_map import embed_dataset
+    from builder.recipe import EmbedderSettings
+
+    source = folder / "clips"
+    source.mkdir(exist_ok=True)
+    for number in range(0, count, 10):
+        for offset, clip in enumerate(clips(min(10, count - number), number)):
+            (source / f"{number + offset:05d}.flac").write_bytes(encode_flac(clip, RATE))
+    settings = EmbedderSettings(name="passt", weights=str(weights), dtype=dtype, device=device)
+    starts: list[float] = []
+    record = embed_dataset(
+        source, settings, folder / f"out-{dtype}", progress=lambda done, total: starts.append(time.perf_counter())
+    )
+    each = (time.perf_counter() - starts[0]) / record.rows  # the model is loaded once, whatever the number of clips
+    hours = each * CLIPS / 3600
+    return table.row(
+        f"{dtype}, {CLIPS:,} clips, projected", "h", hours, peer * CLIPS / 3600, "hear21passt as it comes", count,
+        f"from {count} clips measured, FLAC to Parquet: {each:.3f} s a clip, {os.cpu_count()} cores",
+    )  # fmt: skip
+
+
+def main() -> None:
+    options = table.arguments(__doc__)
+    batch, rounds, count = (2, 1, 2) if options.quick else (8, 5, 200)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        weights = folder / "passt.safetensors"
+        random_weights(weights)
+        rows, seconds = compare(weights, options.device, batch, rounds)
+        for dtype in ("float32", "bfloat16"):
+            rows.append(projected(weights, dtype, options.device, count, folder, seconds["package"]))
+        for dtype in ("float32", "bfloat16"):
+            rows += shares(weights, dtype, options.device, 1 if options.quick else 7)
+    table.finish("embedding", rows, options)
+
+
+if __name__ == "__main__":
+    main()
