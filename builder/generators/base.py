@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from ..prompts.taxonomy import Taxonomy
     from ..recipe import GeneratorSettings
 
-GENERATORS = Registry("generator", arranger="builder.generators.arranger:Arranger")
+GENERATORS = Registry(
+    "generator",
+    arranger="builder.generators.arranger:Arranger",
+    musicgen="builder.generators.musicgen:MusicGen",
+)
 
 
 class Generator(Protocol):
@@ -26,6 +30,7 @@ class Generator(Protocol):
     license: str  # of the clips, an SPDX-like id the Hub knows ("cc-by-4.0")
     about: str  # one or two plain sentences for cards: what makes the sound
     samples: bool  # whether guidance, temperature and top-k mean something to it
+    rows_at_once: int  # how many rows `generate` is best given at once
     single_core: bool  # whether one process keeps one core busy, so that several pay
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None: ...

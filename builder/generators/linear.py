@@ -1,0 +1,123 @@
+"""Matrix products with fixed weights, the shape of an autoregressive step: few rows, weights read once a step.
+
+torch lays a weight out for its kernel at each call; here that is done once, by `product.c` where the processor
+multiplies bfloat16 (it reaches the speed of the memory for few rows and that of the arithmetic for many), else by
+oneDNN. Either must agree with torch when it is first asked for; where none does, torch's own product is used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from .native import FAULTS, NUMBER, POINTER, library
+
+log = logging.getLogger(__name__)
+
+Product = Callable[[Tensor], Tensor]  # [rows, inputs] -> [rows, outputs]
+
+SOURCE = Path(__file__).with_name("product.c")
+PANEL = 32  # outputs that product.c computes at once
+LAYOUT_ROWS = 64  # what oneDNN lays out for: as fast as any other for fewer and more rows, and always in use
+
+
+def product(weight: Tensor, bias: Tensor | None = None, plain: bool = False) -> Product:
+    """`x @ weight.T + bias` for a weight [outputs, inputs]; `plain` stays within torch's API.
+
+    Packed products are the same bit for bit for a row whatever rows it comes with, on one machine.
+    """
+    weight = weight.detach()
+    if plain or weight.device.type != "cpu" or not packs(weight.dtype):
+        return partial(linear, weight=weight.contiguous(), bias=bias)
+    if weight.dtype == torch.bfloat16 and weight.shape[0] % PANEL == 0 and weight.shape[1] % 2 == 0 and has_kernel():
+        return _paneled(weight, bias)
+    return _packed(weight, bias)
+
+
+def _paneled(weight: Tensor, bias: Tensor | None = None) -> Product:
+    """The weight in panels of outputs, pairs of inputs together, for product.c."""
+    outputs, inputs = weight.shape
+    panels = weight.view(outputs // PANEL, PANEL, inputs // 2, 2).transpose(1, 2).contiguous()
+    offsets = None if bias is None else bias.float().contiguous()
+    multiply = _multiply()
+
+    def apply(x: Tensor) -> Tensor:
+        x = x.contiguous()
+        out = x.new_empty(len(x), outputs)
+        multiply(
+            x.data_ptr(),
+            panels.data_ptr(),
+            None if offsets is None else offsets.data_ptr(),
+            out.data_ptr(),
+            len(x),
+            inputs,
+            outputs,
+            torch.get_num_threads(),
+        )
+        return out
+
+    return apply
+
+
+def _multiply() -> Callable[..., None]:
+    """The kernel's function. Raises one of FAULTS."""
+    function = library(SOURCE).multiply
+    function.argtypes, function.restype = [POINTER] * 4 + [NUMBER] * 3 + [ctypes.c_int], None
+    return function
+
+
+@lru_cache
+def has_kernel() -> bool:
+    """Whether product.c can be built here and is right."""
+    try:
+        return _right(_paneled, torch.bfloat16)
+    except FAULTS as error:
+        log.info("no kernel for products: %s", getattr(error, "stderr", None) or error)
+        return False
+
+
+def _packed(weight: Tensor, bias: Tensor | None = None) -> Product:
+    """The weight laid out for oneDNN's kernel."""
+    # A layout for fewer rows is three times slower where there are more, and sums in another order for some numbers.
+    laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), LAYOUT_ROWS)
+    multiply = torch.ops.mkldnn._linear_pointwise
+
+    def apply(x: Tensor) -> Tensor:
+        if len(x) == 1:  # oneDNN has another kernel for one row, which sums in another order
+            return apply(x.expand(2, -1))[:1]
+        return multiply(x, laid_out, bias, "none", [], "")
+
+    return apply
+
+
+@lru_cache
+def packs(dtype: torch.dtype) -> bool:
+    """Whether this torch packs weights of `dtype` for oneDNN, and rightly: the operators are not part of its API."""
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        return _right(_packed, dtype)
+    except (RuntimeError, AttributeError, NotImplementedError) as error:
+        log.info("weights are not packed: %s", error)
+        return False
+
+
+def _right(layout: Callable[[Tensor, Tensor | None], Product], dtype: torch.dtype) -> bool:
+    """Whether a layout's product is the product, to the data type's precision."""
+    noise = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(shape, generator=noise).to(dtype) for shape in ((70, 334), (160, 334), (160,)))
+    wanted = x.double() @ weight.double().T + bias.double()
+    tolerance = 1e-4 if dtype == torch.float32 else 0.3
+    return all(
+        torch.allclose(layout(weight, bias)(x[:rows]).double(), wanted[:rows], rtol=0.01, atol=tolerance)
+        for rows in (1, 7, len(x))
+    )

@@ -1,0 +1,233 @@
+"""MusicGen-small, full size with random weights: our decode engine and codec beside transformers' own.
+
+    uv run perf/musicgen.py [--quick] [--device cpu|cuda] [--json FILE]
+
+Both sides decode in one process with the same data type, batch and allocator settings, in interleaved rounds of a few
+steps in the middle of a ten-second clip (the cache is half full: the mean of its steps). Whole clips are the sum of
+their parts: text, 503 steps, EnCodec. The share of the roofline is the time that the step's weights and keys and
+values take at the memory's measured speed, or its products at the measured speed of large ones where that is longer,
+over the time it took; "of packed" takes the products at the speed of packed ones with as many rows.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from time import perf_counter
+from typing import Any
+
+import torch
+from table import arguments, finish, paired, row
+from transformers import (
+    DynamicCache,
+    EncodecConfig,
+    EncoderDecoderCache,
+    LogitsProcessorList,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenForConditionalGeneration,
+    T5Config,
+)
+from transformers.utils import logging
+
+from builder.generators.allocator import keep_freed_memory
+from builder.generators.codec import Codec
+from builder.generators.decoding import Engine, text_states
+from builder.generators.linear import product
+from builder.generators.sampling import Sampling, uniforms
+
+FRAMES, STEPS, MIDDLE, TEXT = 500, 503, 240, 24
+SAMPLING = Sampling(guidance=3.0, top_k=250)
+CASES = [(torch.float32, 1), (torch.float32, 8), (torch.bfloat16, 1), (torch.bfloat16, 8), (torch.bfloat16, 32)]
+QUICK = [(torch.bfloat16, 8)]
+
+
+def small(device: str) -> MusicgenForConditionalGeneration:
+    """MusicGen-small's published sizes, random weights."""
+    text = T5Config(vocab_size=32128, d_model=768, d_ff=3072, num_layers=12, num_heads=12, decoder_start_token_id=0)
+    codec = EncodecConfig(
+        sampling_rate=32_000,
+        upsampling_ratios=[8, 5, 4, 4],
+        num_filters=64,
+        hidden_size=128,
+        codebook_size=2048,
+        target_bandwidths=[2.2],
+        use_causal_conv=False,
+        use_conv_shortcut=False,
+    )
+    config = MusicgenConfig(
+        text_encoder=text.to_dict(), audio_encoder=codec.to_dict(), decoder=MusicgenDecoderConfig().to_dict()
+    )
+    torch.manual_seed(0)
+    model = MusicgenForConditionalGeneration(config).eval().to(device)
+    for layer in model.audio_encoder.quantizer.layers:
+        layer.codebook.embed.normal_()
+    pad = config.decoder.pad_token_id
+    model.generation_config.update(decoder_start_token_id=pad, pad_token_id=pad, bos_token_id=pad)
+    return model
+
+
+def sync(device: str) -> float:
+    """The time, once the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return perf_counter()
+
+
+class Timer:
+    """A logits processor that notes when it is called, once a step."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.times = device, list[float]()
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Leave the scores as they are."""
+        self.times.append(sync(self.device))
+        return scores
+
+
+def theirs(model: Any, inputs: dict[str, torch.Tensor], steps: int, device: str) -> float:
+    """Seconds a step of `generate`, on a cache that is half full (its tokens mean nothing, its work is the same)."""
+    config, batch = model.config.decoder, len(inputs["input_ids"])
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    shape = (2 * batch, config.num_attention_heads, MIDDLE, config.hidden_size // config.num_attention_heads)
+    for layer in range(config.num_hidden_layers):
+        keys = torch.randn(shape, dtype=model.decoder.dtype, device=device)
+        cache.self_attention_cache.update(keys, keys.clone(), layer)
+    timer = Timer(device)
+    model.generate(
+        **inputs,
+        past_key_values=cache,
+        logits_processor=LogitsProcessorList([timer]),
+        max_new_tokens=steps + 2,
+        do_sample=True,
+        top_k=SAMPLING.top_k,
+        guidance_scale=SAMPLING.guidance,
+    )
+    return statistics.median(later - sooner for sooner, later in pairwise(timer.times[1:]))
+
+
+def ours(engine: Engine, run: Any, steps: int, device: str) -> float:
+    """Seconds a step of the engine, in the same place."""
+    run.position.fill_(MIDDLE)
+    times = [sync(device)]
+    with torch.inference_mode():
+        if engine._captures:
+            graph = engine._capture(run, SAMPLING)[MIDDLE // 64]
+        for step in range(steps):
+            if engine._captures:
+                graph.replay()
+            else:
+                engine._step(run, SAMPLING, MIDDLE + step + 1)
+            times.append(sync(device))
+    return statistics.median(later - sooner for sooner, later in pairwise(times))
+
+
+def best(work: Callable[[], Any], device: str, repeats: int = 5) -> float:
+    """The shortest of a few runs, in seconds, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        clock = sync(device)
+        work()
+        times.append(sync(device) - clock)
+    return min(times)
+
+
+class Machine:
+    """What this machine can do: bytes a second read, and multiply-adds (as two) a second."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        block = torch.ones(2**27, device=device)
+        self.bandwidth = block.numel() * 4 / best(block.sum, device)
+        self._large: dict[torch.dtype, float] = {}
+
+    def large(self, dtype: torch.dtype) -> float:
+        """Rate of a large product, packed as ours are."""
+        if dtype not in self._large:
+            x = torch.randn(2048, 2048, device=self.device).to(dtype)
+            apply = product(x)
+            self._large[dtype] = 2 * 2048**3 / best(lambda: apply(x), self.device)
+        return self._large[dtype]
+
+    def few(self, dtype: torch.dtype, rows: int) -> float:
+        """Rate of packed products with few rows, whose weights are read from memory."""
+        x = torch.randn(rows, 1024, device=self.device).to(dtype)
+        weights = [product(torch.randn(4096, 1024, device=self.device).to(dtype)) for _ in range(24)]
+        return 24 * 2 * rows * 4096 * 1024 / best(lambda: [apply(x) for apply in weights], self.device)
+
+
+def shares(machine: Machine, dtype: torch.dtype, batch: int, seconds: float) -> str:
+    """How near a step came to what the machine can do at all, and to what its packed products can."""
+    width, ffn, layers, heads, item = 1024, 4096, 24, 4 * 2048, dtype.itemsize
+    both = layers * (4 * width**2 + 2 * width * ffn) + heads * width  # parameters that all rows pass
+    told = layers * 2 * width**2  # and those that only rows with a text pass
+    flops = 2 * batch * (2 * both + told)
+    cache = layers * 2 * width * item * (2 * batch * MIDDLE + batch * TEXT)
+    weights = (both + told) * item
+    ideal = max(weights / machine.bandwidth, flops / machine.large(dtype)) + cache / machine.bandwidth
+    packed = flops / machine.few(dtype, 2 * batch) + cache / machine.bandwidth
+    return f"{ideal / seconds:.0%} of the roofline, {packed / seconds:.0%} of packed"
+
+
+@torch.inference_mode()
+def main() -> None:
+    options = arguments(__doc__)
+    logging.set_verbosity_error()
+    device, rounds, steps = options.device, (2 if options.quick else 3), (4 if options.quick else 6)
+    keep_freed_memory()
+    machine, model = Machine(device), small(device)
+    rows = [row("memory read", "GB/s", machine.bandwidth / 1e9)]
+    parts: dict[Any, tuple[float, float]] = {}
+    for dtype, batch in QUICK if options.quick else CASES:
+        model.to(dtype)
+        ids = torch.randint(3, 32_000, (batch, TEXT), device=device)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        engine = Engine(model)
+        states = text_states(model, ids, inputs["attention_mask"])
+        noise = uniforms(range(batch), STEPS, 4)
+        run = engine._begin(states, inputs["attention_mask"], FRAMES, noise, SAMPLING)
+        run.cache.normal_()
+        ours(engine, run, 2, device)
+        pairs = [(ours(engine, run, steps, device), theirs(model, inputs, steps, device)) for _ in range(rounds)]
+        mine, peer = ([batch * FRAMES / 50 / (STEPS * pair[side]) for pair in pairs] for side in (0, 1))
+        took = [statistics.median(pair[side] for pair in pairs) for side in (0, 1)]
+        name = f"{str(dtype).removeprefix('torch.')}, {batch} clip(s)"
+        note = f"{1e3 * took[0]:.1f} and {1e3 * took[1]:.1f} ms a step; {shares(machine, dtype, batch, took[0])}"
+        rows.append(paired(f"decode {name}", "audio-s/s", mine, peer, "generate", note))
+        engine.release()
+
+        some = min(batch, 8)
+        codes = torch.randint(2048, (some, 4, FRAMES), device=device)
+        codec = Codec(model.audio_encoder, dtype)
+        times = []
+        for _ in range(max(1, rounds // 2)):
+            clock = sync(device)
+            codec.decode(codes)
+            half = sync(device)
+            model.audio_encoder.decode(codes[None], [None])
+            times.append((half - clock, sync(device) - half))
+        mine, peer = ([some * FRAMES / 50 / pair[side] for pair in times] for side in (0, 1))
+        voice = [statistics.median(pair[side] for pair in times) / some for side in (0, 1)]
+        note = f"{1e3 * voice[0]:.0f} and {1e3 * voice[1]:.0f} ms a clip"
+        rows.append(paired(f"EnCodec {name}", "audio-s/s", mine, peer, "transformers", note))
+        text = best(partial(text_states, model, ids, inputs["attention_mask"]), device, 1) / batch
+        whole = tuple(text + STEPS * took[side] / batch + voice[side] for side in (0, 1))
+        parts[dtype, batch] = whole
+        rows.append(
+            row(f"whole clips {name}", "audio-s/s", 10 / whole[0], 10 / whole[1], "generate", rounds, "from the parts")
+        )
+    if (default := parts.get((torch.float32, 1))) is not None:
+        for (dtype, batch), (mine_whole, _) in parts.items():
+            name = f"{str(dtype).removeprefix('torch.')}, {batch} clip(s)"
+            rows.append(
+                row(f"whole clips {name}", "audio-s/s", 10 / mine_whole, 10 / default[1], "generate, float32, 1 clip")
+            )
+    finish("musicgen", rows, options)
+
+
+if __name__ == "__main__":
+    main()
