@@ -226,11 +226,12 @@ def _build(recipe: Recipe, out: Path, workers: int | None, clips_per_shard: int 
 
 
 def _embed(corpus: Path, settings: Any, overwrite: bool) -> None:
+    from builder.embedders.base import config_name
     from builder.embedders.mapping import embed_corpus
 
     with _progress("embed") as progress:
         record = embed_corpus(corpus, settings, overwrite=overwrite, progress=progress)
-    print(f"embeddings {corpus / settings.name}: {record.rows:,} rows")
+    print(f"embeddings {corpus / config_name(settings)}: {record.rows:,} rows")
 
 
 def _train(corpus: Path, out: Path, recipe: Recipe) -> None:

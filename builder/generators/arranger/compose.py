@@ -24,6 +24,7 @@ PLAY = {"drums": drums, "bass": bass, "chords": chords, "pad": chords, "lead": m
 # Melodies first, for those who follow them; the rest is the order of the bandstand.
 _ORDER = {"voice": 0, "lead": 1, "drums": 2, "bass": 3, "chords": 4, "pad": 5}
 _LEVELS = {"drums": -1.0, "bass": -1.5, "chords": -6.0, "pad": -8.5, "lead": -3.0, "voice": -2.0}
+_STROKE = 38  # a snare drum
 _IN_KEY = 0.9  # share of the pitched notes that lie in the key's scale, at least
 
 
@@ -150,7 +151,19 @@ def _track(song: Song, player: Player) -> Track:
     heard = sorted(
         (note for note in notes if note.start < song.beats - 0.05), key=lambda note: (note.start, note.pitch)
     )
+    if not heard and player.asked:  # the pattern begins after so short or so slow a clip ends
+        heard = [_one_note(song, player)]
     return Track(player.instrument, player.part, player.program, player.part == "drums", round(level, 2), heard)
+
+
+def _one_note(song: Song, player: Player) -> Note:
+    """The least that a named instrument plays: the first chord's root, or a stroke, from the first beat on."""
+    if player.part == "drums":
+        return Note(0.0, 1.0, _STROKE, 0.6)
+    low, high = song.vocabulary.envelope(player.program).range
+    pitch = (low + high) // 2
+    pitch -= (pitch - song.chord_at(0.0)[0].root) % 12
+    return Note(0.0, song.beats, pitch if pitch >= low else pitch + 12, 0.6)
 
 
 def _in_range(note: Note, low: int, high: int) -> Note:
