@@ -24,8 +24,8 @@ EMBEDDERS = Registry(
 class Embedder(Protocol):
     """Turns windows of audio into vectors. A vector depends on its window alone, never on its batch.
 
-    Two attributes more are optional. `hop_seconds`: how far apart the windows of longer audio are centred (without it
-    they stand end to end). `pads`: True if `embed` puts zeros after audio shorter than a window.
+    An attribute more is optional. `hop_seconds`: how far apart the windows of longer audio are centred; without it
+    they stand end to end.
     """
 
     name: str  # also of the embeddings' config and folder: small letters, digits, `.`, `_`, `-`

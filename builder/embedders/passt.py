@@ -18,7 +18,7 @@ from torch import Tensor
 from ..cpu import tune_allocator
 from ..errors import BackendError, RecipeError
 from ..validation import near
-from .passt_network import ARCHS, SAMPLING_RATE, WIDTH, WINDOW, PasstNetwork
+from .passt_network import ARCHS, SAMPLING_RATE, WIDTH, PasstNetwork
 from .weights import fitting, read_tensors, revision, weights_file
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ DEFAULT_ARCH = "passt_s_swa_p16_128_ap476"
 class Passt:
     """What `hear21passt` gives with mode "embed_only", from the same weights and several times faster.
 
-    Ten seconds are one window. Shorter audio is followed by zeros up to ten seconds; longer audio is heard every 2.5 s
-    with its ends mirrored, and averaged, as `hear21passt.get_scene_embeddings` does (see `windows.cut`).
+    Ten seconds are one window. Longer audio is heard every 2.5 s with its ends mirrored, and averaged; shorter is heard
+    as it is: both as `hear21passt.get_scene_embeddings` does (see `windows.cut`). Only what is shorter than a patch,
+    a sixth of a second, is followed by zeros up to one.
 
     Settings: `weights`, a file or a folder with one (safetensors, or tensors saved by torch); without it the release
     of the PaSST authors is fetched once, as hear21passt does. `arch`, its name in hear21passt. `dtype`: float32 is
@@ -44,7 +45,6 @@ class Passt:
     sampling_rate = SAMPLING_RATE
     window_seconds = 10.0
     hop_seconds = 2.5
-    pads = True
 
     def __init__(self, settings: EmbedderSettings) -> None:
         settings.refuse("layer")
@@ -73,9 +73,8 @@ class Passt:
 
     def embed(self, audio: np.ndarray) -> np.ndarray:
         """float32 [batch, samples] in [-1, 1] at 32 kHz, up to ten seconds -> float32 [batch, 768]."""
-        padded = np.zeros((len(audio), WINDOW), np.float32)
-        padded[:, : audio.shape[1]] = audio
-        batch = torch.from_numpy(padded)
+        missing = max(0, self._network.shortest - audio.shape[1])
+        batch = torch.from_numpy(np.pad(audio, ((0, 0), (0, missing))))
         if self._workers is None:
             found: np.ndarray = self._network(batch.pin_memory().to(self._device, non_blocking=True)).cpu().numpy()
             return found

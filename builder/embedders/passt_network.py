@@ -120,7 +120,9 @@ def _heads(x: Tensor, parts: int) -> tuple[Tensor, ...]:
 
 
 class PasstNetwork:
-    """float32 [batch, 320000] in [-1, 1] at 32 kHz -> float32 [batch, 768]: the mean of PaSST's two class tokens.
+    """float32 [batch, samples] in [-1, 1] at 32 kHz -> float32 [batch, 768]: the mean of PaSST's two class tokens.
+
+    `samples` is from `shortest` to 320,000; shorter audio has fewer patches, at the first places in time.
 
     The same numbers as hear21passt's `embed_only`. What is faster: fused attention; the last block computes nothing
     but the two tokens that are read; weights in oneDNN's own layout on a CPU; the mel bank is made once; no classifier
@@ -136,10 +138,10 @@ class PasstNetwork:
         self.patch = tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"]
         frames = 1 + (WINDOW - 2) // arch.hop  # the pre-emphasis takes one sample
         columns = (frames - PATCH) // arch.stride + 1
-        places = tensors["time_new_pos_embed"][..., :columns] + tensors["freq_new_pos_embed"]
-        self.places = places.flatten(2).transpose(1, 2).contiguous()
+        self.shortest = arch.hop * PATCH
+        self.places = tensors["time_new_pos_embed"][..., :columns] + tensors["freq_new_pos_embed"]
         self.tokens = torch.cat([tensors["cls_token"], tensors["dist_token"]], dim=1) + tensors["new_pos_embed"]
-        rows, last = 2 + self.places.shape[1], arch.depth - 1
+        rows, last = 2 + self.places[0, 0].numel(), arch.depth - 1
         self.blocks = [Block(tensors, f"blocks.{i}", rows, 2 if i == last else None) for i in range(arch.depth)]
         self.norm = tensors["norm.weight"], tensors["norm.bias"]
 
@@ -152,7 +154,7 @@ class PasstNetwork:
         """float32 [batch, 128, frames] of the log-mel spectrogram -> float32 [batch, 768]."""
         with torch.inference_mode():
             patches = F.conv2d(mel[:, None].to(self.dtype), *self.patch, stride=self.stride)
-            patches = patches.flatten(2).transpose(1, 2) + self.places
+            patches = (patches + self.places[..., : patches.shape[3]]).flatten(2).transpose(1, 2)
             x = torch.cat([self.tokens.expand(len(mel), -1, -1), patches], dim=1)
             for block in self.blocks:
                 x = block(x)

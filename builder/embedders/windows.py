@@ -70,7 +70,6 @@ def embed_streams(
     has no numbers in its row.
     """
     window = round(embedder.window_seconds * embedder.sampling_rate)
-    pads = getattr(embedder, "pads", False)
     seconds = getattr(embedder, "hop_seconds", None)
     hop = None if seconds is None else round(seconds * embedder.sampling_rate)
     total, counts = np.zeros((len(clips), embedder.dim)), np.zeros(len(clips))
@@ -85,8 +84,6 @@ def embed_streams(
     for index, clip in enumerate(clips):
         try:
             for piece in cut(clip(), window, hop):
-                if pads and len(piece) < window:  # here, so that clips of all lengths go through together
-                    piece = np.pad(piece, (0, window - len(piece)))
                 waiting.setdefault(len(piece), []).append((index, piece))
                 if len(waiting[len(piece)]) == batch_size:
                     flush(len(piece))
