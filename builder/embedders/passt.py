@@ -30,9 +30,9 @@ DEFAULT_ARCH = "passt_s_swa_p16_128_ap476"
 class Passt:
     """What `hear21passt` gives with mode "embed_only", from the same weights and several times faster.
 
-    Ten seconds are one window. Longer audio is heard every 2.5 s with its ends mirrored, and averaged; shorter is heard
-    as it is: both as `hear21passt.get_scene_embeddings` does (see `windows.cut`). Only what is shorter than a patch,
-    a sixth of a second, is followed by zeros up to one.
+    Ten seconds are one window. Longer audio is heard every 2.5 s with its ends mirrored, and averaged; shorter is
+    heard as it is: both as `hear21passt.get_scene_embeddings` does (see `windows.cut`). Only what is shorter than a
+    patch, a sixth of a second, is followed by zeros up to one.
 
     Settings: `weights`, a file or a folder with one (safetensors, or tensors saved by torch); without it the release
     of the PaSST authors is fetched once, as hear21passt does. `arch`, its name in hear21passt. `dtype`: float32 is
