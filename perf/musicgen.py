@@ -32,7 +32,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from builder.generators.allocator import keep_freed_memory
+from builder.cpu import tune_allocator
 from builder.generators.codec import Codec
 from builder.generators.decoding import Engine, text_states
 from builder.generators.linear import product
@@ -178,7 +178,7 @@ def main() -> None:
     options = arguments(__doc__)
     logging.set_verbosity_error()
     device, rounds, steps = options.device, (2 if options.quick else 3), (4 if options.quick else 6)
-    keep_freed_memory()
+    tune_allocator()
     machine, model = Machine(device), small(device)
     rows = [row("memory read", "GB/s", machine.bandwidth / 1e9)]
     parts: dict[Any, tuple[float, float]] = {}

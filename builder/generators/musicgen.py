@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ..cpu import tune_allocator
 from ..errors import BackendError, DataError, RecipeError
 from ..rows import Clip
-from .allocator import keep_freed_memory
 from .checkpoint import Checkpoint
 from .codec import Codec
 from .decoding import Engine, text_states
@@ -57,7 +57,7 @@ class MusicGen:
         self.sampling = Sampling(settings.guidance, settings.temperature, settings.top_k)
         self.retried = 0  # clips that half precision lost and float32 made
         if self.device.type == "cpu":
-            keep_freed_memory()
+            tune_allocator()
         checkpoint = Checkpoint.load(self._model, settings.revision, self.dtype, self.device)
         self.revision, self.license = checkpoint.revision, checkpoint.license
         self._tokenizer = checkpoint.tokenizer
