@@ -177,6 +177,7 @@ def build(
             footers = [read_footer(place / shard.name) for shard in parts]
             rejected = [row for footer in footers for row in footer["rejected"]]
             _refuse_too_many(recipe, out, rejected, len(clips))
+            _refuse_empty(out, footers)
             if place == work:
                 (work / "data").rename(out / "data")
             record.rows = len(clips) - len(rejected)
@@ -256,6 +257,16 @@ def _refuse_too_many(recipe: Recipe, out: Path, rejected: list[dict[str, Any]], 
         f"({recipe.quality.max_rejected:.1%}) allows; {path} says which and why. First: {rejected[0]['faults'][0]}",
         "mend the recipe or the generator, or raise quality.max_rejected and run the same command: nothing is remade",
     )
+
+
+def _refuse_empty(out: Path, footers: list[dict[str, Any]]) -> None:
+    """`datasets` cannot read a Parquet file without rows."""
+    for footer in footers:
+        if footer["planned"] == len(footer["rejected"]):
+            raise DataError(
+                f"{out}: every clip of {footer['shard']} was rejected; first: {footer['rejected'][0]['faults'][0]}",
+                "mend the generator or quality.*, or build anew with more --clips-per-shard",
+            )
 
 
 def _finish(recipe: Recipe, out: Path, record: RunRecord, ledger: Ledger, rejected: list[dict[str, Any]]) -> None:

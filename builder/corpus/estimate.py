@@ -11,7 +11,7 @@ from ..recipe import Recipe
 from .build import generator_for
 from .plan import plan, shards
 
-PROBE = 4  # clips
+PROBE = 8  # clips
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,12 @@ def test_rejected_clips_are_listed_counted_and_limited(recipe, tmp_path, monkeyp
     assert verify(tmp_path / "corpus").faults == []
 
 
+def test_a_shard_without_a_clip_is_told(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("TONE_FAULT", "12345")
+    with pytest.raises(DataError, match=r"every clip of data/train-\d+-of-00025.parquet was rejected; first: "):
+        build(recipe(attempts=1, max_rejected=1.0), tmp_path / "corpus", clips_per_shard=1)
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(recipe, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("words")
