@@ -23,7 +23,7 @@ from .features import SAMPLING_RATE, LabelEncoder, audio_features
 from .folder import BUILD_RECORD, REJECTED, STATE, SUMS, Corpus, write_sums
 from .plan import Shard, plan, shards
 from .quality import Take, make
-from .shards import ROW_GROUP, WORK, Entry, Ledger, locked, read_footer, sha256, write_shard
+from .shards import WORK, Entry, Ledger, locked, read_footer, sha256, write_shard
 
 GENERATOR = "generator.json"
 Progress = Callable[[int, int], None]  # clips made so far, clips in all
@@ -53,24 +53,17 @@ class ShardBuilder:
             "rejected": rejected,
         }
         path = self.place / shard.name
-        write_shard(path, self._groups(shard, rejected, tick), self.features, footer)
+        write_shard(path, self._rows(shard, rejected, tick), self.features, footer)
         return Entry(
             shard.name, sha256(path), round(monotonic() - clock, 3), len(shard.clips) - len(rejected), self.fingerprint
         )
 
-    def _groups(self, shard: Shard, rejected: list[dict[str, Any]], tick: Tick) -> Iterator[list[dict[str, Any]]]:
-        rows: list[dict[str, Any]] = []
+    def _rows(self, shard: Shard, rejected: list[dict[str, Any]], tick: Tick) -> Iterator[list[dict[str, Any]]]:
         for takes in make(self.generator, shard.clips, self.recipe.generator.seconds, self.recipe.quality):
-            for take in takes:
-                if take.faults:
-                    rejected.append(_rejection(take))
-                else:
-                    rows.append(self._row(take))
+            rejected += [_rejection(take) for take in takes if take.faults]
+            rows = [self._row(take) for take in takes if not take.faults]
             tick(len(takes))
-            while len(rows) >= ROW_GROUP:
-                yield rows[:ROW_GROUP]
-                del rows[:ROW_GROUP]
-        yield rows
+            yield rows
 
     def _row(self, take: Take) -> dict[str, Any]:
         settings, sampled = self.recipe.generator, self.generator.samples
@@ -158,11 +151,12 @@ def build(
         for torn in work.rglob(".*.part"):
             torn.unlink()
         ledger = Ledger(work)
-        todo = [shard for shard in parts if not ledger.intact(place, shard.name, recipe.fingerprint())]
+        fingerprint = recipe.fingerprint()
+        todo = [shard for shard in parts if not ledger.intact(place, shard.name, fingerprint)]
         if finished and not todo:
             shutil.rmtree(work)
             return RunRecord(**finished)
-        with recording("build", recipe.fingerprint()) as record:
+        with recording("build", fingerprint) as record:
             done = kept = len(clips) - sum(len(shard.clips) for shard in todo)
             progress(done, len(clips))
 

@@ -27,20 +27,27 @@ WORK = ".work"  # unfinished work, inside the corpus folder
 
 
 def write_shard(
-    path: Path, groups: Iterable[list[dict[str, Any]]], features: Features, footer: dict[str, Any]
+    path: Path, batches: Iterable[list[dict[str, Any]]], features: Features, footer: dict[str, Any]
 ) -> None:
     """Write rows to a Parquet file that `datasets` reads with these features. `footer` may be filled while rows come.
 
-    A group of rows is on disk before the next is asked for, so memory does not grow with the shard; audio bytes, which
-    FLAC has compressed already, are stored as they are. Raises DataError (a full disk, say) and leaves no file.
+    Batches may be of any size: the file does not depend on it. No more is held than a row group and a batch, so memory
+    does not grow with the shard; audio bytes, which FLAC has compressed already, are stored as they are. Raises
+    DataError (a full disk, say) and leaves no file.
     """
     schema = features.arrow_schema
     compression = {name: "none" if name.endswith(".bytes") else "snappy" for name in _leaves(schema)}
 
     def fill(part: Path) -> None:
         with pq.ParquetWriter(part, schema, compression=compression, write_page_index=True) as writer:
-            for rows in groups:
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=ROW_GROUP)
+            held: list[dict[str, Any]] = []
+            for rows in batches:
+                held += rows
+                while len(held) >= ROW_GROUP:
+                    writer.write_table(pa.Table.from_pylist(held[:ROW_GROUP], schema=schema))
+                    del held[:ROW_GROUP]
+            if held:
+                writer.write_table(pa.Table.from_pylist(held, schema=schema))
             writer.add_key_value_metadata({FOOTER: json.dumps(footer, sort_keys=True)})
 
     write_file(path, fill)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from ..atomic import write_text
-from ..corpus.shards import ROW_GROUP, WORK, locked, read_footer, write_shard
+from ..corpus.shards import WORK, locked, read_footer, write_shard
 from ..errors import DataError
 from ..executors import Tick, cores
 from ..recipe import EmbedderSettings
@@ -135,22 +135,15 @@ def _embed_part(
     footer["skipped"] = []
     clock = monotonic()
 
-    def groups() -> Iterator[list[Row]]:
-        group: list[Row] = []
+    def embedded() -> Iterator[list[Row]]:
         batches = part.batches(batch_size)
         for rows, vectors, faults in embed_rows(batches, lambda row: row[part.column], embedder, batch_size, pool):
             footer["skipped"] += [{"id": rows[i]["id"], "reason": fault.message} for i, fault in faults.items()]
-            kept = (i for i in range(len(rows)) if i not in faults)
-            group += [{**rows[i], RESERVED: vectors[i]} for i in kept]
             tick(len(rows))
-            if len(group) >= ROW_GROUP:
-                yield group
-                group = []
-        if group:
-            yield group
+            yield [{**rows[i], RESERVED: vectors[i]} for i in range(len(rows)) if i not in faults]
         footer["seconds"] = round(monotonic() - clock, 3)
 
-    write_shard(target, groups(), features, footer)
+    write_shard(target, embedded(), features, footer)
 
 
 def _card(out: Path, embedder: Embedder, plan: dict[str, Part], record: RunRecord) -> str:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ..corpus.card import write_card
 from ..corpus.features import LABELS, embedding_features
 from ..corpus.folder import SUMS, Corpus, embed_record, write_sums
-from ..corpus.shards import ROW_GROUP, WORK, Entry, Ledger, locked, read_footer, sha256, write_shard
+from ..corpus.shards import WORK, Entry, Ledger, locked, read_footer, sha256, write_shard
 from ..errors import BackendError, DataError
 from ..executors import Tick, cores
 from ..recipe import EmbedderSettings
@@ -160,7 +160,7 @@ def _embed_shard(
         "fingerprint": read_footer(source)["fingerprint"],
     }
     features = _features(source, embedder.dim)
-    write_shard(target, _groups(source, list(features), embedder, batch_size, pool, tick), features, footer)
+    write_shard(target, _rows(source, list(features), embedder, batch_size, pool, tick), features, footer)
 
 
 def _features(source: Path, dim: int) -> Features:
@@ -170,25 +170,20 @@ def _features(source: Path, dim: int) -> Features:
     return embedding_features({name: columns[name] for name in LABELS}, dim)
 
 
-def _groups(
+def _rows(
     source: Path, columns: list[str], embedder: Embedder, batch_size: int, pool: ThreadPoolExecutor, tick: Tick
 ) -> Iterator[list[dict[str, Any]]]:
-    """Rows with embeddings, a row group at a time."""
+    """Rows with embeddings, a batch at a time."""
     wanted = ["audio", *(name for name in columns if name != "embedding")]
-    group: list[dict[str, Any]] = []
     batches = _batches(source, wanted, batch_size)
     for rows, vectors, faults in embed_rows(batches, lambda row: row["audio"]["bytes"], embedder, batch_size, pool):
         for index, fault in faults.items():
             raise DataError(f"{source}: clip {rows[index]['id']}: {fault.message}", "synthmir verify tells the damage")
         for row, vector in zip(rows, vectors, strict=True):
             del row["audio"]
-            group.append({**row, "embedding": vector})
+            row["embedding"] = vector
         tick(len(rows))
-        if len(group) >= ROW_GROUP:
-            yield group
-            group = []
-    if group:
-        yield group
+        yield rows
 
 
 def embed_rows(
