@@ -235,12 +235,10 @@ def _embed(corpus: Path, settings: Any, overwrite: bool) -> None:
 
 
 def _train(corpus: Path, out: Path, recipe: Recipe) -> None:
-    from training.card import write_card
     from training.trainer import train as fit
 
     record = fit(corpus, out, recipe.training, recipe.embedder)
     if record is not None:
-        write_card(out)
         details = record.details
         print(f"model {out}: best of {len(details['curve'])} epochs is {details['best_epoch']}")
 
@@ -257,7 +255,7 @@ def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any) -> Non
 
 
 @contextmanager
-def _progress(stage: str, unit: str = "clips") -> Iterator[Callable[[int, int | None], None]]:
+def _progress(stage: str) -> Iterator[Callable[[int, int | None], None]]:
     """A bar with speed and time left, from the first news on; what was there before does not count for the speed."""
     from tqdm import tqdm
 
@@ -266,7 +264,7 @@ def _progress(stage: str, unit: str = "clips") -> Iterator[Callable[[int, int | 
     def show(done: int, total: int | None) -> None:
         nonlocal bar
         if bar is None:
-            bar = tqdm(desc=stage, total=total, initial=done, unit=f" {unit}", dynamic_ncols=True, smoothing=0.1)
+            bar = tqdm(desc=stage, total=total, initial=done, unit=" clips", dynamic_ncols=True, smoothing=0.1)
         bar.update(done - bar.n)
 
     try:
