@@ -15,6 +15,11 @@ import pytest
 TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromedriver"}
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes bear their argument's name: a WAV header holds the second it was written, and workers must agree."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a tool this machine lacks; where SYNTHMIR_NO_SKIP is set, let it run and fail."""
     if os.environ.get("SYNTHMIR_NO_SKIP"):
