@@ -81,9 +81,8 @@ def build(
         found = estimate(loaded, workers)
         print(f"{found.clips:,} clips, {found.prompts:,} distinct prompts, {found.audio_hours:.1f} h of music")
         print(f"{found.shards} shards, about {found.flac_bytes / 1e9:.2f} GB of FLAC")
-        print(
-            f"about {_duration(3600 * found.build_hours)} with {found.workers} worker(s), from a probe on this machine"
-        )
+        took = _duration(3600 * found.build_hours)
+        print(f"about {took} with {found.workers} worker(s), from a probe on this machine: {found.probe}")
         return
     _build(loaded, out, workers, clips_per_shard)
 

@@ -68,10 +68,22 @@ class GeneratorSettings(Section):
     seconds: float = Field(default=10.0, ge=1.0, le=30.0, strict=False)
     guidance: float = Field(default=3.0, ge=1.0, le=50.0, strict=False)
     temperature: float = Field(default=1.0, gt=0.0, le=10.0, strict=False)
-    top_k: int = Field(default=250, ge=0)
+    top_k: int = Field(default=250, ge=0)  # 0: all tokens
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0, strict=False)  # 1: all tokens
+    stereo: bool = False  # keep the two channels of a model that plays in stereo; else they are averaged
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_size: int | None = Field(default=None, ge=1)
     device: str = "auto"
+
+    @property
+    def channels(self) -> int:
+        """Of every clip: 1, or 2 in stereo."""
+        return 2 if self.stereo else 1
+
+    def audible(self) -> dict[str, Any]:
+        """What changes the audio. Settings that recipes did not always have are left out where they change nothing."""
+        unset = {key for key in ("top_p", "stereo") if getattr(self, key) == type(self).model_fields[key].default}
+        return self.model_dump(mode="json", exclude={"batch_size", "device"} | unset)
 
 
 class QualitySettings(Section):
@@ -207,7 +219,7 @@ class Recipe(Section):
             "taxonomy": self.labels.model_dump(mode="json"),
             "prompts": self.prompts.model_dump(mode="json", exclude={"source": {"path"}}),
             "source": self.source_hash(),
-            "generator": self.generator.model_dump(mode="json", exclude={"batch_size", "device"}),
+            "generator": self.generator.audible(),
             "quality": self.quality.model_dump(mode="json", exclude={"max_rejected"}),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -44,23 +44,25 @@ class ShardBuilder:
     def __call__(self, shard: Shard, tick: Tick) -> Entry:
         """Make one shard and put it in its place."""
         clock = monotonic()
-        rejected: list[dict[str, Any]] = []
-        footer = {
+        footer: dict[str, Any] = {
             "fingerprint": self.fingerprint,
             "shard": shard.name,
             "generator": self.made_by,
             "planned": len(shard.clips),
-            "rejected": rejected,
+            "rejected": [],
+            **({"channels": 2} if self.recipe.generator.stereo else {}),
         }
         path = self.place / shard.name
-        write_shard(path, self._rows(shard, rejected, tick), self.features, footer)
-        return Entry(
-            shard.name, sha256(path), round(monotonic() - clock, 3), len(shard.clips) - len(rejected), self.fingerprint
-        )
+        write_shard(path, self._rows(shard, footer, tick), self.features, footer)
+        kept = len(shard.clips) - len(footer["rejected"])
+        return Entry(shard.name, sha256(path), round(monotonic() - clock, 3), kept, self.fingerprint)
 
-    def _rows(self, shard: Shard, rejected: list[dict[str, Any]], tick: Tick) -> Iterator[list[dict[str, Any]]]:
-        for takes in make(self.generator, shard.clips, self.recipe.generator.seconds, self.recipe.quality):
-            rejected += [_rejection(take) for take in takes if take.faults]
+    def _rows(self, shard: Shard, footer: dict[str, Any], tick: Tick) -> Iterator[list[dict[str, Any]]]:
+        settings, before = self.recipe.generator, getattr(self.generator, "retried", 0)
+        for takes in make(self.generator, shard.clips, settings.seconds, self.recipe.quality, settings.channels):
+            footer["rejected"] += [_rejection(take) for take in takes if take.faults]
+            if retried := getattr(self.generator, "retried", 0) - before:
+                footer["retried"] = retried
             rows = [self._row(take) for take in takes if not take.faults]
             tick(len(takes))
             yield rows
@@ -180,6 +182,7 @@ def build(
                 "generator": footers[0]["generator"],
                 "clips": record.rows,
                 "rejected": len(rejected),
+                "retried": sum(footer.get("retried", 0) for footer in footers),
                 "made_in_this_session": len(clips) - kept,
                 "shards": len(parts),
                 "workers": workers,
@@ -211,7 +214,7 @@ def _agree(recipe: Recipe, out: Path, work: Path, clips: list[Clip], asked: int 
     state = work / STATE
     if not state.exists() and (out / SUMS).exists():
         _reopen(Corpus(out), work)
-    if not state.exists():
+    if not state.exists() or not (work / GENERATOR).exists():  # where no generator could be had, nothing is begun
         parts = shards(clips, asked)
         write_text(state, json.dumps({**identity, "clips_per_shard": max(len(part.clips) for part in parts)}))
         return parts

@@ -32,13 +32,14 @@ def write_card(root: Path) -> None:
     }
     infos = {name: _info(root, folder) for name, folder in configs.items()}
     table = pa.concat_tables(
-        pq.read_table(path, columns=["genre", "prompt", "loudness", "peak"]).append_column(
+        pq.read_table(path, columns=["genre", "prompt", "guidance", "loudness", "peak"]).append_column(
             "split", pa.array([path.name.split("-")[0]] * pq.read_metadata(path).num_rows)
         )
         for path in sorted((root / "data").glob("*.parquet"))
     )
     genres = infos["default"]["features"]["genre"].names
     details = record["details"]
+    channels = "stereo" if recipe["generator"].get("stereo") else "mono"
     context = {
         "name": recipe["name"],
         "load_path": root.name,
@@ -49,7 +50,7 @@ def write_card(root: Path) -> None:
         "genres": genres,
         "splits": _splits(table, genres),
         "columns": [
-            {"name": name, "type": _type_name(kind), "about": COLUMNS[name]}
+            {"name": name, "type": _type_name(kind), "about": COLUMNS[name].format(channels=channels)}
             for name, kind in infos["default"]["features"].items()
         ],
         "embedders": [_embedder(root, name, info) for name, info in infos.items() if name != "default"],
@@ -58,6 +59,8 @@ def write_card(root: Path) -> None:
         "fingerprint": record["fingerprint"],
         "device": record["device"],
         "versions": record["versions"],
+        "sampled": table["guidance"].null_count < len(table),
+        "retried": details.get("retried", 0),
         **{key: details[key] for key in ("clips", "rejected", "workers", "worker_seconds", "audio_seconds")},
     }
     head = yaml.safe_dump(_metadata(recipe, details, configs, infos), sort_keys=False, allow_unicode=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.builder import Key
 
-from ..audio import decode
+from ..audio import decode, mono
 from ..recipe import Recipe
 from ..resources import find
 from .build import build, generator_for
@@ -97,7 +97,7 @@ def load_corpus(
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
     samples, rate = decode(row["audio"]["bytes"])
-    return {**row, "audio": {"array": samples.mean(axis=1), "sampling_rate": rate, "path": row["audio"]["path"]}}
+    return {**row, "audio": {"array": mono(samples), "sampling_rate": rate, "path": row["audio"]["path"]}}
 
 
 def _decode_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -14,7 +14,7 @@ SAMPLING_RATE = 32_000  # Hz, of every corpus
 
 COLUMNS = {
     "id": "unique and stable: genre, number within the genre, hash of the prompt",
-    "audio": "the clip: mono, 32 kHz, FLAC (16 bits)",
+    "audio": "the clip: {channels}, 32 kHz, FLAC (16 bits)",
     "prompt": "the text that the generator was given",
     "genre": "genre asked for",
     "subgenre": "sub-genre asked for, null where the prompt names none",

@@ -23,7 +23,7 @@ FULL_SCALE = 0.9999
 class Take:
     """A clip that was made: its row with the seed that made it, the audio and its levels, and how often it was tried.
 
-    `faults` is empty for an accepted clip; `samples` is float32 [samples], mono.
+    `faults` is empty for an accepted clip; `samples` is float32 [samples], mono, or [samples, 2].
     """
 
     clip: Clip
@@ -34,19 +34,22 @@ class Take:
     peak: float = 0.0  # dBFS
 
 
-def inspect(clip: Clip, samples: np.ndarray, rate: int, seconds: float, limits: QualitySettings, tries: int) -> Take:
-    """Measure one clip and list what is wrong with it."""
-    wanted = round(seconds * rate)
-    if samples.ndim != 1 or len(samples) != wanted:
-        return Take(clip, samples, tries, (f"length: {samples.shape} samples, asked for ({wanted},)",))
+def inspect(
+    clip: Clip, samples: np.ndarray, rate: int, seconds: float, limits: QualitySettings, tries: int, channels: int = 1
+) -> Take:
+    """Measure one clip and list what is wrong with it; silent is where all channels are, the rest is of the worst."""
+    length = round(seconds * rate)
+    wanted = (length,) if channels == 1 else (length, channels)
+    if samples.shape != wanted:
+        return Take(clip, samples, tries, (f"length: {samples.shape} samples, asked for {wanted}",))
     if not np.isfinite(samples).all():
         return Take(clip, samples, tries, (f"NaN: {int((~np.isfinite(samples)).sum())} samples are no numbers",))
     level, peak = loudness(samples, rate), peak_dbfs(samples)
     frame = round(FRAME_SECONDS * rate)
-    frames = np.abs(samples[: len(samples) // frame * frame]).reshape(-1, frame).max(axis=1)
+    frames = np.abs(samples[: length // frame * frame]).reshape(-1, frame * channels).max(axis=1)
     silent = float((frames < SILENCE).mean()) if len(frames) else 1.0
-    clipped = float((np.abs(samples) >= FULL_SCALE).mean())
-    offset = abs(float(samples.mean(dtype=np.float64)))
+    clipped = float((np.abs(samples) >= FULL_SCALE).mean(axis=0).max())
+    offset = float(np.abs(samples.mean(axis=0, dtype=np.float64)).max())
     faults = []
     if level < limits.min_loudness:
         faults.append(f"loudness: {level:.1f} LUFS, at least {limits.min_loudness:g}")
@@ -59,7 +62,9 @@ def inspect(clip: Clip, samples: np.ndarray, rate: int, seconds: float, limits: 
     return Take(clip, samples, tries, tuple(faults), level, peak)
 
 
-def make(generator: Generator, clips: Sequence[Clip], seconds: float, limits: QualitySettings) -> Iterator[list[Take]]:
+def make(
+    generator: Generator, clips: Sequence[Clip], seconds: float, limits: QualitySettings, channels: int = 1
+) -> Iterator[list[Take]]:
     """Make clips, as many at once as suits the generator; a faulty one is made up to `limits.attempts` times in all.
 
     The seed of a further attempt is derived from the clip's own, so that the outcome does not depend on the batch.
@@ -74,7 +79,7 @@ def make(generator: Generator, clips: Sequence[Clip], seconds: float, limits: Qu
             if len(audio) != len(rows):
                 raise BackendError(f"generator {generator.name!r} returned {len(audio)} clips for {len(rows)} rows")
             takes = [
-                inspect(row, samples, generator.sampling_rate, seconds, limits, tries)
+                inspect(row, samples, generator.sampling_rate, seconds, limits, tries, channels)
                 for row, samples in zip(rows, audio, strict=True)
             ]
             done.update((take.clip.id, take) for take in takes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ def _check_shard(
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
             rows = batch.to_pylist()
             ids[name] += [row["id"] for row in rows]
-            found.faults += [f"{name}: {fault}" for fault in pool.map(_fault_of_clip, rows) if fault]
+            fault_of = partial(_fault_of_clip, channels=footer.get("channels", 1))
+            found.faults += [f"{name}: {fault}" for fault in pool.map(fault_of, rows) if fault]
             found.clips += len(rows)
             progress(found.clips)
         found.shards += 1
@@ -130,13 +132,14 @@ def _check_shard(
         found.faults.append(f"{name}: cannot be read: {error}")
 
 
-def _fault_of_clip(row: dict[str, Any]) -> str | None:
+def _fault_of_clip(row: dict[str, Any], channels: int) -> str | None:
     try:
         samples, rate = decode(row["audio"]["bytes"])
     except DataError as error:
         return f"clip {row['id']}: {error.message}"
-    if rate != SAMPLING_RATE or samples.shape[1] != 1:
-        return f"clip {row['id']}: {rate} Hz, {samples.shape[1]} channel(s), not {SAMPLING_RATE} Hz mono"
+    if (rate, samples.shape[1]) != (SAMPLING_RATE, channels):
+        wanted = f"{SAMPLING_RATE} Hz {'stereo' if channels == 2 else 'mono'}"
+        return f"clip {row['id']}: {rate} Hz, {samples.shape[1]} channel(s), not {wanted}"
     if abs(len(samples) / rate - row["duration"]) > 1 / rate:
         return f"clip {row['id']}: {len(samples) / rate:.3f} s long, its row says {row['duration']:.3f}"
     if abs(peak_dbfs(samples) - row["peak"]) > PEAK_TOLERANCE:

@@ -41,12 +41,16 @@ class Codec:
         self._decoder: Decoder = Products(folded, dtype) if as_products else Layers(folded, dtype)
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor) -> Tensor:
-        """int64 [batch, codebooks, frames] -> float32 [batch, samples] on the CPU, left and right averaged."""
+    def decode(self, codes: Tensor, fold: bool = True) -> Tensor:
+        """int64 [batch, codebooks, frames] -> float32 [batch, samples] on the CPU, left and right averaged.
+
+        Without `fold`, float32 [batch, samples, channels].
+        """
         # In stereo the codebooks of left and right alternate, and each side is a clip of its own to the codec.
         sides = codes.unflatten(1, (-1, self._channels)).movedim(2, 1).flatten(0, 1)
         sound = self._decoder(self._quantizer.decode(sides.transpose(0, 1)))
-        return sound.unflatten(0, (-1, self._channels)).mean(1).cpu()
+        sound = sound.unflatten(0, (-1, self._channels))
+        return (sound.mean(1) if fold else sound.transpose(1, 2)).cpu()
 
 
 class Layers:

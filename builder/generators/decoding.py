@@ -23,6 +23,7 @@ from .linear import Product, product
 from .sampling import Sampling, choose, guide
 
 GRAPH_STEPS = 64  # steps that share a captured graph, which reads the cache up to the last of them
+USUAL_TEXT = 32  # tokens
 TEXT_STEP = 16  # on GPUs texts are padded to a multiple of it, so that few shapes are captured
 
 
@@ -45,16 +46,23 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True)
+class Cross:
+    """The part of a layer that attends to the text."""
+
+    norm: Norm
+    query: Product
+    keys_values: Product
+    out: Product
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One layer of the decoder, its projections fused."""
 
     norm: Norm
     qkv: Product
     out: Product
-    cross_norm: Norm
-    cross_query: Product
-    cross_keys_values: Product
-    cross_out: Product
+    cross: Cross | None  # None where the text stands in front of the codes (see melody.py)
     last_norm: Norm
     up: Product
     down: Product
@@ -73,6 +81,7 @@ class Run:
     text_mask: Tensor  # bool [batch, 1, 1, length]
     text_lengths: Tensor  # int64 [batch]
     frames: int
+    starts: Tensor | None = None  # int64 [rows]: where in the cache a row's codes begin; None: all at its beginning
 
 
 class Engine:
@@ -100,6 +109,17 @@ class Engine:
         def fused(*linears: Any) -> Product:
             return product(torch.cat([linear.weight.detach() for linear in linears]), plain=plain)
 
+        def cross(layer: Any) -> Cross | None:
+            if not hasattr(layer, "encoder_attn"):
+                return None
+            attention = layer.encoder_attn
+            return Cross(
+                norm=Norm.of(layer.encoder_attn_layer_norm),
+                query=fused(attention.q_proj),
+                keys_values=fused(attention.k_proj, attention.v_proj),
+                out=fused(attention.out_proj),
+            )
+
         with torch.inference_mode():
             self._tokens = torch.cat([table.weight.detach() for table in decoder.embed_tokens])
             self._offsets = torch.arange(self.codebooks, device=self.device) * (self.vocabulary + 1)
@@ -111,10 +131,7 @@ class Engine:
                     norm=Norm.of(layer.self_attn_layer_norm),
                     qkv=fused(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
                     out=fused(layer.self_attn.out_proj),
-                    cross_norm=Norm.of(layer.encoder_attn_layer_norm),
-                    cross_query=fused(layer.encoder_attn.q_proj),
-                    cross_keys_values=fused(layer.encoder_attn.k_proj, layer.encoder_attn.v_proj),
-                    cross_out=fused(layer.encoder_attn.out_proj),
+                    cross=cross(layer),
                     last_norm=Norm.of(layer.final_layer_norm),
                     up=fused(layer.fc1),
                     down=fused(layer.fc2),
@@ -134,7 +151,12 @@ class Engine:
     def bytes_per_clip(self, frames: int, sampling: Sampling) -> int:
         """Memory that one more clip in the batch takes: nearly all of it keys and values."""
         rows = 2 if sampling.guided else 1
-        return len(self._layers) * 2 * rows * self.heads * self.size * self.steps(frames) * self._tokens.element_size()
+        kept, _ = self._extents(self.steps(frames), USUAL_TEXT)
+        return len(self._layers) * 2 * rows * self.heads * self.size * kept * self._tokens.element_size()
+
+    def _extents(self, steps: int, length: int) -> tuple[int, int]:
+        """How many keys are cached of what is decoded, and how many of the text beside it."""
+        return steps, length
 
     def release(self) -> None:
         """Give back the memory of the last batch."""
@@ -175,11 +197,12 @@ class Engine:
             states, mask = nn.functional.pad(states, (0, 0, 0, padding)), nn.functional.pad(mask, (0, padding))
             length += padding
         rows = 2 * batch if sampling.guided else batch
-        shapes = (batch, rows, steps, length)
-        if self._run is None or shapes != (
+        kept, beside = self._extents(steps, length)
+        if self._run is None or (batch, rows, steps, kept, beside) != (
             len(self._run.codes),
             self._run.cache.shape[2],
             len(self._run.uniforms),
+            self._run.cache.shape[4],
             self._run.text.shape[4],
         ):
             self.release()
@@ -192,8 +215,8 @@ class Engine:
                 uniforms=new(steps, batch, self.codebooks, dtype=torch.float32),
                 position=new(1, dtype=torch.int64),
                 finite=new(batch, dtype=torch.bool),
-                cache=new(layers, 2, rows, self.heads, steps, self.size),
-                text=new(layers, 2, batch, self.heads, length, self.size),
+                cache=new(layers, 2, rows, self.heads, kept, self.size),
+                text=new(layers, 2, batch, self.heads, beside, self.size),
                 text_mask=new(batch, 1, 1, length, dtype=torch.bool),
                 text_lengths=new(batch, dtype=torch.int64),
                 frames=frames,
@@ -205,11 +228,16 @@ class Engine:
         run.finite.fill_(True)
         run.text_mask.copy_(mask[:, None, None] != 0)
         run.text_lengths.copy_((mask != 0).sum(1))
-        states = states.to(self.device, self.dtype).flatten(0, 1)
-        for layer, place in zip(self._layers, run.text, strict=True):
-            keys_values = layer.cross_keys_values(states).view(batch, length, 2, self.heads, self.size)
-            place.copy_(keys_values.permute(2, 0, 3, 1, 4))
+        self._tell(run, states.to(self.device, self.dtype))
         return run
+
+    def _tell(self, run: Run, states: Tensor) -> None:
+        """Keep the keys and values of a text [batch, length, width]."""
+        batch, length, _ = states.shape
+        for layer, place in zip(self._layers, run.text, strict=True):
+            assert layer.cross is not None
+            keys_values = layer.cross.keys_values(states.flatten(0, 1)).view(batch, length, 2, self.heads, self.size)
+            place.copy_(keys_values.permute(2, 0, 3, 1, 4))
 
     def _step(self, run: Run, sampling: Sampling, length: int, exact: bool = True) -> None:
         """Read the codes at `run.position` and write those that follow; the cache is read up to `length`.
@@ -218,14 +246,20 @@ class Engine:
         """
         batch = len(run.codes)
         codes = run.codes.index_select(2, run.position).squeeze(2)
-        x = embedding(codes + self._offsets, self._tokens).sum(1) + self._positions.index_select(0, run.position)
+        x = embedding(codes + self._offsets, self._tokens).sum(1)
         if sampling.guided:
             x = x.repeat(2, 1)
-        seen = None if exact else (torch.arange(length, device=self.device) <= run.position)[None, None, None]
+        places = run.position if run.starts is None else run.position + run.starts
+        x = x + self._positions.index_select(0, places)
+        length += run.cache.shape[4] - len(run.uniforms)  # what stands in front of the codes
+        seen = None
+        if not exact or run.starts is not None:
+            seen = (torch.arange(length, device=self.device) <= places[:, None])[:, None, None]
         for layer, cache, text in zip(self._layers, run.cache, run.text, strict=True):
-            x = x + layer.out(self._self_attention(run, layer.qkv(layer.norm(x)), cache, length, seen))
-            told = x[:batch]
-            told += layer.cross_out(self._cross_attention(run, layer.cross_query(layer.cross_norm(told)), text))
+            x = x + layer.out(self._self_attention(places, layer.qkv(layer.norm(x)), cache, length, seen))
+            if layer.cross is not None:
+                told, cross = x[:batch], layer.cross
+                told += cross.out(self._cross_attention(run, cross.query(cross.norm(told)), text))
             x = x + layer.down(self._activation(layer.up(layer.last_norm(x))))
         logits = self._heads(self._norm(x)).float()
         if sampling.guided:
@@ -238,13 +272,13 @@ class Engine:
         run.position += 1
         run.codes.index_copy_(2, run.position, chosen.unsqueeze(2))
 
-    def _self_attention(self, run: Run, qkv: Tensor, cache: Tensor, length: int, seen: Tensor | None) -> Tensor:
+    def _self_attention(self, places: Tensor, qkv: Tensor, cache: Tensor, length: int, seen: Tensor | None) -> Tensor:
         keys, values = cache
         if self._kernel is not None:
             return self._kernel.step(qkv, keys, values, length - 1)
         query, key, value = qkv.view(len(qkv), 3, self.heads, 1, self.size).unbind(1)
-        keys.index_copy_(2, run.position, key)
-        values.index_copy_(2, run.position, value)
+        keys.index_copy_(2, places, key)
+        values.index_copy_(2, places, value)
         return attend(query, keys[:, :, :length], values[:, :, :length], seen)
 
     def _cross_attention(self, run: Run, query: Tensor, text: Tensor) -> Tensor:

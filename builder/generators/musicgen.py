@@ -12,6 +12,7 @@ import psutil
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers import MusicgenMelodyForConditionalGeneration
 
 from ..cpu import tune_allocator
 from ..errors import BackendError, DataError, RecipeError
@@ -19,6 +20,7 @@ from ..rows import Clip
 from .checkpoint import Checkpoint
 from .codec import Codec
 from .decoding import Engine, text_states
+from .melody import MelodyEngine
 from .sampling import Sampling, uniforms
 
 if TYPE_CHECKING:
@@ -36,8 +38,9 @@ BATCHES = 4  # batches' worth of prompts among which those of a length are put t
 
 
 class MusicGen:
-    """The generator `musicgen` (see `builder.generators.base.Generator`); stereo models are folded to mono.
+    """The generator `musicgen` (see `builder.generators.base.Generator`).
 
+    Stereo models are folded to mono, unless the recipe keeps their channels; melody models hear the prompt alone.
     A clip's noise is drawn from its own seed. On CPUs where products are packed (see linear.py) it is the same bit
     for bit in any batch, order, shard or process on the same kind of machine. On GPUs, and where torch's own products
     are used, it is so in the same batch; in another one sums are added up in another order, and where a draw falls
@@ -47,6 +50,7 @@ class MusicGen:
     name = "musicgen"
     samples = True
     single_core = False
+    _load = staticmethod(Checkpoint.load)  # other forms that the same weights are published in have their own
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
         if settings.seconds > MAX_SECONDS:
@@ -54,19 +58,23 @@ class MusicGen:
         self._settings, self._model = settings, settings.model or MODEL
         self.device = pick_device(settings.device)
         self.dtype = pick_dtype(settings.dtype, self.device)
-        self.sampling = Sampling(settings.guidance, settings.temperature, settings.top_k)
+        self.sampling = Sampling(settings.guidance, settings.temperature, settings.top_k, settings.top_p)
         self.retried = 0  # clips that half precision lost and float32 made
         if self.device.type == "cpu":
             tune_allocator()
-        checkpoint = Checkpoint.load(self._model, settings.revision, self.dtype, self.device)
+        checkpoint = self._load(self._model, settings.revision, self.dtype, self.device)
         self.revision, self.license = checkpoint.revision, checkpoint.license
+        if settings.stereo and checkpoint.channels != 2:
+            raise RecipeError(
+                f"generator.stereo: {self._model} plays mono",
+                "leave stereo out, or name a stereo model: facebook/musicgen-stereo-small, -medium, -large, -melody",
+            )
         self._tokenizer = checkpoint.tokenizer
         limit = MAX_BATCH.get(self.device.type, 1)
-        self._player = Player(checkpoint, self.dtype, self.sampling)
+        self._player = Player(checkpoint, self.dtype, self.sampling, settings.stereo)
         self._exact: Player | None = None
         self.sampling_rate = self._player.codec.sampling_rate
-        self._samples = round(settings.seconds * self.sampling_rate)
-        self._frames = ceil(self._samples * self._player.codec.frame_rate / self.sampling_rate)
+        self.seconds = settings.seconds
         self.batch_size = settings.batch_size or self._fitting(limit)
         self.about = (
             f"MusicGen ({self._model}, {str(self.dtype).removeprefix('torch.')}), Copet et al. 2023: a language model "
@@ -74,15 +82,23 @@ class MusicGen:
         )
 
     @property
+    def _samples(self) -> int:
+        return round(self.seconds * self.sampling_rate)
+
+    @property
+    def _frames(self) -> int:
+        return ceil(self._samples * self._player.codec.frame_rate / self.sampling_rate)
+
+    @property
     def rows_at_once(self) -> int:
         """How many rows to hand to `generate` at once, so that prompts of like length can share a batch."""
         return BATCHES * self.batch_size
 
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
-        """One float32 [samples] in [-1, 1] a row, `settings.seconds` long, in order; louder clips are scaled down.
+        """One float32 [samples] in [-1, 1] a row, in stereo [samples, 2]; `seconds` long, in order.
 
-        Raises DataError for an empty prompt, and BackendError where not even one clip fits into memory. A clip that
-        not even float32 can make is all NaN.
+        Louder clips are scaled down. Raises DataError for an empty prompt, and BackendError where not even one clip
+        fits into memory. A clip that not even float32 can make is all NaN.
         """
         texts = self._tokens(rows)
         made: dict[int, np.ndarray] = {}
@@ -120,20 +136,20 @@ class MusicGen:
     def _play(self, texts: list[list[int]], seeds: list[int]) -> list[np.ndarray]:
         """A batch, whose lost clips are tried again in float32."""
         sound = self._player.play(texts, seeds, self._frames)
-        lost = (~sound.isfinite().all(1)).nonzero().flatten().tolist()
+        lost = (~sound.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
         if lost and self.dtype != torch.float32:
             self.retried += len(lost)
             log.warning("%d clip(s) came out of %s as no numbers: made again in float32", len(lost), self.dtype)
             again = self._in_float32().play([texts[i] for i in lost], [seeds[i] for i in lost], self._frames)
             sound[lost] = again
         sound = sound[:, : self._samples]
-        sound = sound / sound.abs().amax(1, keepdim=True).clamp(min=1.0)
+        sound = sound / sound.abs().flatten(1).amax(1).clamp(min=1.0).view(-1, *[1] * (sound.dim() - 1))
         return list(sound.numpy())
 
     def _in_float32(self) -> Player:
         if self._exact is None:
-            checkpoint = Checkpoint.load(self._model, self._settings.revision, torch.float32, self.device)
-            self._exact = Player(checkpoint, torch.float32, self.sampling)
+            checkpoint = self._load(self._model, self._settings.revision, torch.float32, self.device)
+            self._exact = Player(checkpoint, torch.float32, self.sampling, self._settings.stereo)
         return self._exact
 
     def _fitting(self, limit: int) -> int:
@@ -148,7 +164,7 @@ class MusicGen:
     def _halve(self, tried: int, error: BaseException) -> None:
         if tried == 1:
             raise BackendError(
-                f"one clip of {self._settings.seconds:g} s does not fit into the memory of {self.device}",
+                f"one clip of {self.seconds:g} s does not fit into the memory of {self.device}",
                 "choose a smaller generator.model, fewer generator.seconds, or dtype: bfloat16",
             ) from error
         self.batch_size = max(1, tried // 2)
@@ -159,21 +175,25 @@ class MusicGen:
 class Player:
     """A checkpoint made ready to play: text encoder, engine and codec."""
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, sampling: Sampling) -> None:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, sampling: Sampling, stereo: bool = False) -> None:
         model: Any = checkpoint.model
-        self._model, self._sampling = model, sampling
+        self._model, self._sampling, self._stereo = model, sampling, stereo
         self._pad = int(checkpoint.tokenizer.pad_token_id)
-        self.engine = Engine(model)
+        melody = isinstance(model, MusicgenMelodyForConditionalGeneration)
+        self.engine = MelodyEngine(model) if melody else Engine(model)
         self.codec = Codec(model.audio_encoder, dtype, model.config.decoder.audio_channels)
         del model.decoder, model.audio_encoder  # the engine and the codec have copies made to their needs
 
     @torch.inference_mode()
     def play(self, texts: Sequence[list[int]], seeds: Sequence[int], frames: int) -> Tensor:
-        """Token ids and seeds of a batch -> float32 [batch, samples] on the CPU. A lost clip is all NaN."""
+        """Token ids and seeds of a batch -> float32 [batch, samples] on the CPU, in stereo [batch, samples, 2].
+
+        A lost clip is all NaN.
+        """
         states, mask = self._read(texts)
         noise = uniforms(seeds, self.engine.steps(frames), self.engine.codebooks)
         codes, finite = self.engine.decode(states, mask, frames, noise, self._sampling)
-        sound = self.codec.decode(codes)
+        sound = self.codec.decode(codes, fold=not self._stereo)
         sound[~finite.cpu()] = torch.nan
         return sound
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from transformers import (
     MusicgenConfig,
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,
+    MusicgenMelodyConfig,
+    MusicgenMelodyDecoderConfig,
+    MusicgenMelodyForConditionalGeneration,
     PreTrainedTokenizerFast,
     T5Config,
 )
 
 VOCABULARY = 64  # codes
+CHROMA = 23  # frames of melody in front of the text, for models that hear one
 TEXTS = [
     "a rock track. distorted guitars over a driving beat",
     "an electronica track with a warm pad and a slow pulse",
@@ -27,6 +32,7 @@ TEXTS = [
 ]
 
 
+@lru_cache  # no two trainings need come out alike
 def tokenizer() -> PreTrainedTokenizerFast:
     """A sub-word tokenizer trained on a few lines; like T5's it ends every text with `</s>`."""
     made = Tokenizer(models.Unigram())
@@ -43,7 +49,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def config(stereo: bool = False, **decoder: Any) -> MusicgenConfig:
+def config(stereo: bool = False, melody: bool = False, **decoder: Any) -> MusicgenConfig | MusicgenMelodyConfig:
     """EnCodec at 32 kHz with 50 frames a second, as the real one; all else as narrow as the classes allow."""
     text = T5Config(
         vocab_size=128,
@@ -83,15 +89,18 @@ def config(stereo: bool = False, **decoder: Any) -> MusicgenConfig:
         "initializer_factor": 0.2,
         **decoder,
     }
-    return MusicgenConfig(
-        text_encoder=text.to_dict(), audio_encoder=codec.to_dict(), decoder=MusicgenDecoderConfig(**sizes).to_dict()
-    )
+    parts = {"text_encoder": text.to_dict(), "audio_encoder": codec.to_dict()}
+    if melody:
+        decoder = MusicgenMelodyDecoderConfig(**sizes).to_dict()
+        return MusicgenMelodyConfig(**parts, decoder=decoder, chroma_length=CHROMA)
+    return MusicgenConfig(**parts, decoder=MusicgenDecoderConfig(**sizes).to_dict())
 
 
-def model(seed: int = 0, **options: Any) -> MusicgenForConditionalGeneration:
+def model(seed: int = 0, **options: Any) -> Any:
     """Random weights that make every token likely somewhere and audio that is neither silent nor clipped."""
     torch.manual_seed(seed)
-    made = MusicgenForConditionalGeneration(config(**options)).eval()
+    kind = MusicgenMelodyForConditionalGeneration if options.get("melody") else MusicgenForConditionalGeneration
+    made: Any = kind(config(**options)).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         for layer in made.audio_encoder.quantizer.layers:
             layer.codebook.embed.normal_()

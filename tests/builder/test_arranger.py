@@ -176,9 +176,10 @@ def test_the_key_is_heard() -> None:
 
 def test_settings_that_it_does_not_use_are_refused_together() -> None:
     chosen = GeneratorSettings(model="m", revision="r", temperature=0.5, top_k=3, guidance=9, dtype="float16")
+    chosen = chosen.model_copy(update={"top_p": 0.5, "stereo": True})
     with pytest.raises(RecipeError) as error:
         Arranger(chosen, TAXONOMIES["paper"])
-    for field in ("model", "revision", "temperature", "top_k", "guidance", "dtype"):
+    for field in ("model", "revision", "temperature", "top_k", "top_p", "guidance", "dtype", "stereo"):
         assert f"generator.{field}" in str(error.value)
     with pytest.raises(RecipeError, match="plays on the CPU"):
         Arranger(GeneratorSettings(device="cuda"), TAXONOMIES["paper"])

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +17,22 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from datasets import Audio, load_dataset
+from huggingface_hub import constants
 
+from builder.audio import decode, loudness
 from builder.corpus.build import build
 from builder.corpus.folder import BUILD_RECORD
+from builder.corpus.shards import read_footer
 from builder.corpus.verify import verify
+from builder.embedders.mapping import embed_corpus
 from builder.errors import BackendError, DataError, RecipeError, SynthmirError
 from builder.generators import musicgen
 from builder.generators.base import load_generator
 from builder.generators.musicgen import MusicGen, pick_device, pick_dtype
-from builder.recipe import GeneratorSettings, Recipe
+from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe
 from builder.rows import Clip, Prompt
-from tests.builder import checkpoints
+from tests.builder import checkpoints, loopback
 
 TAXONOMY: Any = None  # MusicGen reads the prompt alone
 
@@ -78,7 +88,7 @@ def test_a_seed_makes_the_clip_and_settings_change_it(folder: Path) -> None:
     first = make(folder).generate([row])[0]
     assert np.array_equal(first, make(folder).generate([row])[0])
     assert not np.array_equal(first, make(folder).generate([other])[0])
-    for option in ({"guidance": 1.0}, {"guidance": 10.0}, {"temperature": 0.5}, {"top_k": 2}):
+    for option in ({"guidance": 1.0}, {"guidance": 10.0}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.3}):
         assert not np.array_equal(first, make(folder, **option).generate([row])[0])
 
 
@@ -89,9 +99,35 @@ def test_thirty_seconds_are_the_most(folder: Path) -> None:
         MusicGen(longer, TAXONOMY)
 
 
-def test_stereo_is_folded_to_mono(tmp_path: Path) -> None:
-    sounds = make(checkpoints.musicgen(tmp_path, stereo=True)).generate(clips(2))
-    assert [sound.shape for sound in sounds] == [(32_000,), (32_000,)]
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that plays in stereo."""
+    return checkpoints.musicgen(tmp_path_factory.mktemp("stereo"), stereo=True)
+
+
+def test_stereo_is_folded_to_mono_or_kept(wide: Path) -> None:
+    folded = make(wide).generate(clips(2))
+    kept = make(wide, stereo=True).generate(clips(2))
+    assert [sound.shape for sound in (*folded, *kept)] == [(32_000,)] * 2 + [(32_000, 2)] * 2
+    for mono, both in zip(folded, kept, strict=True):
+        assert both.dtype == np.float32 and np.abs(both).max() <= 1.0
+        assert np.abs(both[:, 0] - both[:, 1]).max() > 0.01
+        np.testing.assert_allclose(mono, both.mean(1), atol=1e-6)
+
+
+def test_a_mono_model_does_not_play_in_stereo(folder: Path) -> None:
+    with pytest.raises(RecipeError, match=r"generator\.stereo: .* plays mono") as told:
+        make(folder, stereo=True)
+    assert "musicgen-stereo" in str(told.value)
+
+
+def test_loud_stereo_keeps_its_balance(wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = make(wide, stereo=True)
+    quiet = generator.generate(clips(2))
+    play = generator._player.play
+    monkeypatch.setattr(generator._player, "play", lambda *rest: 20 * play(*rest))
+    for loud, wanted in zip(generator.generate(clips(2)), quiet, strict=True):
+        np.testing.assert_allclose(loud, wanted / np.abs(wanted).max(), rtol=1e-4, atol=1e-6)
 
 
 def test_loud_clips_are_scaled_down_not_cut(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,12 +269,73 @@ def test_a_long_prompt_is_cut_and_said(folder: Path, caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("/no/such/folder", "no such folder"), ("no-such/model", "cannot be loaded"), ("a b", "cannot be loaded")],
+    [
+        ("/no/such/folder", "there is no such folder"),
+        ("no-such/model", r"is not on this machine.*HF_HUB_OFFLINE.*\n.*hf download no-such/model --local-dir DIR"),
+        ("a b", "no folder, and no Hub id"),
+    ],
 )
 def test_a_model_that_is_not_there(name: str, error: str) -> None:
     with pytest.raises(BackendError, match=error) as told:
         make(name)
     assert name in str(told.value) and told.value.fix
+
+
+@pytest.fixture(scope="module")
+def shelf(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What stands on the Hub of these tests."""
+    place = tmp_path_factory.mktemp("shelf")
+    bert, mute = place / "bert", place / "mute"
+    for made in (bert, mute):
+        made.mkdir()
+    (bert / "config.json").write_text('{"model_type": "bert"}')
+    for name in ("config.json", "model.safetensors"):
+        (mute / name).write_bytes((folder / name).read_bytes())
+    return {"me/tiny": folder, "me/bert": bert, "me/mute": mute, "me/gated": folder}
+
+
+@pytest.mark.parametrize("revision", [None, "v1", loopback.COMMIT], ids=["newest", "tag", "commit"])
+def test_a_model_of_the_hub_is_pinned_to_its_commit(
+    folder: Path, shelf: dict[str, Path], revision: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loopback.hub(monkeypatch, tmp_path, shelf)
+    generator = make("me/tiny", revision=revision)
+    assert generator.revision == loopback.COMMIT and generator.license == "cc-by-nc-4.0"
+    if revision is None:
+        np.testing.assert_array_equal(generator.generate(clips(1))[0], make(folder).generate(clips(1))[0])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # and then no network is needed
+    assert make("me/tiny", revision=revision).revision == loopback.COMMIT
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "error"),
+    [
+        ("me/nothing", None, "me/nothing: the Hub has no such model"),
+        ("me/tiny", "v9", r"me/tiny: has no revision 'v9'\n.*generator\.revision"),
+        ("me/gated", None, "gives it to those alone who asked"),
+        ("me/bert", None, "me/bert: is a bert model, not MusicGen"),
+        ("me/mute", None, "me/mute: has no tokenizer"),
+    ],
+)
+def test_what_the_hub_refuses_is_told(
+    name: str,
+    revision: str | None,
+    error: str,
+    shelf: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loopback.hub(monkeypatch, tmp_path, shelf, locked={"me/gated"})
+    with pytest.raises(BackendError, match=error) as told:
+        make(name, revision=revision)
+    assert told.value.fix
+
+
+def test_no_network_is_told_and_how_to_do_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loopback.no_network(monkeypatch, tmp_path)
+    with pytest.raises(BackendError, match="me/tiny: is not on this machine, and the Hub cannot be reached") as told:
+        make("me/tiny")
+    assert "generator.model: DIR, after: hf download me/tiny --local-dir DIR" in str(told.value)
 
 
 def test_a_folder_has_no_revision(folder: Path) -> None:
@@ -279,10 +376,11 @@ def test_a_device_that_is_none(folder: Path) -> None:
 # a corpus
 
 
-def recipe(folder: Path, place: Path) -> Recipe:
+def recipe(folder: Path, place: Path, **options: Any) -> Recipe:
     path = place / "tiny.yaml"
     generator = {"name": "musicgen", "model": str(folder), "seconds": 1, "dtype": "float32", "batch_size": 4}
-    content = {"name": "tiny", "prompts": {"per_genre": 4}, "generator": generator, "embedder": {"name": "levels"}}
+    content = {"name": "tiny", "prompts": {"per_genre": 4}, "embedder": {"name": "levels"}}
+    content["generator"] = generator | options
     path.write_text(yaml.safe_dump(content))
     return Recipe.load(path)
 
@@ -315,7 +413,73 @@ def test_a_corpus_stopped_and_resumed_is_the_corpus_made_at_once(
     )
 
 
-def test_a_fault_of_the_checkpoint_ends_a_build_in_words(folder: Path, tmp_path: Path) -> None:
-    ours = recipe(folder, tmp_path).with_options({"generator.model": str(tmp_path / "gone")})
+def test_a_build_killed_and_resumed_is_the_build_left_alone(folder: Path, tmp_path: Path) -> None:
+    ours = recipe(folder, tmp_path)
+    build(ours, tmp_path / "whole", clips_per_shard=2)
+    command = [sys.executable, "-m", "synthmir", "build", "tiny.yaml", "--out", "parts", "--clips-per-shard", "2"]
+    ledger = tmp_path / "parts" / ".work" / "ledger.jsonl"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def finished() -> int:
+        return len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
+
+    for more in (1, 2):
+        goal = finished() + more
+        running = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+        while running.poll() is None and finished() < goal:
+            time.sleep(0.005)
+        running.kill()
+        _, said = running.communicate()
+        assert running.returncode == -signal.SIGKILL, said
+    kept = finished()
+    record = build(ours, tmp_path / "parts")
+    assert record.rows == 20 and 0 < record.details["made_in_this_session"] <= 20 - kept
+    assert not verify(tmp_path / "parts").faults
+    assert {path.name: path.read_bytes() for path in (tmp_path / "parts" / "data").iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "whole" / "data").iterdir()
+    }
+
+
+def test_a_stereo_corpus_is_one_for_all_that_read_it(wide: Path, tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    build(recipe(wide, tmp_path, stereo=True), root)
+    embed_corpus(root, EmbedderSettings(name="levels"))
+    found = verify(root)
+    assert not found.faults and found.clips == 20 and found.embeddings == {"levels": 20}
+    for row in load_dataset(str(root), split="validation").cast_column("audio", Audio(decode=False)):
+        samples, rate = decode(row["audio"]["bytes"])
+        assert samples.shape == (32_000, 2) and rate == 32_000 and row["duration"] == 1.0
+        assert row["peak"] == pytest.approx(20 * np.log10(np.abs(samples).max()), abs=0.1)
+        assert row["loudness"] == pytest.approx(loudness(samples, rate), abs=0.1)
+    card = (root / "README.md").read_text()
+    assert "| `audio` | audio | the clip: stereo, 32 kHz, FLAC (16 bits) |" in card
+    assert "of **generated** stereo music" in card
+    assert all(read_footer(path)["channels"] == 2 for path in (root / "data").iterdir())
+
+
+def test_what_was_made_again_and_how_it_was_sampled_is_in_record_and_card(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, calls = musicgen.Engine.decode, []
+
+    def overflowing(self: Any, states: torch.Tensor, *rest: Any) -> Any:
+        calls.append(self.dtype)
+        if self.dtype == torch.bfloat16 and calls.count(torch.bfloat16) % 2:
+            states[0, 0, 0] = torch.inf
+        return decode(self, states, *rest)
+
+    monkeypatch.setattr(musicgen.Engine, "decode", overflowing)
+    record = build(recipe(folder, tmp_path, dtype="bfloat16", top_p=0.9), tmp_path / "out", clips_per_shard=4)
+    lost = calls.count(torch.float32)
+    assert lost > 1 and record.details["retried"] == lost
+    assert json.loads((tmp_path / "out" / BUILD_RECORD).read_text())["details"]["retried"] == lost
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"| clips that half precision lost and float32 made | {lost} |" in card
+    assert "| sampling | guidance 3, temperature 1, top-k 250, top-p 0.9 |" in card
+
+
+def test_a_fault_of_the_checkpoint_ends_a_build_in_words_and_is_mended(folder: Path, tmp_path: Path) -> None:
+    ours = recipe(folder, tmp_path)
     with pytest.raises(SynthmirError, match="gone"):
-        build(ours, tmp_path / "out")
+        build(ours.with_options({"generator.model": str(tmp_path / "gone")}), tmp_path / "out")
+    assert build(ours, tmp_path / "out").rows == 20  # into the same folder: nothing had been made there

@@ -60,6 +60,26 @@ def test_each_fault_is_named(clip, spoil, fault):
     assert [f.split(":")[0] for f in faults] == [fault]
 
 
+def test_stereo_is_measured_as_it_is(clip):
+    both = np.stack([music(), 0.5 * music()], axis=1)
+    take = inspect(clip, both, RATE, SECONDS, LIMITS, 1, channels=2)
+    assert take.faults == () and take.peak == pytest.approx(20 * np.log10(0.3), abs=0.01)
+    left = inspect(clip, music(), RATE, SECONDS, LIMITS, 1).loudness
+    assert take.loudness == pytest.approx(left + 10 * np.log10(1.25), abs=0.01)  # BS.1770 adds the channels' power
+    silent = np.stack([music(), 0 * music()], axis=1)
+    assert inspect(clip, silent, RATE, SECONDS, LIMITS, 1, channels=2).faults == ()  # music from one side is music
+
+
+@pytest.mark.parametrize("spoil", ["NaN", "length", "clipping", "DC"])
+def test_a_fault_of_one_side_is_one(clip, spoil):
+    side, whole = spoiled(spoil), music()
+    both = np.stack([whole[: len(side)], side], axis=1)
+    faults = inspect(clip, both, RATE, SECONDS, LIMITS, 1, channels=2).faults
+    assert [f.split(":")[0] for f in faults] == [spoil]
+    mono = inspect(clip, whole, RATE, SECONDS, LIMITS, 1, channels=2).faults
+    assert mono == ("length: (64000,) samples, asked for (64000, 2)",)
+
+
 def test_a_faulty_clip_is_tried_again_with_a_seed_that_its_batch_does_not_change(recipe, monkeypatch):
     monkeypatch.setenv("TONE_FAULT", "123")
     chosen = recipe(per_genre=8, attempts=6)

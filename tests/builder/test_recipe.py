@@ -10,7 +10,7 @@ import yaml
 
 from builder.errors import RecipeError
 from builder.prompts import make_prompts
-from builder.recipe import Recipe
+from builder.recipe import GeneratorSettings, Recipe
 from builder.resources import MAX_YAML_BYTES, find, read_yaml
 
 SHIPPED = sorted(path.stem for path in find("recipes").glob("*.yaml"))
@@ -149,6 +149,7 @@ def test_the_fingerprint_stands_for_what_changes_the_audio(tmp_path: Path) -> No
         {"split": {"validation": 0.2}},
         {"quality": {"max_rejected": 0.5}},
         {"generator": {"seconds": 10}},
+        {"generator": {"top_p": 1.0, "stereo": False}},
     )
     other = (
         {"name": "other"},
@@ -158,11 +159,19 @@ def test_the_fingerprint_stands_for_what_changes_the_audio(tmp_path: Path) -> No
         {"prompts": {"per_genre": 2, "vocals": "instrumental"}},
         {"generator": {"seconds": 11}},
         {"generator": {"top_k": 1}},
+        {"generator": {"top_p": 0.9}},
+        {"generator": {"stereo": True}},
         {"quality": {"attempts": 1}},
     )
     assert {load(tmp_path, **sections).fingerprint() for sections in same} == {base}
     prints = [load(tmp_path, **sections).fingerprint() for sections in other]
     assert len({base, *prints}) == 1 + len(other)
+
+
+def test_settings_that_came_later_leave_older_recipes_their_fingerprint() -> None:
+    first = {"name", "model", "revision", "seconds", "guidance", "temperature", "top_k", "dtype"}
+    assert set(GeneratorSettings().audible()) == first
+    assert set(GeneratorSettings(top_p=0.5, stereo=True).audible()) == first | {"top_p", "stereo"}
 
 
 def test_a_file_of_descriptions_counts_by_content_not_by_name(tmp_path: Path) -> None:

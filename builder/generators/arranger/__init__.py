@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Arranger", "Note", "Score", "Track"]
 
-_NOT_USED = ("model", "revision", "guidance", "temperature", "top_k", "dtype")
+_NOT_USED = ("model", "revision", "guidance", "temperature", "top_k", "top_p", "stereo", "dtype")
 
 
 class Arranger:
