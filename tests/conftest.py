@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.util import find_spec
 
 # Before anything imports them: the clients read these once.
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
@@ -13,6 +14,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 
 TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromedriver"}
+EXTRAS = ("audiocraft",)  # packages, and the markers of what needs them
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -24,8 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a tool this machine lacks; where SYNTHMIR_NO_SKIP is set, let it run and fail."""
     if os.environ.get("SYNTHMIR_NO_SKIP"):
         return
-    for marker, tool in TOOLS.items():
-        if shutil.which(tool) is None:
-            for item in items:
-                if marker in item.keywords:
-                    item.add_marker(pytest.mark.skip(reason=f"{tool} is not installed here; .ci/run installs it"))
+    missing = {marker: tool for marker, tool in TOOLS.items() if shutil.which(tool) is None}
+    missing |= {extra: extra for extra in EXTRAS if find_spec(extra) is None}
+    for item in items:
+        for marker, tool in missing.items():
+            if item.get_closest_marker(marker) is not None:
+                item.add_marker(pytest.mark.skip(reason=f"{tool} is not installed here; .ci/run installs it"))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GENERATORS = Registry(
     "generator",
     arranger="builder.generators.arranger:Arranger",
+    audiocraft="builder.generators.audiocraft:AudioCraft",
     musicgen="builder.generators.musicgen:MusicGen",
 )
 
@@ -43,8 +44,8 @@ class Generator(Protocol):
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
         """One float32 [samples] in [-1, 1] a row, mono, `seconds` long at `sampling_rate`, in order.
 
-        Raises BackendError if the back end fails.
         Where `settings.stereo` asks for it, [samples, 2]: left and right.
+        Raises BackendError if the back end fails.
         """
         ...
 

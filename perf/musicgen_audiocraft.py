@@ -1,0 +1,129 @@
+"""MusicGen-small's language model, full size with random weights: our decode engine beside audiocraft's own decoding.
+
+    uv run perf/musicgen_audiocraft.py [--quick] [--device cpu|cuda] [--json FILE]
+
+The weights are the same, given to the engine as the generator `audiocraft` gives them. Both sides decode in one
+process with the same data type, batch, text and allocator settings, in interleaved rounds of a few steps in the middle
+of a ten-second clip (the cache is half full: the mean of its steps). audiocraft itself decodes in float32 on CPUs; in
+bfloat16 its weights are rounded for it, which is faster than autocast. Without audiocraft it says so and ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any
+
+import torch
+from musicgen import FRAMES, MIDDLE, SAMPLING, STEPS, TEXT, ours, sync
+from table import arguments, finish, paired
+from torch import nn
+
+from builder.cpu import tune_allocator
+from builder.generators.audiocraft_weights import Parts, language_model
+from builder.generators.decoding import Engine
+from builder.generators.sampling import uniforms
+
+CASES = [(torch.float32, 1), (torch.float32, 8), (torch.bfloat16, 1), (torch.bfloat16, 8)]
+QUICK = [(torch.bfloat16, 8)]
+SMALL = {
+    "lm_model": "transformer_lm",
+    "device": "cpu",
+    "dtype": "float32",
+    "dataset": {"segment_duration": 30},
+    "classifier_free_guidance": {"training_dropout": 0.3, "inference_coef": 3.0},
+    "attribute_dropout": {},
+    "codebooks_pattern": {"modeling": "delay", "delay": {"delays": [0, 1, 2, 3]}},
+    "fuser": {"sum": [], "prepend": [], "cross": ["description"], "input_interpolate": []},
+    # T5 is left out: it reads a prompt once, in a few thousandths of a clip's time.
+    "conditioners": {"description": {"model": "lut", "lut": {"n_bins": 8, "dim": 8, "tokenizer": "noop"}}},
+    "transformer_lm": {
+        "dim": 1024,
+        "num_heads": 16,
+        "num_layers": 24,
+        "hidden_scale": 4,
+        "n_q": 4,
+        "card": 2048,
+        "dropout": 0.0,
+        "activation": "gelu",
+        "norm_first": True,
+        "bias_ff": False,
+        "bias_attn": False,
+        "bias_proj": False,
+        "causal": True,
+        "memory_efficient": True,  # as published: torch's attention
+    },
+}
+
+
+def theirs(lm: Any, told: torch.Tensor, steps: int, device: str) -> float:
+    """Seconds a step of audiocraft's own, on a cache that is half full (its tokens mean nothing, its work counts)."""
+    rows = len(told)  # with their text, then the same without
+    size = lm.dim // lm.transformer.layers[0].self_attn.num_heads
+    codes = torch.randint(lm.card, (rows // 2, lm.n_q, 1), device=device)
+    with lm.streaming():
+        lm.transformer._streaming_state["offsets"] = torch.full((rows,), MIDDLE, device=device)
+        for layer in lm.transformer.layers:
+            keys = torch.randn(rows, lm.dim // size, MIDDLE, size, dtype=told.dtype, device=device)
+            state = {"past_keys": keys, "past_values": keys.clone(), "offset": torch.tensor(0)}
+            layer.self_attn._streaming_state.update(state)
+        times = []
+        for _ in range(steps + 1):
+            times.append(sync(device))
+            codes = lm._sample_next_token(
+                codes,
+                {"description": (told, torch.ones(told.shape[:2], device=device))},
+                {},
+                use_sampling=True,
+                top_k=SAMPLING.top_k,
+                cfg_coef=SAMPLING.guidance,
+            )
+        times.append(sync(device))
+    return statistics.median(later - sooner for sooner, later in pairwise(times[1:]))
+
+
+def small() -> Any:
+    """audiocraft's own language model at MusicGen-small's published sizes, random weights."""
+    logging.getLogger("xformers").setLevel(logging.ERROR)  # its kernels are not asked for
+    builders, omegaconf = import_module("audiocraft.models.builders"), import_module("omegaconf")
+    torch.manual_seed(0)
+    return builders.get_lm_model(omegaconf.OmegaConf.create(SMALL)).eval()
+
+
+@torch.inference_mode()
+def main() -> None:
+    options = arguments(__doc__)
+    if find_spec("audiocraft") is None:
+        print("audiocraft is not installed, so nothing is measured: uv sync --extra audiocraft")
+        return
+    warnings.simplefilter("ignore")
+    device, rounds, steps = options.device, (2 if options.quick else 5), (4 if options.quick else 6)
+    tune_allocator()
+    lm = small()
+    decoder: Any = language_model(lm, 1)
+    rows = []
+    for dtype, batch in QUICK if options.quick else CASES:
+        lm.to(device, dtype)
+        engine = Engine(Parts(nn.Identity(), nn.Identity(), decoder.to(device, dtype), nn.Identity()))  # type: ignore[arg-type]
+        states = torch.randn(batch, TEXT, lm.dim, device=device).to(dtype)
+        mask = torch.ones(batch, TEXT, device=device, dtype=torch.int64)
+        told = torch.cat([states, torch.zeros_like(states)])  # audiocraft zeroes what stands for no text
+        run = engine._begin(states, mask, FRAMES, uniforms(range(batch), STEPS, engine.codebooks), SAMPLING)
+        run.cache.normal_()
+        ours(engine, run, 2, device)
+        pairs = [(ours(engine, run, steps, device), theirs(lm, told, steps, device)) for _ in range(rounds)]
+        mine, peer = ([batch * lm.n_q / pair[side] for pair in pairs] for side in (0, 1))
+        took = [1e3 * statistics.median(pair[side] for pair in pairs) for side in (0, 1)]
+        name = f"decode {str(dtype).removeprefix('torch.')}, {batch} clip(s)"
+        note = f"{took[0]:.1f} and {took[1]:.1f} ms a step"
+        rows.append(paired(name, "tokens/s", mine, peer, "audiocraft", note))
+        engine.release()
+    finish("musicgen_audiocraft", rows, options)
+
+
+if __name__ == "__main__":
+    main()
