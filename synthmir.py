@@ -172,12 +172,83 @@ def evaluate(
     """Score a classifier with 95 % intervals; write report.html, scores.json and the model's card."""
     from builder.recipe import EvaluationSettings
 
-    _evaluate(
-        model,
-        out or model.resolve().parent / "report",
-        corpus,
-        EvaluationSettings(benchmarks=tuple(on), bootstrap=bootstrap),
-    )
+
+@app.command()
+def benchmarks(
+    spec: Annotated[str | None, typer.Argument(help="NAME:PATH: check what is on disk of one.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write its list of tracks here, which `embed --out` takes: a data set on disk.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="With --out: in the labels of paper, gtzan, moods, instruments or vocals.")
+    ] = None,
+) -> None:
+    """List the benchmarks: what each is, its licence, how to cite and get it. Or check one on disk: NAME:PATH."""
+    from evaluation.benchmarks.catalogue import account, catalogue, find
+
+    if spec is None:
+        for line in catalogue():
+            print(line)
+        return
+    benchmark, names = find(spec, labels)
+    if out is not None:
+        benchmark.dataset(names).save_to_disk(out)
+    for line in account(benchmark):
+        print(line)
+
+
+@app.command()
+def ablate(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option(help="The folder that gets corpora/, models/ and ablation.{json,svg,txt}.")],
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE,VALUE,... the first is the baseline. Can be repeated. Default: the recipe's."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings a cell. Default: the recipe's.")] = None,
+    on: Annotated[
+        list[str] | None, typer.Option(help="Score on folder:PATH, gtzan:PATH, ... too. Default: the recipe's.")
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Vary keys of a recipe, hold all else: build, train and score each combination, and test the differences."""
+    from evaluation.ablation import ablate as vary_and_score
+    from evaluation.ablation import ablation_table, parse_vary
+
+    loaded = _recipe(recipe).with_options({"evaluation.benchmarks": on or None})
+    found = vary_and_score(loaded, out, parse_vary(vary or []), seeds, workers, _progress)
+    print(f"{ablation_table(found)}\n\n{out / 'ablation.json'}\n{out / 'ablation.svg'}")
+
+
+@app.command()
+def compare(
+    corpus: CorpusArgument,
+    target: Annotated[
+        str, typer.Option(help="Real music with embeddings and labels: what `synthmir embed --out` wrote, ...")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder that gets models/ and strategies.{json,svg,txt}.")],
+    strategies: Annotated[str | None, typer.Option(help="synthetic,adapt,transfer,... Default: all six.")] = None,
+    seeds: Annotated[str, typer.Option(help="0..4 or 0,3,7: trainings of each.")] = "0..4",
+    shots: Annotated[int | None, typer.Option(min=1, help="Labelled real tracks a class. Default: all.")] = None,
+    task: Annotated[str | None, typer.Option(help="genre, mood, instruments, ... Default: the recipe's.")] = None,
+    embedder: Annotated[str | None, typer.Option(help="Train on these embeddings. Default: the recipe's.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Take the settings from here. Default: the corpus' own recipe.")
+    ] = None,
+) -> None:
+    """Train by every strategy on a corpus and real music; score all on its test part, which no training sees."""
+    from evaluation.strategies import STRATEGIES, compare_strategies, strategy_table
+    from training.options import choose
+    from training.seeds import parse_seeds
+
+    chosen = choose(corpus, recipe, embedder, {"task": task, "target": target, "shots": shots})
+    names = STRATEGIES if strategies is None else strategies.replace(" ", "").split(",")
+    with _progress("train") as progress:
+        found = compare_strategies(
+            corpus, out, chosen.training, strategies=names, seeds=parse_seeds(seeds), embedder=chosen.embedder,
+            split=chosen.split, progress=progress,
+        )  # fmt: skip
+    print(f"{strategy_table(found)}\n\n{out / 'strategies.json'}\n{out / 'strategies.svg'}")
 
 
 @app.command()

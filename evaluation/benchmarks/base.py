@@ -2,58 +2,301 @@
 
 from __future__ import annotations
 
-import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from builder.errors import RecipeError
+from builder.errors import DataError, RecipeError
 from builder.registry import Registry
 
-BENCHMARKS = Registry("benchmark", folder="evaluation.benchmarks.folder:Folder")
+from ..mapping import Mapping, find_mapping
+from .disk import must_be_folder
+from .published import Published, published
+from .sieve import Sieve
+from .spec import Spec
+from .text import label_key, listed, printable
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["BENCHMARKS", "Benchmark", "Recording", "Track", "label_key", "load_benchmark", "printable"]
+
+_HERE = "evaluation.benchmarks"
+BENCHMARKS = Registry(
+    "benchmark",
+    folder=f"{_HERE}.folder:Folder",
+    gtzan=f"{_HERE}.gtzan:Gtzan",
+    fma=f"{_HERE}.fma:Fma",
+    magnatagatune=f"{_HERE}.magnatagatune:MagnaTagATune",
+    jamendo=f"{_HERE}.jamendo:Jamendo",
+    nsynth=f"{_HERE}.nsynth:NSynth",
+    hub=f"{_HERE}.hub:Hub",
+)
+Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
+Label = int | tuple[int, ...] | float
+MULTI_TASKS = ("instruments", "tags", "labels")
+NUMBER_TASKS = ("tempo", "tempo_bpm")
+ALL = "all"  # as an option, `split=all`: every part
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
     """One recording with its true label."""
 
-    id: str  # the path relative to the benchmark's root, with forward slashes
-    path: Path
-    label: int  # index into the model's labels
+    id: str  # stable: the benchmark's own, or the path within its root with forward slashes
+    path: Path | None
+    label: Label  # index into the model's labels; indices where a track bears several; beats per minute
+    split: str | None = None
+    artist: str | None = None
+    data: bytes | None = None  # encoded audio where there is no file
 
 
-class Benchmark(Protocol):
-    """Labelled recordings, told in the labels of the model that is judged."""
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recording as the benchmark itself tells it."""
 
-    name: str  # as it stands in scores: "folder:music/real"
-    licence: str  # of the recordings
-    citation: str  # how to cite it; empty where there is nothing to cite
-    source: str  # where the recordings come from
-    tracks: list[Track]  # sorted by id
-    notes: list[str]  # plain sentences: what was left out and why
+    id: str
+    path: Path | None  # None: the lists name it, the disk does not hold it
+    labels: tuple[str, ...]  # in the benchmark's own words; none: it has no label
+    split: str | None = None
+    artist: str | None = None
+    fault: str = ""  # what is known to be wrong with it
+    value: float | None = None  # where the label is a number
+    row: int | None = None  # where it stands in a data set that holds its audio
 
-    def __init__(self, target: str, labels: Sequence[str]) -> None: ...
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many tracks a part should have and has."""
+
+    split: str
+    declared: int | None  # None: nobody published a number, and the lists tell none
+    found: int  # audio files that are there
+    known: int  # of those that are missing, the ones known to be damaged
+    slack: int = 0  # so many more may be there; `Benchmark.slack_reason` tells why
+
+    @property
+    def differs(self) -> bool:
+        """Whether what is on disk is not what was published, known faults aside."""
+        if self.declared is None:
+            return False
+        return not self.declared - self.known <= self.found <= self.declared + self.slack
 
 
-def load_benchmark(spec: str, labels: Sequence[str]) -> Benchmark:
-    """The benchmark that `spec` (`NAME` or `NAME:TARGET`, `folder:PATH` say) names, for a model of these labels.
+class Benchmark(ABC):
+    """Labelled recordings as they lie on disk; with a model's labels also the tracks that it is judged on."""
 
-    Raises RecipeError for a name that there is not, DataError for a target that cannot be used.
+    title: ClassVar[str]
+    about: ClassVar[str]
+    licence: ClassVar[str] = "unknown"
+    citation: ClassVar[str] = ""  # empty where there is nothing to cite
+    home: ClassVar[str] = ""  # where the recordings come from
+    get: ClassVar[str]  # how to get it, and what the path must hold
+    variants: ClassVar[dict[str, str]] = {}  # name -> what it is; the first is the default
+    options: ClassVar[tuple[str, ...]] = ("mapping", "split")
+    parts: tuple[str, ...] = ("train", "validation", "test")
+    judged: str = "test"
+    multi: bool = False  # whether a recording can bear several labels
+    least: ClassVar[int] = 2  # labels of the model's that must have tracks
+    slack: ClassVar[dict[str, int]] = {}
+    slack_reason: ClassVar[str] = ""
+
+    def __init__(
+        self, spec: Spec, labels: Sequence[str] | None = None, task: str = "genre", problem: Problem | None = None
+    ) -> None:
+        """Find the data set that `spec` names; with `labels` also the tracks to judge a model of them on."""
+        self.spec, self.task, self.labels = spec, task, labels
+        self.name = printable(spec.text)  # as it stands in scores: "gtzan@fold2:/data/gtzan"
+        spec.only(self.options)
+        self.variant = self.pick_variant(spec.variant)
+        if not spec.target:
+            raise RecipeError(f"{spec.text or spec.name}: names no data", f"write {spec.name}:PATH; {self.get}")
+        self.notes: list[str] = []  # plain sentences: what was left out and why
+        self.left_out: dict[str, int] = {}  # label of the benchmark's -> judged tracks whose label has no mapping
+        self.covered: tuple[int, ...] = ()  # the model's labels that this benchmark can speak about
+        self.mapping: Mapping | None = None
+        self.problem: Problem = problem or self._problem()
+        self.tracks: Sequence[Track] = []  # sorted by id
+        self.open()
+        if labels is not None:
+            from .selection import judge
+
+            judge(self, labels)
+
+    @property
+    def source(self) -> str:
+        """Where the recordings come from."""
+        return self.home
+
+    @property
+    def protocol(self) -> str:
+        """One sentence: the split, what is filtered, how figures that others published were made."""
+        told = self.variants.get(self.variant, self.about)
+        other = f" The part that is judged: {self.judged_split}." if self.judged_split != self.judged else ""
+        return f"{told[:1].upper()}{told[1:]}.{other}"
+
+    @property
+    def published(self) -> list[Published]:
+        """Figures that others published, with their sources; whether the protocol is this one stands in each.
+
+        It is not where the model has other labels than the benchmark, or another part is judged.
+        """
+        figures = published(self.spec.name, self.variant)
+        if self.labels is None or (self.judged_split == self.judged and _keys(self.labels) == _keys(self.own_labels)):
+            return figures
+        why = "here other labels or another part are judged"
+        return [
+            {**one, "same_protocol": False, "note": f"{one['note']}; {why}"} if one["same_protocol"] else one
+            for one in figures
+        ]
+
+    @property
+    def declared(self) -> dict[str, int]:
+        """Tracks in each part as they were published; empty where nobody published them."""
+        return {}
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Tracks in each part: as published, else as the lists on disk name them."""
+        return self.declared or {part: self.sieve(part).listed for part in self.parts}
+
+    @property
+    def judged_split(self) -> str:
+        """The part that a model is judged on: the option `split`, or the test part."""
+        chosen = self.spec.options.get("split", self.judged)
+        if chosen not in (*self.parts, ALL):
+            raise RecipeError(
+                f"{self.name}: has no part {chosen!r}", f"write split= one of {', '.join((*self.parts, ALL))}"
+            )
+        return chosen
+
+    @property
+    @abstractmethod
+    def own_labels(self) -> list[str]:
+        """The benchmark's labels, in its own words and order."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Find the audio and the lists near `root`. Raises DataError that says what is missing and how to get it."""
+
+    @abstractmethod
+    def read(self, part: str) -> list[Recording]:
+        """Every recording that the lists name in one part. Raises DataError for lists that cannot be read."""
+
+    @property
+    def root(self) -> Path:
+        """The path as given. Raises DataError if it is no folder."""
+        path = Path(self.spec.target).expanduser()
+        must_be_folder(path, self.get)
+        return path
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """The shipped tables of mappings that speak about these labels, the most fitting first."""
+        return (self.spec.name,)
+
+    def pick_variant(self, wanted: str) -> str:
+        """The variant to use. Raises RecipeError for one that there is not."""
+        if not wanted:
+            return next(iter(self.variants), "")
+        if wanted not in self.variants:
+            known = f"use one of: {', '.join(f'{self.spec.name}@{name}' for name in self.variants)}"
+            raise RecipeError(
+                f"{self.spec.text}: {self.spec.name} has no variant {wanted!r}",
+                known if self.variants else f"write {self.spec.name}:PATH",
+            )
+        return wanted
+
+    def sieve(self, part: str) -> Sieve:
+        """The recordings of one part, parted into those that can be used and the others. Kept: read once."""
+        if part not in self._sieves:
+            self._sieves[part] = Sieve.of(self.read(part))
+        return self._sieves[part]
+
+    @cached_property
+    def _sieves(self) -> dict[str, Sieve]:
+        return {}
+
+    def part(self, split: str) -> list[Recording]:
+        """The recordings of a part (or of all) that can be used, sorted by id."""
+        chosen = self.parts if split == ALL else (split,)
+        return sorted((one for part in chosen for one in self.sieve(part).kept), key=lambda one: one.id)
+
+    def make_tracks(self, pairs: list[tuple[Recording, Label]]) -> Sequence[Track]:
+        """Recordings and what they are in the model's labels -> tracks."""
+        return [Track(one.id, one.path, label, one.split, one.artist) for one, label in pairs]
+
+    def strays(self, part: str) -> list[str]:
+        """Audio files on disk that no list names."""
+        return []
+
+    def aside(self, part: str) -> list[str]:
+        """In sentences: what lies on disk and is no track of this benchmark."""
+        strays = self.strays(part)
+        return [f"ignored {len(strays)} audio file(s) that no list names: {listed(strays, 3)}"] if strays else []
+
+    def nothing(self) -> DataError:
+        """The error for a part without a track that can be used."""
+        told = "; ".join(["holds no track that can be used", *self.notes])
+        return DataError(f"{self.name}: its {self.judged_split} part {told}", self.get)
+
+    def find_mapping(self, labels: Sequence[str]) -> Mapping:
+        """How this benchmark's labels are told in the model's."""
+        return find_mapping(self.map_names, self.own_labels, labels, self.spec.options.get("mapping"))
+
+    def check(self) -> list[Count]:
+        """The published counts beside what is on disk, part by part."""
+        counts = []
+        for part in self.parts:
+            sieve = self.sieve(part)
+            empty = sum(one.path is not None and one.path.stat().st_size == 0 for one in sieve.kept)
+            found = len(sieve.kept) + len(sieve.unlabelled) - empty
+            counts.append(Count(part, self.splits.get(part), found, len(sieve.faulty), self.slack.get(part, 0)))
+        return counts
+
+    def dataset(self, labels: Sequence[str] | None = None) -> Dataset:
+        """All parts as one data set: id, audio (path or bytes, not decoded), label or labels, split, artist.
+
+        In its own labels; or in others, as the mapping tells them, without what that leaves out. To train on:
+        `synthmir embed` takes it once saved to disk.
+        """
+        from .table import as_dataset
+
+        return as_dataset(*self.rows(labels))
+
+    def rows(self, labels: Sequence[str] | None) -> tuple[list[Recording], list[str], bool]:
+        """The recordings of all parts in the given labels, these labels, and whether a recording can bear several."""
+        if labels is None:
+            return self.part(ALL), self.own_labels, self.multi
+        from .selection import retell
+
+        return retell(self, labels), list(labels), self.problem == "multi_label_classification"
+
+    def _problem(self) -> Problem:
+        if self.task in NUMBER_TASKS:
+            return "regression"
+        return "multi_label_classification" if self.task in MULTI_TASKS else "single_label_classification"
+
+
+def _keys(names: Sequence[str]) -> set[str]:
+    return set(map(label_key, names))
+
+
+def load_benchmark(
+    spec: str, labels: Sequence[str] | None, task: str = "genre", problem: Problem | None = None
+) -> Benchmark:
+    """The benchmark that `spec` (`folder:PATH`, `gtzan@fold2:PATH`, ...) names, for a model of these labels.
+
+    `problem` is what the model does, where its task alone does not tell. Without labels nothing is picked to judge.
+    Raises RecipeError for a spec that cannot be meant, DataError for data that cannot be used.
     """
-    name, _, target = spec.partition(":")
-    if name not in BENCHMARKS:
+    parsed = Spec.parse(spec)
+    if parsed.name not in BENCHMARKS:
         known = ", ".join(["validation", *(f"{key}:PATH" for key in sorted(BENCHMARKS))])
         raise RecipeError(f"there is no benchmark called {spec!r} in this version of synthmir", f"use one of: {known}")
-    benchmark: Benchmark = BENCHMARKS.load(name)(target, labels)
+    kind: Any = BENCHMARKS.load(parsed.name)
+    benchmark: Benchmark = kind(parsed, labels, task, problem)
     return benchmark
-
-
-def label_key(name: str) -> str:
-    """A label's name without what spellings differ in: "Hip-Hop", "hip_hop" and "HipHop" are one."""
-    return "".join(char for char in unicodedata.normalize("NFKC", name).casefold() if char not in " -_\t")
-
-
-def printable(name: str) -> str:
-    """A file name as valid Unicode: bytes that are no UTF-8 become the replacement character."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -3,117 +3,128 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from builder.audio import AUDIO_SUFFIXES
-from builder.errors import DataError, RecipeError
+from builder.errors import DataError
 
-from .base import Track, label_key, printable
+from ..mapping import Mapping
+from .base import Benchmark, Recording
+from .disk import is_audio, must_be_folder, subfolders, walk
+from .text import label_key, listed, printable
 
 
-class Folder:
+class Folder(Benchmark):
     """`folder:PATH`. Folder names stand for labels, whatever their case, spaces, hyphens and underscores."""
 
+    title = "A folder"
+    about = "your own recordings, a folder a label"
     licence = "unknown"
     citation = ""
+    get = "PATH holds one folder a genre, named after it, with audio files in it"
+    options = ("mapping",)
+    parts = ("all",)
+    judged = "all"
+    least = 1  # one's own recordings of one genre are worth a figure
+    matched: Sequence[Path] = ()
 
-    def __init__(self, target: str, labels: Sequence[str]) -> None:
-        """Walk `target`. Raises RecipeError without a path, DataError where there is nothing to judge on."""
-        if not target:
-            raise RecipeError("folder: names no folder", "write folder:PATH, where PATH holds one folder a genre")
-        self.root = Path(target).expanduser()
-        self.name, self.source = f"folder:{printable(target)}", printable(str(self.root))
-        if not self.root.is_dir():
-            problem = "is no folder" if self.root.exists() else "does not exist"
-            raise DataError(f"{self.source}: {problem}", "check the path: it must hold one folder a genre")
-        index = {label_key(name): number for number, name in enumerate(labels)}
-        folders = sorted(_subfolders(self.root), key=lambda path: path.name)
-        matched = [path for path in folders if label_key(path.name) in index]
-        if not matched:
-            raise self._no_genre(folders, labels)
+    @property
+    def source(self) -> str:
+        """The path."""
+        return printable(self.spec.target)
 
-        self.tracks: list[Track] = []
-        ignored = 0
-        for folder in matched:
-            for file in _files(folder):
-                if not _is_audio(file):
-                    ignored += 1
-                    continue
-                identity = printable(file.relative_to(self.root).as_posix())
-                self.tracks.append(Track(identity, file, index[label_key(folder.name)]))
-        self.tracks.sort(key=lambda track: (track.id, os.fsencode(track.path)))
-        if not self.tracks:
-            raise DataError(
-                f"{self.source}: no audio file in {_listed([path.name for path in matched])}",
-                f"put files in there that end in one of: {' '.join(sorted(AUDIO_SUFFIXES))}",
-            )
-        unmatched = [path.name for path in folders if path not in matched]
-        loose = sum(_is_audio(path) for path in self.root.iterdir())
-        held = {track.label for track in self.tracks}
-        without = [name for number, name in enumerate(labels) if number not in held]
-        self.notes = [
-            note
-            for count, note in (
-                (len(unmatched), f"left out {len(unmatched)} folder(s) that name no label: {_listed(unmatched)}"),
-                (len(without), f"{len(without)} label(s) of the model have no track here: {_listed(without)}"),
-                (loose, f"left out {loose} audio file(s) that lie in no genre's folder"),
-                (ignored, f"ignored {ignored} file(s) that are hidden or no audio by their suffix"),
+    @property
+    def protocol(self) -> str:
+        """Nobody's but its owner's."""
+        return "Every recording in the folders that name a label."
+
+    @property
+    def own_labels(self) -> list[str]:
+        """The folders' names; of two spellings of one name the first."""
+        spelt: dict[str, str] = {}
+        for folder in self.folders:
+            spelt.setdefault(label_key(folder.name), printable(folder.name))
+        return list(spelt.values())
+
+    @property
+    def root(self) -> Path:
+        """The path as given. Raises DataError if it is no folder."""
+        path = Path(self.spec.target).expanduser()
+        must_be_folder(path, "one folder a genre")
+        return path
+
+    def open(self) -> None:
+        """Find the folders."""
+        self.top = self.root
+        self.folders = sorted(subfolders(self.top), key=lambda path: path.name)
+
+    def read(self, part: str) -> list[Recording]:
+        """Every audio file in a folder, by its path."""
+        spelt = {label_key(name): name for name in self.own_labels}
+        found = []
+        for folder in self.folders:
+            for file in walk(folder):
+                if is_audio(file):
+                    identity = printable(file.relative_to(self.top).as_posix())
+                    found.append(Recording(identity, file, (spelt[label_key(folder.name)],)))
+        return sorted(found, key=lambda one: (one.id, os.fsencode(one.path or "")))
+
+    def find_mapping(self, labels: Sequence[str]) -> Mapping:
+        """By name, or by the given file. Raises DataError where no folder names a label."""
+        mapping = super().find_mapping(labels)
+        if not mapping.map:
+            raise self._no_genre(labels)
+        self.matched = [folder for folder in self.folders if self._spelt(folder) in mapping.map]
+        return mapping
+
+    def nothing(self) -> DataError:
+        """The error for folders without audio."""
+        names = [folder.name for folder in self.matched or self.folders]
+        return DataError(
+            f"{self.source}: no audio file in {listed(names)}",
+            f"put files in there that end in one of: {' '.join(sorted(AUDIO_SUFFIXES))}",
+        )
+
+    def aside(self, part: str) -> list[str]:
+        """Files that are no tracks."""
+        loose = sum(is_audio(path) for path in self.top.iterdir())
+        ignored = sum(not is_audio(file) for folder in self.matched for file in walk(folder))
+        return [
+            f"{what} {count} {why}"
+            for what, count, why in (
+                ("left out", loose, "audio file(s) that lie in no genre's folder"),
+                ("ignored", ignored, "file(s) that are hidden or no audio by their suffix"),
             )
             if count
         ]
 
-    def _no_genre(self, folders: list[Path], labels: Sequence[str]) -> DataError:
+    def _spelt(self, folder: Path) -> str:
+        """The label that a folder stands for."""
+        key = label_key(folder.name)
+        return next(name for name in self.own_labels if label_key(name) == key)
+
+    def _no_genre(self, labels: Sequence[str]) -> DataError:
         """The error for a root without genre folders: one level too low, one too high, or other genres."""
         keys = {label_key(name) for name in labels}
-        if label_key(self.root.resolve().name) in keys:
-            parent = printable(str(self.root.resolve().parent))
+        if label_key(self.top.resolve().name) in keys:
+            parent = printable(str(self.top.resolve().parent))
             return DataError(
                 f"{self.source} is itself the folder of one genre: one level too low", f"give folder:{parent}"
             )
-        deeper = [*folders, *(child for folder in folders for child in _subfolders(folder))]
+        deeper = [*self.folders, *(child for folder in self.folders for child in subfolders(folder))]
         for folder in deeper:
-            if any(label_key(path.name) in keys for path in _subfolders(folder)):
+            if any(label_key(path.name) in keys for path in subfolders(folder)):
                 inner = printable(str(folder))
                 return DataError(
                     f"{self.source} is too high: the folders of the genres lie in {inner}", f"give folder:{inner}"
                 )
-        found = f"its folders are {_listed([path.name for path in folders])}" if folders else "it holds no folder"
-        if loose := sum(_is_audio(path) for path in self.root.iterdir()):
+        names = [path.name for path in self.folders]
+        found = f"its folders are {listed(names)}" if names else "it holds no folder"
+        if loose := sum(is_audio(path) for path in self.top.iterdir()):
             found += f", and {loose} audio file(s) lie in it directly"
         return DataError(
             f"{self.source}: no folder in it bears the name of a label; {found}",
-            f"put each genre's files in a folder named after one of the model's labels: {', '.join(labels)}",
+            f"put each genre's files in a folder named after one of the model's labels ({', '.join(labels)}), or tell "
+            "which folder stands for which: folder:PATH?mapping=FILE",
         )
-
-
-def _is_audio(file: Path) -> bool:
-    """By name and suffix alone; whether it can be read is found out when it is."""
-    return not file.name.startswith(".") and file.suffix.lower() in AUDIO_SUFFIXES and not file.is_dir()
-
-
-def _subfolders(path: Path) -> list[Path]:
-    """Folders in `path` that are not hidden; those that may not be read count as empty."""
-    try:
-        return [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
-    except OSError:
-        return []
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All files under `folder` but those in hidden folders. Links are followed, each folder once: none loops."""
-    seen: set[str] = set()
-    for root, children, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            children.clear()
-            continue
-        seen.add(real)
-        children[:] = [name for name in children if not name.startswith(".")]
-        yield from (Path(root, name) for name in files)
-
-
-def _listed(names: Sequence[str], limit: int = 8) -> str:
-    """Names in a sentence, the first few of many."""
-    shown = ", ".join(printable(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.errors import DataError, RecipeError
-from evaluation.benchmarks.base import BENCHMARKS, load_benchmark
+from evaluation.benchmarks.base import load_benchmark
 
 LABELS = ("Electronica", "Hip Hop", "Rock")
 
@@ -62,7 +62,7 @@ def test_what_is_left_out_is_told_and_counted(tmp_path: Path) -> None:
     bench = load_benchmark(f"folder:{tmp_path}", LABELS)
     assert [track.id for track in bench.tracks] == ["rock/a.wav"]
     assert bench.notes == [
-        "left out 2 folder(s) that name no label: polka, zouk",
+        "left out 2 track(s), as no label of the model bears their name: polka (1), zouk (1)",
         "2 label(s) of the model have no track here: Electronica, Hip Hop",
         "left out 1 audio file(s) that lie in no genre's folder",
         "ignored 4 file(s) that are hidden or no audio by their suffix",
@@ -121,6 +121,21 @@ def test_specs_that_name_nothing(spec: str) -> None:
     assert "folder:PATH" in str(raised.value)
 
 
-def test_the_contract_of_every_benchmark() -> None:
-    for name in BENCHMARKS:
-        assert {"licence", "citation"} <= vars(BENCHMARKS.load(name)).keys(), name
+def test_a_mapping_of_ones_own(tmp_path: Path) -> None:
+    touch(tmp_path, "music/Techno/a.wav", "music/Boogie/a.wav", "music/rock/a.wav")
+    (tmp_path / "mine.yaml").write_text("map: {techno: electronica, ROCK: rock}\ndrop: {too old: [Boogie]}\n")
+    bench = load_benchmark(f"folder:{tmp_path / 'music'}?mapping={tmp_path / 'mine.yaml'}", LABELS)
+    assert [(track.id, track.label) for track in bench.tracks] == [("Techno/a.wav", 0), ("rock/a.wav", 2)]
+    assert bench.left_out == {"Boogie": 1}
+    assert "left out 1 track(s), too old: Boogie (1)" in bench.notes
+
+
+def test_a_question_mark_in_a_path_is_no_option(tmp_path: Path) -> None:
+    root = touch(tmp_path / "what?", "rock/a.wav")
+    assert len(load_benchmark(f"folder:{root}", LABELS).tracks) == 1
+
+
+def test_a_tempo_cannot_be_judged_on_folders_of_labels(tmp_path: Path) -> None:
+    touch(tmp_path, "rock/a.wav")
+    with pytest.raises(RecipeError, match="no numbers"):
+        load_benchmark(f"folder:{tmp_path}", ["tempo_bpm"], "tempo_bpm")

@@ -1,0 +1,86 @@
+"""What benchmarks there are, and what is on disk of one, as lines for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from builder.errors import DataError
+
+from ..mapping import VOCABULARIES, vocabulary_words
+from .base import ALL, BENCHMARKS, load_benchmark
+
+if TYPE_CHECKING:
+    from .base import Benchmark, Count
+
+
+def catalogue() -> Iterator[str]:
+    """Each benchmark: what it is, how to write it, licence, citation, and how to get it."""
+    for name in BENCHMARKS:
+        kind = BENCHMARKS.load(name)
+        yield f"{name}: {kind.title}. {kind.about[:1].upper()}{kind.about[1:]}."
+        told = {
+            "write": kind.__doc__.partition("\n")[0].rstrip("."),
+            "get it": kind.get,
+            "licence": kind.licence,
+            "source": kind.home,
+            "cite": kind.citation,
+        }
+        for key, text in told.items():
+            if text:
+                yield textwrap.fill(
+                    text, 110, initial_indent=f"  {key:<9}", subsequent_indent=" " * 11, break_on_hyphens=False,
+                    break_long_words=False,
+                )  # fmt: skip
+        yield ""
+
+
+def find(spec: str, vocabulary: str | None) -> tuple[Benchmark, list[str] | None]:
+    """The benchmark that `spec` names and the labels of a vocabulary. Raises RecipeError and DataError."""
+    if vocabulary is None:
+        return load_benchmark(spec, None), None
+    names = vocabulary_words(vocabulary)
+    return load_benchmark(spec, None, VOCABULARIES[vocabulary]), names
+
+
+def account(benchmark: Benchmark) -> Iterator[str]:
+    """What is on disk beside what was published. Ends with a DataError where the two differ, known faults aside."""
+    yield f"{benchmark.title}, {benchmark.source}"
+    yield f"licence: {benchmark.licence}"
+    if benchmark.citation:
+        yield f"cite: {benchmark.citation}"
+    yield benchmark.protocol
+    yield ""
+    counts = benchmark.check()
+    declared = "published" if benchmark.declared else "in lists"
+    yield f"{'part':<12}{declared:>10}{'on disk':>10}{'known to be damaged':>22}"
+    for count in counts:
+        yield f"{count.split:<12}{_number(count.declared):>10}{_number(count.found):>10}{count.known:>22,}"
+    recordings = benchmark.part(ALL)
+    labels = {name for one in recordings for name in one.labels}
+    yield f"\n{len(recordings):,} tracks can be used, with {len(labels)} label(s)"
+    parts: dict[str, set[str | None]] = {}
+    for one in recordings:
+        if one.artist is not None:
+            parts.setdefault(one.artist, set()).add(one.split)
+    if parts:
+        shared = sum(len(found) > 1 for found in parts.values())
+        yield f"{len(parts):,} artists, {shared:,} of them in more than one part"
+    for part in benchmark.parts:
+        yield from (f"{part}: {note}" for note in (*benchmark.sieve(part).notes(), *benchmark.aside(part)))
+    if differ := [count for count in counts if count.differs]:
+        raise _difference(benchmark, differ)
+
+
+def _number(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _difference(benchmark: Benchmark, differ: list[Count]) -> DataError:
+    told = "; ".join(f"{_number(one.found)} of {_number(one.declared)} in {one.split}" for one in differ)
+    reason = f" ({benchmark.slack_reason})" if benchmark.slack_reason else ""
+    return DataError(
+        f"{benchmark.name}: holds {told}{reason}",
+        "download or unpack what is missing; a part that is not there harms no figure on another",
+    )

@@ -1,0 +1,319 @@
+"""Any Hugging Face data set with audio and a column of labels: on the Hub, streamed, or on disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from builder.errors import DataError, HubError, RecipeError
+from builder.validation import near
+
+from .base import ALL, NUMBER_TASKS, Benchmark, Label, Recording, Track
+from .text import printable
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features, IterableDataset
+
+_SLICE = re.compile(r"(.*)\[(\d*):(\d*)\]$")
+_WHOLE = "what cannot be streamed is read whole with stream=no"
+GUESSES = {"label": ("label", "genre", "labels", "genres"), "id": ("id",), "artist": ("artist", "artist_id")}
+
+
+class Hub(Benchmark):
+    """`hub:ID_OR_FOLDER?label=COLUMN&audio=COLUMN&split=test`; also id, artist, config, revision and stream=no.
+
+    Two passes, of which the first reads no audio where the data set is Parquet; nothing is kept on disk, unless
+    `stream=no` asks for the data set to be downloaded first. `split=test[:100]` are its first hundred rows.
+    """
+
+    title = "A Hugging Face data set"
+    about = "any data set on the Hub or on disk that has audio and a column of labels"
+    licence = "see the data set's card"
+    citation = ""
+    get = "ID_OR_FOLDER is a data set on the Hub (organisation/name) or a folder that `datasets` can load"
+    options = ("mapping", "split", "label", "audio", "id", "artist", "config", "revision", "stream")
+
+    @property
+    def source(self) -> str:
+        """The data set's page, or the folder."""
+        target = printable(self.spec.target)
+        return target if self.local else f"https://huggingface.co/datasets/{target}"
+
+    @property
+    def protocol(self) -> str:
+        """Which rows are judged, by which column."""
+        return f"Every row of its split {self.judged_split!r}, by its column {self.label!r}."
+
+    @property
+    def judged_split(self) -> str:
+        """The option `split`, which may hold a slice of rows: "test[:100]"."""
+        chosen = self.spec.options.get("split", self.judged)
+        if chosen != ALL and _slice(chosen)[0] not in self.parts:
+            raise RecipeError(
+                f"{self.name}: has no part {chosen!r}",
+                f"write split= one of {', '.join((*self.parts, ALL))}, or some rows of one: {self.parts[0]}[:100]",
+            )
+        return chosen
+
+    @property
+    def own_labels(self) -> list[str]:
+        """The column's names; without names, what the rows that were read hold, sorted. None for numbers."""
+        if self.numeric:
+            return []
+        if names := getattr(self._kind, "names", None):
+            return list(names)
+        self.part(self.judged_split)
+        return sorted({name for sieve in self._sieves.values() for one in sieve.kept for name in one.labels})
+
+    def open(self) -> None:
+        """Look up the splits and the columns. Raises DataError, HubError or RecipeError."""
+        place = Path(self.spec.target).expanduser()
+        if not place.exists() and self.spec.target.startswith((".", "/", "~")):
+            raise DataError(
+                f"{printable(self.spec.target)}: does not exist", "check the path, or give an id on the Hub"
+            )
+        self.local = place.exists()
+        self.stream = self.spec.options.get("stream", "yes")
+        if self.stream not in ("yes", "no"):
+            raise RecipeError(f"{self.name}: stream is {self.stream!r}", "write stream=yes or stream=no")
+        self.place = str(place) if self.local else self.spec.target
+        streams = self._load()
+        self.parts = tuple(streams)
+        if "split" not in self.spec.options and "test" not in self.parts:
+            if len(self.parts) > 1:
+                raise RecipeError(
+                    f"{self.name}: has no split 'test'; its splits are {', '.join(self.parts)}", "add ?split=NAME"
+                )
+            self.judged = self.parts[0]
+        self.features = _features(streams[self.parts[0]])
+        self.audio = self._audio_column()
+        self.label = self._column("label", (self.task, *GUESSES["label"]))
+        if not self.label:
+            raise RecipeError(
+                f"{self.name}: which column holds the label? It has {', '.join(self.features)}", "add ?label=NAME"
+            )
+        self.identity, self.artist = (self._column(key, GUESSES[key]) for key in ("id", "artist"))
+        self.multi = isinstance(self.features[self.label], list) or hasattr(self.features[self.label], "feature")
+        dtype = getattr(self._kind, "dtype", "")
+        whole = self.task in NUMBER_TASKS and "int" in dtype and not hasattr(self._kind, "names")
+        self.numeric = "float" in dtype or whole
+
+    def read(self, part: str) -> list[Recording]:
+        """The rows of one split without their audio."""
+        split, first, last = _slice(part)
+        wanted = [name for name in dict.fromkeys((self.label, self.identity, self.artist)) if name]
+        with self._told():
+            rows = list(islice(self._stream(split, wanted).skip(first), last and max(0, last - first)))
+        found = []
+        for number, row in enumerate(rows, first):
+            value = row[self.label]
+            known = self.numeric and value is not None and isfinite(value)
+            identity = str(row[self.identity]) if self.identity else f"{split}/{number}"
+            who = row[self.artist] if self.artist else None
+            found.append(
+                Recording(
+                    identity,
+                    None,
+                    () if self.numeric else self._names(value),
+                    split,
+                    None if who is None else str(who),
+                    value=float(value) if known else None,
+                    row=number,
+                )
+            )
+        return found
+
+    def make_tracks(self, pairs: list[tuple[Recording, Label]]) -> Sequence[Track]:
+        """Tracks whose audio is fetched as they are asked for, in the order of the data set."""
+        return Streamed(self, sorted(pairs, key=lambda pair: (self.parts.index(pair[0].split or ""), pair[0].row)))
+
+    def dataset(self, labels: Sequence[str] | None = None) -> Dataset:
+        """All splits, as every benchmark gives them. Unlike judging, this downloads the data set."""
+        from datasets import Dataset, concatenate_datasets
+        from datasets.table import InMemoryTable
+
+        from .table import as_dataset
+
+        kept, names, multi = self.rows(labels)
+        whole, pieces = self._load(streaming=False), []
+        for part in self.parts:
+            if recordings := sorted((one for one in kept if one.split == part), key=lambda one: one.row or 0):
+                rows = whole[part].select_columns([self.audio]).select([one.row for one in recordings])
+                audio = _undecoded(rows, self.audio).flatten_indices().data.column(self.audio)  # mapped, not in memory
+                told = as_dataset(recordings, names, multi)
+                table = told.data.table
+                table = table.set_column(table.schema.get_field_index("audio"), table.schema.field("audio"), audio)
+                pieces.append(Dataset(InMemoryTable(table)))
+        if not pieces:
+            raise self.nothing()
+        joined: Dataset = concatenate_datasets(pieces)
+        return joined
+
+    @property
+    def _kind(self) -> Any:
+        """The feature of one label."""
+        feature = self.features[self.label]
+        return feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
+
+    def _names(self, value: Any) -> tuple[str, ...]:
+        """What a row's label says, in words; nothing for null and for -1, which is how `datasets` writes it."""
+        values = value if isinstance(value, list) else [value]
+        names = getattr(self._kind, "names", None)
+        if names:
+            return tuple(names[one] for one in values if one is not None and 0 <= one < len(names))
+        return tuple(str(one) for one in values if one is not None and str(one).strip())
+
+    def _audio_column(self) -> str:
+        from datasets import Audio
+
+        if chosen := self._column("audio", ()):
+            return chosen
+        found = [name for name, kind in self.features.items() if isinstance(kind, Audio)]
+        if len(found) != 1:
+            problem = f"has several columns of audio: {', '.join(found)}" if found else "has no column of audio"
+            raise RecipeError(
+                f"{self.name}: {problem}; its columns are {', '.join(self.features)}", "say which: ?audio=NAME"
+            )
+        return found[0]
+
+    def _column(self, key: str, guesses: Sequence[str]) -> str:
+        """The column that the option `key` names, else the first of the guesses that is there, else none."""
+        chosen = self.spec.options.get(key)
+        if chosen is None:
+            return next((name for name in guesses if name in self.features), "")
+        if chosen not in self.features:
+            raise RecipeError(
+                f"{self.name}: has no column {chosen!r}{near(chosen, self.features)}",
+                f"its columns are {', '.join(self.features)}",
+            )
+        return chosen
+
+    def _load(self, streaming: bool = True, **options: Any) -> dict[str, Any]:
+        """Every split. Raises HubError for what is not to be had from the Hub, DataError for a folder."""
+        import datasets
+
+        place = Path(self.place)
+        lazily = streaming and self.stream == "yes"
+        with self._told():
+            if self.local and any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json")):
+                saved = datasets.load_from_disk(self.place)
+                found = {"train": saved} if isinstance(saved, datasets.Dataset) else dict(saved)
+                return {name: one.to_iterable_dataset() if streaming else one for name, one in found.items()}
+            if self.local and place.is_file():
+                options["data_files"] = self.place
+            kind = place.suffix.lstrip(".").replace("jsonl", "json") if "data_files" in options else self.place
+            config, revision = self.spec.options.get("config"), self.spec.options.get("revision")
+            loaded = dict(datasets.load_dataset(kind, config, revision=revision, streaming=lazily, **options))
+            return {
+                name: one.to_iterable_dataset() if streaming and not lazily else one for name, one in loaded.items()
+            }
+
+    def _stream(self, part: str, wanted: list[str]) -> IterableDataset:
+        """Some columns of one split. Of Parquet only these are read, of other formats the rest is thrown away."""
+        try:
+            return self._load(columns=wanted)[part]
+        except (DataError, HubError, KeyError):  # no Parquet
+            return self._load()[part].select_columns(wanted)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever a data set's files or the Hub make `datasets` raise, in words."""
+        try:
+            yield
+        except (DataError, HubError, RecipeError):
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            if self.local:
+                raise DataError(
+                    f"{self.name}: cannot be loaded as a data set: {reason}", f"check that {self.get}; {_WHOLE}"
+                ) from error
+            raise HubError(
+                f"{self.name}: cannot be loaded from the Hub: {reason}",
+                f"check the id, the network, and `hf auth login` for a private or gated data set; {_WHOLE}",
+            ) from error
+
+
+class Streamed(Sequence[Track]):
+    """Tracks in the order of the data set. Each pass reads the audio anew; none is kept in memory."""
+
+    def __init__(self, hub: Hub, pairs: list[tuple[Recording, Label]]) -> None:
+        self.hub, self.pairs = hub, pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[Track]:
+        return self._tracks(self.pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Track: ...
+    @overload
+    def __getitem__(self, index: slice) -> Streamed: ...
+    def __getitem__(self, index: int | slice) -> Track | Streamed:
+        if isinstance(index, slice):
+            return Streamed(self.hub, self.pairs[index])
+        return next(self._tracks([self.pairs[index]]))
+
+    def _tracks(self, pairs: list[tuple[Recording, Label]]) -> Iterator[Track]:
+        by_split: dict[str, dict[int, tuple[Recording, Label]]] = {}
+        for one, label in pairs:
+            by_split.setdefault(one.split or "", {})[one.row or 0] = (one, label)
+        for split, wanted in by_split.items():
+            first, last = min(wanted), max(wanted)
+            with self.hub._told():
+                rows = _undecoded(self.hub._stream(split, [self.hub.audio]), self.hub.audio).skip(first)
+                for number, row in enumerate(rows, first):
+                    if number in wanted:
+                        one, label = wanted[number]
+                        path, data = _where(row[self.hub.audio])
+                        yield Track(one.id, path, label, one.split, one.artist, data)
+                    if number == last:
+                        break
+
+
+def _slice(part: str) -> tuple[str, int, int | None]:
+    """ "test[10:100]" -> ("test", 10, 100); without brackets all rows."""
+    found = _SLICE.match(part)
+    return (found[1], int(found[2] or 0), int(found[3]) if found[3] else None) if found else (part, 0, None)
+
+
+def _where(value: Any) -> tuple[Path | None, bytes | None]:
+    """A row's audio -> a local file, or encoded bytes, or neither."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return None, value
+    if not isinstance(value, str):
+        return None, None
+    if Path(value).is_file():
+        return Path(value), None
+    from datasets.utils.file_utils import xopen
+
+    try:
+        with xopen(value, "rb") as file:  # inside an archive, or on the Hub
+            return None, file.read()
+    except OSError:
+        return None, None
+
+
+def _undecoded(data: Any, column: str) -> Any:
+    """The audio as it is stored, path or bytes: decoding is ours."""
+    from datasets import Audio
+
+    kind = (data.features or {}).get(column)
+    return data.cast_column(column, Audio(decode=False)) if isinstance(kind, Audio) else data
+
+
+def _features(stream: IterableDataset) -> Features:
+    """The columns; of files that do not tell them, as the first row has them."""
+    from datasets import Dataset
+
+    if stream.features is not None:
+        return stream.features
+    return Dataset.from_list(list(stream.take(1))).features

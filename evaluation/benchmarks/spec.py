@@ -1,0 +1,50 @@
+"""What a benchmark's spec says: `NAME[@VARIANT]:TARGET[?OPTION=VALUE&...]`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote_plus
+
+from builder.errors import RecipeError
+from builder.validation import near
+
+_OPTIONS = re.compile(r"\?(\w+=[^&]*(?:&\w+=[^&]*)*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A spec, taken apart. `text` is what was written."""
+
+    text: str
+    name: str
+    variant: str = ""
+    target: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Take a spec apart. A `?` with no `word=` behind it belongs to the target. Raises RecipeError."""
+        head, _, target = text.partition(":")
+        name, _, variant = head.partition("@")
+        options: dict[str, str] = {}
+        if found := _OPTIONS.search(target):
+            target = target[: found.start()]
+            for pair in found[1].split("&"):
+                key, _, value = pair.partition("=")
+                if key in options:
+                    raise RecipeError(f"{text}: option {key} stands twice", "write it once")
+                options[key] = unquote_plus(value)
+        return cls(text, name, variant, target, options)
+
+    def only(self, known: Collection[str]) -> None:
+        """Raises RecipeError for an option that is not among `known`, and for one without a value."""
+        for key, value in self.options.items():
+            if key not in known:
+                raise RecipeError(
+                    f"{self.text}: {self.name} has no option {key!r}{near(key, known)}",
+                    f"its options: {', '.join(sorted(known))}",
+                )
+            if not value:
+                raise RecipeError(f"{self.text}: option {key} is empty", f"write {key}=VALUE, or leave it out")

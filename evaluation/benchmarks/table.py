@@ -1,0 +1,53 @@
+"""Recordings -> a `datasets.Dataset` of the same columns for every benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+    from .base import Recording
+
+
+def columns(names: Sequence[str], multi: bool) -> Features:
+    """The columns. Without names the label is a number."""
+    from datasets import Audio, ClassLabel, Features, List, Value
+
+    label: Any = ClassLabel(names=list(names)) if names else Value("float32")
+    return Features(
+        {
+            "id": Value("string"),
+            "audio": Audio(decode=False),
+            **({"labels": List(label)} if multi and names else {"label": label}),
+            "split": Value("string"),
+            "artist": Value("string"),
+        }
+    )
+
+
+def as_dataset(recordings: Sequence[Recording], names: Sequence[str], multi: bool) -> Dataset:
+    """Recordings -> rows; the audio is where it is, not copied. What has no parts is `train`, as `datasets` has it."""
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    index = {name: number for number, name in enumerate(names)}
+    features = columns(names, multi)
+    values: list[Any]
+    if not names:
+        values = [one.value for one in recordings]
+    elif multi:
+        values = [[index[name] for name in one.labels] for one in recordings]
+    else:
+        values = [index[one.labels[0]] for one in recordings]
+    data = {
+        "id": [one.id for one in recordings],
+        "audio": [{"bytes": None, "path": one.path and str(one.path.absolute())} for one in recordings],
+        "labels" if "labels" in features else "label": values,
+        "split": ["train" if one.split in (None, "all") else one.split for one in recordings],
+        "artist": [one.artist for one in recordings],
+    }
+    # By Arrow: the feature's own encoder asks for torchcodec even where it has nothing to encode.
+    return Dataset(InMemoryTable(pa.table(data, schema=features.arrow_schema)))

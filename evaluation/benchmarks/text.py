@@ -1,0 +1,22 @@
+"""Names as they are compared and as they are shown."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def label_key(name: str) -> str:
+    """A label's name without what spellings differ in: "Hip-Hop", "hip_hop" and "HipHop" are one."""
+    return "".join(char for char in unicodedata.normalize("NFKC", name).casefold() if char not in " -_\t")
+
+
+def printable(name: str) -> str:
+    """A file name as valid Unicode: bytes that are no UTF-8 become the replacement character."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def listed(names: Sequence[str], limit: int = 8) -> str:
+    """Names in a sentence, the first few of many."""
+    shown = ", ".join(printable(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -1,0 +1,270 @@
+"""What every registered benchmark must do, on its miniature. A new one adds its line to MINIATURES."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from datasets import Audio, ClassLabel, List, Value, load_dataset, load_from_disk
+
+from builder.audio import load_audio
+from builder.embedders.dataset_map import embed_dataset
+from builder.errors import DataError, RecipeError
+from builder.prompts.taxonomy import Taxonomy
+from builder.recipe import EmbedderSettings
+from evaluation.benchmarks.base import BENCHMARKS, Benchmark, load_benchmark
+from evaluation.benchmarks.catalogue import account, catalogue
+from evaluation.benchmarks.published import _all
+from evaluation.scoring import evaluate_model
+from synthmir import main
+
+from . import miniatures
+
+MINIATURES: dict[str, tuple[Callable[[Path], Path], str]] = {  # what makes it, and what stands behind its path
+    "folder": (miniatures.folder, ""),
+    "gtzan": (miniatures.gtzan, ""),
+    "fma": (miniatures.fma, ""),
+    "magnatagatune": (miniatures.magnatagatune, ""),
+    "jamendo": (miniatures.jamendo, ""),
+    "nsynth": (miniatures.nsynth, ""),
+    "hub": (miniatures.audiofolder, "?label=genre"),
+}
+NAMES = sorted(BENCHMARKS)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("miniatures with spaces")
+    return {name: f"{name}:{make(root / name)}{options}" for name, (make, options) in MINIATURES.items()}
+
+
+def test_every_benchmark_has_a_miniature() -> None:
+    assert set(MINIATURES) == set(BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_what_it_is(name: str) -> None:
+    kind = BENCHMARKS.load(name)
+    assert issubclass(kind, Benchmark) and all(getattr(kind, key) for key in ("title", "about", "licence", "get"))
+    assert {"licence", "citation"} <= vars(kind).keys()
+    assert kind.__doc__.startswith(f"`{name}")
+    assert any(line.startswith(f"{name}: {kind.title}") for line in catalogue())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_data_set_of_the_same_columns(name: str, specs: dict[str, str]) -> None:
+    bench = load_benchmark(specs[name], None)
+    data = bench.dataset()
+    label = "labels" if bench.multi else "label"
+    assert data.column_names == ["id", "audio", label, "split", "artist"]
+    kind = ClassLabel(names=bench.own_labels)
+    assert data.features["audio"] == Audio(decode=False) and data.features[label] == (
+        List(kind) if bench.multi else kind
+    )
+    assert data.features["id"] == data.features["split"] == data.features["artist"] == Value("string")
+    assert len(set(zip(data["id"], data["split"], strict=True))) == len(data) > 0
+    assert set(data["split"]) <= (set(bench.parts) if bench.parts != ("all",) else {"train"})
+    for row in data.select(range(0, len(data), 7)):
+        audio = row["audio"]["bytes"] or row["audio"]["path"]
+        assert isinstance(audio, bytes) or Path(audio).is_absolute()
+        assert len(load_audio(audio, 16_000)) > 1_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_of_its_own_labels(name: str, specs: dict[str, str]) -> None:
+    whole = load_benchmark(specs[name], None)
+    labels = sorted(whole.own_labels, reverse=True)
+    spec = specs[name].replace("jamendo:", "jamendo@genre:")
+    bench = load_benchmark(spec, labels, "labels" if whole.multi else "label")
+    assert bench.problem == ("multi_label_classification" if whole.multi else "single_label_classification")
+    recordings = {one.id: one for one in whole.part(bench.judged)}
+    assert [track.id for track in bench.tracks] == list(recordings)
+    for track in bench.tracks:
+        truth = track.label if isinstance(track.label, tuple) else (track.label,)
+        assert {labels[int(one)] for one in truth} == set(recordings[track.id].labels)
+        assert track.artist == recordings[track.id].artist is None or isinstance(track.artist, str)
+    assert bench.left_out == {} and bench.covered == tuple(range(len(labels)))
+    assert bench.protocol.endswith(".") and "\n" not in bench.protocol and bench.source
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not BENCHMARKS.load(name).multi])
+def test_every_recording_is_judged_or_accounted_for(name: str, specs: dict[str, str]) -> None:
+    whole = load_benchmark(specs[name], None)
+    labels = [*dict.fromkeys(one.labels[0] for one in whole.part(whole.judged))][:2]
+    bench = load_benchmark(specs[name], labels)
+    assert len(bench.tracks) + sum(bench.left_out.values()) == len(whole.part(whole.judged))
+    assert sum(int(note.split()[2]) for note in bench.notes if "as no label of the model" in note) == sum(
+        bench.left_out.values()
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_beside_what_is_on_disk(name: str, specs: dict[str, str]) -> None:
+    bench = load_benchmark(specs[name], None)
+    counts = {count.split: count for count in bench.check()}
+    assert list(counts) == list(bench.parts) and all(bench.splits[part] == counts[part].declared for part in counts)
+    assert sum(count.found for count in counts.values()) >= len(bench.part("all")) > 0
+    if bench.declared:  # a miniature is not the whole of it, and is told so
+        assert all(count.differs for count in counts.values())
+        with pytest.raises(DataError, match=r"holds \d+ of [\d,]+ in"):
+            list(account(bench))
+    else:
+        assert not any(count.differs for count in counts.values())
+        assert any("tracks can be used" in line for line in account(bench))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_data_passes_the_check(name: str, specs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = BENCHMARKS.load(name)
+    found = {count.split: count.found + count.known for count in load_benchmark(specs[name], None).check()}
+    monkeypatch.setattr(kind, "declared", property(lambda self: found))
+    assert list(account(load_benchmark(specs[name], None)))
+    monkeypatch.setattr(kind, "declared", property(lambda self: {part: n + 1 + 6 for part, n in found.items()}))
+    with pytest.raises(DataError, match="holds"):
+        list(account(load_benchmark(specs[name], None)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_figures(name: str, specs: dict[str, str]) -> None:
+    for figure in load_benchmark(specs[name], None).published:
+        assert set(figure) == {"name", "metric", "value", "source", "same_protocol", "note"}
+        assert 0 < figure["value"] < 1 and figure["source"].startswith("https://")
+
+
+def test_published_figures_are_of_benchmarks_that_there_are() -> None:
+    for key in _all():
+        name, _, variant = key.partition("@")
+        assert name in BENCHMARKS and (not variant or variant in BENCHMARKS.load(name).variants), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_that_is_not_there(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        load_benchmark(f"{name}:{tmp_path}/nowhere", ["a", "b"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError) as raised:
+        load_benchmark(f"{name}:{tmp_path}/empty", ["a", "b"])
+    assert raised.value.fix
+    for spec in (name, f"{name}:"):
+        with pytest.raises(RecipeError, match=f"{name}:PATH"):
+            load_benchmark(spec, ["a", "b"])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "hub"])
+def test_what_a_mac_leaves_in_archives_is_not_music(name: str, tmp_path: Path) -> None:
+    root = MINIATURES[name][0](tmp_path / "data")
+    before = load_benchmark(f"{name}:{root}", None)
+    ids = {part: [one.id for one in before.part(part)] for part in before.parts}
+    aside = [note for part in before.parts for note in before.aside(part)]
+    for file in [file for file in root.rglob("*") if file.is_file()]:
+        file.with_name(f"._{file.name}").write_bytes(b"Mac OS X")
+        file.with_name(".DS_Store").write_bytes(b"Bud1")
+    after = load_benchmark(f"{name}:{root}", None)
+    assert {part: [one.id for one in after.part(part)] for part in after.parts} == ids
+    assert [note for part in after.parts for note in after.aside(part)] == aside
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_relative_path_and_no_word_to_the_outside(
+    name: str, specs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path(specs[name].partition(":")[2].partition("?")[0])
+    monkeypatch.chdir(place.parent)
+    bench = load_benchmark(f"{name}:{place.name}{MINIATURES[name][1]}", None)
+    assert len(bench.dataset()) == len(load_benchmark(specs[name], None).dataset())
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "task", "expected"),
+    [
+        ("fma", ["electronica", "orchestral", "pop", "rock"], "genre", {"electronica": 5, "pop": 5, "rock": 5}),
+        ("hub", ["Hip-Hop", "ROCK"], "genre", {"Hip-Hop": 3, "ROCK": 4}),
+        ("jamendo", ["flute", "piano"], "instruments", {(): 2, ("flute",): 1, ("piano",): 2}),
+        ("magnatagatune", ["instrumental", "with-vocals"], "vocals", {"instrumental": 16, "with-vocals": 16}),
+    ],
+    ids=str,
+)
+def test_a_data_set_in_other_labels(
+    name: str, labels: list[str], task: str, expected: dict[object, int], specs: dict[str, str]
+) -> None:
+    data = load_benchmark(specs[name], None, task).dataset(labels)
+    if "labels" in data.features:
+        found = [tuple(labels[number] for number in row) for row in data["labels"]]
+    else:
+        assert data.features["label"].names == labels
+        found = [labels[number] for number in data["label"]]
+    assert Counter(found) == expected and set(data["split"]) > {"train"}
+
+
+def test_its_data_set_can_be_embedded(specs: dict[str, str], tmp_path: Path) -> None:
+    bench = load_benchmark(specs["jamendo"], None)
+    bench.dataset().save_to_disk(tmp_path / "tracks")
+    record = embed_dataset(tmp_path / "tracks", EmbedderSettings(), tmp_path / "out")
+    assert (record.rows, record.details["skipped"]) == (7, 0)
+    data = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert data.column_names == ["id", "embedding", "labels", "split", "artist"]
+    assert data.features["labels"].feature.names == bench.own_labels
+
+
+def test_on_the_command_line(
+    specs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["synthmir", "benchmarks", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return int(stopped.value.code or 0)
+
+    assert run() == 0
+    assert "gtzan: GTZAN. 1,000 clips" in capsys.readouterr().out
+    assert run(specs["folder"], "--out", str(tmp_path / "tracks")) == 0
+    assert "2 tracks can be used" in capsys.readouterr().out and (tmp_path / "tracks/state.json").exists()
+    assert run(specs["gtzan"]) == 3
+    out, err = capsys.readouterr()
+    assert "test               290        20" in out and "20 of 290 in test" in err
+    assert run("gtsan:nowhere") == 2
+    assert run(specs["fma"], "--labels", "paper", "--out", str(tmp_path / "paper")) == 3
+    assert load_from_disk(tmp_path / "paper").features["label"].names == Taxonomy.load("paper").genre_names
+    assert run(specs["fma"], "--labels", "papre", "--out", str(tmp_path / "paper")) == 2
+    assert "did you mean 'paper'" in capsys.readouterr().err
+
+
+def test_the_list_needs_no_heavy_package() -> None:
+    code = (
+        "import sys; from evaluation.benchmarks.catalogue import catalogue; print(sum(1 for _ in catalogue())); "
+        "assert not {'torch', 'datasets', 'transformers', 'sklearn'} & set(sys.modules), sorted(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_model_is_judged_on_them(model: Path, specs: dict[str, str], tmp_path: Path) -> None:
+    """Electronica, Hip Hop and Rock: by a person's table on FMA, by name on a stream, by the shipped table on tags."""
+    table = tmp_path / "mine.yaml"
+    table.write_text("map: {Electronic: Electronica, Hip-Hop: hip hop, Rock: rock}\n")
+    on = [f"{specs['fma']}?mapping={table}", specs["hub"]]
+    scores = evaluate_model(model, on, tmp_path / "report")
+    first, second = scores["benchmarks"]
+    assert (first["n"], first["skipped"], second["n"], second["skipped"]) == (6, 0, 4, 0)
+    assert first["left_out"] == dict.fromkeys(["Experimental", "Folk", "Instrumental", "International", "Pop"], 2)
+    assert first["licence"] and first["citation"] and first["protocol"].startswith("The small subset")
+    assert second["left_out"] == {} and first["published"][0]["value"] == 0.643
+
+
+def test_damaged_files_in_the_middle_are_skipped_and_listed(model: Path, tmp_path: Path) -> None:
+    root = miniatures.fma(tmp_path / "fma")
+    (root / "fma_small/100/100033.mp3").write_bytes(b"\xff\xfb" + b"\0" * 5_000)
+    (root / "fma_small/100/100074.mp3").write_bytes(b"")
+    (tmp_path / "mine.yaml").write_text("map: {Electronic: Electronica, Hip-Hop: Hip Hop, Rock: Rock}\n")
+    scores = evaluate_model(model, [f"fma:{root}?mapping={tmp_path / 'mine.yaml'}"], tmp_path / "report")
+    [entry] = scores["benchmarks"]
+    assert entry["n"] == 4 and {skip["id"] for skip in entry["skips"]} == {"100033", "100074"}
