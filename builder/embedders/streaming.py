@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio import resample
+from ..audio import mono, resample
 from ..errors import DataError
 
 BLOCK_SECONDS = 60
@@ -52,7 +52,7 @@ def _decoded(source: str | Path | bytes) -> Iterator:
                     if not np.isfinite(samples).all():
                         raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite)")
                     empty = False
-                    yield samples.mean(axis=1)
+                    yield mono(samples)
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror or error}") from error
     except (soundfile.SoundFileError, ValueError) as error:

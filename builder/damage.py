@@ -1,0 +1,218 @@
+"""What recordings go through before anyone hears them: codecs, narrow bands, noise, rooms, other speeds.
+
+Each damage is a function of the audio, a level and a seed, so that a model can be judged on the same tracks damaged
+(`evaluation.robustness`) and trained on damaged copies (`embedder.augment`).
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .audio import resample
+from .errors import BackendError, RecipeError
+
+Function = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
+MPEG_RATES = (32_000, 44_100, 48_000)  # Hz, of MPEG-1, whose bit rates go from 32 to 320 kbit/s
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A way to damage audio, and the levels it is tried at, from mild to severe."""
+
+    apply: Function
+    levels: tuple[float, ...]
+    unit: str
+    about: str
+    low: float  # the levels that mean something
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A kind at a level: `Damage.parse("mp3:64")`."""
+
+    kind: str
+    level: float
+
+    @classmethod
+    def parse(cls, text: str) -> Damage:
+        """`KIND:LEVEL`. Raises RecipeError for a kind that there is not, or a level that means nothing for it."""
+        kind, _, level = text.partition(":")
+        if kind not in DAMAGES:
+            raise RecipeError(f"there is no damage called {kind!r}", f"use one of: {', '.join(DAMAGES)}")
+        known = DAMAGES[kind]
+        try:
+            found = float(level)
+        except ValueError:
+            found = float("nan")
+        if not known.low <= found <= known.high:
+            raise RecipeError(
+                f"damage {text!r}: the level of {kind} is {known.unit} from {known.low:g} to {known.high:g}",
+                f"write {kind}:{known.levels[0]:g}, say",
+            )
+        return cls(kind, found)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.level:g}"
+
+    def __call__(self, samples: np.ndarray, sampling_rate: int, seed: int = 0) -> np.ndarray:
+        """float32 [samples, channels] in [-1, 1] at `sampling_rate` Hz -> the same kind, of another length perhaps.
+
+        What is random follows from `seed` and the damage alone. Samples beyond full scale are clipped, as a file would
+        be. Raises BackendError where a package for it is missing.
+        """
+        draw = np.random.default_rng((seed, zlib.crc32(str(self).encode())))
+        out = DAMAGES[self.kind].apply(samples, sampling_rate, self.level, draw)
+        return np.clip(out, -1.0, 1.0).astype(np.float32, copy=False)
+
+
+def _mp3(samples: np.ndarray, rate: int, kbps: float, _: np.random.Generator) -> np.ndarray:
+    # libsndfile spreads its compression level, 0 .. 1, over the bit rates that the standard has at the sampling rate.
+    # Under 64 a frame has no room for the note that lets decoders take the codec's delay out again.
+    coded_rate = rate if rate in MPEG_RATES else 44_100
+    x = _each(samples, lambda channel: resample(channel, rate, coded_rate))
+    level = (320 - kbps) / (320 - 32)
+    out = _coded(
+        x, coded_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=level, bitrate_mode="CONSTANT"
+    )
+    return _each(out, lambda channel: resample(channel, coded_rate, rate))[: len(samples)]
+
+
+def _ogg(samples: np.ndarray, rate: int, quality: float, _: np.random.Generator) -> np.ndarray:
+    return _coded(samples, rate, format="OGG", subtype="VORBIS", compression_level=1 - quality / 10)[: len(samples)]
+
+
+def _lowpass(samples: np.ndarray, rate: int, hertz: float, _: np.random.Generator) -> np.ndarray:
+    return _filtered(samples, rate, hertz, "lowpass")
+
+
+def _highpass(samples: np.ndarray, rate: int, hertz: float, _: np.random.Generator) -> np.ndarray:
+    return _filtered(samples, rate, hertz, "highpass")
+
+
+def _resample(samples: np.ndarray, rate: int, hertz: float, _: np.random.Generator) -> np.ndarray:
+    if hertz >= rate:
+        return samples
+    low = round(hertz)
+    return _each(samples, lambda channel: resample(resample(channel, rate, low), low, rate))[: len(samples)]
+
+
+def _gain(samples: np.ndarray, rate: int, decibels: float, _: np.random.Generator) -> np.ndarray:
+    return samples * np.float32(10 ** (decibels / 20))
+
+
+def _compress(samples: np.ndarray, rate: int, ratio: float, _: np.random.Generator) -> np.ndarray:
+    board = _pedalboard()
+    squeezed = board.Compressor(threshold_db=-30, ratio=ratio, attack_ms=2, release_ms=100)(samples.T, rate).T
+    loud, now = (np.sqrt(np.mean(np.square(x, dtype=np.float64))) for x in (samples, squeezed))
+    return np.asarray(squeezed * np.float32(loud / now if now else 1.0))  # as loud as it was
+
+
+def _tilt(samples: np.ndarray, rate: int, decibels: float, _: np.random.Generator) -> np.ndarray:
+    board = _pedalboard()
+    chain = board.Pedalboard(
+        [
+            board.LowShelfFilter(cutoff_frequency_hz=300, gain_db=-decibels),
+            board.HighShelfFilter(cutoff_frequency_hz=3_000, gain_db=decibels),
+        ]
+    )
+    return np.asarray(chain(samples.T, rate).T)
+
+
+def _noise(samples: np.ndarray, rate: int, ratio: float, draw: np.random.Generator) -> np.ndarray:
+    """Pink noise: every octave as strong as the next, as in music itself."""
+    shape = np.fft.rfft(draw.standard_normal(samples.shape), axis=0)
+    shape[1:] /= np.sqrt(np.arange(1, len(shape)))[:, None]
+    shape[0] = 0.0
+    noise = np.fft.irfft(shape, n=len(samples), axis=0)
+    power, other = (float(np.mean(np.square(x, dtype=np.float64))) for x in (samples, noise))
+    return samples + noise * np.sqrt(power / other * 10 ** (-ratio / 10)) if other else samples
+
+
+def _reverb(samples: np.ndarray, rate: int, seconds: float, draw: np.random.Generator) -> np.ndarray:
+    """A room as noise that dies away by 60 dB in `seconds` (Polack 1988), direct sound and room equally strong."""
+    from scipy.signal import fftconvolve
+
+    time = np.arange(max(2, round(seconds * rate))) / rate
+    tail = draw.standard_normal((len(time), samples.shape[1])) * 10 ** (-3 * time / seconds)[:, None]
+    tail[0] = 0.0
+    tail /= np.sqrt(np.square(tail).sum(axis=0))
+    tail[0] = 1.0
+    wet = fftconvolve(samples, tail, axes=0)[: len(samples)]
+    power, now = (float(np.mean(np.square(x, dtype=np.float64))) for x in (samples, wet))
+    return np.asarray(wet * np.sqrt(power / now) if now else wet)
+
+
+def _side(samples: np.ndarray, rate: int, share: float, _: np.random.Generator) -> np.ndarray:
+    """Fold to one channel with one side turned down by `share`, and at 2 turned over: what is in the middle goes."""
+    if samples.shape[1] == 1:
+        return samples
+    return (samples[:, :1] + (1 - share) * samples[:, 1:2]) / 2
+
+
+def _pitch(samples: np.ndarray, rate: int, semitones: float, _: np.random.Generator) -> np.ndarray:
+    stretch = _pedalboard().time_stretch
+    return np.asarray(stretch(samples.T, rate, stretch_factor=1.0, pitch_shift_in_semitones=semitones).T)
+
+
+def _speed(samples: np.ndarray, rate: int, percent: float, _: np.random.Generator) -> np.ndarray:
+    return np.asarray(_pedalboard().time_stretch(samples.T, rate, stretch_factor=percent / 100).T)
+
+
+def _each(samples: np.ndarray, apply: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A function of one channel, on each."""
+    return np.stack([apply(channel) for channel in samples.T], axis=1)
+
+
+def _filtered(samples: np.ndarray, rate: int, hertz: float, kind: str) -> np.ndarray:
+    """A Butterworth filter of order 8, 48 dB an octave; one beyond what the audio holds changes nothing."""
+    from scipy.signal import butter, sosfilt
+
+    if hertz >= rate / 2:
+        return samples if kind == "lowpass" else np.zeros_like(samples)
+    return np.asarray(sosfilt(butter(8, hertz, kind, fs=rate, output="sos"), samples, axis=0))
+
+
+def _coded(samples: np.ndarray, rate: int, **options: Any) -> np.ndarray:
+    """Through a lossy codec and back, in memory."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, **options)
+    buffer.seek(0)
+    out: np.ndarray = soundfile.read(buffer, dtype="float32", always_2d=True)[0]
+    return out
+
+
+def _pedalboard() -> Any:
+    try:
+        import pedalboard
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            "compress, tilt, pitch and speed need the package 'pedalboard', which is not installed",
+            "uv sync --extra benchmarks   (or: pip install pedalboard)",
+        ) from error
+    return pedalboard
+
+
+DAMAGES: dict[str, Kind] = {
+    "mp3": Kind(_mp3, (192, 96, 64), "kbit/s", "MP3 at a constant bit rate", 64, 320),
+    "ogg": Kind(_ogg, (6, 2, 0), "quality", "Ogg Vorbis", 0, 10),
+    "lowpass": Kind(_lowpass, (8000, 4000, 2000), "Hz", "nothing above", 20, 96_000),
+    "highpass": Kind(_highpass, (100, 300, 1000), "Hz", "nothing below", 1, 20_000),
+    "resample": Kind(_resample, (22_050, 16_000, 8_000), "Hz", "down to that sampling rate and back", 1_000, 384_000),
+    "gain": Kind(_gain, (-12, -30, 12), "dB", "quieter, or louder and clipped", -90, 60),
+    "compress": Kind(_compress, (2, 4, 20), "to 1", "dynamic range compression over -30 dBFS", 1, 100),
+    "tilt": Kind(_tilt, (6, -6, 12, -12), "dB", "treble up and bass down by as much, or the reverse", -40, 40),
+    "noise": Kind(_noise, (30, 20, 10, 0), "dB", "pink noise at that signal-to-noise ratio", -30, 120),
+    "reverb": Kind(_reverb, (0.3, 1, 3), "s", "a room with that reverberation time", 0.01, 20),
+    "side": Kind(_side, (0.5, 1, 2), "share", "folded to mono with the right side down, off, turned over", 0, 2),
+    "pitch": Kind(_pitch, (1, -1, 3, -3), "semitones", "higher or lower at the same speed", -24, 24),
+    "speed": Kind(_speed, (95, 105, 80, 125), "%", "slower or faster at the same pitch", 25, 400),
+}
