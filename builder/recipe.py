@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from .errors import BackendError, RecipeError
 from .prompts.taxonomy import SHIPPED, Taxonomy, locate
@@ -140,18 +140,35 @@ class EmbedderSettings(Section):
 class TrainingSettings(Section):
     """The classifier. The defaults are the 2023 paper's: one dense layer of 128 ReLU units, then softmax."""
 
-    task: Literal["genre", "mood", "vocals"] = "genre"
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128,), strict=False)
+    task: Annotated[str, BeforeValidator(lambda name: {"tempo": "tempo_bpm"}.get(name, name))] = "genre"
+    label_column: str | None = None  # where it is not called as the task is
+    embedding_column: str = "embedding"
+    problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
+    head: Literal["mlp", "linear", "logistic", "knn"] = "mlp"
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128,), strict=False)  # mlp
+    neighbors: int = Field(default=10, ge=1)  # knn
     epochs: int = Field(default=200, ge=1)
     patience: int = Field(default=5, ge=1)
     class_weights: bool = True
     lr: float = Field(default=1e-3, gt=0.0, strict=False)
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)  # None: a 32nd of the training rows, from 16 to 512
+    accumulate: int = Field(default=1, ge=1)  # batches a step
+    precision: Literal["no", "bf16", "fp16"] | None = None  # mixed precision; None: what `accelerate launch` says
+    tracker: Literal["none", "tensorboard", "trackio"] = "none"
     seed: Seed = 0
 
 
 class EvaluationSettings(Section):
     """What the classifier is judged on: `validation`, `folder:PATH`, ..."""
+
+class AdaptationSettings(Section):
+    """What the strategy `adapt` adds to the loss: see training/adaptation.py."""
+
+    loss: Literal["coral", "mmd", "dann", "supcon", "ccsa"] = "mmd"
+    weight: float | None = Field(default=None, gt=0.0, strict=False)  # beside the classifier's own loss; None: by loss
+    temperature: float = Field(default=0.1, gt=0.0, strict=False)  # supcon
+    margin: float = Field(default=2.0, gt=0.0, strict=False)  # ccsa: a distance of representations
+
 
     benchmarks: tuple[str, ...] = Field(default=("validation",), min_length=1, strict=False)
     bootstrap: int = Field(default=1000, ge=100)
@@ -161,9 +178,38 @@ class EvaluationSettings(Section):
 class Recipe(Section):
     """A run, whole. `Recipe.load` reads one; two recipes of one `fingerprint()` make the same audio."""
 
+    clips: int | None = Field(default=None, ge=2)  # train on so many, drawn label by label; None: on all
+    imbalance: float = Field(default=1.0, ge=1.0, strict=False)  # most over fewest clips a label; 1: as they are
     name: Slug
     taxonomy: str = "paper"
     prompts: PromptSettings
+    strategy: Literal["synthetic", "real", "joint", "transfer", "finetune", "adapt"] = "synthetic"
+    target: str | None = None  # real music: a corpus folder, a folder of `synthmir embed --out`, a data set on disk
+    shots: int | None = Field(default=None, ge=1)  # labelled real tracks a class; None: all that there are
+    mix: float | None = Field(default=None, gt=0.0, lt=1.0, strict=False)  # the share of the loss that real rows get
+    finetune_lr: float = Field(default=1e-4, gt=0.0, strict=False)  # the 2024 paper's
+    adaptation: AdaptationSettings = AdaptationSettings()
+
+    @model_validator(mode="after")
+    def _target(self) -> TrainingSettings:
+        if self.strategy != "synthetic" and self.target is None:
+            raise ValueError(f"strategy {self.strategy!r} needs a target: real music to learn from")
+        return self
+
+
+class FidelitySettings(Section):
+    """How far the corpus is from real music, as `synthmir fidelity` tells it."""
+
+    against: str  # what `--against` takes, or `validation`: held-out clips, a floor that tells nothing of real music
+    clap: str | None = None  # a CLAP checkpoint, id or folder
+
+
+class RobustnessSettings(Section):
+    """The classifier on damaged tracks, as `synthmir robustness` tells it."""
+
+    on: str = "validation"
+    damages: tuple[str, ...] = Field(default=(), strict=False)  # mp3, noise:10, ... none named: all
+    limit: int = Field(default=500, ge=1)  # tracks, each once clean and once a level
     generator: GeneratorSettings = GeneratorSettings()
     quality: QualitySettings = QualitySettings()
     split: SplitSettings = SplitSettings()
@@ -215,6 +261,10 @@ class Recipe(Section):
         Batch size and device do not: a clip depends on its row alone. A file of descriptions counts by content.
         """
         parts = {
+        return self.with_values({key: value for key, value in options.items() if value is not None})
+
+    def with_values(self, values: dict[str, Any]) -> Recipe:
+        """The same, but None is a value like others."""
             "name": self.name,
             "taxonomy": self.labels.model_dump(mode="json"),
             "prompts": self.prompts.model_dump(mode="json", exclude={"source": {"path"}}),

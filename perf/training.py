@@ -5,6 +5,7 @@ uv run perf/training.py [--quick] [--device cpu|cuda] [--json FILE]
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this file's own name would
 
 LABELS, DIM = 5, 768
 PAPER = 57_562  # clips of Kroher, Cuesta, Pikrakis 2023
+PATIENCE, BATCH = 5, 512  # the defaults of training
 
 
 def points(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,46 +69,88 @@ def write_corpus(root: Path, n: int) -> Path:
     return root
 
 
-def ours(train: Any, validation: Any, epochs: int) -> tuple[float, float]:
-    """Seconds that `fit` takes for so many epochs, and the best one's accuracy."""
+Curve = list[tuple[float, float]]  # after each epoch: seconds since the start, and the loss on validation
+
+
+def ours(train: Any, validation: Any) -> Curve:
+    """`fit` with its defaults, to early stop, from the tensors on: standardisation is part of it."""
     from builder.recipe import TrainingSettings
     from training.features import Features
+    from training.loop import fit, start_accelerator
     from training.model import SynthmirConfig
-    from training.trainer import fit, start_accelerator
 
     names = tuple(f"genre {i}" for i in range(LABELS))
     features = Features("genre", "melstats", names, train, validation, {})
     config = SynthmirConfig(embedder={"dim": DIM}, id2label=dict(enumerate(names)))
-    settings = TrainingSettings(epochs=epochs, patience=epochs + 1, class_weights=False)
+    accelerator, curve = start_accelerator(), []
     clock = time.perf_counter()
-    fitted = fit(config, features, settings, start_accelerator())
-    return time.perf_counter() - clock, fitted.best["accuracy"]
+    fit(
+        config, features, TrainingSettings(class_weights=False), accelerator,
+        lambda point: curve.append((time.perf_counter() - clock, point["validation_loss"])),
+    )  # fmt: skip
+    return curve
 
 
-def peers(train: Any, validation: Any, epochs: int) -> tuple[float, float]:
-    """The same of scikit-learn's MLPClassifier: same layers, Adam, batch, rate and epochs, validated each epoch.
-
-    It too gets one thread, which is the faster for it on a machine that others use.
-    """
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
+def peers(train: Any, validation: Any, batch_size: int) -> Curve:
+    """scikit-learn's MLPClassifier of the same layers and rate, with Adam, stopped as ours is, on one thread too."""
+    from sklearn.metrics import log_loss
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    best = 0.0
+    curve: Curve = []
     with threadpool_limits(1):
         clock = time.perf_counter()
         scaler = StandardScaler().fit(train.embeddings.numpy())
-        classifier = MLPClassifier((128,), batch_size=64, learning_rate_init=1e-3, random_state=0)
+        classifier = MLPClassifier((128,), batch_size=batch_size, random_state=0)
         vectors, labels = scaler.transform(train.embeddings.numpy()), train.labels.numpy()
         judged, truth = scaler.transform(validation.embeddings.numpy()), validation.labels.numpy()
-        for _ in range(epochs):
+        while len(curve) - best(curve) <= PATIENCE:
             classifier.partial_fit(vectors, labels, classes=np.arange(LABELS))
-            best = max(best, float(classifier.score(judged, truth)))
-        return time.perf_counter() - clock, best
+            loss = float(log_loss(truth, classifier.predict_proba(judged)))
+            curve.append((time.perf_counter() - clock, loss))
+    return curve
+
+
+def best(curve: Curve) -> int:
+    """The epoch, from 1, with the lowest loss; 1 where there is none yet."""
+    return min(range(len(curve)), key=lambda i: curve[i][1], default=0) + 1
+
+
+def compared(train: Any, validation: Any, batch_size: int, rounds: int) -> list[dict[str, Any]]:
+    """Three lines: the time to a loss as good as the peer's best, rows a second, and the best losses."""
+    pairs = [(ours(train, validation), peers(train, validation, batch_size)) for _ in range(rounds + 1)]
+    mine, theirs = zip(*pairs[1:], strict=True)  # the first warms both up
+    goals = [min(loss for _, loss in curve) for curve in theirs]
+    there = [next((s for s, loss in curve if loss <= goal), math.inf) for curve, goal in zip(mine, goals, strict=True)]
+    peer = f"scikit-learn MLPClassifier, batch {batch_size}"
+    note = "one thread and scaling on both sides, validated each epoch"
+    return [
+        table.paired(
+            f"train 768-128-5 on {len(train)} embeddings to the peer's best validation loss",
+            "1/s",
+            [1 / seconds for seconds in there],
+            [1 / curve[best(curve) - 1][0] for curve in theirs],
+            peer_name=peer,
+            note=f"{note}; the peer is there after epoch {best(theirs[0])}",
+        ),
+        table.paired(
+            f"the same, an epoch's rows (ours: batch {BATCH})",
+            "rows/s",
+            [len(curve) * len(train) / curve[-1][0] for curve in mine],
+            [len(curve) * len(train) / curve[-1][0] for curve in theirs],
+            peer_name=peer,
+            note=note,
+        ),
+        table.paired(
+            "best validation loss (lower is better)",
+            "nats",
+            [min(loss for _, loss in curve) for curve in mine],
+            goals,
+            peer_name=peer,
+            note="each stopped after 5 epochs without a better one",
+        ),
+    ]
 
 
 TRAIN = """
@@ -133,31 +177,10 @@ def main() -> None:
     options = table.arguments(__doc__)
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    n, epochs, rounds = (8_000, 2, 3) if options.quick else (PAPER, 3, 5)
+    n, rounds = (8_000, 3) if options.quick else (PAPER, 5)
     record = whole(n)
     train, validation = split(n - n // 10, 0), split(n // 10, 1)
-    pairs = [(ours(train, validation, epochs), peers(train, validation, epochs)) for _ in range(rounds + 1)]
-    mine, theirs = zip(*pairs[1:], strict=True)  # the first warms both up
-    work = epochs * len(train)
-    peer = "scikit-learn MLPClassifier"
-    rows = [
-        table.paired(
-            f"train 768-128-5 on {len(train)} embeddings, batch 64, validated each epoch",
-            "rows/s",
-            [work / seconds for seconds, _ in mine],
-            [work / seconds for seconds, _ in theirs],
-            peer_name=peer,
-            note=f"{epochs} epochs; one thread and scaling on both sides",
-        ),
-        table.paired(
-            f"validation accuracy after {epochs} epochs",
-            "share",
-            [accuracy for _, accuracy in mine],
-            [accuracy for _, accuracy in theirs],
-            peer_name=peer,
-            note="best epoch of each",
-        ),
-    ]
+    rows = [line for batch in (200, BATCH) for line in compared(train, validation, batch, rounds)]  # 200: its default
     note = f"{len(record.details['curve'])} epochs, Parquet to model folder; a process of its own, imports not timed"
     alone: dict[str, Any] = {"peer": None, "peer_name": "", "n": 1, "note": note}
     rows.append(table.row(f"synthmir train, {n} embeddings, to early stop", "s", record.wall_seconds, **alone))

@@ -10,9 +10,19 @@ from typing import Any
 from builder.atomic import write_text
 from builder.errors import DataError
 
-SCORES_SCHEMA = 1
-METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro F1", "balanced_accuracy": "Balanced accuracy"}
-INDEXED = {"accuracy": "accuracy", "macro_f1": "f1"}  # ours -> the Hub's metric id
+SCORES_SCHEMA = 2
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+METRICS = {  # in the results' columns, as far as the scores hold them
+    SINGLE: {"accuracy": "Accuracy", "macro_f1": "Macro F1", "balanced_accuracy": "Balanced accuracy"},
+    MULTI: {"map": "mAP", "macro_roc_auc": "ROC-AUC, macro", "macro_f1": "Macro F1"},
+    REGRESSION: {"mae": "Mean absolute error", "accuracy_1": "Accuracy 1", "accuracy_2": "Accuracy 2"},
+}
+INDEXED = {  # ours -> the Hub's metric id
+    SINGLE: {"accuracy": "accuracy", "macro_f1": "f1"},
+    MULTI: {"map": "map", "macro_roc_auc": "roc_auc", "macro_f1": "f1"},
+    REGRESSION: {"mae": "mae", "accuracy_1": "accuracy_1"},
+}
+AMOUNTS = ("mae",)  # figures that are no shares
 
 
 def write_card(model_folder: Path, scores: Path | None = None) -> None:
@@ -21,11 +31,14 @@ def write_card(model_folder: Path, scores: Path | None = None) -> None:
     What no file says is left out. Raises DataError for a file that is missing or is not what it should be.
     """
     config, record = _read(model_folder / "config.json"), _read(model_folder / "training.json")
-    benchmarks = _benchmarks(scores) if scores else []
+    problem = config.get("problem_type") or SINGLE
+    benchmarks = _benchmarks(scores, METRICS[problem]) if scores else []
     details = record.get("details", {})
+    strategy = details.get("settings", {}).get("strategy", "synthetic")
     context = {
         "config": config,
         "task": config.get("task", "genre"),
+        "problem": {SINGLE: "single", MULTI: "multi", REGRESSION: "number"}[problem],
         "labels": list(config.get("id2label", {}).values()),
         "embedder": {**(details.get("embedder") or {}), **(config.get("embedder") or {})},
         "record": record,
@@ -34,10 +47,33 @@ def write_card(model_folder: Path, scores: Path | None = None) -> None:
         "generator": details.get("generator") or {},
         "benchmarks": benchmarks,
         "on_real_music": any(benchmark["name"] != "validation" for benchmark in benchmarks),
-        "metrics": METRICS,
+        "metrics": {key: name for key, name in METRICS[problem].items() if any(key in found for found in benchmarks)},
+        "indexed": INDEXED[problem],
+        "amounts": AMOUNTS,
+        "strategy": strategy,
+        "settings": _told(details.get("settings", {})),
+        "synthetic": details.get("synthetic", True),
+        "real": strategy != "synthetic" or not details.get("synthetic", True),
     }
+    context["known"] = context["embedder"].get("name", "unknown") != "unknown"
     body = _template().render(context).strip()
     write_text(model_folder / "README.md", f"---\n{_metadata(context).to_yaml()}\n---\n\n{body}\n")
+
+
+def _told(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that had a say in what came out."""
+    silent = {"task", "tracker", "batch_size", "neighbors", "imbalance", "embedding_column"}
+    if settings.get("strategy") != "finetune":
+        silent |= {"finetune_lr"}
+    if settings.get("head") in ("logistic", "knn"):
+        silent |= {"hidden", "epochs", "patience", "lr", "accumulate", "seed"}
+    if settings.get("head") == "linear":
+        silent |= {"hidden"}
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in silent and value is not None and not isinstance(value, dict)
+    }
 
 
 def _metadata(context: dict[str, Any]) -> Any:
@@ -45,15 +81,19 @@ def _metadata(context: dict[str, Any]) -> Any:
     from huggingface_hub import ModelCardData
 
     corpus, generator = context["corpus"], context["generator"]
-    parts = (corpus, context["task"], context["embedder"].get("name"))
+    parts = (corpus, context["task"], context["embedder"]["name"] if context["known"] else None)
     return ModelCardData(
         model_name="-".join(part for part in parts if part),
         license=generator.get("license"),
         library_name="transformers",
         pipeline_tag="audio-classification",
         datasets=[corpus] if corpus else None,
-        metrics=list(INDEXED.values()),
-        tags=["audio", "music", "music-information-retrieval", "synthetic", "synthmir", f"music-{context['task']}"],
+        metrics=list(context["indexed"].values()),
+        tags=[
+            *("audio", "music", "music-information-retrieval"),
+            *(["synthetic"] if context["synthetic"] else []),
+            *("synthmir", f"music-{context['task']}"),
+        ],
         eval_results=_results(context) or None,
     )
 
@@ -61,25 +101,26 @@ def _metadata(context: dict[str, Any]) -> Any:
 def _results(context: dict[str, Any]) -> list[Any]:
     from huggingface_hub import EvalResult
 
+    kind_of_task = "regression" if context["problem"] == "number" else "classification"
     return [
         EvalResult(
             task_type="audio-classification",
-            task_name=f"Music {context['task']} classification",
+            task_name=f"Music {context['task']} {kind_of_task}",
             dataset_type=(context["corpus"] or "corpus") if benchmark["name"] == "validation"
             else benchmark["kind"],
             dataset_name=benchmark["title"],
             dataset_split="validation" if benchmark["name"] == "validation" else None,
             metric_type=kind,
-            metric_name=METRICS[metric],
+            metric_name=context["metrics"][metric],
             metric_value=round(benchmark[metric]["value"], 4),
         )
         for benchmark in context["benchmarks"]
-        for metric, kind in INDEXED.items()
+        for metric, kind in context["indexed"].items()
         if benchmark.get(metric)
     ]  # fmt: skip
 
 
-def _benchmarks(path: Path) -> list[dict[str, Any]]:
+def _benchmarks(path: Path, metrics: dict[str, str]) -> list[dict[str, Any]]:
     """The benchmarks of a scores.json, each with a `kind` and a `title` that carries no path of this machine."""
     scores = _read(path)
     if scores.get("schema") != SCORES_SCHEMA or not isinstance(scores.get("benchmarks"), list):
@@ -91,8 +132,8 @@ def _benchmarks(path: Path) -> list[dict[str, Any]]:
     for benchmark in scores["benchmarks"]:
         kind, _, rest = str(benchmark["name"]).partition(":")
         title = Path(rest).name or kind
-        figures = {metric: benchmark[metric] for metric in METRICS if _known(benchmark.get(metric))}
-        others = {key: value for key, value in benchmark.items() if key not in METRICS}
+        figures = {metric: benchmark[metric] for metric in metrics if _known(benchmark.get(metric))}
+        others = {key: value for key, value in benchmark.items() if key not in metrics}
         found.append({**others, **figures, "kind": kind, "title": title})
     return found
 
@@ -122,7 +163,17 @@ def _template() -> Any:
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
     environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
     environment.filters["figure"] = _figure
+    environment.filters["amount"] = _amount
     return environment.from_string(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
+
+
+def _amount(figure: dict[str, float] | None) -> str:
+    """As `_figure`, of what is no share: "3.2 [2.9, 3.6]"."""
+    if not figure:
+        return ""
+    low, high = figure.get("low"), figure.get("high")
+    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+    return f"{figure['value']:.2f}{interval}"
 
 
 def _figure(figure: dict[str, float] | None) -> str:

@@ -10,11 +10,14 @@ from pathlib import Path
 from builder.errors import DataError
 
 from .model import is_model_folder
+from .remote_code import add_remote_code
 
 
 @contextmanager
 def model_folder(out: Path) -> Iterator[Path]:
     """A hidden empty folder to fill. It takes the place of `out` if the block ends well, else it goes.
+
+    With the model comes the code by which transformers alone opens it, see remote_code.py.
 
     Raises DataError for an `out` that cannot be written, and for one that holds anything but a model of ours.
     """
@@ -28,6 +31,8 @@ def model_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
         part.mkdir(parents=True)
         yield part
+        if is_model_folder(part):
+            add_remote_code(part)
         shutil.rmtree(old, ignore_errors=True)
         if out.exists():
             out.rename(old)

@@ -1,256 +1,252 @@
-"""Embeddings -> a classifier in a model folder: an accelerate loop over one tensor, stopped early."""
+"""Embeddings -> a classifier in a model folder, with the record of how it came to be and its card."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
-from torch.nn.functional import cross_entropy
 from transformers.utils import logging as transformers_logging
 
 from builder.corpus.folder import Corpus, embed_record
+from builder.embedders.augment import CLEAN, SUFFIX, named, recorded_damages
 from builder.embedders.base import config_name
-from builder.errors import RecipeError
-from builder.recipe import EmbedderSettings, TrainingSettings
+from builder.embedders.dataset_map import RECORD as EMBED_RECORD
+from builder.errors import DataError
+from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
 from builder.records import RunRecord, recording
 
 from .card import write_card
+from .checkpoint import digest
 from .features import Features, Split, load_features
 from .folder import model_folder
-from .model import SynthmirClassifier, SynthmirConfig
+from .loop import WEIGHT_DECAY, Epoch, Fit, batch_size, start_accelerator
+from .model import MULTI, REGRESSION, SynthmirClassifier, SynthmirConfig
+from .strategies import Outcome, run
+from .subset import subset
+from .tables import is_corpus
+from .target import Target, load_target
+from .trackers import tracked
 
 RECORD = "training.json"
-WEIGHT_DECAY = 0.01
-EVALUATION_ROWS = 8192  # at once
-
-Epoch = dict[str, Any]
-"""One point of the learning curve: epoch, train_loss, validation_loss, accuracy, macro_f1."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """A finished training: the model holds the weights of `best`."""
+class Data:
+    """What a training reads: the features, and where they come from."""
 
-    model: SynthmirClassifier
-    curve: list[Epoch]
-    best: Epoch
-    stopped_early: bool
-
-
-def start_accelerator() -> Accelerator:
-    """This process's part in the training; where there is no GPU, torchrun's processes find each other too."""
-    buffers = DistributedDataParallelKwargs(broadcast_buffers=False)  # mean and std never change
-    return Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[buffers])
+    path: Path
+    features: Features
+    embedder: dict[str, Any]  # of the model's config
+    made: dict[str, Any]  # the corpus's build record, {} of other data
+    options: dict[str, Any]  # what `load_features` was given beside path, embedder and task
+    target: Target | None  # real music, where the strategy asks for it
+    identity: str  # a hash of the tensors
 
 
 def train(
     corpus: Path,
     out: Path,
     settings: TrainingSettings,
-    embedder: EmbedderSettings,
+    embedder: EmbedderSettings | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    *,
+    split: SplitSettings | None = None,
 ) -> RunRecord | None:
-    """Train on a corpus's embeddings; write the model folder `out`: config, weights, training.json, README.md.
+    """Train on a corpus's embeddings, or on any data set's; write `out`: config, weights, training.json, README.md.
 
     Runs in one process or in those that `accelerate launch` or torchrun starts: they share each batch, and the
     outcome is the same up to rounding. Only the main process writes, calls `on_epoch` and returns the record; the
-    others return None. An `out` that holds a model of ours is replaced when the new one is finished. Raises DataError
-    and RecipeError.
+    others return None. Killed in the middle, the same call goes on where it was. An `out` that holds a model of ours
+    is replaced when the new one is finished. `embedder` is by default melstats of a corpus, and of other data what
+    their own record says. Raises DataError, RecipeError and BackendError.
     """
-    accelerator = start_accelerator()
-    source = Corpus(Path(corpus))
-    made = source.record()
-    with model_folder(Path(out)) if accelerator.is_main_process else nullcontext() as part:
-        with recording("train", made.get("fingerprint")) as record:
-            features = load_features(corpus, config_name(embedder), settings.task)
-            config = _config(features, settings, _embedder(source, features, embedder), made.get("fingerprint"))
-            fitted = fit(config, features, settings, accelerator, on_epoch if part else None)
-            record.rows = len(features.train) + len(features.validation)
+    accelerator = start_accelerator(settings, Path(out))
+    return train_on(lambda: load_data(Path(corpus), settings, embedder, split), out, settings, accelerator, on_epoch)
+
+
+def described(record: RunRecord) -> str:
+    """In a line for a terminal: what was reached, and when."""
+    details = record.details
+    best = {key: value for key, value in details["best"].items() if key not in ("epoch", "train_loss")}
+    figures = ", ".join(f"{key} {value:.4g}" for key, value in best.items())
+    curve = details["curve"]
+    return f"best of {len(curve)} epochs is {details['best_epoch']}, {figures}" if curve else figures
+
+
+def load_data(
+    path: Path, settings: TrainingSettings, embedder: EmbedderSettings | None, split: SplitSettings | None = None
+) -> Data:
+    """Read what is to be learnt from. Raises DataError and RecipeError."""
+    ours = is_corpus(path)
+    made = Corpus(path).record() if path.is_dir() else {}
+    recorded = {} if ours or not path.is_dir() else Corpus(path).record(EMBED_RECORD)
+    recorded = recorded.get("details", {}).get("embedder", {})
+    if ours and embedder is not None and not embedder.augment:
+        embedder = named(embedder.name, embedder, path)
+    name = config_name(embedder or EmbedderSettings()) if ours or embedder else recorded.get("name", "unknown")
+    if recorded and recorded["name"] != name:
+        raise DataError(f"{path}: holds embeddings of {recorded['name']}, not of {name}", "leave --embedder out")
+    options: dict[str, Any] = {
+        "label_column": settings.label_column,
+        "embedding_column": settings.embedding_column,
+        "problem": settings.problem,
+    }
+    augment = embedder.augment if ours and embedder is not None else ()
+    stored = name + (SUFFIX if augment else "")
+    features = load_features(path, stored, settings.task, **options, split=split)
+    if augment and (there := recorded_damages(path, stored)) != augment:
+        raise DataError(
+            f"{path}: {stored} was made with {', '.join(there) or 'no record of its damages'}, "
+            f"embedder.augment is {', '.join(augment)}",
+            "make it anew: synthmir embed CORPUS --augment ... --overwrite; or write in the recipe what is there",
+        )
+    features = subset(replace(features, embedder=name), settings)
+    if features.division is not None:
+        options["split"] = (split or SplitSettings()).model_dump(mode="json")
+    if ours:
+        recorded = Corpus(path).record(embed_record(stored)).get("details", {}).get("embedder", {})
+    if recorded.get("dim", features.dim) != features.dim:
+        raise DataError(f"{path}: its embeddings have {features.dim} numbers, its record says {recorded['dim']}")
+    known = {key: recorded.get(key) for key in ("revision", "sampling_rate", "window_seconds", "about")}
+    again = embedder or (EmbedderSettings(name=name) if ours or recorded else None)
+    described = {"name": name, "weights": again and again.weights, "dim": features.dim, **known}
+    if again is not None:
+        described["settings"] = again.model_dump(mode="json", exclude={"batch_size", "device", "augment"})
+    parts = [(s.ids, s.embeddings, s.labels) for s in (features.train, features.validation)]
+    target = None
+    if settings.target is not None and settings.strategy != "synthetic":
+        label, embedding = settings.label_column, settings.embedding_column
+        target = load_target(settings.target, features, described, label=label, embedding=embedding)
+        parts += [(s.ids, s.embeddings, s.labels) for s in (target.train, target.validation) if s is not None]
+    tensors = [part for parts_of in parts for part in parts_of]
+    identity = digest(*tensors, features.names, *([] if target is None else [target.unlabelled]))
+    return Data(path, features, described, made, options, target, identity)
+
+
+def train_on(
+    load: Callable[[], Data],
+    out: Path,
+    settings: TrainingSettings,
+    accelerator: Accelerator,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> RunRecord | None:
+    """`train`, on data that `load` reads: what others have read already need not be read again."""
+    out = Path(out)
+    checkpoint = out.with_name(f".{out.name}.checkpoint")
+    with model_folder(out) if accelerator.is_main_process else nullcontext() as part:
+        with recording("train") as record:
+            data = load()
+            with tracked(accelerator, out, settings, on_epoch if part else None) as told:
+                outcome = _learn(data, settings, accelerator, told, checkpoint)
+            record.fingerprint = data.made.get("fingerprint")
+            record.rows = len(outcome.features.train) + len(outcome.features.validation)
             record.details = {
-                **_origin(source, made, out),
-                **_details(features, settings, fitted),
-                "embedder": config.embedder,
+                **_origin(data, out),
+                "augmentation": _augmentation(data, settings),
+                **_details(outcome.features, settings, outcome.fit),
+                "strategy": outcome.told,
+                "embedder": data.embedder,
                 "processes": accelerator.num_processes,
                 "device_type": accelerator.device.type,
                 "mixed_precision": accelerator.mixed_precision,
             }
         if part:
-            _save(fitted.model, part)
+            _save(outcome.fit.model, part)
             record.write(part / RECORD)
             write_card(part)
+    if part:
+        checkpoint.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return record if part else None
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A batch is so small that threads wait for each other longer than they work, most of all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
-def fit(
-    config: SynthmirConfig,
-    features: Features,
+def _learn(
+    data: Data,
     settings: TrainingSettings,
     accelerator: Accelerator,
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> Fit:
-    """Minimise the class-weighted cross-entropy with AdamW until validation has not improved for `patience` epochs.
-
-    The validation loss carries the same class weights. Weights, order of rows and thus the outcome follow from
-    `settings.seed`. Raises RecipeError if the first epoch ends with a loss that is not finite.
-    """
-    train, validation = (_on(accelerator.device, split) for split in (features.train, features.validation))
-    weights = features.class_weights() if settings.class_weights else torch.ones(len(features.names))
-    weights = weights.to(accelerator.device)
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        model = SynthmirClassifier(config)
-    model.standardise(features.train.embeddings)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY, fused=True)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    shuffle = torch.Generator().manual_seed(settings.seed)
-    curve: list[Epoch] = []
-    best: Epoch = {"validation_loss": float("inf")}
-    for epoch in range(1, settings.epochs + 1):
-        order = torch.randperm(len(train), generator=shuffle).to(accelerator.device)
-        train_loss = _epoch(model, optimizer, train, order, weights, settings.batch_size, accelerator)
-        scores = _evaluate(model, validation, weights, accelerator)
-        point = {"epoch": epoch, "train_loss": train_loss, **scores}
-        curve.append(point)
-        if on_epoch:
-            on_epoch(point)
-        if point["validation_loss"] < best["validation_loss"]:
-            best = point
-            state = {key: value.clone() for key, value in accelerator.unwrap_model(model).state_dict().items()}
-        elif epoch - best.get("epoch", 0) >= settings.patience:
-            break
-        if epoch == 1 and best is not point:
-            raise RecipeError(
-                f"training.lr: {settings.lr:g} is too high: the loss is {point['validation_loss']} after one epoch",
-                "lower training.lr",
-            )
-    fitted: SynthmirClassifier = accelerator.unwrap_model(model)
-    fitted.load_state_dict(state)
-    return Fit(fitted.cpu().eval(), curve, best, stopped_early=len(curve) - best["epoch"] >= settings.patience)
+    on_epoch: Callable[[Epoch], None] | None,
+    checkpoint: Path,
+) -> Outcome:
+    """The one place where a strategy decides what is learnt from what."""
+    config = _config(data, settings)
+    return run(settings, data.features, data.target, config, accelerator, on_epoch, checkpoint=checkpoint)
 
 
-def _on(device: torch.device, split: Split) -> Split:
-    return Split(split.ids, split.embeddings.to(device), split.labels.to(device))
-
-
-def _epoch(
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    rows: Split,
-    order: torch.Tensor,
-    weights: torch.Tensor,
-    batch_size: int,
-    accelerator: Accelerator,
-) -> float:
-    """One pass over the rows in `order`; returns the mean loss on the way.
-
-    The data is one tensor in memory, so a batch is an index into it. Each process takes every n-th row of it and
-    divides by the whole batch's weight: averaged over processes that is the gradient of the whole batch.
-    """
-    rank, processes = accelerator.process_index, accelerator.num_processes
-    model.train()
-    row_weights = weights[rows.labels]
-    total = torch.zeros((), device=order.device)
-    for batch in order.split(batch_size):
-        mine = batch[rank::processes]
-        logits = model(rows.embeddings[mine]).logits
-        loss = cross_entropy(logits, rows.labels[mine], weight=weights, reduction="sum")
-        total += loss.detach()
-        optimizer.zero_grad()
-        accelerator.backward(loss * (processes / row_weights[batch].sum()))
-        optimizer.step()
-    return float(accelerator.reduce(total) / row_weights.sum())
-
-
-@torch.inference_mode()
-def _evaluate(
-    model: torch.nn.Module, rows: Split, weights: torch.Tensor, accelerator: Accelerator
-) -> dict[str, float]:
-    """Weighted loss, accuracy and macro-F1 over the rows, which the processes share among them."""
-    model.eval()
-    labels = len(weights)
-    mine = torch.arange(accelerator.process_index, len(rows), accelerator.num_processes, device=rows.labels.device)
-    total = torch.zeros((), device=mine.device)
-    confusion = torch.zeros(labels * labels, dtype=torch.long, device=mine.device)  # truth * labels + predicted
-    for chunk in mine.split(EVALUATION_ROWS):
-        logits, truth = model(rows.embeddings[chunk]).logits, rows.labels[chunk]
-        total += cross_entropy(logits, truth, weight=weights, reduction="sum")
-        confusion += torch.bincount(truth * labels + logits.argmax(dim=1), minlength=labels * labels)
-    loss = float(accelerator.reduce(total) / weights[rows.labels].sum())
-    return {"validation_loss": loss, **_scores(accelerator.reduce(confusion).reshape(labels, labels).cpu())}
-
-
-def _scores(confusion: torch.Tensor) -> dict[str, float]:
-    """Accuracy and macro-F1 from counts [truth, predicted]; a label that is neither counts in neither."""
-    hits, both = confusion.diagonal(), confusion.sum(dim=0) + confusion.sum(dim=1)
-    f1 = 2 * hits[both > 0] / both[both > 0]
-    return {"accuracy": float(hits.sum() / confusion.sum()), "macro_f1": float(f1.mean())}
-
-
-def _embedder(source: Corpus, features: Features, settings: EmbedderSettings) -> dict[str, Any]:
-    """What made the embeddings, as its own record says, and the settings that load it again."""
-    recorded = source.record(embed_record(features.embedder)).get("details", {}).get("embedder", {})
-    known = {key: recorded.get(key) for key in ("revision", "sampling_rate", "window_seconds", "about")}
-    again = settings.model_dump(mode="json", exclude={"batch_size", "device"})
-    return {"name": features.embedder, "weights": settings.weights, "dim": features.dim, **known, "settings": again}
-
-
-def _config(
-    features: Features, settings: TrainingSettings, embedder: dict[str, Any], fingerprint: str | None
-) -> SynthmirConfig:
+def _config(data: Data, settings: TrainingSettings) -> SynthmirConfig:
+    names = data.features.names
+    problem: Any = data.features.problem_type
     return SynthmirConfig(
-        task=features.task,
-        hidden=settings.hidden,
-        embedder=embedder,
-        corpus=fingerprint,
-        id2label=dict(enumerate(features.names)),
-        label2id={name: index for index, name in enumerate(features.names)},
+        task=data.features.task,
+        hidden=settings.hidden if settings.head == "mlp" else (),
+        problem_type=problem,
+        embedder=data.embedder,
+        corpus=data.made.get("fingerprint"),
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
     )
 
 
-def _origin(source: Corpus, made: dict[str, Any], out: Path) -> dict[str, Any]:
+def _origin(data: Data, out: Path) -> dict[str, Any]:
     """Where the training data lies, as seen from the model folder, and what its own record says of it."""
-    details = made.get("details", {})
+    details, path = data.made.get("details", {}), data.path.resolve()
     return {
-        "corpus": os.path.relpath(source.root.resolve(), out.resolve()),
-        "corpus_name": details.get("identity", {}).get("name", source.root.resolve().name),
+        "corpus": os.path.relpath(path, out.resolve()),
+        "corpus_name": details.get("identity", {}).get("name", path.stem if path.is_file() else path.name),
         "generator": details.get("generator"),
+        "synthetic": is_corpus(data.path),  # of other data we do not know
+        "data": data.options,
+        "identity": data.identity,
     }
+
+
+def _augmentation(data: Data, settings: TrainingSettings) -> dict[str, Any] | None:
+    """How many clips of the corpus were learnt from, and what each was put through besides; None: they were clean."""
+    damages = data.features.train.damages
+    if damages is None or settings.strategy == "real":
+        return None
+    return {"clips": damages.count(CLEAN), "damages": [name for name in dict.fromkeys(damages) if name != CLEAN]}
 
 
 def _details(features: Features, settings: TrainingSettings, fitted: Fit) -> dict[str, Any]:
     splits = {"train": features.train, "validation": features.validation}
-    counts = {split: torch.bincount(rows.labels, minlength=len(features.names)) for split, rows in splits.items()}
+    by_epochs, batch = bool(fitted.curve), batch_size(settings, len(features.train))
     return {
         "settings": settings.model_dump(mode="json"),
-        "optimizer": {"name": "AdamW", "weight_decay": WEIGHT_DECAY},
+        "problem_type": features.problem_type,
+        "optimizer": {"name": "AdamW", "weight_decay": WEIGHT_DECAY, "batch_size": batch} if by_epochs else None,
         "labels": list(features.names),
         "rows": {split: len(rows) for split, rows in splits.items()},
-        "rows_by_label": {split: dict(zip(features.names, n.tolist(), strict=True)) for split, n in counts.items()},
+        **{key: value for key, value in _labels(features, splits).items() if value},
         "dropped": features.dropped,
+        "left_out": list(features.left_out),
+        "division": features.division,
         "curve": fitted.curve,
-        "best_epoch": fitted.best["epoch"],
+        "search": fitted.search,
+        "best": fitted.best,
+        "best_epoch": fitted.best.get("epoch"),
         "stopped_early": fitted.stopped_early,
     }
+
+
+def _labels(features: Features, splits: dict[str, Split]) -> dict[str, Any]:
+    """How many rows have each label, or where the numbers lie."""
+    if features.problem_type == REGRESSION:
+        spread = {
+            name: {key: round(float(getattr(rows.labels, key)()), 4) for key in ("min", "mean", "max")}
+            for name, rows in splits.items()
+        }
+        return {"range": spread}
+    if features.problem_type == MULTI:
+        counts = {name: rows.labels.sum(dim=0).int() for name, rows in splits.items()}
+    else:
+        counts = {name: torch.bincount(rows.labels, minlength=len(features.names)) for name, rows in splits.items()}
+    return {"rows_by_label": {n: dict(zip(features.names, c.tolist(), strict=True)) for n, c in counts.items()}}
 
 
 def _save(model: SynthmirClassifier, folder: Path) -> None:

@@ -16,6 +16,7 @@ from builder.records import RunRecord
 
 DIM = 12
 GENRES = ("Electronica", "Funk", "Orchestral")
+INSTRUMENTS = ("bass", "drums", "flute", "theremin")  # nobody plays the last
 FINGERPRINT = "0123456789abcdef"
 GENERATOR = {"name": "arranger", "revision": "7", "license": "cc-by-4.0", "about": "It composes by rule."}
 EMBEDDER = {"name": "melstats", "revision": "1", "dim": DIM, "sampling_rate": 32_000, "window_seconds": 10.0}
@@ -35,7 +36,11 @@ def columns(split: str, n: int, seed: int, distance: float = 2.0) -> Columns:
         "mood": [None if i % 4 == 0 else i % 2 for i in range(n)],
         "vocals": [0] * n,
         "prompt_group": [f"{split}-{i}" for i in range(n)],
-    }
+        "subgenre": [None if i % 10 == 0 else f"{GENRES[g]} {'b' if v[0] > 5 else 'a'}"
+                     for i, (g, v) in enumerate(zip(genre, vectors, strict=True))],
+        "instruments": [[j for j in range(3) if v[j] > 5.0] for v in vectors],
+        "tempo_bpm": [None if i % 6 == 0 else round(120 + 8 * v[1]) for i, v in enumerate(vectors)],
+    }  # fmt: skip
 
 
 def write(root: Path, data: dict[str, Columns], shards: int = 2, genres: tuple[str, ...] = GENRES) -> Path:
@@ -47,6 +52,9 @@ def write(root: Path, data: dict[str, Columns], shards: int = 2, genres: tuple[s
         "mood": ClassLabel(names=["calm", "tense"]),
         "vocals": ClassLabel(names=["instrumental", "with-vocals", "unspecified"]),
         "prompt_group": Value("string"),
+        "subgenre": Value("string"),
+        "instruments": List(ClassLabel(names=list(INSTRUMENTS))),
+        "tempo_bpm": Value("int32"),
     }
     (root / "melstats").mkdir(parents=True)
     for split, table in data.items():

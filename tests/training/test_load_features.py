@@ -109,7 +109,7 @@ HUGE = np.full(DIM, np.inf, np.float32)
         ),
         (only("train", 1), r"every row's genre is 'Funk'"),
         (without("train", 2), r"validation: genre 'Orchestral' of 'validation-\d+' is not in train"),
-        (lambda tables: tables["train"].pop("genre"), r"has no column 'genre' \(there: id, embedding, mood"),
+        (lambda tables: tables["train"].pop("genre"), r"has no column 'genre' .*\(there: id, embedding, mood"),
         (lambda tables: tables["train"].pop("prompt_group"), r"has no column 'prompt_group'"),
         (lambda tables: tables.pop("validation"), r"melstats has no validation split"),
     ],
@@ -137,11 +137,6 @@ def test_another_width_in_validation(tables: dict[str, Columns], make: Make) -> 
 def test_one_label_only(corpus: Path) -> None:
     with pytest.raises(DataError, match="every row's vocals is 'instrumental'"):
         load_features(corpus, "melstats", "vocals")
-
-
-def test_a_column_that_is_no_class_label(corpus: Path) -> None:
-    with pytest.raises(DataError, match="column 'prompt_group' is no ClassLabel"):
-        load_features(corpus, "melstats", "prompt_group")
 
 
 def test_no_such_embedder(corpus: Path) -> None:

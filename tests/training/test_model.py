@@ -96,7 +96,7 @@ def test_another_process_with_transformers_alone(model: Path) -> None:
 
 
 def test_nothing_in_the_folder_is_a_pickle(model: Path) -> None:
-    assert {path.suffix for path in model.iterdir()} == {".json", ".safetensors", ".md"}
+    assert {path.suffix for path in model.iterdir()} == {".json", ".safetensors", ".md", ".py"}
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from training.trainer import train
 from .conftest import DIM, FINGERPRINT, GENRES, Columns, write
 
 SCORES: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "model": {},
     "benchmarks": [
         {
@@ -204,10 +204,10 @@ def test_a_card_is_written_whole_or_not_at_all(folder: Path, scores: Path) -> No
     assert read(folder) == before
 
 
-@pytest.mark.parametrize("content", [{"schema": 2, "benchmarks": []}, {}, {"schema": 1}])
+@pytest.mark.parametrize("content", [{"schema": 1, "benchmarks": []}, {}, {"schema": 2}])
 def test_scores_of_another_schema(folder: Path, scores: Path, content: dict[str, Any]) -> None:
     scores.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="not scores of schema 1"):
+    with pytest.raises(DataError, match="not scores of schema 2"):
         write_card(folder, scores)
 
 

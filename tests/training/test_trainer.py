@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,17 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
+from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+import training.loop as loop
 import training.trainer as trainer
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
 from training.features import Features, Split, load_features
+from training.loop import Fit, fit, start_accelerator
 from training.model import SynthmirClassifier, SynthmirConfig, load_model
-from training.trainer import Fit, fit, start_accelerator, train
+from training.tasks import single_scores
+from training.trainer import train
 
 from .conftest import DIM, FINGERPRINT, GENERATOR, GENRES, Columns, columns
 
@@ -92,8 +91,8 @@ def test_figures_are_sklearns() -> None:
 
 def test_macro_f1_where_a_label_is_absent_is_sklearns() -> None:
     truth, predicted = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])  # of four labels
-    confusion = torch.from_numpy(confusion_matrix(truth, predicted, labels=range(4)))
-    found = trainer._scores(confusion)
+    logits = torch.nn.functional.one_hot(torch.from_numpy(predicted), 4).float()
+    found = single_scores(logits, torch.from_numpy(truth))
     assert found["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
 
 
@@ -106,7 +105,7 @@ def test_one_step_is_that_of_the_weighted_cross_entropy() -> None:
     torch.manual_seed(chosen.seed)
     reference = SynthmirClassifier(fitted.model.config)
     reference.standardise(features.train.embeddings)
-    optimizer = torch.optim.AdamW(reference.parameters(), lr=chosen.lr, weight_decay=trainer.WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=chosen.lr, weight_decay=loop.WEIGHT_DECAY)
     loss = torch.nn.CrossEntropyLoss(weight=features.class_weights())
     loss(reference(features.train.embeddings).logits, features.train.labels).backward()
     optimizer.step()
@@ -181,7 +180,8 @@ def test_the_folder(corpus: Path, tmp_path: Path) -> None:
     record = train(corpus, out, QUICK, MELSTATS, seen.append)
     assert record is not None and record == RunRecord.read(out / "training.json")
     assert sorted(path.name for path in out.iterdir()) == [
-        "README.md", "config.json", "model.safetensors", "training.json"
+        "README.md", "config.json", "model.safetensors", "modeling_synthmir.py", "preprocessor_config.json",
+        "training.json",
     ]  # fmt: skip
     assert list(out.parent.iterdir()) == [out]
     details = record.details
@@ -269,35 +269,3 @@ def test_a_bad_corpus_leaves_no_folder(tables: dict[str, Columns], make: Callabl
     with pytest.raises(DataError, match="no validation split"):
         train(make(tables), tmp_path / "model", QUICK, MELSTATS)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from builder.recipe import EmbedderSettings, TrainingSettings
-from training.trainer import train
-
-settings = TrainingSettings(hidden=(8,), epochs=6, batch_size=31)
-record = train(Path(sys.argv[1]), Path(sys.argv[2]), settings, EmbedderSettings(), lambda point: print(point["epoch"]))
-if record:
-    print("processes", record.details["processes"])
-"""
-
-
-def test_two_processes(corpus: Path, tmp_path: Path) -> None:
-    """The batch is shared out, an odd one too, and the outcome is that of one process up to rounding."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    root = Path(trainer.__file__).parents[1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    two = subprocess.run(
-        [*launch, str(script), str(corpus), str(tmp_path / "two")],
-        env=environment, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert two.returncode == 0, two.stderr
-    assert two.stdout.split() == ["1", "2", "3", "4", "5", "6", "processes", "2"]
-    train(corpus, tmp_path / "one", settings(batch_size=31), MELSTATS)
-    one, both = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    for key, value in one.items():
-        torch.testing.assert_close(both[key], value, rtol=1e-3, atol=1e-4)
