@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+
+from builder.errors import DataError, RecipeError
+from builder.recipe import TrainingSettings
+from training.features import Features, Split
+from training.loop import fit, start_accelerator
+from training.model import MULTI, REGRESSION, SynthmirClassifier
+from training.strategies import ON_SOURCE, ON_TARGET, Outcome, run
+from training.target import Target, load_target
+
+from . import planted
+from .planted import NAMES
+
+SIZES = {
+    "train": 200, "validation": 100, "real_train": 200, "real_validation": 100, "real_test": 1000,
+}  # fmt: skip
+STRATEGIES = ("synthetic", "real", "joint", "transfer", "finetune", "adapt")
+ACCELERATOR = start_accelerator()
+
+
+def settings(strategy: str, **changes: Any) -> TrainingSettings:
+    chosen = {"epochs": 25, "lr": 3e-3, "batch_size": 40, "hidden": (64,), "target": "real", **changes}
+    return TrainingSettings(strategy=strategy, **chosen)  # type: ignore[arg-type]
+
+
+def problem(seed: int, labelled: bool = True, **options: Any) -> tuple[Features, Target, planted.Points]:
+    parts = planted.draw(seed, SIZES, **options)
+    train, validation = (planted.split(parts[f"real_{name}"], name) for name in ("train", "validation"))
+    told = {"source": "real", "labelled": {"train": {}, "validation": {}}, "unlabelled": 0}
+    target = Target(train, train.embeddings[:0], validation, told)
+    if not labelled:
+        target = Target(None, train.embeddings, None, told)
+    return planted.source(parts["train"], parts["validation"]), target, parts["real_test"]
+
+
+def trained(chosen: TrainingSettings, source: Features, target: Target | None, **options: Any) -> Outcome:
+    return run(chosen, source, target, planted.config(chosen.hidden), ACCELERATOR, **options)
+
+
+def accuracy(model: SynthmirClassifier, test: planted.Points) -> float:
+    with torch.inference_mode():
+        predicted = model(torch.from_numpy(test[0])).logits.argmax(dim=1)
+    names = np.array([NAMES.index(name) for name in model.config.labels])
+    return float(accuracy_score(test[1], names[predicted.numpy()]))
+
+
+def same(a: SynthmirClassifier, b: SynthmirClassifier) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Features, Target, planted.Points]:
+    return problem(0)
+
+
+HOW = {"dann": {"epochs": 20, "lr": 1e-3, "batch_size": 20}}  # slowly: the adversary must follow
+
+
+@pytest.mark.parametrize(
+    ("loss", "changes"),
+    [("coral", {"weight": 1000.0}), ("mmd", {}), ("dann", {}), ("supcon", {}), ("ccsa", {})],
+    ids=["coral", "mmd", "dann", "supcon", "ccsa"],
+)
+def test_adapting_to_a_planted_shift_is_worth_ten_points_in_every_seed(loss: str, changes: dict[str, float]) -> None:
+    """Coral, MMD and the adversary see no label of the target; the contrastive losses see those of its train part."""
+    how = HOW.get(loss, {"epochs": 25 if loss == "coral" else 10})
+    gains = []
+    for seed in range(10):
+        source, target, test = problem(seed, labelled=loss in ("supcon", "ccsa"))
+        before = accuracy(trained(settings("synthetic", target=None, **how), source, None).fit.model, test)
+        outcome = trained(settings("adapt", adaptation={"loss": loss, **changes}, **how), source, target)
+        assert outcome.told["selected_on"] == (ON_TARGET if target.train else ON_SOURCE)
+        gains.append(accuracy(outcome.fit.model, test) - before)
+    assert min(gains) >= 0.10, gains
+
+
+def test_without_a_shift_there_is_nothing_to_gain() -> None:
+    """So what is gained above comes from the shift, and adapting does no harm where there is none."""
+    parts = planted.draw(3, {**SIZES, "also_train": 200, "also_test": 1000})
+    source = planted.source(parts["train"], parts["validation"])
+    target = Target(None, torch.from_numpy(parts["also_train"][0]), None, {"source": "real"})
+    plain = trained(settings("synthetic", target=None), source, None)
+    adapted = trained(settings("adapt"), source, target)
+    before, after = (accuracy(outcome.fit.model, parts["also_test"]) for outcome in (plain, adapted))
+    assert before > 0.9 and abs(after - before) < 0.03
+
+
+def test_labels_of_the_target_are_worth_more_the_more_of_them(pair: Any) -> None:
+    source, target, test = pair
+    found = {n: accuracy(trained(settings("finetune", shots=n), source, target).fit.model, test) for n in (1, 50)}
+    alone = accuracy(trained(settings("synthetic"), source, target).fit.model, test)
+    assert found[50] > found[1] >= alone - 0.02
+
+
+def test_synthetic_is_the_loop_on_the_source(pair: Any, caplog: pytest.LogCaptureFixture) -> None:
+    source, target, _ = pair
+    chosen = settings("synthetic")
+    outcome = trained(chosen, source, target)
+    assert same(outcome.fit.model, fit(planted.config(), source, chosen, ACCELERATOR).model)
+    assert outcome.told["selected_on"] == ON_SOURCE and outcome.told["target"] is None
+    assert "makes no use of the target" in caplog.text
+
+
+def test_real_is_the_loop_on_the_target(pair: Any) -> None:
+    source, target, _ = pair
+    chosen = settings("real")
+    outcome = trained(chosen, source, target)
+    alone = replace(source, train=target.train, validation=target.validation)
+    assert same(outcome.fit.model, fit(planted.config(), alone, chosen, ACCELERATOR).model)
+    assert outcome.told["selected_on"] == ON_TARGET
+
+
+def test_joint_without_a_mix_is_the_loop_on_all_rows(pair: Any) -> None:
+    source, target, _ = pair
+    chosen = settings("joint")
+    outcome = trained(chosen, source, target)
+    rows = Split(
+        source.train.ids + target.train.ids,
+        torch.cat([source.train.embeddings, target.train.embeddings]),
+        torch.cat([source.train.labels, target.train.labels]),
+    )
+    together = replace(source, train=rows, validation=target.validation)
+    assert same(outcome.fit.model, fit(planted.config(), together, chosen, ACCELERATOR).model)
+    assert outcome.told["stages"][0]["rows"] == {"train": 400, "validation": 100}
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+@pytest.mark.parametrize("mix", [0.1, 0.5, 0.9])
+def test_mix_is_the_share_of_the_loss_that_real_rows_have(pair: Any, mix: float, balanced: bool) -> None:
+    """Though the source is larger and its labels are others: the weights, by the label and by hand, add up to it."""
+    source, target, _ = pair
+    source.train.labels[:40] = 0
+    outcome = trained(settings("joint", mix=mix, epochs=1, class_weights=balanced, shots=7), source, target)
+    rows = outcome.features.train
+    assert rows.weights is not None
+    weights = rows.weights.double()
+    if balanced:
+        weights = weights * (len(rows) / (5 * torch.bincount(rows.labels).double()))[rows.labels]
+    assert float(weights[200:].sum() / weights.sum()) == pytest.approx(mix, rel=1e-5)
+    assert len(rows) == 200 + 35
+    assert outcome.told["mix"] == mix
+
+
+def test_a_heavier_mix_serves_the_target(pair: Any) -> None:
+    source, target, test = pair
+    found = [
+        accuracy(trained(settings("joint", mix=mix, shots=10), source, target).fit.model, test) for mix in (0.02, 0.7)
+    ]
+    assert found[1] > found[0] + 0.03
+
+
+def test_transfer_trains_the_last_layer_alone(pair: Any) -> None:
+    source, target, _ = pair
+    first = trained(settings("synthetic"), source, target).fit.model.state_dict()
+    outcome = trained(settings("transfer"), source, target)
+    last = outcome.fit.model.state_dict()
+    moved = {key for key in first if not torch.equal(first[key], last[key])}
+    assert moved == {"output.weight", "output.bias"}
+    assert all(parameter.requires_grad for parameter in outcome.fit.model.parameters())
+    assert outcome.told["standardised_on"] == "train rows of the stage 'source'"
+
+
+def test_finetune_goes_on_from_the_source_at_a_lower_rate(pair: Any) -> None:
+    source, target, _ = pair
+    points: list[Any] = []
+    chosen = settings("finetune", finetune_lr=2e-4)
+    outcome = trained(chosen, source, target, on_epoch=points.append)
+    first, second = outcome.told["stages"]
+    assert (first["name"], first["lr"], first["rows"]["train"]) == ("source", 3e-3, 200)
+    assert (second["name"], second["lr"], second["rows"]["train"]) == ("target", 2e-4, 200)
+    assert [point["stage"] for point in points] == ["source"] * len(first["curve"]) + ["target"] * len(second["curve"])
+    start = trained(settings("synthetic"), source, target).fit.model
+    by_hand = replace(source, train=target.train, validation=target.validation)
+    lower = chosen.model_copy(update={"lr": 2e-4})
+    assert same(outcome.fit.model, fit(planted.config(), by_hand, lower, ACCELERATOR, start=start).model)
+    assert outcome.fit.curve == second["curve"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_same_seed_gives_the_same_weights(strategy: str, pair: Any) -> None:
+    source, target, _ = pair
+    chosen = settings(strategy, epochs=3, shots=5, adaptation={"loss": "dann"})
+    assert same(*(trained(chosen, source, target).fit.model for _ in range(2)))
+    other = chosen.model_copy(update={"seed": 1})
+    assert not same(trained(chosen, source, target).fit.model, trained(other, source, target).fit.model)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_poisoned_test_part_changes_no_weight(strategy: str, tmp_path: Path) -> None:
+    parts = planted.draw(5, SIZES)
+    source = planted.source(parts["train"], parts["validation"])
+    models = []
+    for poisoned in (False, True):
+        points, labels = parts["real_test"]
+        if poisoned:
+            points, labels = np.full_like(points, np.nan), np.zeros_like(labels)
+        real = {"train": parts["real_train"], "validation": parts["real_validation"], "test": (points, labels)}
+        target = load_target(planted.write(tmp_path / str(poisoned), real), source)
+        models.append(trained(settings(strategy, epochs=3), source, target).fit.model)
+    assert same(*models)
+
+
+def few_labels(labels: list[int], validation: list[int] | None = None) -> Target:
+    """Real rows with these labels."""
+
+    def rows(found: list[int]) -> Split:
+        vectors = torch.from_numpy(planted.draw(1, {"real": len(found)})["real"][0])
+        return Split(tuple(f"r{i}" for i in range(len(found))), vectors, torch.tensor(found))
+
+    told = {"source": "real", "label_column": "genre", "labelled": {"train": {}}, "unlabelled": 0}
+    return Target(rows(labels), torch.zeros(0, planted.DIM), rows(validation or labels), told)
+
+
+def test_labels_that_the_target_lacks_are_kept_by_all_but_real(pair: Any) -> None:
+    source, target = pair[0], few_labels([0, 4] * 10, [0, 4, 2] * 5)
+    for strategy in ("joint", "transfer", "finetune"):
+        outcome = trained(settings(strategy, epochs=2), source, target)
+        assert outcome.fit.model.config.labels == NAMES
+        assert all(np.isfinite(point["validation_loss"]) for point in outcome.fit.curve)
+        assert outcome.told["stages"][-1]["rows"]["validation"] == 15
+    alone = trained(settings("real", epochs=2), source, target)
+    assert alone.fit.model.config.labels == ("Blues", "Rock")
+    assert alone.fit.model.output.out_features == 2
+    assert alone.told["target"]["labels_without_rows"] == ["Hip-Hop", "Jazz", "Pop"]
+    assert alone.told["target"]["validation_left_out"] == 5
+    assert torch.bincount(alone.features.train.labels).tolist() == [10, 10]
+
+
+def test_many_labels_a_row(pair: Any) -> None:
+    source, target, _ = pair
+
+    def marked(split: Split) -> Split:
+        marks = torch.nn.functional.one_hot(split.labels, 5).float()
+        marks[:, 0] = torch.maximum(marks[:, 0], marks[:, 3])  # Pop is Blues as well
+        return replace(split, labels=marks)
+
+    many = replace(source, train=marked(source.train), validation=marked(source.validation), problem_type=MULTI)
+    real = replace(target, train=marked(target.train), validation=marked(target.validation))
+    for strategy in STRATEGIES:
+        chosen = settings(strategy, epochs=4)
+        outcome = run(chosen, many, real, planted.config(problem_type=MULTI), ACCELERATOR)
+        assert outcome.fit.best["map"] > 0.4
+        assert outcome.fit.model.config.threshold is not None
+    with pytest.raises(RecipeError, match="supcon compares rows of one class"):
+        trained(settings("adapt", adaptation={"loss": "supcon"}), many, real)
+    rare = replace(real, train=replace(real.train, labels=real.train.labels * torch.tensor([1.0, 1, 1, 1, 0])))
+    assert trained(settings("real", epochs=1), many, rare).told["target"]["labels_without_rows"] == ["Rock"]
+    outcome = run(settings("finetune", epochs=2), many, rare, planted.config(problem_type=MULTI), ACCELERATOR)
+    assert np.isfinite(outcome.fit.best["validation_loss"])
+
+
+def test_a_number_a_row(pair: Any) -> None:
+    source, target, _ = pair
+
+    def counted(split: Split) -> Split:
+        return replace(split, labels=100 + 10 * split.labels.float())
+
+    tempo = replace(
+        source, task="tempo_bpm", names=("tempo_bpm",), problem_type=REGRESSION,
+        train=counted(source.train), validation=counted(source.validation),
+    )  # fmt: skip
+    real = replace(target, train=counted(target.train), validation=counted(target.validation))
+    for strategy in STRATEGIES:
+        config = planted.config(names=("tempo_bpm",), problem_type=REGRESSION)
+        outcome = run(settings(strategy, epochs=6), tempo, real, config, ACCELERATOR)
+        assert outcome.fit.best["mae"] < 12  # the labels' own mean absolute deviation
+    steady = replace(real, train=replace(real.train, labels=torch.full((200,), 120.0)))
+    for strategy in ("real", "finetune"):
+        with pytest.raises(DataError, match="every labelled row's tempo_bpm is 120: nothing to tell apart"):
+            run(settings(strategy), tempo, steady, config, ACCELERATOR)
+
+
+@pytest.mark.parametrize("head", ["logistic", "knn"])
+def test_heads_that_are_not_learnt_by_epochs(head: str, pair: Any) -> None:
+    source, target, test = pair
+    for strategy in ("synthetic", "real", "joint"):
+        outcome = trained(settings(strategy, head=head), source, target)
+        assert accuracy(outcome.fit.model, test) > 0.3
+    for strategy in ("transfer", "finetune", "adapt"):
+        with pytest.raises(RecipeError, match=f"{strategy} trains a network on, and {head} is none"):
+            trained(settings(strategy, head=head), source, target)
+
+
+@pytest.mark.parametrize("linear", [{"hidden": ()}, {"head": "linear"}], ids=["hidden", "head"])
+def test_without_a_hidden_layer_there_is_nothing_to_draw_together(linear: dict[str, Any], pair: Any) -> None:
+    source, target, _ = pair
+    with pytest.raises(RecipeError, match="adapt draws hidden layers together, and this classifier has none"):
+        trained(settings("adapt", **linear), source, target)
+
+
+def test_neighbours_weigh_no_rows(pair: Any) -> None:
+    source, target, _ = pair
+    with pytest.raises(RecipeError, match=r"training\.mix: .* knn can weigh no rows"):
+        trained(settings("joint", head="knn", mix=0.5), source, target)
+
+
+def test_a_run_that_was_killed_goes_on(pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in the second stage: the first is taken from where it ended, and the weights are those of a whole run."""
+    monkeypatch.setattr("training.checkpoint.SECONDS", 0.0)
+    source, target, _ = pair
+    chosen = settings("finetune", epochs=6)
+    whole = trained(chosen, source, target)
+
+    def kill(point: Any) -> None:
+        if point["stage"] == "target" and point["epoch"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(chosen, source, target, on_epoch=kill, checkpoint=tmp_path / "checkpoint.safetensors")
+    assert len(list(tmp_path.iterdir())) == 2
+    again = trained(chosen, source, target, checkpoint=tmp_path / "checkpoint.safetensors")
+    assert same(whole.fit.model, again.fit.model)
+
+
+def test_what_cannot_be_learnt_is_told(pair: Any) -> None:
+    source, target, _ = pair
+    with pytest.raises(RecipeError, match="real needs a target"):
+        trained(settings("real"), source, None)
+    with pytest.raises(ValueError, match="strategy 'joint' needs a target"):
+        settings("joint", target=None)
+    unlabelled = Target(None, target.train.embeddings, None, {"source": "real", "label_column": None})
+    for strategy in ("real", "joint", "transfer", "finetune"):
+        with pytest.raises(
+            DataError, match=rf"real: its train part has no row with a genre, which {strategy} needs \(there"
+        ):
+            trained(settings(strategy), source, unlabelled)
+    with pytest.raises(DataError, match="adapt with supcon needs"):
+        trained(settings("adapt", adaptation={"loss": "supcon"}), source, unlabelled)
+    with pytest.raises(DataError, match="adapt with shots needs"):
+        trained(settings("adapt", shots=3), source, unlabelled)
+    with pytest.raises(DataError, match="its validation part has no row with a genre"):
+        trained(settings("real"), source, replace(target, validation=None))
+    for strategy in ("real", "transfer", "finetune"):
+        with pytest.raises(DataError, match="every labelled row's genre is 'Jazz'"):
+            trained(settings(strategy), source, few_labels([2] * 8))
+    with pytest.raises(DataError, match="no validation row has a label that a train row has"):
+        trained(settings("real"), source, few_labels([0, 1] * 4, [3, 4]))
