@@ -372,3 +372,18 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+@app.command()
+def export(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    what: Annotated[
+        str, typer.Option(help="whole: audio at 32 kHz in, of a melstats model. head: embeddings in, of any model.")
+    ] = "whole",
+) -> None:
+    """Write a classifier as one ONNX file, compared with torch before it is kept."""
+    from training.export import export as write
+
+    worst = write(model, out, what)
+    print(f"{out}: within {worst:.1e} of torch")
+
+

@@ -1,0 +1,61 @@
+"""Model folders that hear: an embedder and a classifier with drawn weights, saved as training saves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from builder.embedders.base import config_name, load_embedder
+from builder.embedders.windows import embed_clips
+from builder.recipe import EmbedderSettings
+from training.folder import model_folder
+from training.model import REGRESSION, SINGLE, SynthmirClassifier, SynthmirConfig
+
+LABELS = ("Calm", "Tense", "Wild")
+
+
+def sound(seconds: float, rate: int = 32_000, seed: int = 0) -> np.ndarray:
+    """float32 [samples]: a chord that swells, and a beat of noise."""
+    draw = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    chord = sum(np.sin(2 * np.pi * draw.uniform(90, 2000) * time) for _ in range(4)) * (0.4 + 0.3 * np.sin(time))
+    beat = draw.standard_normal(len(time)) * np.exp(-9 * (time * draw.uniform(1, 3) % 1))
+    return (0.1 * (chord + beat)).astype(np.float32)
+
+
+def listener(
+    folder: Path, settings: EmbedderSettings | None = None, problem: str = SINGLE, neighbors: int = 0
+) -> Path:
+    """A model folder on that embedder, by default melstats."""
+    settings = settings or EmbedderSettings()
+    embedder = load_embedder(settings)
+    names = LABELS if problem != REGRESSION else ("tempo_bpm",)
+    heard = torch.from_numpy(embed_clips(embedder, [sound(1.0, embedder.sampling_rate, seed) for seed in range(30)]))
+    about = {
+        "name": config_name(settings),
+        "dim": embedder.dim,
+        "revision": embedder.revision,
+        "sampling_rate": embedder.sampling_rate,
+        "settings": settings.model_dump(mode="json", exclude={"batch_size", "device"}),
+    }
+    config = SynthmirConfig(
+        hidden=() if neighbors else (16,),
+        examples=len(heard) if neighbors else 0,
+        neighbors=neighbors,
+        problem_type=problem,  # type: ignore[arg-type]
+        embedder=about,
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = SynthmirClassifier(config)
+    model.standardise(heard, torch.linspace(70, 170, len(heard)))
+    if neighbors:
+        votes = torch.nn.functional.one_hot(torch.arange(len(heard)) % len(names), len(names)).float()
+        model.output.store(0, model.represent(heard), votes)
+    with model_folder(folder) as part:
+        model.save_pretrained(part)
+    return folder
