@@ -210,6 +210,33 @@ class RobustnessSettings(Section):
     on: str = "validation"
     damages: tuple[str, ...] = Field(default=(), strict=False)  # mp3, noise:10, ... none named: all
     limit: int = Field(default=500, ge=1)  # tracks, each once clean and once a level
+
+
+class EvaluationSettings(Section):
+    """What the classifier is judged on: `validation`, `folder:PATH`, ..."""
+
+    benchmarks: tuple[str, ...] = Field(default=("validation",), min_length=1, strict=False)
+    aggregate: Literal["mean", "logits", "max", "median", "vote"] = "mean"  # a track's windows -> its one answer
+    interval: Literal["bca", "percentile"] = "bca"  # how resamples become 95 % intervals
+    bootstrap: int = Field(default=1000, ge=100)
+    seed: Seed = 0
+    fidelity: FidelitySettings | None = None
+    robustness: RobustnessSettings | None = None
+
+
+class AblationSettings(Section):
+    """What `synthmir ablate` varies: dotted keys with their values, the first of each as the baseline."""
+
+    vary: dict[str, Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]] = {}
+    seeds: int = Field(default=5, ge=1)  # trainings a cell
+
+
+class Recipe(Section):
+    """A run, whole. `Recipe.load` reads one; two recipes of one `fingerprint()` make the same audio."""
+
+    name: Slug
+    taxonomy: str = "paper"
+    prompts: PromptSettings
     generator: GeneratorSettings = GeneratorSettings()
     quality: QualitySettings = QualitySettings()
     split: SplitSettings = SplitSettings()

@@ -16,6 +16,15 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is true of a clip and what the model said, in words, and whether that is right."""
+
+    truth: str
+    predicted: str
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One clip of the validation split."""
 
@@ -25,19 +34,13 @@ class Example:
     labels: tuple[tuple[str, str], ...]  # what else the prompt asks for, in words
     audio: bytes
     suffix: str  # ".flac"
-    truth: str | None  # of the model's task, where the model judged it
-    predicted: str | None
-
-    @property
-    def wrong(self) -> bool:
-        """Whether the model took it for something else."""
-        return self.truth != self.predicted
+    verdict: Verdict | None  # of the model's task, where the model judged it
 
 
-def pick(corpus: Path, predictions: Mapping[str, tuple[str, str]], per_genre: int = PER_GENRE) -> list[Example]:
+def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GENRE) -> list[Example]:
     """`per_genre` clips of each genre, in the corpus's order; [] without a validation split or its columns.
 
-    `predictions` has (true, predicted) by id. Only the chosen clips' audio is kept in memory.
+    `verdicts` by id. Only the chosen clips' audio is kept in memory.
     """
     files = sorted(str(path) for path in (corpus / "data").glob("validation-*.parquet"))
     if not files:
@@ -50,7 +53,7 @@ def pick(corpus: Path, predictions: Mapping[str, tuple[str, str]], per_genre: in
     by_genre: dict[Any, list[Row]] = {}
     for row in rows:
         by_genre.setdefault(row["genre"], []).append(row)
-    chosen = [row for genre in sorted(by_genre, key=str) for row in _choose(by_genre[genre], predictions, per_genre)]
+    chosen = [row for genre in sorted(by_genre, key=str) for row in _choose(by_genre[genre], verdicts, per_genre)]
     ids = [row["id"] for row in chosen]
     sound: dict[str, Any] = {}
     # A batch at a time, and no read ahead: the split's audio may be gigabytes.
@@ -58,21 +61,19 @@ def pick(corpus: Path, predictions: Mapping[str, tuple[str, str]], per_genre: in
         columns=["id", "audio"], filter=pads.field("id").isin(ids), batch_readahead=1, fragment_readahead=1
     ):
         sound |= {row["id"]: row["audio"] for row in batch.to_pylist()}
-    return [_example(row, sound[row["id"]], predictions.get(row["id"]), names) for row in chosen]
+    return [_example(row, sound[row["id"]], verdicts.get(row["id"]), names) for row in chosen]
 
 
-def _choose(rows: list[Row], predictions: Mapping[str, tuple[str, str]], count: int) -> list[Row]:
+def _choose(rows: list[Row], verdicts: Mapping[str, Verdict], count: int) -> list[Row]:
     """One right, one wrong, then right ones; fewer wrong than right if `count` is odd."""
-    judged = [predictions.get(row["id"], ("", "")) for row in rows]
-    right = [row for row, (truth, predicted) in zip(rows, judged, strict=True) if truth == predicted]
-    wrong = [row for row, (truth, predicted) in zip(rows, judged, strict=True) if truth != predicted]
+    wrong_ids = {identity for identity, verdict in verdicts.items() if not verdict.right}
+    right = [row for row in rows if row["id"] not in wrong_ids]
+    wrong = [row for row in rows if row["id"] in wrong_ids]
     few = min(len(wrong), max(count // 2, count - len(right)))
     return [*right[: count - few], *wrong[:few]]
 
 
-def _example(
-    row: Row, audio: dict[str, Any], judged: tuple[str, str] | None, names: Mapping[str, list[str]]
-) -> Example:
+def _example(row: Row, audio: dict[str, Any], verdict: Verdict | None, names: Mapping[str, list[str]]) -> Example:
     def word(key: str) -> str:
         value = row.get(key)
         if value is None or value in ("", [], -1):
@@ -97,8 +98,7 @@ def _example(
         labels=tuple((name, value) for name, value in told if value),
         audio=audio["bytes"],
         suffix=Path(audio.get("path") or "clip.flac").suffix or ".flac",
-        truth=judged[0] if judged else None,
-        predicted=judged[1] if judged else None,
+        verdict=verdict,
     )
 
 

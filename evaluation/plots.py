@@ -112,24 +112,95 @@ def genre_bars(per_class: Sequence[Mapping[str, Any]], title: str = "Precision, 
 
 
 @_styled
+def reliability(bins: Sequence[Mapping[str, Any]], title: str = "How sure, and how often right") -> bytes:
+    """Bins of `low, high, n, confidence, share` -> SVG: the share that came true over the confidence; counts."""
+    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    width = [row["high"] - row["low"] for row in bins]
+    low = [row["low"] for row in bins]
+    above.plot([0, 1], [0, 1], color=INK, linewidth=0.8, ls=":", label="as sure as right")
+    above.bar(
+        low, [row["share"] for row in bins], width, align="edge", color=COLOURS[4], ec="white", label="share right"
+    )
+    above.plot(
+        [row["confidence"] for row in bins], [row["share"] for row in bins], "o", color=COLOURS[0], ms=4, label="mean"
+    )
+    below.bar(low, [row["n"] for row in bins], width, align="edge", color=COLOURS[8], ec="white")
+    above.set(title=title, ylabel="share that came true", xlim=(0, 1), ylim=(0, 1.02))
+    below.set(xlabel="confidence", ylabel="claims")
+    above.grid(axis="y")
+    above.legend(loc="upper left")
+    return _svg(figure)
+
+
+@_styled
+def tag_dots(per_tag: Sequence[Mapping[str, Any]], n: int, title: str = "Average precision by label") -> bytes:
+    """Rows of `label, support, average_precision` (a figure with its bounds) -> SVG, the best first, chance marked."""
+    rows = sorted(per_tag, key=lambda row: -row["average_precision"]["value"])
+    figure, axes = _figure(5.2, 0.24 * len(rows) + 1.5, title)
+    at = np.arange(len(rows))
+    values = np.array([row["average_precision"]["value"] for row in rows])
+    bounds = [[row["average_precision"][key] for row in rows] for key in ("low", "high")]
+    low, high = (np.array([np.nan if b is None else b for b in bound], np.float64) for bound in bounds)
+    axes.plot([row["support"] / n for row in rows], at, "|", color=COLOURS[5], ms=8, label="chance: share of tracks")
+    axes.hlines(at, np.fmin(low, values), np.fmax(high, values), color=INK, linewidth=1)
+    axes.plot(values, at, "o", color=COLOURS[0], ms=5, label="average precision")
+    axes.set_yticks(at, [f"{row['label']} ({row['support']})" for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 1.02), xlabel="average precision (lines: 95 % interval)")
+    axes.grid(axis="x")
+    figure.legend(ncols=2, loc="outside lower center")
+    return _svg(figure)
+
+
+@_styled
+def number_scatter(truth: np.ndarray, estimate: np.ndarray, unit: str, title: str = "Told and true") -> bytes:
+    """float64 [n], [n] -> SVG: what was told over what is true. In bpm both axes are in octaves."""
+    figure, axes = _figure(4.6, 4.6, title)
+    ends = np.array([min(truth.min(), estimate.min()), max(truth.max(), estimate.max())])
+    octaves = unit == "bpm" and ends[0] > 0
+    if octaves:
+        ends = ends * (0.9, 1.1)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        ticks = [bpm for bpm in (30, 40, 60, 80, 120, 160, 240, 320) if ends[0] <= bpm <= ends[1]]
+        axes.set_xticks(ticks, map(str, ticks), minor=False)
+        axes.set_yticks(ticks, map(str, ticks), minor=False)
+        axes.minorticks_off()
+    for factor, style in ((1.0, "-"), *(((2.0, "--"), (0.5, ":")) if octaves else ())):
+        name = {1.0: "the same", 2.0: "twice", 0.5: "half"}[factor]
+        axes.plot(ends, factor * ends, color=COLOURS[8], linewidth=0.8, ls=style, label=name)
+    axes.plot(truth, estimate, "o", color=COLOURS[0], alpha=0.6, ms=4, mec="white", mew=0.3)
+    axes.set(xlim=ends, ylim=ends, xlabel=f"true {unit}".rstrip(), ylabel=f"told {unit}".rstrip())
+    axes.grid()
+    axes.legend(loc="upper left")
+    return _svg(figure)
+
+
+LEARNT = {"accuracy": "accuracy (%)", "map": "mAP (%)", "within_4_percent": "within 4 % (%)"}  # the first there is
+
+
+@_styled
 def training_curve(curve: Sequence[Mapping[str, float]], best_epoch: int | None = None) -> bytes:
-    """Points of `epoch, train_loss, validation_loss, accuracy` -> SVG: losses above, validation accuracy below."""
+    """Points of `epoch, train_loss, validation_loss` and a metric -> SVG: losses above, the metric below."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    losses, accuracy = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    losses, metric = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     epochs = [point["epoch"] for point in curve]
     losses.plot(epochs, [point["train_loss"] for point in curve], color=COLOURS[0], label="training")
     losses.plot(epochs, [point["validation_loss"] for point in curve], color=COLOURS[5], ls="--", label="validation")
-    accuracy.plot(epochs, [100 * point["accuracy"] for point in curve], color=COLOURS[5], ls="--")
-    for axes in (losses, accuracy):
+    key = next(key for key in LEARNT if key in curve[0])
+    metric.plot(epochs, [100 * point[key] for point in curve], color=COLOURS[5], ls="--")
+    for axes in (losses, metric):
         axes.grid(axis="y")
         if best_epoch is not None:
             axes.axvline(best_epoch, color=INK, linewidth=0.8, ls=":")
     if best_epoch is not None:
         losses.plot([], [], color=INK, linewidth=0.8, ls=":", label=f"kept: epoch {best_epoch}")
     losses.legend(loc="upper right")
-    losses.set(title="Learning curve", ylabel="cross-entropy (nats)", ylim=(0, None))
-    accuracy.set(xlabel="epoch", ylabel="validation\naccuracy (%)")
-    accuracy.xaxis.get_major_locator().set_params(integer=True)
+    losses.set(title="Learning curve", ylabel="loss", ylim=(0, None))
+    metric.set(xlabel="epoch", ylabel=f"validation\n{LEARNT[key]}")
+    metric.xaxis.get_major_locator().set_params(integer=True)
     return _svg(figure)
 
 

@@ -1,29 +1,32 @@
-"""Recordings of any length -> probabilities: windows, embeddings, softmax, and the mean over a track's windows."""
+"""Recordings of any length -> what a model says of them: windows, embeddings, outputs, and one answer a track."""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from builder.audio import load_audio, windows
 from builder.embedders.base import Embedder, load_embedder
-from builder.errors import DataError
+from builder.errors import DataError, RecipeError
 from builder.executors import cores
 from builder.recipe import EmbedderSettings
 from builder.validation import validate
 
 from .benchmarks.base import Track, printable
+from .scores import MULTI, REGRESSION, SINGLE
 
 if TYPE_CHECKING:
     from training.model import SynthmirClassifier
 
 HOP = 0.5  # of a window: every moment but the first and last half-window is heard twice
 BATCH = 16  # windows embedded at once
+Read = Callable[[Track, int], np.ndarray]  # track, Hz -> float32 [samples], mono; raises DataError
+Aggregate = Literal["mean", "logits", "max", "median", "vote"]
 
 
 def embedder_of(model: SynthmirClassifier) -> Embedder:
@@ -41,25 +44,80 @@ def embedder_of(model: SynthmirClassifier) -> Embedder:
     return embedder
 
 
-def probabilities(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
-    """float32 [n, dim] -> float64 [n, classes], each row sums to one."""
+def logits(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
+    """float32 [n, dim] -> float64 [n, labels]; of a regression [n, 1], in the label's own unit."""
     import torch
 
     with torch.inference_mode():
-        logits = model(torch.from_numpy(np.ascontiguousarray(embeddings)).to(model.device)).logits
-        out: np.ndarray = logits.double().softmax(dim=-1).cpu().numpy()
+        found = model(torch.from_numpy(np.ascontiguousarray(embeddings)).to(model.device)).logits
+        out: np.ndarray = found.double().cpu().numpy()
     return out
 
 
-def predict_audio(
-    model: SynthmirClassifier, embedder: Embedder, samples: np.ndarray, batch_size: int = BATCH
-) -> np.ndarray:
-    """One recording, float32 [samples] at `embedder.sampling_rate` -> float64 [classes], which sums to one.
+def probabilities(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
+    """float32 [n, dim] -> float64 [n, labels]: each row sums to one, or with many labels a track each is in 0 .. 1.
 
-    Windows of `embedder.window_seconds` overlap by half; the track's probability is the mean over its windows.
-    Neither its neighbours nor `batch_size` change what comes out.
+    A regression has none: its numbers come out as they are, [n, 1].
     """
-    return probabilities(model, _embed([_cut(samples, embedder)], embedder, batch_size)[0]).mean(axis=0)
+    return activate(logits(model, embeddings), problem_of(model))
+
+
+def problem_of(model: SynthmirClassifier) -> str:
+    """What the model's labels are, in transformers' words; one label a track where nothing is said."""
+    return model.config.problem_type or SINGLE
+
+
+def activate(values: np.ndarray, problem: str) -> np.ndarray:
+    """Logits [n, labels] -> probabilities; a regression's numbers stay."""
+    from scipy.special import expit, softmax
+
+    if problem == SINGLE:
+        return np.asarray(softmax(values, axis=-1))
+    return np.asarray(expit(values)) if problem == MULTI else values
+
+
+def check_aggregate(how: str, problem: str) -> None:
+    """Raises RecipeError for a way that means nothing for the problem."""
+    known = {
+        SINGLE: ("mean", "logits", "max", "median", "vote"),
+        MULTI: ("mean", "logits", "max", "median"),
+        REGRESSION: ("mean", "median"),
+    }[problem]
+    if how not in known:
+        raise RecipeError(f"aggregate: {how!r} means nothing for a {problem} model", f"use one of: {', '.join(known)}")
+
+
+def pool(values: np.ndarray, problem: str, how: Aggregate = "mean") -> np.ndarray:
+    """A track's windows, logits [n, labels] -> its one answer, float64 [labels].
+
+    "mean": of the windows' probabilities. "logits": of the logits, before they become probabilities. "max", "median":
+    of each label over the windows. "vote": the share of the windows that name the label. Where a track has one label,
+    the answer sums to one.
+    """
+    if how == "logits":
+        return activate(values.mean(axis=0), problem)
+    found = activate(values, problem)
+    if how == "mean":
+        return np.asarray(found.mean(axis=0))
+    if how == "vote":
+        return np.bincount(found.argmax(axis=1), minlength=found.shape[1]) / len(found)
+    answer = found.max(axis=0) if how == "max" else np.median(found, axis=0)
+    return np.asarray(answer / answer.sum() if problem == SINGLE else answer)
+
+
+def predict_audio(
+    model: SynthmirClassifier,
+    embedder: Embedder,
+    samples: np.ndarray,
+    batch_size: int = BATCH,
+    aggregate: Aggregate = "mean",
+) -> np.ndarray:
+    """One recording, float32 [samples] at `embedder.sampling_rate` -> float64 [labels]; of a regression [1].
+
+    Windows of `embedder.window_seconds` overlap by half; `pool` makes one answer of them. Neither its neighbours nor
+    `batch_size` change what comes out.
+    """
+    return answer(model, _embed([_cut(samples, embedder)], embedder, batch_size)[0], aggregate)
 
 
 def predict_tracks(
@@ -68,30 +126,50 @@ def predict_tracks(
     tracks: Iterable[Track],
     batch_size: int = BATCH,
     workers: int | None = None,
+    aggregate: Aggregate = "mean",
+    read: Read | None = None,
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
-    """`predict_audio` of many files, in order: each track with float64 [classes], or the reason it cannot be read.
+    """`predict_audio` of many tracks, in order: each with float64 [labels], or the reason it cannot be read."""
+    for track, vectors in embed_tracks(embedder, tracks, batch_size, workers, read):
+        # One call a track: the same shapes, and so the same bits, whatever shared its batch.
+        yield track, vectors if isinstance(vectors, str) else answer(model, vectors, aggregate)
 
-    Threads decode ahead while windows are embedded. Memory holds a few tracks at a time, however many there are.
+
+def embed_tracks(
+    embedder: Embedder,
+    tracks: Iterable[Track],
+    batch_size: int = BATCH,
+    workers: int | None = None,
+    read: Read | None = None,
+) -> Iterator[tuple[Track, np.ndarray | str]]:
+    """Each track, in order, with float32 [windows, dim], or the reason it cannot be read.
+
+    Tracks are files, or hold their encoded audio. Threads decode ahead while windows are embedded. Memory holds a few
+    tracks at a time, however many there are. `read` is how a track becomes sound, `load` unless given.
     """
     group: list[tuple[Track, np.ndarray | str]] = []
     waiting = 0
-    for track, samples in _decode_ahead(tracks, embedder.sampling_rate, workers or cores()):
+    for track, samples in _decode_ahead(tracks, embedder.sampling_rate, workers or cores(), read or load):
         cut = samples if isinstance(samples, str) else _cut(samples, embedder)
         group.append((track, cut))
         waiting += 0 if isinstance(cut, str) else len(cut)
         if waiting >= batch_size:
-            yield from _predict_group(model, embedder, group, batch_size)
+            yield from _embed_group(embedder, group, batch_size)
             group, waiting = [], 0
-    yield from _predict_group(model, embedder, group, batch_size)
+    yield from _embed_group(embedder, group, batch_size)
 
 
-def _predict_group(
-    model: SynthmirClassifier, embedder: Embedder, group: list[tuple[Track, np.ndarray | str]], batch_size: int
+def _embed_group(
+    embedder: Embedder, group: list[tuple[Track, np.ndarray | str]], batch_size: int
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
     vectors = iter(_embed([cut for _, cut in group if not isinstance(cut, str)], embedder, batch_size))
     for track, cut in group:
-        # One call a track: the same shapes, and so the same bits, whatever shared its batch.
-        yield track, cut if isinstance(cut, str) else probabilities(model, next(vectors)).mean(axis=0)
+        yield track, cut if isinstance(cut, str) else next(vectors)
+
+
+def answer(model: SynthmirClassifier, embeddings: np.ndarray, aggregate: Aggregate = "mean") -> np.ndarray:
+    """A track's windows, float32 [windows, dim] -> its one answer, float64 [labels]."""
+    return pool(logits(model, embeddings), problem_of(model), aggregate)
 
 
 def _cut(samples: np.ndarray, embedder: Embedder) -> np.ndarray:
@@ -115,14 +193,14 @@ def _embed(cuts: list[np.ndarray], embedder: Embedder, batch_size: int) -> list[
 
 
 def _decode_ahead(
-    tracks: Iterable[Track], sampling_rate: int, workers: int
+    tracks: Iterable[Track], sampling_rate: int, workers: int, read: Read
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
     """Each track, in order, with float32 [samples] or the reason it cannot be read; `workers` threads, bounded."""
     pending: deque[tuple[Track, Future[np.ndarray | str]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
         try:
             for track in tracks:
-                pending.append((track, pool.submit(_read, track.path, sampling_rate)))
+                pending.append((track, threads.submit(_read, track, sampling_rate, read)))
                 if len(pending) > workers:
                     done, future = pending.popleft()
                     yield done, future.result()
@@ -130,14 +208,28 @@ def _decode_ahead(
                 done, future = pending.popleft()
                 yield done, future.result()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(path: Path, sampling_rate: int) -> np.ndarray | str:
-    """float32 [samples], or in words why the file cannot be read."""
+def load(track: Track, sampling_rate: int) -> np.ndarray:
+    """A track's sound, float32 [samples] at `sampling_rate`, mono. Raises DataError."""
+    return load_audio(source_of(track), sampling_rate)
+
+
+def source_of(track: Track) -> Path | bytes:
+    """Its file, or its encoded audio. Raises DataError where it has neither."""
+    source = track.path if track.data is None else track.data
+    if source is None:
+        raise DataError("holds no audio")
+    return source
+
+
+def _read(track: Track, sampling_rate: int, read: Read) -> np.ndarray | str:
+    """float32 [samples], or in words why the track cannot be read."""
     try:
-        return load_audio(path, sampling_rate)
+        return read(track, sampling_rate)
     except DataError as error:
-        return printable(error.message.removeprefix(f"{path}: "))
+        name = "audio bytes" if track.path is None or track.data is not None else str(track.path)
+        return printable(error.message.removeprefix(f"{name}: "))
     except (MemoryError, RuntimeError) as error:  # a length or a rate beyond what this machine can hold
         return printable(f"cannot be decoded: {error}")

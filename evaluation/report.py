@@ -8,13 +8,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from builder.atomic import write_bytes, write_text
 from builder.audio import load_audio
 from builder.corpus.folder import BUILD_RECORD, RECIPE, embed_record
 from builder.errors import DataError
 
 from . import gallery, plots
-from .scores import BenchmarkScores, Scores
+from .candidate import read_features
+from .figures import TOLERANCE
+from .scores import (
+    HEADLINES,
+    MULTI,
+    REGRESSION,
+    SHARES,
+    SINGLE,
+    AnyScores,
+    Calibration,
+    Comparison,
+    MultiLabelScores,
+    RegressionScores,
+    Scores,
+    SingleLabelScores,
+)
 
 PAGE = "report.html"
 ASSETS = "assets"
@@ -44,7 +61,14 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"percent": _percent, "duration": _duration, "size": _size}
+    environment.filters |= {
+        "percent": _percent,
+        "duration": _duration,
+        "size": _size,
+        "figure": _figure,
+        "difference": _difference,
+        "metric": _metric,
+    }
     page = environment.get_template(TEMPLATE).render(
         title=built.get("details", {}).get("identity", {}).get("name") or details.get("corpus_name") or model.name,
         model=scores.model,
@@ -55,10 +79,12 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         rejected=built.get("details", {}).get("rejected", 0),
         audio_seconds=built.get("details", {}).get("audio_seconds"),
         stages=list(_stages(scores, trained, built, corpus)),
-        benchmarks=[_benchmark(entry, number, assets) for number, entry in enumerate(scores.benchmarks, 1)],
+        benchmarks=[_benchmark(entry, number, out, assets) for number, entry in enumerate(scores.benchmarks, 1)],
+        headlines=HEADLINES[scores.model.problem],
+        comparisons=_compared(scores),
         on_real_music=any(entry.name != "validation" for entry in scores.benchmarks),
         curve=_curve(details, assets),
-        map=_map(scores, corpus, assets),
+        map=_map(scores, corpus, details, assets),
         examples=_examples(scores, out, corpus, assets),
         commands=_commands(scores, out, model, corpus),
     )
@@ -86,18 +112,78 @@ def _stages(
     yield from (record for record in (built, embedded, trained, scores.record) if record)
 
 
-def _benchmark(entry: BenchmarkScores, number: int, assets: _Assets) -> dict[str, Any]:
-    per_class = [row.model_dump() for row in entry.per_class]
+def _benchmark(entry: AnyScores, number: int, out: Path, assets: _Assets) -> dict[str, Any]:
+    """One set of recordings: its scores, and its pictures as (address, alternative text, caption)."""
+    draw = {SINGLE: _class_pictures, MULTI: _tag_pictures, REGRESSION: _number_pictures}[entry.problem]
+    certain = isinstance(entry, SingleLabelScores) and entry.accuracy.value == 1.0
     return {
         "scores": entry,
-        "confusion": assets.put(
-            f"confusion-{number}.svg",
-            plots.confusion_matrix(entry.confusion_matrix, entry.labels, "Who is taken for whom"),
-        ),
-        "bars": assets.put(f"classes-{number}.svg", plots.genre_bars(per_class)),
+        "headlines": [(name, getattr(entry, key), key) for key, name in HEADLINES[entry.problem].items()],
+        "pictures": [
+            (assets.put(f"{name}-{number}.svg", picture), alt, caption)
+            for name, picture, alt, caption in draw(entry, out)  # type: ignore[operator]
+        ],
         # The accuracy at which no error in n tracks would be seen one time in twenty (exact binomial, one-sided).
-        "no_error_bound": 0.05 ** (1 / entry.n) if entry.accuracy.value == 1.0 else None,
+        "no_error_bound": 0.05 ** (1 / entry.n) if certain else None,
+        "published": sorted(entry.published, key=lambda row: (not row.same_protocol, row.metric, -row.value)),
     }
+
+
+Picture = tuple[str, bytes, str, str]
+
+
+def _class_pictures(entry: SingleLabelScores, out: Path) -> Iterator[Picture]:
+    matrix = plots.confusion_matrix(entry.confusion_matrix, entry.labels, "Who is taken for whom")
+    yield (
+        *("confusion", matrix),
+        f"Confusion matrix on {entry.name}: rows are true labels, columns predicted ones; the same counts are in the "
+        "table below.",
+        "Counts of tracks; the shade is their share of the true label's.",
+    )
+    yield (
+        *("classes", plots.genre_bars([row.model_dump() for row in entry.per_class])),
+        f"Bars of precision, recall and F1 of each label on {entry.name}; the same figures are in the table below.",
+        "Precision: how many of those called so are so. Recall: how many of those that are so are called so.",
+    )
+    yield _calibration(entry.calibration, entry.name)
+
+
+def _tag_pictures(entry: MultiLabelScores, out: Path) -> Iterator[Picture]:
+    rows = [row.model_dump() for row in entry.per_tag if row.average_precision]
+    yield (
+        *("tags", plots.tag_dots(rows, entry.n)),
+        f"Average precision of each label on {entry.name}; the same figures are in the table below.",
+        "In brackets: tracks that bear the label. A label told by chance has the average precision of its share.",
+    )
+    yield _calibration(entry.calibration, entry.name)
+
+
+def _number_pictures(entry: RegressionScores, out: Path) -> Iterator[Picture]:
+    if (out / entry.predictions).exists():
+        rows = _lines(out / entry.predictions)
+        truth, estimate = (np.array([row[key] for row in rows], np.float64) for key in ("label", "predicted"))
+        yield (
+            *("scatter", plots.number_scatter(truth, estimate, entry.unit)),
+            f"Each track of {entry.name}: what the model told over what is true.",
+            "One point a track." + (" On the dashed line it is taken for twice its tempo." if entry.unit else ""),
+        )
+
+
+def _calibration(found: Calibration, name: str) -> Picture:
+    return (
+        *("calibration", plots.reliability([row.model_dump() for row in found.equal_width])),
+        f"Reliability diagram on {name}: the share of claims that came true, by the model's confidence.",
+        f"Expected calibration error {_percent(found.ece.value)}; by bins of equal mass "
+        f"{_percent(found.ece_equal_mass.value)}. Bars over the dotted line: more often right than sure of it.",
+    )
+
+
+def _compared(scores: Scores) -> dict[tuple[str, str], list[Comparison]]:
+    """The comparisons by benchmark and other model."""
+    found: dict[tuple[str, str], list[Comparison]] = {}
+    for row in scores.comparisons:
+        found.setdefault((row.benchmark, row.against), []).append(row)
+    return found
 
 
 def _curve(details: dict[str, Any], assets: _Assets) -> str | None:
@@ -105,13 +191,11 @@ def _curve(details: dict[str, Any], assets: _Assets) -> str | None:
     return assets.put("training.svg", plots.training_curve(curve, details.get("best_epoch"))) if curve else None
 
 
-def _map(scores: Scores, corpus: Path | None, assets: _Assets) -> dict[str, Any] | None:
+def _map(scores: Scores, corpus: Path | None, details: dict[str, Any], assets: _Assets) -> dict[str, Any] | None:
     """The validation split's embeddings in two dimensions; None without them or with too few to lay out."""
-    if corpus is None or not (corpus / scores.model.embedder["name"]).is_dir():
+    if corpus is None or scores.model.problem != SINGLE or not (corpus / scores.model.embedder["name"]).is_dir():
         return None
-    from training.features import load_features
-
-    features = load_features(corpus, scores.model.embedder["name"], scores.model.task)
+    features = read_features(corpus, scores.model.embedder["name"], scores.model.task, details)
     split = features.validation
     if len(split) < 3:
         return None
@@ -131,8 +215,7 @@ def _examples(scores: Scores, out: Path, corpus: Path | None, assets: _Assets) -
     judged = {}
     for entry in scores.benchmarks:
         if entry.name == "validation" and (out / entry.predictions).exists():
-            rows = map(json.loads, (out / entry.predictions).read_text(encoding="utf-8").splitlines())
-            judged = {row["id"]: (row["label"], row["predicted"]) for row in rows}
+            judged = {row["id"]: _verdict(entry, row) for row in _lines(out / entry.predictions)}
     by_genre: dict[str, list[dict[str, Any]]] = {}
     for number, example in enumerate(gallery.pick(corpus, judged), 1):
         samples = load_audio(example.audio, PICTURE_RATE)
@@ -146,6 +229,17 @@ def _examples(scores: Scores, out: Path, corpus: Path | None, assets: _Assets) -
     return by_genre
 
 
+def _verdict(entry: AnyScores, row: dict[str, Any]) -> gallery.Verdict:
+    """A line of the predictions in words, and whether the model was right: a number within 4 %."""
+    truth, predicted = row["labels" if isinstance(entry, MultiLabelScores) else "label"], row["predicted"]
+    if isinstance(entry, RegressionScores):
+        near = abs(predicted - truth) <= TOLERANCE * abs(truth)
+        return gallery.Verdict(f"{truth:.4g} {entry.unit}".rstrip(), f"{predicted:.4g} {entry.unit}".rstrip(), near)
+    if isinstance(entry, MultiLabelScores):
+        return gallery.Verdict(", ".join(truth) or "none", ", ".join(predicted) or "none", truth == predicted)
+    return gallery.Verdict(truth, predicted, truth == predicted)
+
+
 def _commands(scores: Scores, out: Path, model: Path, corpus: Path | None) -> list[str]:
     """What makes this again, as one would type it."""
     commands = []
@@ -156,9 +250,18 @@ def _commands(scores: Scores, out: Path, model: Path, corpus: Path | None) -> li
             ["synthmir", "train", str(corpus), "--out", str(model)],
         ]
     on = [word for entry in scores.benchmarks for word in ("--on", entry.name)]
+    on += [word for other in dict.fromkeys(row.against for row in scores.comparisons) for word in ("--against", other)]
     at = ["--corpus", str(corpus)] if corpus is not None else []
     commands.append(["synthmir", "evaluate", str(model), *on, *at, "--out", str(out)])
     return [shlex.join(command) for command in commands]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of predictions. Raises DataError."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a file of predictions: {error}", "write it anew: synthmir evaluate") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -173,6 +276,22 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _metric(name: str) -> str:
+    """A published figure's metric as ours is called."""
+    ours = {"roc_auc": "macro_roc_auc", "mean_average_precision": "map"}.get(name, name)
+    return next((names[ours] for names in HEADLINES.values() if ours in names), name)
+
+
+def _figure(value: float, key: str) -> str:
+    """A figure as its kind is told: "84.6 %", or "5.24" of one that is no share."""
+    return f"{100 * value:.1f} %" if key in SHARES else f"{value:.2f}"
+
+
+def _difference(value: float, key: str) -> str:
+    """As `_figure`, with its sign; of shares in percentage points."""
+    return f"{100 * value:+.1f} pp" if key in SHARES else f"{value:+.2f}"
 
 
 def _duration(seconds: float) -> str:

@@ -11,8 +11,32 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from builder.atomic import write_text
 from builder.errors import DataError
 
+from .figures import Octave
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
+PerClass = Literal["precision", "recall", "f1"]
+Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
+# The figures that a problem is known by, the first of them before all: their keys, and their names in words.
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+HEADLINES: dict[str, dict[str, str]] = {
+    SINGLE: {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "balanced_accuracy": "Balanced accuracy"},
+    MULTI: {
+        "map": "mAP",
+        "macro_roc_auc": "ROC-AUC, macro",
+        "micro_roc_auc": "ROC-AUC, micro",
+        "macro_f1": "Macro-F1",
+        "micro_f1": "Micro-F1",
+    },
+    REGRESSION: {
+        "accuracy_1": "Accuracy 1",
+        "accuracy_2": "Accuracy 2",
+        "mae": "Mean absolute error",
+        "octave_error": "Octave error",
+    },
+}
+SHARES = frozenset(key for keys in HEADLINES.values() for key in keys) - {"mae", "octave_error"}
 
 
 class Part(BaseModel):
@@ -22,11 +46,21 @@ class Part(BaseModel):
 
 
 class Figure(Part):
-    """A figure between 0 and 1 and its bootstrap 95 % interval."""
+    """A share over `n` tracks and its 95 % interval; the interval is null where no resample defines it."""
 
     value: Share
-    low: Share
-    high: Share
+    low: Share | None
+    high: Share | None
+    n: Annotated[int, Field(ge=1)]
+
+
+class Amount(Part):
+    """As Figure, of what is no share: an error in bpm, a difference."""
+
+    value: Number
+    low: Number | None
+    high: Number | None
+    n: Annotated[int, Field(ge=1)]
 
 
 class Range(Part):
@@ -34,6 +68,16 @@ class Range(Part):
 
     low: Share
     high: Share
+
+
+class Sampling(Part):
+    """How the intervals came about: `units` artists or tracks drawn `resamples` times."""
+
+    method: Literal["bca", "percentile"]
+    over: Literal["tracks", "artists"]
+    units: Annotated[int, Field(ge=1)]
+    resamples: Annotated[int, Field(ge=1)]
+    seed: int
 
 
 class ClassScores(Part):
@@ -44,7 +88,19 @@ class ClassScores(Part):
     recall: Share
     f1: Share
     support: Count
-    intervals: dict[Literal["precision", "recall", "f1"], Range | None] = {}
+    intervals: dict[PerClass, Range | None] = {}
+
+
+class TagScores(Part):
+    """One tag: `support` tracks bear it. Precision, recall and F1 are those at the threshold, null without one."""
+
+    label: str
+    support: Count
+    average_precision: Figure | None  # null where no track bears the tag
+    roc_auc: Figure | None  # null, too, where every track bears it
+    precision: Share | None = None
+    recall: Share | None = None
+    f1: Share | None = None
 
 
 class Pair(Part):
@@ -63,35 +119,127 @@ class Skip(Part):
     reason: str
 
 
+class ReliabilityBin(Part):
+    """`n` claims with a confidence from `low` to `high`: their mean, and the share of them that came true."""
+
+    low: Share
+    high: Share
+    n: Annotated[int, Field(ge=1)]
+    confidence: Share
+    share: Share
+
+
+class Calibration(Part):
+    """The expected calibration error by bins of equal width and of equal mass.
+
+    Claims are the chosen class with its probability; with many labels a track, every tag with its probability.
+    """
+
+    ece: Figure
+    ece_equal_mass: Figure
+    equal_width: list[ReliabilityBin]
+    equal_mass: list[ReliabilityBin]
+
+
+class Published(Part):
+    """A figure that others published on this benchmark; `same_protocol` says whether ours may be held against it."""
+
+    name: str
+    metric: str
+    value: Number
+    source: str
+    same_protocol: bool
+    note: str = ""
+
+
 class BenchmarkScores(Part):
-    """One benchmark: figures over `n` tracks, `skipped` others could not be read."""
+    """What every problem's scores hold: figures over `n` tracks; `skipped` others could not be read."""
 
     name: str
     source: str = ""
     licence: str = ""
     citation: str = ""
+    protocol: str = ""
     notes: list[str] = []
+    left_out: dict[str, Count] = {}  # by the benchmark's own label: tracks that have no label of the model's
+    published: list[Published] = []
     predictions: str  # the file of per-track predictions beside this one
     n: Annotated[int, Field(ge=1)]
     skipped: Count
     skips: list[Skip]
+    sampling: Sampling
+    labels: list[str]
+
+
+class SingleLabelScores(BenchmarkScores):
+    """One label a track: genre, mood, vocals, ..."""
+
+    problem: Literal["single_label_classification"]
     accuracy: Figure
     macro_f1: Figure
     balanced_accuracy: Figure
-    labels: list[str]
     per_class: list[ClassScores]
     confusion_matrix: list[list[Count]]  # rows true, columns predicted
     worst_pair: Pair | None
+    calibration: Calibration
+
+
+class MultiLabelScores(BenchmarkScores):
+    """Many labels a track: instruments, tags. Means run over the tags that some track bears."""
+
+    problem: Literal["multi_label_classification"]
+    map: Figure
+    macro_roc_auc: Figure | None
+    micro_roc_auc: Figure | None
+    threshold: Share | None  # chosen on the validation split, never here
+    macro_f1: Figure | None
+    micro_f1: Figure | None
+    per_tag: list[TagScores]
+    calibration: Calibration
+
+
+class RegressionScores(BenchmarkScores):
+    """A number a track. Of a tempo also the shares within 4 % of it, or of it or a multiple, and the octaves off."""
+
+    problem: Literal["regression"]
+    unit: str  # "bpm" of a tempo, "" where none is known
+    mae: Amount
+    accuracy_1: Figure | None
+    accuracy_2: Figure | None
+    octave_error: Amount | None
+    octaves: dict[Octave, Count] | None
+
+
+class Comparison(Part):
+    """One figure of the model less that of another model on the same tracks.
+
+    `p` is two-sided, by random swaps of their answers; `p_holm` keeps the error rate over all comparisons of this
+    figure in this file.
+    """
+
+    benchmark: str
+    against: str
+    metric: str
+    value: Number
+    other: Number
+    difference: Amount
+    p: Share
+    p_holm: Share
 
 
 class JudgedModel(Part):
-    """The model that was judged."""
+    """The model that was judged. `aggregate` is how the windows of a track became one answer."""
 
     path: str
     task: str
+    problem: Problem
     embedder: dict[str, Any]
     fingerprint: str | None
     labels: list[str]
+    aggregate: str
+
+
+AnyScores = Annotated[SingleLabelScores | MultiLabelScores | RegressionScores, Field(discriminator="problem")]
 
 
 class Scores(Part):
@@ -99,9 +247,10 @@ class Scores(Part):
 
     model_config = ConfigDict(title="synthmir scores")
 
-    version: Literal[1] = Field(default=1, alias="schema")
+    version: Literal[2] = Field(default=2, alias="schema")
     model: JudgedModel
-    benchmarks: list[BenchmarkScores]
+    benchmarks: list[AnyScores]
+    comparisons: list[Comparison] = []
     record: dict[str, Any]  # the run record of the evaluation
 
     def write(self, path: Path) -> None:

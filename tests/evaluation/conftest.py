@@ -17,8 +17,13 @@ from builder.corpus.shards import write_shard
 from builder.embedders.base import load_embedder
 from builder.recipe import EmbedderSettings
 from builder.records import RunRecord
+from training.features import load_features
+from training.model import SynthmirClassifier, SynthmirConfig
 
 GENRES = ("Electronica", "Hip Hop", "Rock")
+INSTRUMENTS = ("synthesizer", "drums", "guitar")
+PLAYED = ((0,), (0, 1), (1, 2))  # by genre, positions in INSTRUMENTS
+TEMPI = (120, 90, 150)  # by genre, bpm
 RATE = 32_000
 FINGERPRINT = "0123456789abcdef"
 NASTY = "A <script>alert('x')</script> & \"rock\" track"
@@ -44,6 +49,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     embedder = load_embedder(EmbedderSettings())
     labels = {
         "genre": ClassLabel(names=list(GENRES)),
+        "instruments": List(ClassLabel(names=list(INSTRUMENTS))),
+        "tempo_bpm": Value("int32"),
         "prompt_group": Value("string"),
     }
     audio_columns = Features(
@@ -59,6 +66,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for seed in seeds:
                 clip = sound(genre, seed)
                 common = {"id": f"{name}-{seed}", "genre": genre, "prompt_group": f"{name}-{seed}"}
+                common |= {"instruments": list(PLAYED[genre]), "tempo_bpm": TEMPI[genre] + seed % 2}
                 flac = {"bytes": encode_flac(clip, RATE), "path": f"{name}-{seed}.flac"}
                 rows.append(
                     common
@@ -81,36 +89,76 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: the nearest class mean of standardised embeddings, which is a linear classifier."""
-    from training.features import load_features
-    from training.model import SynthmirClassifier, SynthmirConfig
-
     features = load_features(corpus, "melstats", "genre")
-    embedder = load_embedder(EmbedderSettings())
-    config = SynthmirConfig(
-        task="genre",
-        hidden=(),
-        embedder={"name": "melstats", "weights": None, "revision": embedder.revision, "dim": embedder.dim,
-                  "sampling_rate": embedder.sampling_rate, "window_seconds": embedder.window_seconds},
-        id2label=dict(enumerate(GENRES)),
-        label2id={name: index for index, name in enumerate(GENRES)},
-    )  # fmt: skip
-    net = SynthmirClassifier(config)
+    net = linear("genre", "single_label_classification", GENRES)
     net.standardise(features.train.embeddings)
     scaled = (features.train.embeddings - net.mean) / net.std
     means = torch.stack([scaled[features.train.labels == index].mean(0) for index in range(len(GENRES))])
     with torch.no_grad():
         net.output.weight.copy_(means / 100)
         net.output.bias.copy_(-(means**2).sum(1) / 200)
-    folder = tmp_path_factory.mktemp("model")
-    net.save_pretrained(folder)
     curve = [
         {"epoch": e, "train_loss": 1 / e, "validation_loss": 1.1 / e, "accuracy": 1 - 0.5 / e, "macro_f1": 1 - 0.6 / e}
         for e in (1, 2, 3)
     ]
+    return save(net, corpus, tmp_path_factory.mktemp("model"), {"curve": curve, "best_epoch": 3})
+
+
+@pytest.fixture(scope="session")
+def tagger(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that tells instruments, by least squares on their presence."""
+    features = load_features(corpus, "melstats", "instruments")
+    net = linear("instruments", "multi_label_classification", features.names, threshold=0.5)
+    fit(net, features.train.embeddings, 8 * features.train.labels - 4)
+    return save(net, corpus, tmp_path_factory.mktemp("tagger"))
+
+
+@pytest.fixture(scope="session")
+def metronome(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that tells the tempo, by least squares."""
+    features = load_features(corpus, "melstats", "tempo_bpm")
+    net = linear("tempo_bpm", "regression", ("tempo_bpm",))
+    net.standardise(features.train.embeddings, features.train.labels)
+    fit(net, features.train.embeddings, ((features.train.labels - net.label_mean) / net.label_std)[:, None])
+    return save(net, corpus, tmp_path_factory.mktemp("metronome"))
+
+
+def linear(task: str, problem: str, labels: tuple[str, ...], **more: object) -> SynthmirClassifier:
+    """A linear model on melstats, not yet trained."""
+    embedder = load_embedder(EmbedderSettings())
+    config = SynthmirConfig(
+        task=task,
+        problem_type=problem,
+        hidden=(),
+        embedder={"name": "melstats", "weights": None, "revision": embedder.revision, "dim": embedder.dim,
+                  "sampling_rate": embedder.sampling_rate, "window_seconds": embedder.window_seconds},
+        id2label=dict(enumerate(labels)),
+        label2id={name: index for index, name in enumerate(labels)},
+        **more,
+    )  # fmt: skip
+    return SynthmirClassifier(config)
+
+
+def fit(net: SynthmirClassifier, embeddings: torch.Tensor, targets: torch.Tensor) -> None:
+    """Ridge regression of the outputs."""
+    if net.config.problem_type != "regression":
+        net.standardise(embeddings)
+    rows = (embeddings - net.mean) / net.std
+    rows = torch.cat([rows, torch.ones(len(rows), 1)], dim=1).double()
+    kernel = rows @ rows.T + 10 * torch.eye(len(rows), dtype=torch.float64)
+    weights = (rows.T @ torch.linalg.solve(kernel, targets.double())).float()
+    with torch.no_grad():
+        net.output.weight.copy_(weights[:-1].T)
+        net.output.bias.copy_(weights[-1])
+
+
+def save(net: SynthmirClassifier, corpus: Path, folder: Path, details: dict[str, object] | None = None) -> Path:
+    """The model folder, with a training record that leads to the corpus."""
+    net.save_pretrained(folder)
+    about = {"embedder": net.config.embedder | {"about": load_embedder(EmbedderSettings()).about}}
     RunRecord(
         "train", FINGERPRINT, "2026-01-01T00:00:00+00:00", 2.5, 18, device="a machine",
-        details={"corpus": os.path.relpath(corpus, folder), "curve": curve, "best_epoch": 3,
-                 "embedder": net.config.embedder | {"about": embedder.about}},
+        details={"corpus": os.path.relpath(corpus, folder), **about, **(details or {})},
     ).write(folder / "training.json")  # fmt: skip
     return folder
 

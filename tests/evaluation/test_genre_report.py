@@ -61,6 +61,15 @@ def test_a_class_that_the_references_lack_does_not_enter_the_means() -> None:
     assert got["balanced_accuracy"] == pytest.approx((1 + 1 / 2) / 2)
 
 
+def test_the_highest_score_is_the_prediction() -> None:
+    scores = [[0.1, 0.9], [0.5, 0.5], [0.7, 0.3]]
+    assert REPORT.compute(predictions=scores, references=[1, 1, 0]) == REPORT.compute(
+        predictions=[1, 0, 0], references=[1, 1, 0]
+    )
+    with pytest.raises(ValueError, match="rows of different lengths"):
+        REPORT.compute(predictions=[[0.1, 0.9], [0.5]], references=[1, 0])
+
+
 def test_loads_by_path_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("asked for the network")

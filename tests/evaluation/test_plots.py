@@ -18,6 +18,12 @@ NAMES = ["Electronica", "R&B <live>", "$x^2$ & $y", "日本"]
 ROW = {"label": "Rock", "precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 8}
 RNG = np.random.default_rng(0)
 BLOBS = RNG.normal(0, 1, (60, 20)) + 3 * np.repeat(RNG.normal(0, 1, (4, 20)), 15, axis=0)
+BINS = [{"low": 0.2, "high": 0.4, "n": 3, "confidence": 0.3, "share": 2 / 3}]
+TAGS = [
+    {"label": name, "support": 3, "average_precision": {"value": 0.5, "low": low, "high": low and 0.9, "n": 9}}
+    for name, low in zip(NAMES, (0.4, None, 0.5, 0.1), strict=True)
+]
+BPM = np.array([60.0, 90.0, 121.0])
 CURVE = [{"epoch": e, "train_loss": 1 / e, "validation_loss": 1.1 / e, "accuracy": 1 - 0.5 / e} for e in (1, 2, 3)]
 
 DRAWN = {
@@ -28,6 +34,12 @@ DRAWN = {
     "bars of many": lambda: plots.genre_bars([ROW] * 10),
     "curve": lambda: plots.training_curve(CURVE, 2),
     "curve of one epoch": lambda: plots.training_curve(CURVE[:1]),
+    "curve of a tagger": lambda: plots.training_curve([point | {"map": 0.5} for point in CURVE]),
+    "reliability": lambda: plots.reliability(BINS),
+    "tags": lambda: plots.tag_dots(TAGS, 9),
+    "tempi": lambda: plots.number_scatter(BPM, BPM * (1, 2, 0.5), "bpm"),
+    "numbers": lambda: plots.number_scatter(BPM - 100, BPM - 99, ""),
+    "one tempo": lambda: plots.number_scatter(BPM[:1], BPM[:1], "bpm"),
     "map": lambda: plots.embedding_map(BLOBS, np.repeat(np.arange(4), 15), NAMES),
     "map of three": lambda: plots.embedding_map(BLOBS[:3], np.array([0, 1, 1]), NAMES),
 }
@@ -40,7 +52,7 @@ def test_svg_is_whole_and_the_same_twice(name: str) -> None:
     assert ET.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
     assert picture == DRAWN[name]()
     told = "".join(ET.fromstring(picture).itertext())
-    assert name not in ("confusion", "map") or all(label in told for label in NAMES)
+    assert name not in ("confusion", "map", "tags") or all(label in told for label in NAMES)
     assert dict(matplotlib.rcParams) == before, "the caller's style was changed"
 
 

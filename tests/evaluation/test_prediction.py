@@ -15,7 +15,7 @@ from builder.embedders.base import Embedder
 from builder.errors import DataError
 from evaluation.benchmarks.base import Track
 from evaluation.prediction import embedder_of, predict_audio, predict_tracks, probabilities
-from training.model import SynthmirClassifier, load_model
+from training.model import SynthmirClassifier, SynthmirConfig, load_model
 
 from .conftest import RATE, sound
 
@@ -44,6 +44,7 @@ class Logistic(torch.nn.Module):
     """Two classes; the probability of the second is the logistic of 4 x - 2."""
 
     device = torch.device("cpu")
+    config = SynthmirConfig(id2label={0: "low", 1: "high"})
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         self.logits = torch.cat([torch.zeros_like(embeddings), 4 * embeddings - 2], dim=1)

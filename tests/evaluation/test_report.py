@@ -13,7 +13,7 @@ import soundfile
 
 from builder.errors import DataError
 from builder.recipe import EvaluationSettings
-from evaluation.gallery import pick
+from evaluation.gallery import Verdict, pick
 from evaluation.report import write_report
 from evaluation.scoring import evaluate_model
 
@@ -98,7 +98,7 @@ def test_opens_from_disk_without_a_network(report: Path) -> None:
     assert "@import" not in (report / "report.html").read_text(encoding="utf-8")
     pictures = [attrs for tag, attrs in page.tags if tag == "img"]
     assert all(attrs.get("alt") for attrs in pictures)
-    assert len(pictures) == 2 * 2 + 2 + 2 * len(GENRES)  # a pair a benchmark, curve and map, two clips a genre
+    assert len(pictures) == 3 * 2 + 2 + 2 * len(GENRES)  # three a benchmark, curve and map, two clips a genre
 
 
 def test_clips_are_the_corpus_bytes(report: Path, corpus: Path) -> None:
@@ -106,6 +106,21 @@ def test_clips_are_the_corpus_bytes(report: Path, corpus: Path) -> None:
     examples = pick(corpus, {})
     assert [(report / src).read_bytes() for src in players] == [example.audio for example in examples]
     assert soundfile.info(report / players[0]).samplerate == RATE
+
+
+def test_published_figures_and_what_was_left_out_stand_beside_ours(report: Path, model: Path, tmp_path: Path) -> None:
+    scores = json.loads((report / "scores.json").read_text())
+    entry = scores["benchmarks"][1]
+    shown = {"name": "A model", "metric": "accuracy", "value": 0.869, "source": "a paper", "note": "its note"}
+    other = {"name": "Another", "metric": "mean_average_precision", "value": 0.401, "source": "a page"}
+    entry["published"] = [other | {"same_protocol": False}, shown | {"same_protocol": True}]
+    entry |= {"left_out": {"polka <i>": 31, "zouk": 12}, "protocol": "the test part"}
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    words = Page(write_report(tmp_path, model)).words()
+    assert "A modelAccuracy86.9 %yesits note. a paper" in words and "AnothermAP40.1 %noa page" in words
+    assert words.count("this model") == 1 and f"this modelAccuracy{100 * entry['accuracy']['value']:.1f} %" in words
+    assert "43 tracks of 2 other labels, in no figure above" in words and "polka <i>31" in words
+    assert "The test part." in words
 
 
 def test_without_a_corpus_its_parts_are_left_out(report: Path, model: Path, tmp_path: Path) -> None:
@@ -129,10 +144,10 @@ def test_written_twice_is_the_same(report: Path, model: Path, corpus: Path) -> N
 
 
 def test_the_gallery_shows_a_mistake_where_there_is_one(corpus: Path) -> None:
-    judged = {f"{name}-{seed}": (name, name) for name in GENRES for seed in (6, 7, 8)}
-    judged["Rock-8"] = ("Rock", "Hip Hop")
-    judged |= {f"Hip Hop-{seed}": ("Hip Hop", "Rock") for seed in (6, 7, 8)}
-    shown = [(example.id, example.wrong) for example in pick(corpus, judged)]
+    judged = {f"{name}-{seed}": Verdict(name, name, True) for name in GENRES for seed in (6, 7, 8)}
+    judged["Rock-8"] = Verdict("Rock", "Hip Hop", False)
+    judged |= {f"Hip Hop-{seed}": Verdict("Hip Hop", "Rock", False) for seed in (6, 7, 8)}
+    shown = [(clip.id, not clip.verdict.right) for clip in pick(corpus, judged) if clip.verdict]
     assert shown == [
         *(("Electronica-6", False), ("Electronica-7", False)),
         *(("Hip Hop-6", True), ("Hip Hop-7", True)),

@@ -12,7 +12,8 @@ class and the confusion matrix. All figures are scikit-learn's.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (`list` of `int`): predicted classes.
+    predictions (`list` of `int`): predicted classes; or (`list` of `list` of `float`) the scores of all classes, of
+        which the highest counts, the first of equals.
     references (`list` of `int`): true classes.
     labels (`list` of `str`, *optional*): names of the classes 0 .. K-1. Without them the classes are the integers
         that occur, named by their digits.
@@ -49,6 +50,8 @@ _CITATION = """
 }
 """
 
+_SCORES = datasets.Sequence(datasets.Value("float64"))
+
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class GenreReport(evaluate.Metric):
@@ -59,22 +62,31 @@ class GenreReport(evaluate.Metric):
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+            features=[
+                datasets.Features({"predictions": _SCORES, "references": datasets.Value("int64")}),
+                datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
+            ],
             reference_urls=["https://scikit-learn.org/stable/modules/model_evaluation.html#classification-metrics"],
         )
 
+    def _infer_feature_from_batch(self, batch: dict[str, list[object]]) -> datasets.Features:
+        """Without items any features do: `_compute` says what is missing."""
+        return super()._infer_feature_from_batch(batch) if len(batch["references"]) else self.features[0]
+
     def _compute(
         self,
-        predictions: list[int],
+        predictions: list[int] | list[list[float]],
         references: list[int],
         labels: list[str] | None = None,
         zero_division: float = 0.0,
     ) -> dict[str, object]:
-        predicted, truth = np.asarray(predictions), np.asarray(references)
+        truth = np.asarray(references)
         if truth.size == 0:
             raise ValueError("genre_report needs at least one prediction and reference")
+        if isinstance(predictions[0], list) and len({len(row) for row in predictions}) > 1:
+            raise ValueError("predictions have rows of different lengths: each item needs a score for every class")
+        predicted = np.asarray(predictions)
+        predicted = predicted if predicted.ndim == 1 else predicted.argmax(axis=1)
         seen = np.union1d(truth, predicted)
         if labels is None:
             classes, names = seen, [str(index) for index in seen]

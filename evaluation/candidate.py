@@ -1,0 +1,211 @@
+"""A model that is judged: what it says of its validation split and of real recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder.corpus.folder import Corpus
+from builder.errors import DataError
+from builder.recipe import EvaluationSettings, SplitSettings
+from builder.records import RunRecord
+from builder.validation import validate
+
+from .benchmarks.base import Benchmark, Label, Track
+from .clips import Clips
+from .judged import Judged
+from .prediction import check_aggregate, embedder_of, predict_tracks, probabilities, problem_of
+from .scores import MULTI, REGRESSION, SINGLE, Skip
+
+if TYPE_CHECKING:
+    from builder.embedders.base import Embedder
+    from training.features import Features
+    from training.model import SynthmirClassifier
+
+VALIDATION = "validation"
+Tick = Callable[[int], None]  # told how many tracks were just judged
+
+
+@dataclass
+class Candidate:
+    """A model that is judged, and what is needed for it."""
+
+    folder: Path
+    model: SynthmirClassifier
+    trained: RunRecord
+    settings: EvaluationSettings
+
+    @classmethod
+    def load(cls, folder: Path, settings: EvaluationSettings) -> Candidate:
+        """Read a model folder. Raises DataError, and RecipeError where the settings mean nothing for the model."""
+        from training.model import load_model
+
+        model = load_model(folder)
+        check_aggregate(settings.aggregate, problem_of(model))
+        return cls(folder, model, _training_record(folder), settings)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of its outputs."""
+        return list(self.model.config.labels)
+
+    @property
+    def problem(self) -> str:
+        """What its labels are, in transformers' words."""
+        return problem_of(self.model)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """What it was trained on, loaded when it is needed."""
+        return embedder_of(self.model)
+
+    def on(self, benchmark: Benchmark | Path, workers: int | None, tick: Tick, threshold: float | None) -> Judged:
+        """What it says of a benchmark's tracks, or of the validation split of the corpus at a path."""
+        if isinstance(benchmark, Path):
+            judged = score_validation(self.model, benchmark, threshold, self.trained.details)
+            tick(len(judged))
+            return judged
+        return score_benchmark(
+            self.model, self.embedder, benchmark, workers, tick, threshold, aggregate=self.settings.aggregate
+        )
+
+
+def read_features(corpus: Path, embedder: str, task: str, details: dict[str, Any]) -> Features:
+    """The rows that a model learnt from and was chosen by, read as its training record says. Raises DataError."""
+    from training.features import load_features
+
+    options = dict(details.get("data") or {})
+    if options.get("split"):
+        options["split"] = validate(SplitSettings, options["split"], "training.json: details.data.split")
+    return load_features(corpus, embedder, task, **options)
+
+
+def score_validation(
+    model: SynthmirClassifier, corpus: Path, threshold: float | None, details: dict[str, Any]
+) -> Judged:
+    """Judge the validation split by its stored embeddings, one a clip. Raises DataError."""
+    features = read_features(corpus, model.config.embedder["name"], model.config.task, details)
+    labels, problem = list(model.config.labels), problem_of(model)
+    if foreign := [name for name in features.names if name not in labels]:
+        raise DataError(
+            f"{corpus}: its {model.config.task} {foreign[0]!r} is none of the model's: {', '.join(labels)}"
+        )
+    if features.dim != model.config.embedder["dim"]:
+        raise DataError(
+            f"{corpus}: its embeddings have {features.dim} numbers, the model takes {model.config.embedder['dim']}",
+            "embed the corpus again with the embedder that the model was trained on",
+        )
+    position = np.array([labels.index(name) for name in features.names])
+    truth, outputs = features.validation.labels.numpy(), probabilities(model, features.validation.embeddings.numpy())
+    if problem == SINGLE:
+        truth = position[truth]
+    elif problem == MULTI:
+        truth, outputs, labels = truth > 0.5, outputs[:, position], list(features.names)
+    else:
+        truth, outputs = truth.astype(np.float64), outputs[:, 0]
+    dropped = features.dropped.get(VALIDATION, 0)
+    notes = [f"left out {dropped} clip(s) without a {features.task}"] if dropped else []
+    return Judged(problem, labels, features.validation.ids, truth, outputs, threshold, notes=notes)
+
+
+def score_benchmark(
+    model: SynthmirClassifier,
+    embedder: Embedder,
+    benchmark: Benchmark | Clips,
+    workers: int | None = None,
+    tick: Tick = lambda _: None,
+    threshold: float | None = None,
+    **options: Any,
+) -> Judged:
+    """Judge real recordings; those that cannot be read are skipped and listed. Raises DataError if none can be.
+
+    Of a model of many labels a track only those count that the benchmark can speak about. `options` go to
+    `predict_tracks`.
+    """
+    answers = predict_tracks(model, embedder, benchmark.tracks, workers=workers, **options)
+    return gather(benchmark, answers, model, tick, threshold)
+
+
+def gather(
+    benchmark: Benchmark | Clips,
+    answers: Iterable[tuple[Track, np.ndarray | str]],
+    model: SynthmirClassifier,
+    tick: Tick = lambda _: None,
+    threshold: float | None = None,
+) -> Judged:
+    """What a model answered for each track, or why it could not, as `score_benchmark` has it."""
+    problem, labels = problem_of(model), list(model.config.labels)
+    ids, said, rows, artists, skips = [], [], [], [], []
+    for track, result in answers:
+        tick(1)
+        if isinstance(result, str):
+            skips.append(Skip(id=track.id, reason=result))
+            continue
+        ids.append(track.id)
+        said.append(track.label)
+        rows.append(result)
+        artists.append(track.artist)
+    if not rows:
+        raise DataError(
+            f"{benchmark.name}: none of its {len(skips)} track(s) can be read; the first, {skips[0].id}: "
+            f"{skips[0].reason}",
+            "check that the files are whole and that they are audio",
+        )
+    truth, outputs = _truth(said, problem, len(labels)), np.stack(rows)
+    if problem == MULTI and benchmark.covered:
+        covered = list(benchmark.covered)
+        truth, outputs, labels = truth[:, covered], outputs[:, covered], [labels[index] for index in covered]
+    elif problem == REGRESSION:
+        outputs = outputs[:, 0]
+    return Judged(problem, labels, ids, truth, outputs, threshold, artists, skips, benchmark.notes)
+
+
+def _truth(labels: Sequence[Label], problem: str, classes: int) -> np.ndarray:
+    if problem != MULTI:
+        return np.array(labels, np.int64 if problem == SINGLE else np.float64)
+    truth = np.zeros((len(labels), classes), bool)
+    for row, held in zip(truth, labels, strict=True):
+        row[list(held) if isinstance(held, tuple) else [int(held)]] = True
+    return truth
+
+
+def _training_record(model_folder: Path) -> RunRecord:
+    """The model's run record. Raises DataError if it is missing or no record."""
+    path = model_folder / "training.json"
+    try:
+        return RunRecord.read(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror}", "give a folder that `synthmir train` wrote"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: not a run record: {error}", "give a folder that `synthmir train` wrote") from error
+
+
+def corpus_of(trained: RunRecord, model_folder: Path, given: Path | None) -> Path:
+    """What holds the validation split that the model is judged on. Raises DataError: nothing, or not the model's own.
+
+    That is a corpus of ours, or whatever else the model was trained on.
+    """
+    from training.tables import is_corpus
+
+    if given is None and "corpus" not in trained.details:
+        raise DataError(f"{model_folder}: does not tell which corpus it was trained on", "add --corpus PATH")
+    root = Path(given) if given is not None else (model_folder / trained.details["corpus"]).resolve()
+    if not root.exists():
+        raise DataError(f"{root}: the corpus that the model was trained on is not there", "add --corpus PATH")
+    if not is_corpus(root):
+        return root
+    found = Corpus.open(root).record().get("fingerprint")
+    if None not in (found, trained.fingerprint) and found != trained.fingerprint:
+        raise DataError(
+            f"{root}: holds the corpus {found}, but the model was trained on {trained.fingerprint}: "
+            "what it learnt from may be in this validation split",
+            "add --corpus with the model's own corpus, or judge it on folder:PATH",
+        )
+    return root
