@@ -1,0 +1,58 @@
+"""Figures with their 95 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import figures, frechet, kernel
+from .figures import Figure
+
+STRAIGHT = 0.9  # r2
+
+
+def extrapolation(found: frechet.Extrapolation, dim: int) -> figures.Extrapolation:
+    """A line as the file tells it; straight where its subsets have two clips a dimension and it fits."""
+    half = reach(found)
+    return figures.Extrapolation(
+        value=found.value,
+        low=found.value - half,
+        high=found.value + half,
+        r2=found.r2,
+        slope=found.slope,
+        sizes=found.sizes,
+        distances=found.distances,
+        straight=found.sizes[0] >= 2 * dim and found.r2 >= STRAIGHT,
+    )
+
+
+def reach(found: frechet.Extrapolation) -> float:
+    """Half the width of the 95 % interval of the line's end."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, max(1, len(found.sizes) - 2))) * found.error
+
+
+def with_error(found: kernel.KernelDistance, x: np.ndarray, y: np.ndarray) -> Figure:
+    """A distance between `x` and `y` with its interval by the normal law; none where its error is not known."""
+    figure = Figure(value=found.value, n=len(x), n_reference=len(y))
+    if found.error is None:
+        return figure
+    half = 1.96 * found.error
+    return figure.model_copy(update={"low": found.value - half, "high": found.value + half})
+
+
+def share(count: int, n: int, n_reference: int | None = None) -> Figure:
+    """A share with Wilson's 95 % interval."""
+    from scipy.stats import binomtest
+
+    bounds = binomtest(count, n).proportion_ci(method="wilson")
+    return Figure(value=count / n, low=float(bounds.low), high=float(bounds.high), n=n, n_reference=n_reference)
+
+
+def mean(values: np.ndarray | Sequence[float], n_reference: int | None = None) -> Figure:
+    """A mean with its 95 % interval by the normal law."""
+    values = np.asarray(values, dtype=np.float64)
+    middle, half = float(values.mean()), 1.96 * float(values.std(ddof=1) / np.sqrt(len(values)))
+    return Figure(value=middle, low=middle - half, high=middle + half, n=len(values), n_reference=n_reference)

@@ -1,0 +1,319 @@
+"""The two sets that are compared: embeddings with ids and labels, and the clips' sound where it can be had."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from builder.atomic import write_bytes
+from builder.corpus.folder import RECIPE, SUMS, Corpus, embed_record
+from builder.embedders.base import config_name, load_embedder
+from builder.embedders.dataset_map import RECORD, embed_dataset
+from builder.errors import DataError, RecipeError
+from builder.recipe import EmbedderSettings, Recipe
+
+from ..benchmarks.base import BENCHMARKS, load_benchmark, printable
+
+LABEL_COLUMNS = ("genre", "label")
+GROUP_COLUMNS = ("prompt_group", "artist", "artist_id")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Clips as an embedder describes them."""
+
+    name: str  # as the user gave it
+    kind: str  # "corpus", "embeddings", "audio" or "benchmark"
+    ids: list[str]
+    vectors: np.ndarray  # float32 [n, dim]
+    labels: list[str | None]  # genres, None where a clip has none
+    groups: list[str]  # clips of one group (a description, an artist) are not independent
+    embedder: dict[str, Any]  # name, revision, ...
+    fingerprint: str | None = None
+    notes: list[str] = field(default_factory=list)
+    sound: Callable[[Sequence[str]], dict[str, Path | bytes]] = lambda ids: {}  # audio of some clips, by id
+    texts: Callable[[], dict[str, str]] = dict  # prompts, by id
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def open_corpus(
+    path: Path, settings: EmbedderSettings | None, split: str | None = None
+) -> tuple[Embedded, EmbedderSettings]:
+    """A corpus folder (or one `split` of it) with its embeddings, and the settings of the embedder that made them.
+
+    Without `settings` the corpus must have embeddings of one embedder. Raises DataError.
+    """
+    corpus = Corpus.open(path)
+    there = corpus.embedders()
+    mend = f"synthmir embed {path} --embedder {settings.name if settings else 'melstats'}"
+    if not there:
+        raise DataError(f"{path}: holds no embeddings", mend)
+    if settings is None and len(there) > 1:
+        raise DataError(f"{path}: holds embeddings of {', '.join(there)}", "choose one: --embedder NAME")
+    name = config_name(settings) if settings else there[0]
+    if name not in there:
+        raise DataError(f"{path}: holds no embeddings of {name!r} (there: {', '.join(there)})", mend)
+    shards = [corpus.root / shard for shard in corpus.shards(name) if shard.startswith(f"{name}/{split or ''}")]
+    embedder = corpus.record(embed_record(name)).get("details", {}).get("embedder") or {"name": name}
+    called = f"{path}, {split} split" if split else str(path)
+    found = _read(
+        called, "corpus", shards, embedder, corpus.record().get("fingerprint"),
+        sound=lambda ids: _stored(corpus.root / "data", ids),
+        texts=lambda: _texts(corpus.root / "data"),
+    )  # fmt: skip
+    return found, settings or _own_settings(corpus, name)
+
+
+def open_reference(
+    spec: str,
+    settings: EmbedderSettings,
+    corpus: Embedded,
+    cache: Path,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Embedded:
+    """What the corpus is held against, by the same embedder: anything that `--against` takes.
+
+    Another corpus folder; a folder that `synthmir embed --out` wrote; a folder of audio or any audio data set;
+    `folder:PATH` or another benchmark. What is not embedded yet is embedded into `cache`, and found there again the
+    next time. Raises DataError where the embedder is another than the corpus's, RecipeError, BackendError.
+    """
+    benchmark = ":" in spec and spec.partition(":")[0].partition("@")[0] in BENCHMARKS
+    place = Path(spec).expanduser()
+    if not benchmark and (place / SUMS).exists():
+        found, _ = open_corpus(place, EmbedderSettings(name=corpus.embedder["name"]))
+    elif not benchmark and (place / RECORD).exists():
+        found = _written(spec, place, "embeddings")
+    else:
+        _check_embedder(settings, corpus)
+        if benchmark:
+            found = _embed_benchmark(spec, settings, corpus, cache, overwrite, progress)
+        else:
+            source = place if place.exists() else spec
+            embed_dataset(source, settings, cache / "embeddings", overwrite=overwrite, progress=progress)
+            found = _written(spec, cache / "embeddings", "audio")
+    _refuse_other(corpus, found)
+    return found
+
+
+def _check_embedder(settings: EmbedderSettings, corpus: Embedded) -> None:
+    """Before hours of embedding: whether what would be used is what the corpus was embedded with."""
+    embedder = load_embedder(settings)
+    revision = corpus.embedder.get("revision", embedder.revision)
+    if embedder.name != corpus.embedder["name"] or embedder.revision != revision:
+        raise DataError(
+            f"{corpus.name}: its embeddings are of {corpus.embedder['name']}, revision {revision}; here "
+            f"{embedder.name} has revision {embedder.revision}",
+            "use the same weights (--weights), or embed the corpus anew: synthmir embed CORPUS --overwrite",
+        )
+
+
+def _refuse_other(corpus: Embedded, reference: Embedded) -> None:
+    for key in ("name", "revision"):
+        mine, other = corpus.embedder.get(key), reference.embedder.get(key)
+        if None not in (mine, other) and mine != other:
+            raise DataError(
+                f"{reference.name}: its embeddings have {key} {other!r}, those of {corpus.name} {mine!r}: "
+                "vectors of two embedders cannot be compared",
+                "embed both with the same embedder and weights",
+            )
+    if corpus.vectors.shape[1] != reference.vectors.shape[1]:
+        raise DataError(
+            f"{reference.name}: its embeddings have {reference.vectors.shape[1]} numbers, those of {corpus.name} "
+            f"{corpus.vectors.shape[1]}",
+            "embed both with the same embedder",
+        )
+
+
+def _embed_benchmark(
+    spec: str, settings: EmbedderSettings, corpus: Embedded, cache: Path, overwrite: bool, progress: Progress
+) -> Embedded:
+    """A benchmark's recordings, in the corpus's genres."""
+    from datasets import Dataset, Features, Value
+
+    names = sorted({label for label in corpus.labels if label is not None})
+    bench = load_benchmark(spec, names)
+    rows: dict[str, list[Any]] = {"id": [], "label": [], "artist": [], "audio": []}
+    for number, track in enumerate(bench.tracks):
+        rows["id"].append(track.id)
+        rows["label"].append(names[track.label] if isinstance(track.label, int) else None)
+        rows["artist"].append(track.artist)
+        rows["audio"].append(str(track.path or _kept(cache / "audio" / f"{number:06d}", track.data or b"")))
+    columns = Features({name: Value("string") for name in rows})
+    with quiet():
+        Dataset.from_dict(rows, features=columns).save_to_disk(str(cache / "tracks"))
+    embed_dataset(cache / "tracks", settings, cache / "embeddings", overwrite=overwrite, progress=progress)
+    files = dict(zip(rows["id"], rows["audio"], strict=True))
+    found = _written(spec, cache / "embeddings", "benchmark", files)
+    found.notes.extend(bench.notes)
+    return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of `datasets`."""
+    import datasets
+
+    hidden = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not hidden:
+            datasets.enable_progress_bars()
+
+
+def _kept(path: Path, data: bytes) -> Path:
+    """Audio that lies in no file of its own, in one."""
+    if not (path.is_file() and path.read_bytes() == data):
+        write_bytes(path, data)
+    return path
+
+
+def _written(spec: str, folder: Path, kind: str, files: dict[str, str] | None = None) -> Embedded:
+    """What `embed_dataset` left in a folder."""
+    try:
+        details = json.loads((folder / RECORD).read_text(encoding="utf-8"))["details"]
+        embedder, source = dict(details["embedder"]), Path(str(details.get("source", "")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / RECORD}: no record of embeddings", "synthmir embed AUDIO --out DIR") from error
+
+    def sound(ids: Sequence[str]) -> dict[str, Path | bytes]:
+        if files is not None:
+            return {name: Path(files[name]) for name in ids}
+        if source.is_dir() and not any(source.rglob("*.parquet")):
+            return {name: source / name for name in ids if (source / name).is_file()}
+        return _stored(source, ids) if source.exists() else {}
+
+    skipped = details.get("skipped", 0)
+    notes = [f"{skipped} clip(s) could not be read and are in no figure"] if skipped else []
+    return _read(spec, kind, sorted(folder.glob("*.parquet")), embedder, None, sound, notes=notes)
+
+
+def _read(
+    name: str, kind: str, shards: list[Path], embedder: dict[str, Any], fingerprint: str | None,
+    sound: Callable[[Sequence[str]], dict[str, Path | bytes]],
+    texts: Callable[[], dict[str, str]] = dict,
+    notes: Sequence[str] = (),
+) -> Embedded:  # fmt: skip
+    """Parquet shards -> memory, embeddings straight into their matrix. Raises DataError that names the clip."""
+    try:
+        schema = pq.read_schema(shards[0])
+        label = next((column for column in LABEL_COLUMNS if _labels_fit(schema, column)), None)
+        group = next((column for column in GROUP_COLUMNS if column in schema.names), None)
+        wanted = [column for column in ("id", label, group) if column is not None]
+        rows = pa.concat_tables([pq.read_table(shard, columns=wanted) for shard in shards])
+        ids = [str(value) for value in rows["id"].to_pylist()]
+        vectors = _vectors(name, shards, ids)
+    except (OSError, pa.ArrowException, KeyError, IndexError) as error:
+        raise DataError(f"{name}: its embeddings cannot be read: {error}", "embed it again: synthmir embed") from error
+    if len(ids) < 2:
+        raise DataError(f"{name}: holds {len(ids)} clip(s): a distribution needs two at least", "give more clips")
+    values = rows[group].to_pylist() if group else [None] * len(ids)
+    groups = [own if value in (None, "") else str(value) for own, value in zip(ids, values, strict=True)]
+    return Embedded(
+        printable(name), kind, ids, vectors, _labels(rows, schema, label), groups, embedder, fingerprint,
+        list(notes), sound, texts,
+    )  # fmt: skip
+
+
+def _labels_fit(schema: pa.Schema, column: str) -> bool:
+    if column not in schema.names:
+        return False
+    kind = schema.field(column).type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return text or (pa.types.is_integer(kind) and column in label_names(schema))
+
+
+def _labels(rows: pa.Table, schema: pa.Schema, column: str | None) -> list[str | None]:
+    if column is None:
+        return [None] * len(rows)
+    names = label_names(schema).get(column)
+    values = rows[column].to_pylist()
+    if names is None:
+        return [None if value is None or value == "" else str(value) for value in values]
+    return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
+
+
+def label_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of the ClassLabel columns, as `datasets` writes them into the schema."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError):
+        return {}
+    return {
+        column: [str(name) for name in feature["names"]]
+        for column, feature in features.items()
+        if isinstance(feature, dict) and "names" in feature
+    }
+
+
+def _vectors(name: str, shards: list[Path], ids: list[str]) -> np.ndarray:
+    """The column `embedding` as float32 [n, dim], read shard by shard into its place."""
+    matrix, start = np.empty((0, 0), np.float32), 0
+    for shard in shards:
+        column = pq.read_table(shard, columns=["embedding"])["embedding"].combine_chunks()
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        if start == 0 and len(column):
+            matrix = np.empty((len(ids), len(flat) // len(column)), np.float32)
+        if column.null_count or len(flat) != len(column) * matrix.shape[1] or (len(column) and not matrix.shape[1]):
+            raise DataError(f"{name}: {shard.name}: its embeddings are not all of one length", "embed it again")
+        rows = matrix[start : start + len(column)]
+        rows[:] = flat.reshape(rows.shape)
+        if (bad := np.flatnonzero(~np.isfinite(rows).all(axis=1))).size:
+            raise DataError(
+                f"{name}: the embedding of {ids[start + bad[0]]!r} holds numbers that are not finite",
+                "embed it again: synthmir embed",
+            )
+        start += len(column)
+    return matrix
+
+
+def _own_settings(corpus: Corpus, name: str) -> EmbedderSettings:
+    """The embedder's settings by the corpus's recipe; its name alone where the recipe tells of another."""
+    try:
+        settings = Recipe.load(corpus.root / RECIPE).embedder
+    except RecipeError:
+        settings = EmbedderSettings(name=name)
+    return settings if config_name(settings) == name else EmbedderSettings(name=name)
+
+
+def stored(folder: Path, columns: Sequence[str], ids: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of the Parquet files under `folder`, a few at a time: all, or those of some ids."""
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
+    files = [path for path in files if set(columns) <= set(pq.read_schema(path).names)]
+    if not files:
+        return
+    data = pads.dataset([str(path) for path in files], format="parquet")
+    chosen = None if ids is None else pads.field("id").isin(list(ids))
+    # A batch at a time, and no read ahead: the audio may be gigabytes.
+    batches = data.to_batches(
+        columns=list(columns), filter=chosen, batch_size=64, batch_readahead=1, fragment_readahead=1
+    )
+    for batch in batches:
+        yield from batch.to_pylist()
+
+
+def _stored(folder: Path, ids: Sequence[str]) -> dict[str, Path | bytes]:
+    found: dict[str, Path | bytes] = {}
+    for row in stored(folder, ("id", "audio"), ids):
+        audio = row["audio"]
+        if isinstance(audio, dict) and audio.get("bytes"):
+            found[str(row["id"])] = audio["bytes"]
+    return found
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    return {str(row["id"]): row["prompt"] or "" for row in stored(folder, ("id", "prompt"))}
