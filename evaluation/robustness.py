@@ -1,0 +1,221 @@
+"""The same tracks, damaged: how much of a model's figures survives codecs, narrow bands, noise and rooms."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field, ValidationError
+
+from builder.atomic import write_bytes, write_text
+from builder.audio import decode, mono, resample
+from builder.damage import DAMAGES, Damage
+from builder.errors import DataError
+from builder.recipe import EvaluationSettings
+from builder.records import recording
+
+from .benchmarks.base import Track, load_benchmark, printable
+from .candidate import VALIDATION, Candidate, Tick, corpus_of, score_benchmark
+from .clips import validation_clips
+from .comparison import compare, family
+from .curves import robustness_curves
+from .judged import Judged
+from .prediction import source_of
+from .scores import HEADLINES, Amount, BenchmarkScores, Comparison, Part, Problem, Skip
+from .summary import score
+
+FILE, PICTURE = "robustness.json", "robustness.svg"
+TRACKS = 500  # judged unless told otherwise: each of them once a level
+
+
+class Level(Part):
+    """What was left at one level of one damage. `drops` are damaged less clean, on the same tracks, by figure."""
+
+    kind: str
+    level: float
+    unit: str
+    about: str
+    figures: dict[str, Amount | None]
+    drops: list[Comparison]
+
+
+class Robustness(Part):
+    """The whole file."""
+
+    model_config = ConfigDict(title="synthmir robustness")
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    model: str
+    task: str
+    problem: Problem
+    benchmark: str
+    source: str
+    licence: str
+    notes: list[str]
+    n: Annotated[int, Field(ge=1)]
+    skips: list[Skip]
+    clean: dict[str, Amount | None]
+    levels: list[Level]
+    record: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Robustness:
+        """Read what `judge_damaged` wrote. Raises DataError."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}", "synthmir robustness writes it") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "(top)"
+            raise DataError(f"{path}: {where}: {first['msg']}", "write it anew: synthmir robustness") from None
+
+
+def parse_damages(chosen: Sequence[str] = ()) -> list[Damage]:
+    """`mp3`, all its levels, or `mp3:64`; nothing chosen is every kind. Raises RecipeError."""
+    found = []
+    for text in chosen or DAMAGES:
+        levels = DAMAGES[text].levels if text in DAMAGES else ()
+        found += [Damage(text, level) for level in levels] or [Damage.parse(text)]
+    return list(dict.fromkeys(found))
+
+
+def judge_damaged(
+    model_folder: Path,
+    on: str,
+    out: Path,
+    damages: Sequence[str] = (),
+    corpus: Path | None = None,
+    settings: EvaluationSettings | None = None,
+    limit: int = TRACKS,
+    tick: Tick = lambda _: None,
+) -> Robustness:
+    """Judge a model on `limit` tracks of a benchmark (or `validation`), clean and through each of `damages`.
+
+    Writes `out/robustness.json` and a picture. Each figure has its 95 % interval, each drop that of paired resamples,
+    with p-values by Holm over all levels. Everything named is looked up before anything is judged. Raises DataError,
+    RecipeError, BackendError.
+    """
+    settings = settings or EvaluationSettings()
+    wanted, out = parse_damages(damages), Path(out)
+    for damage in wanted:  # a package that is missing is told before the work
+        damage(np.zeros((4_800, 2), np.float32), 48_000)
+    ours = Candidate.load(Path(model_folder), settings)
+    task, problem = ours.model.config.task, ours.problem
+    bench = (
+        validation_clips(corpus_of(ours.trained, ours.folder, corpus), ours.labels, task, limit, settings.seed)
+        if on == VALIDATION
+        else load_benchmark(on, ours.labels, task, problem)  # type: ignore[arg-type]
+    )
+    chosen = sample(bench.tracks, limit, settings.seed)
+    notes = list(bench.notes)
+    if len(chosen) < len(bench.tracks):
+        notes.append(f"{len(chosen)} of {len(bench.tracks)} tracks, drawn with seed {settings.seed}")
+    bench.tracks = chosen
+
+    def judged(damage: Damage | None) -> Judged:
+        found = score_benchmark(
+            ours.model,
+            ours.embedder,
+            bench,
+            None,
+            tick,
+            ours.model.config.threshold,
+            aggregate=settings.aggregate,
+            read=partial(heard, damage=damage, seed=settings.seed),
+        )
+        return replace(found, notes=())
+
+    with recording("robustness", ours.trained.fingerprint) as record:
+        clean = judged(None)
+        levels, drops = [], []
+        for damage in wanted:
+            through = judged(damage)
+            levels.append((damage, _figures(through, settings, task)))
+            drops.append(compare(through, clean, settings, task, printable(on), "clean"))
+        record.rows = len(chosen) * (1 + len(wanted))
+        record.details = {"damages": [str(damage) for damage in wanted], "settings": settings.model_dump(mode="json")}
+    adjusted = iter(family([drop for some in drops for drop in some]))
+    found = Robustness(
+        schema=1,
+        model=str(ours.folder),
+        task=task,
+        problem=problem,  # type: ignore[arg-type]
+        benchmark=printable(on),
+        source=bench.source,
+        licence=bench.licence,
+        notes=notes,
+        n=len(clean),
+        skips=list(clean.skips),
+        clean=_figures(clean, settings, task),
+        levels=[
+            Level(
+                kind=damage.kind,
+                level=damage.level,
+                unit=DAMAGES[damage.kind].unit,
+                about=DAMAGES[damage.kind].about,
+                figures=figures,
+                drops=[next(adjusted) for _ in some],
+            )
+            for (damage, figures), some in zip(levels, drops, strict=True)
+        ],
+        record=asdict(record),
+    )
+    text = json.dumps(found.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(out / FILE, text + "\n")
+    write_bytes(out / PICTURE, robustness_curves(found.model_dump(mode="json")))
+    return found
+
+
+def heard(track: Track, sampling_rate: int, damage: Damage | None, seed: int) -> np.ndarray:
+    """A track, damaged as it lies on disk, then mono at `sampling_rate`; its noise follows from its id and `seed`."""
+    samples, rate = decode(source_of(track))
+    if damage is not None:
+        samples = damage(samples, rate, seed=zlib.crc32(track.id.encode("utf-8", "surrogateescape"), seed))
+    return resample(mono(samples), rate, sampling_rate)
+
+
+def sample(tracks: Sequence[Track], limit: int, seed: int) -> list[Track]:
+    """`limit` tracks at most, in their order: the same ones for the same seed."""
+    if len(tracks) <= limit:
+        return list(tracks)
+    chosen = np.random.default_rng(seed).choice(len(tracks), limit, replace=False)
+    return [tracks[index] for index in np.sort(chosen)]
+
+
+def robustness_table(found: Robustness) -> str:
+    """Lines for a terminal: the first figure clean, then at each level with its 95 % interval, drop and p-value."""
+    key, name = next(iter(HEADLINES[found.problem].items()))
+    if found.clean.get(key) is None:
+        key, name = "mae", HEADLINES[found.problem]["mae"]
+    rows = [("damage", name, "", "drop", "p (Holm)"), ("clean", *_cells(found.clean[key]), "", "")]
+    for level in found.levels:
+        drop = next((entry for entry in level.drops if entry.metric == key), None)
+        told = ("", "") if drop is None else (f"{drop.difference.value:+.3f}", f"{drop.p_holm:.3f}")
+        rows.append((f"{level.kind} {level.level:g} {level.unit}", *_cells(level.figures[key]), *told))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *lines])
+
+
+def json_schema() -> str:
+    """The JSON Schema of `robustness.json`, which stands beside this file as robustness.schema.json."""
+    return json.dumps(Robustness.model_json_schema(by_alias=True), indent=2) + "\n"
+
+
+def _figures(judged: Judged, settings: EvaluationSettings, task: str) -> dict[str, Amount | None]:
+    scores: BenchmarkScores = score(judged, settings, task, name="", predictions="")
+    found = {key: getattr(scores, key) for key in HEADLINES[judged.problem]}
+    return {key: None if figure is None else Amount(**figure.model_dump()) for key, figure in found.items()}
+
+
+def _cells(figure: Amount | None) -> tuple[str, str]:
+    if figure is None:
+        return "", ""
+    return f"{figure.value:.3f}", "" if figure.low is None else f"[{figure.low:.3f}, {figure.high:.3f}]"

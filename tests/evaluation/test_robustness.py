@@ -1,0 +1,136 @@
+"""A model judged on damaged tracks: figures, drops, what is told, and the picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from builder.damage import DAMAGES
+from builder.errors import BackendError, DataError, RecipeError
+from builder.recipe import EvaluationSettings
+from evaluation.benchmarks.base import Track
+from evaluation.robustness import (
+    FILE,
+    PICTURE,
+    Robustness,
+    heard,
+    json_schema,
+    judge_damaged,
+    parse_damages,
+    robustness_table,
+    sample,
+)
+from evaluation.scoring import evaluate_model
+
+SETTINGS = EvaluationSettings(bootstrap=200, seed=3)
+LEVELS = ["gain:0", "lowpass:300", "noise:-20"]
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three recordings a genre and one that is none."""
+    from .conftest import sound
+
+    root = tmp_path_factory.mktemp("music")
+    for genre, name in enumerate(("electronica", "hip-hop", "rock")):
+        (root / name).mkdir()
+        for seed in (20, 21, 22):
+            soundfile.write(root / name / f"{seed}.wav", sound(genre, seed, 2.0, 44_100), 44_100)
+    (root / "rock/broken.mp3").write_bytes(b"\0" * 99)
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(model: Path, music: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Robustness, Path]:
+    out = tmp_path_factory.mktemp("out")
+    return judge_damaged(model, f"folder:{music}", out, LEVELS, settings=SETTINGS), out
+
+
+def test_figures_and_drops(found, model, music, tmp_path):
+    judged, _ = found
+    plain = evaluate_model(model, [f"folder:{music}"], tmp_path, settings=SETTINGS)["benchmarks"][0]
+    for key, figure in judged.clean.items():
+        assert figure.model_dump() == plain[key]
+    assert judged.n == 9 and [skip.id for skip in judged.skips] == ["rock/broken.mp3"]
+    untouched, *severe = judged.levels
+    assert untouched.figures == judged.clean
+    assert all(drop.difference.value == 0 and drop.p == 1 for drop in untouched.drops)
+    assert all(level.figures["accuracy"].value < judged.clean["accuracy"].value for level in severe)
+    for level in judged.levels:
+        for drop in level.drops:
+            assert drop.difference.value == pytest.approx(drop.value - drop.other)
+            assert drop.value == level.figures[drop.metric].value and drop.other == judged.clean[drop.metric].value
+            assert drop.p_holm >= drop.p
+
+
+def test_the_files(found):
+    judged, out = found
+    assert Robustness.read(out / FILE) == judged
+    data = json.loads((out / FILE).read_text(encoding="utf-8"))
+    assert data["schema"] == 1 and data["record"]["command"] == "robustness" and data["record"]["rows"] == 4 * 10
+    schema = Path(sys.modules[Robustness.__module__].__file__).with_suffix(".schema.json")
+    assert schema.read_text(encoding="utf-8") == json_schema()
+    picture = (out / PICTURE).read_text(encoding="utf-8")
+    assert picture.startswith("<?xml") and all(f">{level.kind}<" in picture for level in judged.levels)
+    table = robustness_table(judged)
+    assert "clean" in table and "lowpass 300 Hz" in table and "1 skipped" in table
+
+
+def test_it_can_be_done_again(found, model, music, tmp_path):
+    judged, _ = found
+    again = judge_damaged(model, f"folder:{music}", tmp_path, ["noise:-20"], settings=SETTINGS)
+    assert again.levels[0].figures == judged.levels[2].figures
+
+
+def test_the_validation_split_itself(model, tmp_path):
+    judged = judge_damaged(model, "validation", tmp_path, ["gain:0", "noise"], settings=SETTINGS, limit=6)
+    assert judged.benchmark == "validation" and judged.n == 6
+    assert judged.notes == ["6 of 9 clips, drawn with seed 3"]
+    assert [(level.kind, level.level) for level in judged.levels] == [
+        ("gain", 0), *(("noise", level) for level in DAMAGES["noise"].levels)
+    ]  # fmt: skip
+
+
+def test_a_track_is_damaged_as_it_lies_on_disk(tmp_path):
+    samples = np.stack([np.ones(4_410), -np.ones(4_410)], axis=1) / 2
+    soundfile.write(tmp_path / "a.wav", samples, 44_100)
+    track = Track("a", tmp_path / "a.wav", 0)
+    assert np.abs(heard(track, 44_100, None, 0)).max() < 1e-4  # folded to mono, nothing is left
+    turned = parse_damages(["side:2"])[0]
+    np.testing.assert_allclose(heard(track, 44_100, turned, 0), 0.5, atol=1e-3)
+
+
+def test_a_sample_is_the_same_each_time():
+    tracks = [Track(str(number), None, 0) for number in range(50)]
+    some = sample(tracks, 7, 1)
+    assert len(some) == 7 and some == sample(tracks, 7, 1) and some != sample(tracks, 7, 2)
+    assert [int(track.id) for track in some] == sorted(int(track.id) for track in some)
+    assert sample(tracks, 50, 1) == tracks
+
+
+def test_which_damages():
+    assert [str(damage) for damage in parse_damages(["mp3", "noise:3", "mp3:64"])] == [
+        *(f"mp3:{level:g}" for level in DAMAGES["mp3"].levels), "noise:3"
+    ]  # fmt: skip
+    assert {damage.kind for damage in parse_damages()} == set(DAMAGES)
+    with pytest.raises(RecipeError, match="no damage called 'echo'"):
+        parse_damages(["echo"])
+
+
+def test_a_missing_package_is_told_before_the_work(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pedalboard", None)
+    with pytest.raises(BackendError, match="pedalboard"):
+        judge_damaged(tmp_path / "no model", "validation", tmp_path, ["noise", "pitch"])
+
+
+def test_what_cannot_be_read_is_told(tmp_path):
+    with pytest.raises(DataError, match="synthmir robustness writes it"):
+        Robustness.read(tmp_path / FILE)
+    (tmp_path / FILE).write_text("{}")
+    with pytest.raises(DataError, match="write it anew"):
+        Robustness.read(tmp_path / FILE)
