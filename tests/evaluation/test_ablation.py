@@ -1,0 +1,192 @@
+"""Recipes varied key by key: what is shared, what is tested, what is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from builder.errors import DataError, RecipeError
+from builder.recipe import Recipe
+from builder.resources import find
+from evaluation import ablation
+from evaluation.ablation import (
+    COMMON,
+    FILE,
+    OWN,
+    PICTURE,
+    Ablation,
+    ablate,
+    ablation_table,
+    cells_of,
+    json_schema,
+    parse_vary,
+)
+
+RECIPE = """
+name: small
+prompts: {per_genre: 8, strategy: template}
+generator: {seconds: 1}
+quality: {max_rejected: 1.0, max_silence: 1.0, min_loudness: -70}
+split: {validation: 0.25}
+training: {epochs: 4, hidden: [8]}
+evaluation: {bootstrap: 100}
+"""
+VARY = {"prompts.strategy": ["template", "tags"], "training.clips": [None, 15]}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    folder = tmp_path_factory.mktemp("recipe")
+    draw = np.random.default_rng(0)
+    for genre in ("pop", "rock"):
+        (folder / "music" / genre).mkdir(parents=True)
+        for number in range(3):
+            soundfile.write(folder / f"music/{genre}/{number}.wav", 0.1 * draw.standard_normal(40_000), 16_000)
+    (folder / "music/rock/broken.wav").write_bytes(b"no audio")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return Recipe.load(folder / "recipe.yaml").with_options({"evaluation.benchmarks": [f"folder:{folder / 'music'}"]})
+
+
+@pytest.fixture(scope="module")
+def done(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ablation, Path]:
+    out = tmp_path_factory.mktemp("out")
+    return ablate(recipe, out, VARY, seeds=2, workers=1), out
+
+
+def test_every_combination_is_there_and_corpora_are_shared(done):
+    found, out = done
+    assert [cell.values for cell in found.cells] == [
+        {"prompts.strategy": strategy, "training.clips": clips}
+        for strategy in ("template", "tags")
+        for clips in (None, 15)
+    ]  # fmt: skip
+    assert len({cell.corpus for cell in found.cells}) == 2 == len(list((out / "corpora").iterdir()))
+    assert [cell.train_rows for cell in found.cells] == [30, 15, 30, 15]
+    assert all(
+        (out / cell.models / f"seed-{seed}/model.safetensors").is_file() for cell in found.cells for seed in (0, 1)
+    )
+    assert len(list((out / "benchmarks").iterdir())) == 1
+
+
+def test_scores_are_means_over_seeds_with_intervals(done):
+    found, _ = done
+    folder = found.places[-1]
+    assert found.places == [OWN, COMMON, folder]
+    for cell in found.cells:
+        for place in found.places:
+            accuracy = cell.scores[place]["accuracy"]
+            assert accuracy.mean.value == pytest.approx(np.mean(accuracy.seeds)) and len(accuracy.seeds) == 2
+            assert accuracy.mean.low <= accuracy.mean.value <= accuracy.mean.high
+        assert cell.scores[folder]["accuracy"].mean.n == 6  # one cannot be read
+
+
+def test_differences_are_paired_and_their_p_values_adjusted(done):
+    found, _ = done
+    assert {(d.cell, d.benchmark) for d in found.differences} == {
+        (cell.name, place) for cell in found.cells[1:] for place in found.places[1:]
+    }
+    for difference in found.differences:
+        cell = next(cell for cell in found.cells if cell.name == difference.cell)
+        value = cell.scores[difference.benchmark][difference.metric].mean.value
+        assert difference.value == pytest.approx(value) and difference.p_holm >= difference.p
+        assert difference.difference.value == pytest.approx(difference.value - difference.other)
+
+
+def test_the_files(done):
+    found, out = done
+    assert Ablation.read(out / FILE) == found
+    assert json.loads((out / FILE).read_text())["schema"] == 1
+    schema = Path(sys.modules[Ablation.__module__].__file__).with_suffix(".schema.json")
+    assert schema.read_text(encoding="utf-8") == json_schema()
+    assert "prompts.strategy=tags" in (out / PICTURE).read_text()
+    assert "prompts.strategy=tags, training.clips=15" in ablation_table(found)
+
+
+def test_what_is_finished_is_not_done_again(done, recipe, monkeypatch):
+    found, out = done
+    stamps = {
+        path: path.stat().st_mtime_ns for kind in ("*.parquet", "*.safetensors", "*.npz") for path in out.rglob(kind)
+    }
+    monkeypatch.setattr("evaluation.hearing._listen", lambda *_: pytest.fail("listened again"))
+    again = ablate(recipe, out, VARY, seeds=2, workers=1)
+    assert (again.cells, again.differences) == (found.cells, found.differences)
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+
+
+def test_no_clip_that_a_cell_learnt_from_is_in_the_common_split(done, recipe, monkeypatch):
+    found, out = done
+    n = {cell.name: cell.scores[COMMON]["accuracy"].mean.n for cell in found.cells}
+    assert len(set(n.values())) == 1
+    monkeypatch.setattr(ablation, "_untaught", lambda *_: set())
+    bare = ablate(recipe, out, VARY, seeds=2, workers=1)
+    assert COMMON not in bare.places and "new to every cell" in bare.notes[0]
+
+
+def test_one_number_varied_is_a_curve(recipe, tmp_path, done):
+    (tmp_path / "corpora").symlink_to(done[1] / "corpora")
+    found = ablate(recipe, tmp_path, {"training.clips": [10, 20, None]}, seeds=1, workers=1)
+    assert [cell.train_rows for cell in found.cells] == [10, 20, 30]
+    assert "training.clips" in (tmp_path / PICTURE).read_text()
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (["prompts.vocals=unspecified,instrumental"], {"prompts.vocals": ["unspecified", "instrumental"]}),
+        (["training.hidden=[],[128],[256,64]"], {"training.hidden": [[], [128], [256, 64]]}),
+        (["training.clips=100,null", "prompts.instrumentation=on,off"],
+         {"training.clips": [100, None], "prompts.instrumentation": [True, False]}),
+    ],
+)  # fmt: skip
+def test_values_are_read_as_yaml(texts, found):
+    assert parse_vary(texts) == found
+
+
+@pytest.mark.parametrize("text", ["prompts.vocals", "prompts.vocals=", "training.hidden=[1"])
+def test_what_is_no_list_of_values_is_told(text):
+    with pytest.raises(RecipeError, match="is not KEY=VALUE"):
+        parse_vary([text])
+
+
+@pytest.mark.parametrize(
+    ("vary", "told"),
+    [
+        ({"prompts.vocal": ["a", "b"]}, r"no key 'prompts\.vocal' \(did you mean 'vocals'\?\)"),
+        ({"prompt.vocals": ["a"]}, r"no key 'prompt\.vocals' \(did you mean 'prompts'\?\)"),
+        ({"prompts": ["a"]}, "cannot be varied"),
+        ({"training.seed": [1, 2]}, "cannot be varied"),
+        ({"training.seed.deep": [1, 2]}, "is no section"),
+        ({"prompts.vocals": ["instrumental", "loud"]}, "prompts.vocals"),
+        ({"training.clips": [10, 10]}, "a value stands there twice"),
+    ],
+)
+def test_keys_and_values_that_do_not_exist_are_named(recipe, vary, told):
+    with pytest.raises(RecipeError, match=told):
+        cells_of(recipe, vary)
+
+
+def test_nothing_varied_and_a_benchmark_that_is_not_there(recipe, tmp_path):
+    with pytest.raises(RecipeError, match="nothing is varied"):
+        ablate(recipe, tmp_path)
+    lost = recipe.with_options({"evaluation.benchmarks": [f"folder:{tmp_path / 'lost'}"]})
+    with pytest.raises(DataError, match="lost"):
+        ablate(lost, tmp_path, VARY)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError, match="synthmir ablate writes it"):
+        Ablation.read(tmp_path / FILE)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in find("recipes").glob("ablate-*.yaml")))
+def test_the_shipped_ablations_can_be_run(name):
+    recipe = Recipe.load(name)
+    cells = cells_of(recipe, recipe.ablation.vary)
+    assert len(cells) >= 2 and len({cell.name for cell in cells}) == len(cells) == len({cell.folder for cell in cells})
+    assert all(cell.recipe.ablation.seeds == 5 for cell in cells)
+    (values,) = recipe.ablation.vary.values()
+    assert cells[0].recipe.with_options({"name": recipe.name}) == recipe, "the baseline is the recipe as it stands"
+    assert [next(iter(cell.values.values())) for cell in cells] == list(values)
