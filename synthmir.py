@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -120,6 +120,12 @@ def embed(
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Windows at once.")] = 16,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="noise:20, mp3:64, ... Also NAME-augmented, to train on: each clip damaged too. Can be repeated."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace embeddings of another revision.")] = False,
 ) -> None:
     """Add embeddings to a corpus as a config of their own, joined by `id`; or embed any audio with --out."""
@@ -127,7 +133,7 @@ def embed(
     from builder.validation import validate
 
     options = {"name": embedder, "weights": weights, "arch": arch, "layer": layer, "dtype": dtype, "device": device}
-    settings = validate(EmbedderSettings, options | {"batch_size": batch_size}, "options")
+    settings = validate(EmbedderSettings, options | {"batch_size": batch_size, "augment": augment or ()}, "options")
     if out is None:
         _embed(Path(source), settings, overwrite)
         return
@@ -140,37 +146,159 @@ def embed(
 
 @app.command()
 def train(
-    corpus: CorpusArgument,
+    corpus: Annotated[
+        Path, typer.Argument(help="A corpus folder, or any data set on disk that has embeddings and labels.")
+    ],
     out: Annotated[Path, typer.Option(help="The model folder to write.")],
     recipe: Annotated[
         str | None, typer.Option(help="Take the settings from here. Default: the corpus' own recipe.")
     ] = None,
     embedder: Annotated[str | None, typer.Option(help="Train on these embeddings. Default: the recipe's.")] = None,
-    task: Annotated[str | None, typer.Option(help="genre, mood or vocals. Default: the recipe's.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="genre, subgenre, mood, vocals, instruments, tempo, ... Default: the recipe's.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="The labels, if not in a column named as the task.")] = None,
+    embedding_column: Annotated[str | None, typer.Option(help="Default: embedding.")] = None,
+    problem: Annotated[
+        str | None,
+        typer.Option(
+            help="single_label_classification, multi_label_classification, regression. Default: the column's."
+        ),
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="mlp, linear, logistic, knn. Default: the recipe's.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="synthetic, real, joint, transfer, finetune, adapt. Default: the recipe's.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Real music with embeddings: what `synthmir embed --out` wrote, a corpus, ...")
+    ] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="Labelled real tracks a class. Default: all.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the recipe's.")] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="0..9 or 0,3,7: a model a seed in OUT/seed-N, mean and spread in OUT/seeds.json."),
+    ] = None,
 ) -> None:
-    """Train a classifier on a corpus' embeddings. Works under `accelerate launch` too."""
-    from builder.corpus.folder import Corpus
+    """Train a classifier on embeddings. Stopped anywhere, the same command goes on. `accelerate launch` works too."""
+    from training.options import choose
 
-    settings = _recipe(recipe or str(Corpus.open(corpus).root / "recipe.yaml"))
-    settings = settings.with_options({"embedder.name": embedder, "training.task": task, "training.seed": seed})
-    _train(corpus, out, settings)
+    columns = {"label_column": label_column, "embedding_column": embedding_column, "problem": problem}
+    real = {"strategy": strategy, "target": target, "shots": shots}
+    options = {"task": task, **columns, "head": head, **real, "seed": seed}
+    chosen = choose(corpus, recipe, embedder, options)
+    if seeds is None:
+        _train(corpus, out, chosen)
+        return
+    from training.seeds import parse_seeds, seed_table, train_seeds
+
+    numbers = parse_seeds(seeds)
+    found = train_seeds(
+        corpus, out, chosen.training, numbers, chosen.embedder,
+        lambda number, _: print(f"model {out / f'seed-{number}'}"), split=chosen.split,
+    )  # fmt: skip
+    if found is not None:
+        print(f"\n{seed_table(found)}\n\nseeds {out / 'seeds.json'}")
 
 
 @app.command()
 def evaluate(
     model: ModelArgument,
-    on: Annotated[list[str], typer.Option(help="validation, or folder:PATH with <genre>/*.wav. Can be repeated.")],
+    on: Annotated[list[str], typer.Option(help="validation, folder:PATH, gtzan:PATH, ... Can be repeated.")],
     corpus: Annotated[
         Path | None, typer.Option(help="The corpus of `validation`. Default: what the model was trained on.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where report and scores go. Default: `report` beside the model.")
     ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Another model to compare with, on the same tracks. Can be repeated.")
+    ] = None,
+    aggregate: Annotated[
+        str, typer.Option(help="How a track's windows become one answer: mean, logits, max, median, vote.")
+    ] = "mean",
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind the 95 % intervals.")] = 1000,
 ) -> None:
     """Score a classifier with 95 % intervals; write report.html, scores.json and the model's card."""
     from builder.recipe import EvaluationSettings
+    from builder.validation import validate
+
+    options = {"benchmarks": on, "aggregate": aggregate, "bootstrap": bootstrap}
+    settings = validate(EvaluationSettings, options, "options")
+    _evaluate(model, out or model.resolve().parent / "report", corpus, settings, against or [])
+
+
+@app.command()
+def robustness(
+    model: ModelArgument,
+    on: Annotated[str, typer.Option(help="validation, folder:PATH, gtzan:PATH, ...")],
+    damage: Annotated[list[str] | None, typer.Option(help="mp3, noise:10, ... Default: all. Can be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Tracks judged at most: each once clean and once a level.")] = 500,
+    corpus: Annotated[
+        Path | None, typer.Option(help="The corpus of `validation`. Default: what the model was trained on.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where figures and picture go. Default: `report` beside the model.")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind the 95 % intervals.")] = 1000,
+) -> None:
+    """Judge a classifier on the same tracks through codecs, filters, noise, rooms, other pitches and speeds."""
+    from builder.recipe import EvaluationSettings
+    from evaluation.robustness import judge_damaged, robustness_table
+
+    settings = EvaluationSettings(bootstrap=bootstrap)
+    with _ticks("robustness") as tick:
+        found = judge_damaged(
+            model, on, out or model.resolve().parent / "report", damage or (), corpus, settings, limit, tick
+        )
+    print(robustness_table(found))
+
+
+@app.command()
+def fidelity(
+    corpus: CorpusArgument,
+    against: Annotated[
+        str,
+        typer.Option(
+            help="Real music: a folder of audio, what `embed --out` wrote, NAME:PATH as of evaluate, another corpus; "
+            "or `validation`: the corpus's own held-out clips, as a floor."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Default: `fidelity` beside the corpus.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="melstats, passt, hf:<id or folder>. Default: the one in the corpus.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Its weights: a file or a folder.")] = None,
+    clap: Annotated[
+        str | None, typer.Option(help="A CLAP checkpoint, id or folder: compares clips with their prompts.")
+    ] = None,
+    similarity: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Cosine of near-duplicates. Default: nearer than chance.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Embed the real music anew.")] = False,
+) -> None:
+    """Tell how far a corpus is from real music: distances, coverage, duplicates, adherence; one page, one JSON."""
+    from builder.recipe import EmbedderSettings
+    from builder.validation import validate
+    from evaluation.fidelity.measure import measure
+    from evaluation.fidelity.page import table, write_page
+
+    settings = validate(EmbedderSettings, {"name": embedder}, "options") if embedder else None
+    out = out or corpus.resolve().parent / "fidelity"
+    with _progress("embed") as progress:
+        found = measure(
+            corpus,
+            against,
+            out,
+            settings,
+            weights=weights,
+            clap=clap,
+            similarity=similarity,
+            seed=seed,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    print(f"{table(found)}\npage  {write_page(out)}")
 
 
 @app.command()
@@ -266,6 +394,21 @@ def classify(
 
 
 @app.command()
+def export(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    what: Annotated[
+        str, typer.Option(help="whole: audio at 32 kHz in, of a melstats model. head: embeddings in, of any model.")
+    ] = "whole",
+) -> None:
+    """Write a classifier as one ONNX file, compared with torch before it is kept."""
+    from training.export import export as write
+
+    worst = write(model, out, what)
+    print(f"{out}: within {worst:.1e} of torch")
+
+
+@app.command()
 def run(
     recipe: RecipeArgument,
     out: Annotated[Path, typer.Option(help="The folder that gets corpus/, model/ and report/.")],
@@ -296,29 +439,29 @@ def _build(recipe: Recipe, out: Path, workers: int | None, clips_per_shard: int 
 
 
 def _embed(corpus: Path, settings: Any, overwrite: bool) -> None:
-    from builder.embedders.base import config_name
+    from builder.embedders.augment import stored_name
     from builder.embedders.mapping import embed_corpus
 
     with _progress("embed") as progress:
         record = embed_corpus(corpus, settings, overwrite=overwrite, progress=progress)
-    print(f"embeddings {corpus / config_name(settings)}: {record.rows:,} rows")
+    print(f"embeddings {corpus / stored_name(settings)}: {record.rows:,} rows")
 
 
-def _train(corpus: Path, out: Path, recipe: Recipe) -> None:
-    from training.trainer import train as fit
+def _train(corpus: Path, out: Path, chosen: Any) -> None:
+    from training.trainer import described, train
 
-    record = fit(corpus, out, recipe.training, recipe.embedder)
+    record = train(corpus, out, chosen.training, chosen.embedder, split=chosen.split)
     if record is not None:
-        details = record.details
-        print(f"model {out}: best of {len(details['curve'])} epochs is {details['best_epoch']}")
+        print(f"model {out}: {described(record)}")
 
 
-def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any) -> None:
+def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any, against: Sequence[Path] = ()) -> None:
     from evaluation.report import write_report
-    from evaluation.scoring import evaluate_model, score_table
+    from evaluation.scoring import evaluate_model
+    from evaluation.table import score_table
     from training.card import write_card
 
-    scores = evaluate_model(model, list(settings.benchmarks), out, corpus, settings)
+    scores = evaluate_model(model, list(settings.benchmarks), out, corpus, settings, against=against)
     write_card(model, out / "scores.json")
     write_report(out, model, corpus)
     print(score_table(scores))
@@ -342,6 +485,20 @@ def _progress(stage: str) -> Iterator[Callable[[int, int | None], None]]:
     finally:
         if bar is not None:
             bar.close()
+
+
+@contextmanager
+def _ticks(stage: str) -> Iterator[Callable[[int], None]]:
+    """A bar for work whose end is not known beforehand."""
+    done = 0
+    with _progress(stage) as show:
+
+        def tick(more: int) -> None:
+            nonlocal done
+            done += more
+            show(done, None)
+
+        yield tick
 
 
 def _duration(seconds: float) -> str:
@@ -372,18 +529,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-@app.command()
-def export(
-    model: ModelArgument,
-    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
-    what: Annotated[
-        str, typer.Option(help="whole: audio at 32 kHz in, of a melstats model. head: embeddings in, of any model.")
-    ] = "whole",
-) -> None:
-    """Write a classifier as one ONNX file, compared with torch before it is kept."""
-    from training.export import export as write
-
-    worst = write(model, out, what)
-    print(f"{out}: within {worst:.1e} of torch")
-
-

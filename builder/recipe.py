@@ -104,6 +104,21 @@ class SplitSettings(Section):
     seed: Seed = 0
 
 
+def _damage(text: str) -> str:
+    """A damage as it is written, in one way of several: noise:20.0 is noise:20."""
+    from .damage import Damage
+
+    try:
+        return str(Damage.parse(text))
+    except RecipeError as error:
+        raise ValueError(str(error).replace("\n", "; ")) from None
+
+
+Augment = Annotated[
+    tuple[Annotated[str, AfterValidator(_damage)], ...], AfterValidator(lambda found: tuple(dict.fromkeys(found)))
+]
+
+
 class EmbedderSettings(Section):
     """What turns audio into vectors."""
 
@@ -114,6 +129,7 @@ class EmbedderSettings(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"  # "cuda" if there is one, else "cpu"
     batch_size: int = Field(default=16, ge=1)
+    augment: Augment = Field(default=(), strict=False)  # noise:20, mp3:64, ...: clips to train on are damaged too
 
     def refuse(self, *keys: str) -> None:
         """Raise RecipeError if one of these is set: for embedders that have no use for it."""
@@ -137,6 +153,15 @@ class EmbedderSettings(Section):
         return self.device
 
 
+class AdaptationSettings(Section):
+    """What the strategy `adapt` adds to the loss: see training/adaptation.py."""
+
+    loss: Literal["coral", "mmd", "dann", "supcon", "ccsa"] = "mmd"
+    weight: float | None = Field(default=None, gt=0.0, strict=False)  # beside the classifier's own loss; None: by loss
+    temperature: float = Field(default=0.1, gt=0.0, strict=False)  # supcon
+    margin: float = Field(default=2.0, gt=0.0, strict=False)  # ccsa: a distance of representations
+
+
 class TrainingSettings(Section):
     """The classifier. The defaults are the 2023 paper's: one dense layer of 128 ReLU units, then softmax."""
 
@@ -150,39 +175,14 @@ class TrainingSettings(Section):
     epochs: int = Field(default=200, ge=1)
     patience: int = Field(default=5, ge=1)
     class_weights: bool = True
+    clips: int | None = Field(default=None, ge=2)  # train on so many, drawn label by label; None: on all
+    imbalance: float = Field(default=1.0, ge=1.0, strict=False)  # most over fewest clips a label; 1: as they are
     lr: float = Field(default=1e-3, gt=0.0, strict=False)
     batch_size: int | None = Field(default=None, ge=1)  # None: a 32nd of the training rows, from 16 to 512
     accumulate: int = Field(default=1, ge=1)  # batches a step
     precision: Literal["no", "bf16", "fp16"] | None = None  # mixed precision; None: what `accelerate launch` says
     tracker: Literal["none", "tensorboard", "trackio"] = "none"
     seed: Seed = 0
-
-
-class EvaluationSettings(Section):
-    """What the classifier is judged on: `validation`, `folder:PATH`, ..."""
-
-class AdaptationSettings(Section):
-    """What the strategy `adapt` adds to the loss: see training/adaptation.py."""
-
-    loss: Literal["coral", "mmd", "dann", "supcon", "ccsa"] = "mmd"
-    weight: float | None = Field(default=None, gt=0.0, strict=False)  # beside the classifier's own loss; None: by loss
-    temperature: float = Field(default=0.1, gt=0.0, strict=False)  # supcon
-    margin: float = Field(default=2.0, gt=0.0, strict=False)  # ccsa: a distance of representations
-
-
-    benchmarks: tuple[str, ...] = Field(default=("validation",), min_length=1, strict=False)
-    bootstrap: int = Field(default=1000, ge=100)
-    seed: Seed = 0
-
-
-class Recipe(Section):
-    """A run, whole. `Recipe.load` reads one; two recipes of one `fingerprint()` make the same audio."""
-
-    clips: int | None = Field(default=None, ge=2)  # train on so many, drawn label by label; None: on all
-    imbalance: float = Field(default=1.0, ge=1.0, strict=False)  # most over fewest clips a label; 1: as they are
-    name: Slug
-    taxonomy: str = "paper"
-    prompts: PromptSettings
     strategy: Literal["synthetic", "real", "joint", "transfer", "finetune", "adapt"] = "synthetic"
     target: str | None = None  # real music: a corpus folder, a folder of `synthmir embed --out`, a data set on disk
     shots: int | None = Field(default=None, ge=1)  # labelled real tracks a class; None: all that there are
@@ -243,6 +243,7 @@ class Recipe(Section):
     embedder: EmbedderSettings = EmbedderSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    ablation: AblationSettings = AblationSettings()
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
     @classmethod
@@ -260,14 +261,17 @@ class Recipe(Section):
 
     def with_options(self, options: dict[str, Any]) -> Recipe:
         """A copy with dotted keys set ("training.seed": 3), checked as a file is. None leaves a key as it stands."""
+        return self.with_values({key: value for key, value in options.items() if value is not None})
+
+    def with_values(self, values: dict[str, Any]) -> Recipe:
+        """The same, but None is a value like others."""
         data = self.model_dump(mode="json")
-        for key, value in options.items():
-            if value is not None:
-                *sections, last = key.split(".")
-                part = data
-                for section in sections:
-                    part = part[section]
-                part[last] = value
+        for key, value in values.items():
+            *sections, last = key.split(".")
+            part = data
+            for section in sections:
+                part = part[section]
+            part[last] = value
         changed = validate(Recipe, data, "options")
         changed._folder = self._folder
         return changed
@@ -288,10 +292,6 @@ class Recipe(Section):
         Batch size and device do not: a clip depends on its row alone. A file of descriptions counts by content.
         """
         parts = {
-        return self.with_values({key: value for key, value in options.items() if value is not None})
-
-    def with_values(self, values: dict[str, Any]) -> Recipe:
-        """The same, but None is a value like others."""
             "name": self.name,
             "taxonomy": self.labels.model_dump(mode="json"),
             "prompts": self.prompts.model_dump(mode="json", exclude={"source": {"path"}}),

@@ -1,0 +1,288 @@
+"""The strategies of training on a synthetic corpus and real music, scored side by side on its test part."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field, ValidationError
+
+from builder.atomic import write_bytes, write_text
+from builder.errors import DataError, RecipeError
+from builder.recipe import EmbedderSettings, EvaluationSettings, SplitSettings, TrainingSettings
+from builder.records import recording
+from builder.validation import near
+from training.model import REGRESSION, SynthmirClassifier, load_model
+from training.seeds import train_seeds
+from training.trainer import RECORD, load_data
+
+from .bootstrap import intervals
+from .comparison import judge_rows, rows_of
+from .figures import Figures, Judge
+from .held_out import read_test
+from .judged import Judged
+from .paired import holm, paired_bootstrap
+from .prediction import probabilities
+from .scores import HEADLINES, Amount, Part, Problem
+from .strategy_picture import strategy_picture
+from .summary import judge_of
+
+FILE, PICTURE, TABLE = "strategies.json", "strategies.svg", "strategies.txt"
+STRATEGIES = ("synthetic", "adapt", "transfer", "joint", "finetune", "real")
+ALL_OF_IT = "real, all labels"  # beside strategies that see a few shots only
+LOWER_IS_BETTER = frozenset({"mae", "octave_error"})
+
+
+class Seeded(Part):
+    """A figure: the mean over trainings with its 95 % interval over tracks, and what each training reached."""
+
+    mean: Amount
+    seeds: list[float]
+
+
+class StrategyScores(Part):
+    """One strategy: its figures on the target's test part, and what its first training says of itself."""
+
+    name: str
+    models: str  # folder of one model a seed
+    rows: dict[str, int]  # that the last stage learnt from and was stopped by
+    selected_on: str
+    figures: dict[str, Seeded]
+
+
+class StrategyDifference(Part):
+    """A strategy less another, on the same tracks, the mean over trainings on both sides; p-values as they are, and by
+    Holm over all pairs of one figure."""
+
+    strategy: str
+    other: str
+    metric: str
+    difference: Amount
+    p: Annotated[float, Field(ge=0.0, le=1.0)]
+    p_holm: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class StrategyComparison(Part):
+    """The whole file. Strategies stand in order, the best first, by the first figure."""
+
+    model_config = ConfigDict(title="synthmir strategies")
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    task: str
+    problem: Problem
+    target: str
+    n: Annotated[int, Field(ge=1)]
+    metric: str  # the first figure: what the order is by
+    shots: int | None
+    seeds: list[int]
+    upper: str | None  # the strategy that learns from all of the real music
+    notes: list[str]
+    strategies: list[StrategyScores]
+    differences: list[StrategyDifference]
+    record: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> StrategyComparison:
+        """Read what `compare_strategies` wrote. Raises DataError."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise DataError(f"{path}: cannot be read: {error}", "synthmir compare writes it") from None
+
+
+def compare_strategies(
+    corpus: Path,
+    out: Path,
+    training: TrainingSettings,
+    *,
+    strategies: Sequence[str] = STRATEGIES,
+    seeds: Sequence[int] = tuple(range(5)),
+    embedder: EmbedderSettings | None = None,
+    split: SplitSettings | None = None,
+    settings: EvaluationSettings | None = None,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> StrategyComparison:
+    """Train each strategy with each seed, score all on the test part of `training.target`; write `out`/strategies.*.
+
+    No training reads the test part, and every strategy is judged on the same rows of it. Intervals and differences are
+    over its tracks, or artists where they are known. With `shots`, `real` on all labels is trained as well: it is the
+    line that the others are seen against. Models lie in `out`/models; those that are finished are kept. Raises
+    RecipeError, DataError.
+    """
+    settings, out = settings or EvaluationSettings(), Path(out)
+    chosen = _settings(training, strategies)
+    with recording("compare") as record:
+        data = load_data(Path(corpus), training.model_copy(update={"strategy": "synthetic"}), embedder, split)
+        columns = training.label_column, training.embedding_column
+        test, x = read_test(str(training.target), data.features, *columns)
+        judged: dict[str, list[Judged]] = {}
+        records: dict[str, dict[str, Any]] = {}
+        done = itertools.count(1)
+        for name, each in chosen.items():
+            folder = out / "models" / name.replace(", ", "-").replace(" ", "-")
+            tell = lambda *_: progress(next(done), len(chosen) * len(seeds))  # noqa: E731
+            train_seeds(Path(corpus), folder, each, seeds, embedder, tell, split=split)
+            judged[name] = [_said(load_model(folder / f"seed-{seed}"), test, x) for seed in seeds]
+            told = json.loads((folder / f"seed-{seeds[0]}" / RECORD).read_text(encoding="utf-8"))["details"]
+            records[name] = {"models": folder.relative_to(out).as_posix(), "rows": told["rows"]} | {
+                "selected_on": told["strategy"]["selected_on"]
+            }
+        record.rows = len(test)
+        record.fingerprint = data.made.get("fingerprint")
+        record.details = {
+            "corpus": Path(corpus).name,
+            "settings": training.model_dump(mode="json", exclude={"target"}),
+        }
+        task = data.features.task
+        scores = [StrategyScores(name=name, figures=_figures(judged[name], task, settings), **records[name])
+                  for name in chosen]  # fmt: skip
+        metric = next(key for key in HEADLINES[test.problem] if key in scores[0].figures)
+        scores.sort(key=lambda one: (1 if metric in LOWER_IS_BETTER else -1) * one.figures[metric].mean.value)
+        differences = _differences([one.name for one in scores], judged, task, metric, settings)
+    found = StrategyComparison(
+        schema=1,
+        task=task,
+        problem=test.problem,  # type: ignore[arg-type]
+        target=Path(str(training.target)).name,
+        n=len(test),
+        metric=metric,
+        shots=training.shots,
+        seeds=list(seeds),
+        upper=next((name for name in (ALL_OF_IT, "real") if name in chosen), None),
+        notes=list(test.notes),
+        strategies=scores,
+        differences=differences,
+        record=asdict(record),
+    )
+    text = json.dumps(found.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(out / FILE, text + "\n")
+    write_bytes(out / PICTURE, strategy_picture(found.model_dump(mode="json")))
+    write_text(out / TABLE, strategy_table(found) + "\n")
+    return found
+
+
+def strategy_table(found: StrategyComparison) -> str:
+    """Lines for a terminal: the strategies in order, the first figure with its interval, and the step to the next."""
+    name = HEADLINES[found.problem][found.metric]
+    rows = [("strategy", name, "95 % interval", "sd of seeds", "less the next", "p (Holm)")]
+    steps = {(one.strategy, one.other): one for one in found.differences}
+    for place, one in enumerate(found.strategies):
+        figure = one.figures[found.metric]
+        spread = f"{np.std(figure.seeds, ddof=1):.3f}" if len(figure.seeds) > 1 else "-"
+        interval = "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
+        following = found.strategies[place + 1].name if place + 1 < len(found.strategies) else ""
+        step = steps.get((one.name, following))
+        told = ("", "") if step is None else (f"{step.difference.value:+.3f}", f"{step.p_holm:.3f}")
+        rows.append((one.name, f"{figure.mean.value:.3f}", interval, spread, *told))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    shots = "" if found.shots is None else f", {found.shots} real track(s) a label"
+    head = f"test part of {found.target}, n = {found.n}, {len(found.seeds)} training(s) each{shots}"
+    return "\n".join([head, *lines, *found.notes])
+
+
+def json_schema() -> str:
+    """The JSON Schema of `strategies.json`, which stands beside this file as strategies.schema.json."""
+    return json.dumps(StrategyComparison.model_json_schema(by_alias=True), indent=2) + "\n"
+
+
+def _settings(training: TrainingSettings, strategies: Sequence[str]) -> dict[str, TrainingSettings]:
+    """What each strategy is trained with, by name."""
+    if training.target is None:
+        raise RecipeError("training.target: there is no real music to compare on", "name it: --target DIR")
+    for name in strategies:
+        if name not in STRATEGIES:
+            raise RecipeError(
+                f"--strategies: there is no strategy {name!r}{near(name, STRATEGIES)}",
+                f"known: {', '.join(STRATEGIES)}",
+            )
+    chosen = {name: training.model_copy(update={"strategy": name}) for name in strategies}
+    if "synthetic" in chosen:  # which has no use for the rest
+        chosen["synthetic"] = chosen["synthetic"].model_copy(update={"target": None, "shots": None})
+    if training.shots is not None and "real" in chosen:
+        chosen[ALL_OF_IT] = chosen["real"].model_copy(update={"shots": None})
+    return chosen
+
+
+def _said(model: SynthmirClassifier, test: Judged, x: np.ndarray) -> Judged:
+    """What a model says of the test part, in the corpus's labels: of those that it has not learnt, nothing."""
+    found = probabilities(model, x)
+    if test.problem == REGRESSION:
+        return replace(test, outputs=found[:, 0])
+    outputs = np.zeros((len(test), len(test.labels)))
+    outputs[:, [list(test.labels).index(name) for name in model.config.labels]] = found
+    return replace(test, outputs=outputs, threshold=model.config.threshold)
+
+
+def _figures(judged: Sequence[Judged], task: str, settings: EvaluationSettings) -> dict[str, Seeded]:
+    judges = [judge_of(one, task) for one in judged]
+    n = len(judged[0])
+    each = [judge(np.ones((1, n))) for judge in judges]
+    bounds = intervals(_mean(judges), n, judged[0].groups(), settings.bootstrap, settings.seed, settings.interval)
+    return {
+        key: Seeded(
+            mean=_amount(np.mean([one[key][0] for one in each]), bounds[key], n),
+            seeds=[float(one[key][0]) for one in each],
+        )
+        for key in HEADLINES[judged[0].problem]
+        if all(key in one and np.isfinite(one[key][0]) for one in each)
+    }
+
+
+def _differences(
+    order: Sequence[str], judged: dict[str, list[Judged]], task: str, metric: str, settings: EvaluationSettings
+) -> list[StrategyDifference]:
+    """Every pair, the better first, by the figure that the order is by."""
+    pairs = list(itertools.combinations(order, 2))
+    rows = {name: np.stack([rows_of(one) for one in judged[name]], axis=1) for name in order}
+    like = judged[order[0]][0]
+    tested = [
+        paired_bootstrap(
+            rows[a],
+            rows[b],
+            figure=partial(_mean_of_rows, like=like, task=task),
+            groups=like.groups(),
+            resamples=settings.bootstrap,
+            seed=settings.seed,
+            method=settings.interval,
+        )
+        for a, b in pairs
+    ]
+    known = [(pair, found[metric]) for pair, found in zip(pairs, tested, strict=True) if metric in found]
+    adjusted = holm([found.p for _, found in known]) if known else []
+    return [
+        StrategyDifference(
+            strategy=a,
+            other=b,
+            metric=metric,
+            difference=Amount(value=found.difference, low=found.low, high=found.high, n=found.n),
+            p=found.p,
+            p_holm=p,
+        )
+        for ((a, b), found), p in zip(known, adjusted, strict=True)
+    ]
+
+
+def _mean(judges: Sequence[Judge]) -> Judge:
+    """The mean over trainings of every figure."""
+
+    def judge(weights: np.ndarray) -> Figures:
+        told = [one(weights) for one in judges]
+        return {name: np.mean([some[name] for some in told], axis=0) for name in told[0]}
+
+    return judge
+
+
+def _mean_of_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:
+    return _mean([judge_rows(rows[:, seed], like, task) for seed in range(rows.shape[1])])
+
+
+def _amount(value: Any, bounds: np.ndarray, n: int) -> Amount:
+    low, high = (None if np.isnan(bound) else float(bound) for bound in bounds)
+    return Amount(value=float(value), low=low, high=high, n=n)

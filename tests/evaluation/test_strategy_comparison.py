@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+from typer.testing import CliRunner
+
+import evaluation.strategies as module
+from builder.errors import DataError, RecipeError
+from builder.recipe import EvaluationSettings, TrainingSettings
+from evaluation.held_out import read_test
+from evaluation.scores import MULTI, REGRESSION
+from evaluation.strategies import ALL_OF_IT, STRATEGIES, StrategyComparison, compare_strategies, strategy_table
+from synthmir import app
+from tests.training import planted
+from tests.training.planted import NAMES
+from training.model import load_model
+from training.trainer import train
+
+SIZES = {"train": 300, "validation": 100, "real_train": 150, "real_validation": 60, "real_test": 200}
+QUICK = EvaluationSettings(bootstrap=200)
+
+
+def settings(target: Path | None, **changes: Any) -> TrainingSettings:
+    chosen = {"epochs": 12, "lr": 3e-3, "batch_size": 64, "hidden": (32,), "finetune_lr": 3e-3, **changes}
+    return TrainingSettings(target=None if target is None else str(target), **chosen)
+
+
+@pytest.fixture(scope="module")
+def parts() -> dict[str, planted.Points]:
+    return planted.draw(2, SIZES)
+
+
+@pytest.fixture(scope="module")
+def source(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source") / "synthetic"
+    return planted.write(folder, {name: parts[name] for name in ("train", "validation")})
+
+
+@pytest.fixture(scope="module")
+def real(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("real") / "real"
+    return planted.write(folder, {name: parts[f"real_{name}"] for name in ("train", "validation", "test")})
+
+
+@pytest.fixture(scope="module")
+def found(source: Path, real: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[StrategyComparison, Path]:
+    out = tmp_path_factory.mktemp("compared")
+    return compare_strategies(source, out, settings(real), seeds=(0, 1), settings=QUICK), out
+
+
+def test_the_order_on_a_planted_pair(found: Any) -> None:
+    """Real music whole is the upper line; what sees none of it is last; what sees some of it lies between."""
+    comparison, _ = found
+    means = {one.name: one.figures["accuracy"].mean.value for one in comparison.strategies}
+    assert set(means) == set(STRATEGIES) and comparison.metric == "accuracy"
+    assert list(means.values()) == sorted(means.values(), reverse=True)
+    assert min(means, key=lambda name: means[name]) == "synthetic"
+    assert comparison.upper == "real" and means["real"] > max(means["synthetic"], means["adapt"]) + 0.02
+    assert means["adapt"] > means["synthetic"] + 0.1
+    assert len(comparison.differences) == 15
+    last = next(one for one in comparison.differences if (one.strategy, one.other) == ("real", "synthetic"))
+    assert last.difference.low is not None and last.difference.low > 0 and last.p_holm < 0.1
+    for one in comparison.strategies:
+        figure = one.figures["accuracy"].mean
+        assert figure.low is not None and figure.low <= figure.value <= figure.high and figure.n == 200  # type: ignore
+
+
+def test_figures_are_sklearns_on_the_test_part(found: Any, parts: Any) -> None:
+    comparison, out = found
+    x, truth = parts["real_test"]
+    for one in comparison.strategies:
+        for place, seed in enumerate(comparison.seeds):
+            model = load_model(out / one.models / f"seed-{seed}")
+            with torch.inference_mode():
+                predicted = model(torch.from_numpy(x)).logits.argmax(1).numpy()
+            told = {key: figure.seeds[place] for key, figure in one.figures.items()}
+            assert told["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
+            assert told["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+        assert one.figures["accuracy"].mean.value == pytest.approx(np.mean(one.figures["accuracy"].seeds))
+
+
+def test_the_files(found: Any) -> None:
+    comparison, out = found
+    assert StrategyComparison.read(out / "strategies.json") == comparison
+    schema = json.loads((Path(module.__file__).parent / "strategies.schema.json").read_text())
+    assert schema == json.loads(module.json_schema())
+    picture = (out / "strategies.svg").read_text()
+    assert all(name in picture for name in STRATEGIES) and "n = 200" in picture
+    table = strategy_table(comparison)
+    assert table == (out / "strategies.txt").read_text().rstrip("\n")
+    assert table.splitlines()[0] == "test part of real, n = 200, 2 training(s) each"
+    told = json.loads((out / "strategies.json").read_text())
+    assert str(out.parent.parent) not in json.dumps({**told, "record": {}})  # no path of this machine
+
+
+def test_the_record_says_what_chose_the_epoch(found: Any) -> None:
+    comparison, out = found
+    chosen = {one.name: one.selected_on for one in comparison.strategies}
+    assert {name for name, where in chosen.items() if "source" in where} == {"synthetic", "adapt"}
+    record = json.loads((out / "models/finetune/seed-0/training.json").read_text())["details"]
+    assert [stage["name"] for stage in record["strategy"]["stages"]] == ["source", "target"]
+    assert record["strategy"]["target"]["rows"] == {"train": 150, "validation": 60, "test": 200}
+    assert record["curve"] == record["strategy"]["stages"][1]["curve"]
+
+
+def test_what_is_finished_is_kept(found: Any, source: Path, real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, out = found
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("training.strategies.fit", refuse)
+    again = compare_strategies(source, out, settings(real), seeds=(0, 1), settings=QUICK)
+    assert again.strategies == comparison.strategies and again.differences == comparison.differences
+
+
+def test_other_real_music_is_trained_anew(source: Path, parts: Any, tmp_path: Path) -> None:
+    """Under the same path: a model of other data is not taken for finished."""
+    chosen = settings(tmp_path / "real", epochs=2)
+    found = []
+    for turn in range(2):
+        changed = {name: parts[f"real_{name}"] for name in ("train", "validation", "test")}
+        if turn:
+            changed["train"] = changed["train"][0] + 1.0, changed["train"][1]
+            (tmp_path / "real").rename(tmp_path / "old")
+        planted.write(tmp_path / "real", changed)
+        one = compare_strategies(source, tmp_path / "out", chosen, strategies=["real"], seeds=(0,), settings=QUICK)
+        found.append(one.strategies[0].figures["macro_f1"].seeds)
+    assert found[0] != found[1]
+
+
+def test_with_shots_real_whole_is_the_upper_line(source: Path, real: Path, tmp_path: Path) -> None:
+    found = compare_strategies(
+        source,
+        tmp_path,
+        settings(real, shots=2, epochs=6),
+        strategies=["real", "finetune"],
+        seeds=(0,),
+        settings=QUICK,
+    )
+    assert {one.name for one in found.strategies} == {"real", "finetune", ALL_OF_IT} and found.upper == ALL_OF_IT
+    rows = {one.name: one.rows["train"] for one in found.strategies}
+    assert rows == {"real": 10, "finetune": 10, ALL_OF_IT: 150}
+    assert "2 real track(s) a label" in strategy_table(found)
+
+
+def test_a_class_that_real_never_learnt_counts_as_missed(source: Path, parts: Any, tmp_path: Path) -> None:
+    """The model of `real` has no output for it; the tracks are judged all the same."""
+    points, labels = parts["real_train"]
+    few = {"train": (points[labels != 4], labels[labels != 4]), "test": parts["real_test"],
+           "validation": parts["real_validation"]}  # fmt: skip
+    folder = planted.write(tmp_path / "real", few)
+    found = compare_strategies(
+        source, tmp_path / "out", settings(folder), strategies=["real"], seeds=(0,), settings=QUICK
+    )
+    model = load_model(tmp_path / "out/models/real/seed-0")
+    assert model.config.labels == NAMES[:4]
+    assert found.n == 200
+    assert found.strategies[0].figures["accuracy"].mean.value <= 0.8
+
+
+def test_the_test_part_as_it_is_read(real: Path, source: Path, parts: Any, features: Any) -> None:
+    judged, x = read_test(real, features)
+    np.testing.assert_array_equal(x, parts["real_test"][0])
+    np.testing.assert_array_equal(judged.truth, parts["real_test"][1])
+    assert judged.ids[0] == "test/0" and judged.groups() is None
+
+
+@pytest.fixture(scope="module")
+def features(parts: Any) -> Any:
+    return planted.source(parts["train"], parts["validation"])
+
+
+def test_the_test_part_of_a_division_made_by_training(tmp_path: Path, parts: Any, features: Any) -> None:
+    """Without splits: the rows judged are those that the training's record names, artists and all."""
+    points, labels = parts["real_train"]
+    artists = {"train": [f"artist {i // 5}" for i in range(len(points))]}
+    folder = planted.write(tmp_path / "real", {"train": (points, labels)}, artist=artists)
+    judged, x = read_test(folder, features)
+    from training.target import load_target
+
+    target = load_target(folder, features)
+    assert list(judged.ids) == target.told["test_ids"]
+    assert judged.groups() is not None and len(set(judged.artists)) == len(x) // 5
+    assert target.train is not None and not set(judged.ids) & set(target.train.ids)
+
+
+def test_labels_that_the_corpus_lacks_are_left_out_and_told(tmp_path: Path, parts: Any, features: Any) -> None:
+    folder = planted.write(
+        tmp_path / "real", {name: parts[f"real_{name}"] for name in ("train", "validation", "test")}
+    )
+    fewer = replace(features, names=NAMES[:3])
+    judged, x = read_test(folder, fewer)
+    assert len(judged) == len(x) == 120 and set(judged.truth.tolist()) == {0, 1, 2}
+    assert judged.notes == [
+        f"left out 40 test row(s) of genre {name!r}, which the corpus has not" for name in NAMES[3:]
+    ]
+
+
+def test_many_labels_and_numbers(tmp_path: Path, parts: Any) -> None:
+    """The other two kinds of task, from end to end."""
+    from datasets import Dataset, DatasetDict
+
+    for task, values, problem in (
+        ("tags", lambda g: [NAMES[g], NAMES[(g + 1) % 5]], MULTI),
+        ("tempo_bpm", lambda g: 100.0 + 10.0 * g, REGRESSION),
+    ):
+        places = {}
+        for folder, names in (("synthetic", ("train", "validation")), ("real", ("train", "validation", "test"))):
+            data = {}
+            for name in names:
+                points, labels = parts[name if folder == "synthetic" else f"real_{name}"]
+                data[name] = Dataset.from_dict(
+                    {"id": [f"{name}{i}" for i in range(len(points))], "embedding": points.tolist(),
+                     task: [values(int(g)) for g in labels]}
+                )  # fmt: skip
+            places[folder] = tmp_path / task / folder
+            DatasetDict(data).save_to_disk(places[folder])
+        chosen = settings(places["real"], task=task, epochs=15)
+        found = compare_strategies(
+            places["synthetic"], tmp_path / task / "out", chosen, strategies=["synthetic", "real"], seeds=(0,),
+            settings=QUICK,
+        )  # fmt: skip
+        assert found.problem == problem and found.metric == ("map" if problem == MULTI else "accuracy_1")
+        assert found.strategies[0].name == "real"
+        assert found.strategies[0].figures[found.metric].mean.value > 0.5
+
+
+BAD: dict[str, tuple[type[Exception], str, Callable[..., Any]]] = {
+    "no target": (RecipeError, "no real music to compare on", lambda real: (settings(None), ["real"])),
+    "no such strategy": (
+        RecipeError,
+        "no strategy 'finetun' .did you mean 'finetune'",
+        lambda r: (settings(r), ["finetun"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_cannot_be_compared(what: str, source: Path, real: Path, tmp_path: Path) -> None:
+    kind, message, make = BAD[what]
+    chosen, names = make(real)
+    with pytest.raises(kind, match=message):
+        compare_strategies(source, tmp_path, chosen, strategies=names)
+
+
+def test_without_a_test_part_there_is_nothing_to_judge_on(source: Path, parts: Any, tmp_path: Path) -> None:
+    folder = planted.write(tmp_path / "real", {name: parts[f"real_{name}"] for name in ("train", "validation")})
+    with pytest.raises(DataError, match="has no test part to judge on"):
+        compare_strategies(source, tmp_path / "out", settings(folder))
+    assert not (tmp_path / "out").exists()  # told before anything is trained
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    """One that ends soon."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text("name: quick\nprompts: {per_genre: 1}\ntraining: {epochs: 3, hidden: [16]}\n")
+    return str(file)
+
+
+def test_the_command(source: Path, real: Path, tmp_path: Path, recipe: str) -> None:
+    arguments = ["compare", str(source), "--target", str(real), "--out", str(tmp_path / "out"), "--recipe", recipe]
+    result = CliRunner().invoke(app, [*arguments, "--strategies", "synthetic,real", "--seeds", "0", "--shots", "5"])
+    assert result.exit_code == 0, result.output
+    assert "real, all labels" in result.output and (tmp_path / "out/strategies.svg").exists()
+
+
+def test_the_command_that_trains_one(source: Path, real: Path, tmp_path: Path, recipe: str) -> None:
+    arguments = ["train", str(source), "--out", str(tmp_path / "model"), "--recipe", recipe]
+    result = CliRunner().invoke(app, [*arguments, "--strategy", "finetune", "--target", str(real), "--shots", "10"])
+    assert result.exit_code == 0, result.output
+    details = json.loads((tmp_path / "model/training.json").read_text())["details"]
+    assert details["strategy"]["name"] == "finetune"
+    assert details["strategy"]["target"]["labelled"]["train"] == dict.fromkeys(NAMES, 10)
+    assert len(details["strategy"]["target"]["shots"]["ids"]) == 50
+    assert not list(tmp_path.glob(".model*"))
+    refused = CliRunner().invoke(app, [*arguments, "--strategy", "finetune"])
+    assert isinstance(refused.exception, RecipeError) and "needs a target" in str(refused.exception)
+
+
+def test_training_of_a_target_names_no_path(source: Path, real: Path, tmp_path: Path) -> None:
+    record = train(source, tmp_path / "model", settings(real, strategy="adapt", epochs=2, task="genre"))
+    assert record is not None and record.details["strategy"]["adaptation"]["rows"] == 150
+    assert str(real.parent) not in json.dumps(record.details["strategy"])
