@@ -242,15 +242,12 @@ def robustness(
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind the 95 % intervals.")] = 1000,
 ) -> None:
     """Judge a classifier on the same tracks through codecs, filters, noise, rooms, other pitches and speeds."""
-    from builder.recipe import EvaluationSettings
-    from evaluation.robustness import judge_damaged, robustness_table
+    from builder.recipe import EvaluationSettings, RobustnessSettings
 
-    settings = EvaluationSettings(bootstrap=bootstrap)
-    with _ticks("robustness") as tick:
-        found = judge_damaged(
-            model, on, out or model.resolve().parent / "report", damage or (), corpus, settings, limit, tick
-        )
-    print(robustness_table(found))
+    chosen = RobustnessSettings(benchmark=on, damages=tuple(damage or ()), limit=limit)
+    _robustness(
+        model, out or model.resolve().parent / "report", corpus, EvaluationSettings(bootstrap=bootstrap), chosen
+    )
 
 
 @app.command()
@@ -409,17 +406,59 @@ def export(
 
 
 @app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="What `synthmir run --out` wrote; or a corpus or a model folder.")],
+    repo: Annotated[str, typer.Option(help="NAMESPACE/NAME on the Hub: the corpus', or the model's if alone.")],
+    what: Annotated[str | None, typer.Option(help="corpus, model or both. Default: both, or what RUN is.")] = None,
+    model_repo: Annotated[
+        str | None, typer.Option(help="The model's repository. Default, with both: REPO-TASK. The cards link it.")
+    ] = None,
+    dataset_repo: Annotated[
+        str | None, typer.Option(help="With a model alone: where its corpus is published, for the card to link it.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Create repositories that others do not see.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Tag the release so, when all of it is there: v1.0")] = None,
+    pr: Annotated[bool, typer.Option("--pr", help="As a pull request, not to the main branch.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list what would go; send nothing.")] = False,
+) -> None:
+    """Send corpus and model to the Hugging Face Hub, checked before and after. Stopped anywhere, it goes on."""
+    from contextlib import ExitStack
+
+    from tqdm import tqdm
+
+    from builder.hub.publish import publish as send
+    from builder.hub.table import lines
+
+    with ExitStack() as bars:
+        targets = send(
+            run, repo, what=what, model_repo=model_repo, dataset_repo=dataset_repo, private=private, revision=revision,
+            pull_request=pr, dry_run=dry_run,
+            meter=lambda stage: bars.enter_context(_progress(stage, " clips" if stage == "verify" else "B")),
+            notice=lambda line: tqdm.write(f"synthmir: {line}", file=sys.stderr),
+        )  # fmt: skip
+    for line in lines(targets, dry_run):
+        print(line)
+
+
+@app.command()
 def run(
     recipe: RecipeArgument,
     out: Annotated[Path, typer.Option(help="The folder that gets corpus/, model/ and report/.")],
     workers: Workers = None,
 ) -> None:
     """All of it: prompts, corpus, embeddings, classifier, scores, report and cards. Goes on where it was stopped."""
+    from builder.embedders.augment import tried
+
     loaded = _recipe(recipe)
+    tried(loaded.embedder.augment)  # a package that is missing is told before the work
     corpus, model, report = out / "corpus", out / "model", out / "report"
     _build(loaded, corpus, workers, None)
     _embed(corpus, loaded.embedder, overwrite=False)
     _train(corpus, model, loaded)
+    if loaded.evaluation.robustness is not None:
+        _robustness(model, report, corpus, loaded.evaluation, loaded.evaluation.robustness)
+    if loaded.evaluation.fidelity is not None:
+        _fidelity(corpus, report / "fidelity", loaded.embedder, loaded.evaluation.fidelity)
     _evaluate(model, report, corpus, loaded.evaluation)
     print(f"\ncorpus  {corpus}\nmodel   {model}\nreport  {report / 'report.html'}\nscores  {report / 'scores.json'}")
 
@@ -467,8 +506,26 @@ def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any, agains
     print(score_table(scores))
 
 
+def _robustness(model: Path, out: Path, corpus: Path | None, settings: Any, chosen: Any) -> None:
+    from evaluation.robustness import judge_damaged, robustness_table
+
+    with _ticks("robustness") as tick:
+        found = judge_damaged(model, chosen.benchmark, out, chosen.damages, corpus, settings, chosen.limit, tick)
+    print(robustness_table(found))
+
+
+def _fidelity(corpus: Path, out: Path, embedder: Any, chosen: Any) -> None:
+    from evaluation.fidelity.measure import measure
+    from evaluation.fidelity.page import table, write_page
+
+    with _progress("embed") as progress:
+        found = measure(corpus, chosen.against, out, embedder, clap=chosen.clap, progress=progress)
+    write_page(out)
+    print(table(found))
+
+
 @contextmanager
-def _progress(stage: str) -> Iterator[Callable[[int, int | None], None]]:
+def _progress(stage: str, unit: str = " clips") -> Iterator[Callable[[int, int | None], None]]:
     """A bar with speed and time left, from the first news on; what was there before does not count for the speed."""
     from tqdm import tqdm
 
@@ -477,7 +534,10 @@ def _progress(stage: str) -> Iterator[Callable[[int, int | None], None]]:
     def show(done: int, total: int | None) -> None:
         nonlocal bar
         if bar is None:
-            bar = tqdm(desc=stage, total=total, initial=done, unit=" clips", dynamic_ncols=True, smoothing=0.1)
+            scale = unit == "B"
+            bar = tqdm(
+                desc=stage, total=total, initial=done, unit=unit, unit_scale=scale, dynamic_ncols=True, smoothing=0.1
+            )
         bar.update(done - bar.n)
 
     try:

@@ -111,7 +111,7 @@ def _damage(text: str) -> str:
     try:
         return str(Damage.parse(text))
     except RecipeError as error:
-        raise ValueError(str(error).replace("\n", "; ")) from None
+        raise ValueError(f"{error.message}; {error.fix}") from None
 
 
 Augment = Annotated[
@@ -207,7 +207,7 @@ class FidelitySettings(Section):
 class RobustnessSettings(Section):
     """The classifier on damaged tracks, as `synthmir robustness` tells it."""
 
-    on: str = "validation"
+    benchmark: str = "validation"
     damages: tuple[str, ...] = Field(default=(), strict=False)  # mp3, noise:10, ... none named: all
     limit: int = Field(default=500, ge=1)  # tracks, each once clean and once a level
 

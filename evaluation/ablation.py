@@ -30,16 +30,14 @@ from builder.validation import near
 from training.seeds import train_seeds
 
 from .benchmarks.base import Benchmark, load_benchmark, printable
-from .bootstrap import intervals
 from .candidate import VALIDATION, Candidate
-from .comparison import family, judge_rows, rows_of
+from .comparison import family, rows_of
 from .curves import ablation_picture
-from .figures import Figures, Judge
 from .hearing import Hearing
 from .judged import Judged
 from .paired import paired_bootstrap
 from .scores import HEADLINES, Amount, Comparison, Part, Problem
-from .summary import judge_of
+from .seeded import Seeded, mean_of_rows, seeded_figures
 
 FILE, PICTURE, TABLE = "ablation.json", "ablation.svg", "ablation.txt"
 OWN, COMMON = "own validation", "baseline's validation"
@@ -64,13 +62,6 @@ class Cell:
         """A folder name of its own."""
         slug = re.sub(r"[^\w.=-]+", "-", self.name)[:80].strip("-.")
         return f"{slug}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
-
-
-class Seeded(Part):
-    """A figure: the mean over trainings with its 95 % interval over tracks, and what each training reached."""
-
-    mean: Amount
-    seeds: list[float]
 
 
 class CellScores(Part):
@@ -335,19 +326,7 @@ def _only(judged: Judged, ids: set[str]) -> Judged:
 
 def _scores(cell: Cell, places: ByPlace, models: list[Candidate], out: Path) -> CellScores:
     task, settings = cell.recipe.training.task, cell.recipe.evaluation
-    scores: dict[str, dict[str, Seeded]] = {}
-    for place, judged in places.items():
-        judges = [judge_of(one, task) for one in judged]
-        n = len(judged[0])
-        ones = np.ones((1, n))
-        each = [judge(ones) for judge in judges]
-        bounds = intervals(_mean(judges), n, judged[0].groups(), settings.bootstrap, settings.seed, settings.interval)
-        scores[place] = {
-            key: Seeded(mean=_figure(np.mean([one[key][0] for one in each]), bounds[key], n),
-                        seeds=[float(one[key][0]) for one in each])
-            for key in HEADLINES[judged[0].problem]
-            if key in each[0] and all(np.isfinite(one[key][0]) for one in each)
-        }  # fmt: skip
+    scores = {place: seeded_figures(judged, task, settings) for place, judged in places.items()}
     rows = models[0].trained.details.get("rows", {}).get("train", 0)
     where = str(_corpus(out, cell).relative_to(out)), str(_models(out, cell).relative_to(out))
     return CellScores(
@@ -367,7 +346,7 @@ def _differences(cells: list[Cell], judged: dict[str, ByPlace]) -> list[CellDiff
             tested = paired_bootstrap(
                 np.stack([rows_of(one) for one in ours], axis=1),
                 np.stack([rows_of(one) for one in base], axis=1),
-                figure=partial(_mean_of_rows, like=ours[0], task=task),
+                figure=partial(mean_of_rows, like=ours[0], task=task),
                 groups=ours[0].groups(),
                 resamples=settings.bootstrap,
                 seed=settings.seed,
@@ -391,25 +370,6 @@ def _differences(cells: list[Cell], judged: dict[str, ByPlace]) -> list[CellDiff
                 if key in tested
             ]
     return family(found)  # type: ignore[return-value]
-
-
-def _mean(judges: Sequence[Judge]) -> Judge:
-    """The mean over trainings of every figure."""
-
-    def judge(weights: np.ndarray) -> Figures:
-        told = [one(weights) for one in judges]
-        return {name: np.mean([some[name] for some in told], axis=0) for name in told[0]}
-
-    return judge
-
-
-def _mean_of_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:
-    return _mean([judge_rows(rows[:, seed], like, task) for seed in range(rows.shape[1])])
-
-
-def _figure(value: Any, bounds: np.ndarray, n: int) -> Amount:
-    low, high = (None if np.isnan(bound) else float(bound) for bound in bounds)
-    return Amount(value=float(value), low=low, high=high, n=n)
 
 
 def _shown(value: Any) -> str:

@@ -17,7 +17,13 @@ from builder.errors import DataError
 
 from . import gallery, plots
 from .candidate import read_features
+from .fidelity.figures import FILE as FIDELITY_FILE
+from .fidelity.figures import Fidelity
+from .fidelity.page import render_section
 from .figures import TOLERANCE
+from .robustness import FILE as ROBUSTNESS
+from .robustness import PICTURE as DAMAGED_PICTURE
+from .robustness import Robustness
 from .scores import (
     HEADLINES,
     MULTI,
@@ -35,6 +41,7 @@ from .scores import (
 
 PAGE = "report.html"
 ASSETS = "assets"
+FIDELITY = "fidelity"  # the folder of that stage, beside the page
 TEMPLATE = "report.html.jinja"
 PICTURE_RATE = 32_000  # Hz
 
@@ -42,8 +49,9 @@ PICTURE_RATE = 32_000  # Hz
 def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     """Render `out/report.html` and `out/assets/` from `out/scores.json`, a model folder and, if given, its corpus.
 
-    A part whose files are not there is left out. The page opens from disk, asks nothing of a network and runs no
-    script; every text on it is escaped. Returns the page's path. Raises DataError.
+    `out/robustness.json` and `out/fidelity/fidelity.json` become parts of the page. A part whose files are not there
+    is left out. The page opens from disk, asks nothing of a network and runs no script; every text on it is escaped.
+    Returns the page's path. Raises DataError.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -54,6 +62,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     built = _json(corpus / BUILD_RECORD) if corpus else {}
     details = trained.get("details", {})
     assets = _Assets(out)
+    damaged = Robustness.read(out / ROBUSTNESS) if (out / ROBUSTNESS).exists() else None
+    far = Fidelity.read(out / FIDELITY / FIDELITY_FILE) if (out / FIDELITY / FIDELITY_FILE).exists() else None
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -78,15 +88,17 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         clips=built.get("details", {}).get("clips"),
         rejected=built.get("details", {}).get("rejected", 0),
         audio_seconds=built.get("details", {}).get("audio_seconds"),
-        stages=list(_stages(scores, trained, built, corpus)),
+        stages=[*_stages(scores, trained, built, corpus), *(part.record for part in (damaged, far) if part)],
         benchmarks=[_benchmark(entry, number, out, assets) for number, entry in enumerate(scores.benchmarks, 1)],
         headlines=HEADLINES[scores.model.problem],
         comparisons=_compared(scores),
         on_real_music=any(entry.name != "validation" for entry in scores.benchmarks),
+        damaged=_damaged(damaged),
+        fidelity=_far(far, out),
         curve=_curve(details, assets),
         map=_map(scores, corpus, details, assets),
         examples=_examples(scores, out, corpus, assets),
-        commands=_commands(scores, out, model, corpus),
+        commands=[*_commands(scores, out, model, corpus), *_more(damaged, far, out, model, corpus)],
     )
     write_text(out / PAGE, page)
     return out / PAGE
@@ -184,6 +196,50 @@ def _compared(scores: Scores) -> dict[tuple[str, str], list[Comparison]]:
     for row in scores.comparisons:
         found.setdefault((row.benchmark, row.against), []).append(row)
     return found
+
+
+def _damaged(found: Robustness | None) -> dict[str, Any] | None:
+    """The first figure of the problem at every level, with its drop."""
+    if found is None:
+        return None
+    key = next(key for key in HEADLINES[found.problem] if found.clean.get(key) is not None)
+    drops = [next((drop for drop in level.drops if drop.metric == key), None) for level in found.levels]
+    return {
+        "key": key,
+        "name": HEADLINES[found.problem][key],
+        "n": found.n,
+        "benchmark": found.benchmark,
+        "notes": found.notes,
+        "skips": found.skips,
+        "clean": found.clean[key],
+        "picture": DAMAGED_PICTURE,
+        "levels": [(level, level.figures[key], drop) for level, drop in zip(found.levels, drops, strict=True)],
+    }
+
+
+def _far(found: Fidelity | None, out: Path) -> dict[str, Any] | None:
+    """The page of fidelity as a part of this one."""
+    if found is None:
+        return None
+    from markupsafe import Markup
+
+    html = render_section(out / FIDELITY, f"{FIDELITY}/")
+    return {"section": Markup(html), "floor": found.record["details"]["held_out"]}
+
+
+def _more(
+    damaged: Robustness | None, far: Fidelity | None, out: Path, model: Path, corpus: Path | None
+) -> Iterator[str]:
+    """The commands of the parts that other stages wrote."""
+    if damaged is not None:
+        chosen = [word for level in damaged.levels for word in ("--damage", f"{level.kind}:{level.level:g}")]
+        at = ["--corpus", str(corpus)] if corpus is not None else []
+        yield shlex.join(
+            ["synthmir", "robustness", str(model), "--on", damaged.benchmark, *chosen, *at, "--out", str(out)]
+        )
+    if far is not None and corpus is not None:
+        against = far.record["details"]["spec"]
+        yield shlex.join(["synthmir", "fidelity", str(corpus), "--against", against, "--out", str(out / FIDELITY)])
 
 
 def _curve(details: dict[str, Any], assets: _Assets) -> str | None:

@@ -22,28 +22,19 @@ from training.model import REGRESSION, SynthmirClassifier, load_model
 from training.seeds import train_seeds
 from training.trainer import RECORD, load_data
 
-from .bootstrap import intervals
-from .comparison import judge_rows, rows_of
-from .figures import Figures, Judge
+from .comparison import rows_of
 from .held_out import read_test
 from .judged import Judged
 from .paired import holm, paired_bootstrap
 from .prediction import probabilities
 from .scores import HEADLINES, Amount, Part, Problem
+from .seeded import Seeded, mean_of_rows, seeded_figures
 from .strategy_picture import strategy_picture
-from .summary import judge_of
 
 FILE, PICTURE, TABLE = "strategies.json", "strategies.svg", "strategies.txt"
 STRATEGIES = ("synthetic", "adapt", "transfer", "joint", "finetune", "real")
 ALL_OF_IT = "real, all labels"  # beside strategies that see a few shots only
 LOWER_IS_BETTER = frozenset({"mae", "octave_error"})
-
-
-class Seeded(Part):
-    """A figure: the mean over trainings with its 95 % interval over tracks, and what each training reached."""
-
-    mean: Amount
-    seeds: list[float]
 
 
 class StrategyScores(Part):
@@ -140,7 +131,7 @@ def compare_strategies(
             "settings": training.model_dump(mode="json", exclude={"target"}),
         }
         task = data.features.task
-        scores = [StrategyScores(name=name, figures=_figures(judged[name], task, settings), **records[name])
+        scores = [StrategyScores(name=name, figures=seeded_figures(judged[name], task, settings), **records[name])
                   for name in chosen]  # fmt: skip
         metric = next(key for key in HEADLINES[test.problem] if key in scores[0].figures)
         scores.sort(key=lambda one: (1 if metric in LOWER_IS_BETTER else -1) * one.figures[metric].mean.value)
@@ -220,21 +211,6 @@ def _said(model: SynthmirClassifier, test: Judged, x: np.ndarray) -> Judged:
     return replace(test, outputs=outputs, threshold=model.config.threshold)
 
 
-def _figures(judged: Sequence[Judged], task: str, settings: EvaluationSettings) -> dict[str, Seeded]:
-    judges = [judge_of(one, task) for one in judged]
-    n = len(judged[0])
-    each = [judge(np.ones((1, n))) for judge in judges]
-    bounds = intervals(_mean(judges), n, judged[0].groups(), settings.bootstrap, settings.seed, settings.interval)
-    return {
-        key: Seeded(
-            mean=_amount(np.mean([one[key][0] for one in each]), bounds[key], n),
-            seeds=[float(one[key][0]) for one in each],
-        )
-        for key in HEADLINES[judged[0].problem]
-        if all(key in one and np.isfinite(one[key][0]) for one in each)
-    }
-
-
 def _differences(
     order: Sequence[str], judged: dict[str, list[Judged]], task: str, metric: str, settings: EvaluationSettings
 ) -> list[StrategyDifference]:
@@ -246,7 +222,7 @@ def _differences(
         paired_bootstrap(
             rows[a],
             rows[b],
-            figure=partial(_mean_of_rows, like=like, task=task),
+            figure=partial(mean_of_rows, like=like, task=task),
             groups=like.groups(),
             resamples=settings.bootstrap,
             seed=settings.seed,
@@ -267,22 +243,3 @@ def _differences(
         )
         for ((a, b), found), p in zip(known, adjusted, strict=True)
     ]
-
-
-def _mean(judges: Sequence[Judge]) -> Judge:
-    """The mean over trainings of every figure."""
-
-    def judge(weights: np.ndarray) -> Figures:
-        told = [one(weights) for one in judges]
-        return {name: np.mean([some[name] for some in told], axis=0) for name in told[0]}
-
-    return judge
-
-
-def _mean_of_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:
-    return _mean([judge_rows(rows[:, seed], like, task) for seed in range(rows.shape[1])])
-
-
-def _amount(value: Any, bounds: np.ndarray, n: int) -> Amount:
-    low, high = (None if np.isnan(bound) else float(bound) for bound in bounds)
-    return Amount(value=float(value), low=low, high=high, n=n)

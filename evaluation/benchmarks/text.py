@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
+from builder.names import label_key
 
-def label_key(name: str) -> str:
-    """A label's name without what spellings differ in: "Hip-Hop", "hip_hop" and "HipHop" are one."""
-    return "".join(char for char in unicodedata.normalize("NFKC", name).casefold() if char not in " -_\t")
+__all__ = ["label_key", "listed", "printable"]
 
 
 def printable(name: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from builder.recipe import EmbedderSettings
 from builder.records import recording
 
+from ..benchmarks.base import printable
 from ..candidate import VALIDATION
 from . import adherence, figures, frechet, kernel, pictures
 from .coverage import NEIGHBOURS, coverage
@@ -80,8 +81,8 @@ def measure(
         found = _Findings(sides, out, left_out, heard, similarity).all()
         record.rows = len(mine) + len(other)
         record.details = {
-            "corpus": str(corpus), "against": other.name, "seed": seed, "sample": SAMPLE, "clap": clap,
-            "similarity": similarity, "embedder": mine.embedder,
+            "corpus": str(corpus), "against": other.name, "spec": printable(against), "held_out": held_out,
+            "seed": seed, "sample": SAMPLE, "clap": clap, "similarity": similarity, "embedder": mine.embedder,
         }  # fmt: skip
     fidelity = Fidelity(schema=1, **found, record=asdict(record))
     fidelity.write(out / FILE)

@@ -34,18 +34,28 @@ def section(folder: Path | str, prefix: str = "") -> dict[str, Any]:
 
 def write_page(out: Path) -> Path:
     """Render `out`/fidelity.html from `out`/fidelity.json. It opens from disk, asks no network and runs no script."""
+    write_text(out / PAGE, _render(TEMPLATE, section(out)))
+    return out / PAGE
+
+
+def render_section(folder: Path, prefix: str) -> str:
+    """The part that other pages take over, as HTML with every text escaped; `prefix` leads from the page to there."""
+    return _render(SECTION, section(folder, prefix))
+
+
+def _render(template: str, context: dict[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    here = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([here, here.parent]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
     environment.filters |= filters()
-    write_text(out / PAGE, environment.get_template(TEMPLATE).render(**section(out)))
-    return out / PAGE
+    return environment.get_template(template).render(**context)
 
 
 def filters() -> dict[str, Callable[..., str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -13,8 +14,10 @@ import soundfile
 
 from builder.errors import DataError
 from builder.recipe import EvaluationSettings
+from evaluation.fidelity.measure import measure
 from evaluation.gallery import Verdict, pick
 from evaluation.report import write_report
+from evaluation.robustness import judge_damaged
 from evaluation.scoring import evaluate_model
 
 from .conftest import FINGERPRINT, GENRES, NASTY, RATE, sound
@@ -161,3 +164,24 @@ def test_scores_that_are_missing_or_damaged(model: Path, tmp_path: Path) -> None
     (tmp_path / "scores.json").write_text("{}")
     with pytest.raises(DataError, match=r"scores\.json"):
         write_report(tmp_path, model)
+
+
+def test_robustness_and_fidelity_are_parts_of_the_page(model: Path, corpus: Path, tmp_path: Path) -> None:
+    settings = EvaluationSettings(bootstrap=100)
+    evaluate_model(model, ["validation"], tmp_path, settings=settings)
+    plain = write_report(tmp_path, model, corpus).read_text(encoding="utf-8")
+    judge_damaged(model, "validation", tmp_path, ["lowpass:300", "gain:0"], settings=settings)
+    measure(corpus, "validation", tmp_path / "fidelity")
+    page = write_report(tmp_path, model, corpus).read_text(encoding="utf-8")
+    for part in (
+        "When the recording is not clean",
+        "The corpus against its own held-out clips",
+        "lowpass: nothing above",
+    ):
+        assert part in page and part not in plain
+    assert "synthmir robustness" in page and "--damage lowpass:300 --damage gain:0" in page
+    assert f"synthmir fidelity '{corpus}' --against validation" in page.replace("&#39;", "'")
+    for address in re.findall(r'(?:src|href)="([^"#]+)"', page):
+        assert (tmp_path / address).is_file(), address
+    for stage in ("robustness", "fidelity"):
+        assert f"<td>{stage}</td>" in page
