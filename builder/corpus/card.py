@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +167,19 @@ def _levels(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _embedder(root: Path, name: str, info: dict[str, Any]) -> dict[str, Any]:
-    record = json.loads((root / embed_record(name)).read_text(encoding="utf-8"))
+    details = json.loads((root / embed_record(name)).read_text(encoding="utf-8"))["details"]
+    about = details["embedder"]["about"]
+    if augment := details.get("augment"):
+        about = (
+            f"`{details['embedder']['name']}`, to train on: in the train split each clip also as it is after "
+            f"{', '.join(augment)}, told apart by the column `damage` (empty: clean)."
+        )
     return {
         "name": name,
+        "variable": re.sub(r"\W", "_", name),
         "dim": info["features"]["embedding"].length,
         "rows": sum(split["num_examples"] for split in info["splits"].values()),
-        "about": record["details"]["embedder"]["about"],
+        "about": about,
     }
 
 

@@ -53,10 +53,15 @@ class Corpus:
         """Names of a config's shards ("data" or an embedder), relative to the root, in order of split and number."""
         return sorted(f"{config}/{p.name}" for p in (self.root / config).glob("*.parquet"))
 
-    def embedders(self) -> list[str]:
-        """The embedders whose configs the corpus has."""
+    def embeddings(self) -> list[str]:
+        """The configs of embeddings that the corpus has: its embedders', and those with damaged copies."""
         found = [p.name for p in self.root.iterdir() if p.is_dir() and any(p.glob("*-of-*.parquet"))]
         return sorted(name for name in found if name != "data")
+
+    def embedders(self) -> list[str]:
+        """The embedders whose own configs the corpus has."""
+        details = {name: self.record(embed_record(name)).get("details", {}) for name in self.embeddings()}
+        return [name for name, told in details.items() if not told.get("augment")]
 
     def sums(self) -> dict[str, str]:
         """SHA256SUMS as {file: hash}. Raises DataError for a line that is none."""

@@ -57,8 +57,8 @@ def verify(path: str | Path, progress: Callable[[int, int], None] = lambda done,
     everything = [clip for part in ids.values() for clip in part]
     if len(set(everything)) < len(everything):
         found.faults.append(f"data: {len(everything) - len(set(everything))} id(s) stand twice")
-    for embedder in corpus.embedders():
-        _check_embeddings(corpus, embedder, found, ids, intact)
+    for config in corpus.embeddings():
+        _check_embeddings(corpus, config, found, ids, intact)
     return found
 
 
@@ -76,7 +76,7 @@ def _check_files(corpus: Corpus, found: Findings) -> set[str]:
     found.faults += [
         f"{name}: damaged or changed (its hash is not the listed one)" for name in both if actual[name] != sums[name]
     ]
-    for config in ("data", *corpus.embedders()):
+    for config in ("data", *corpus.embeddings()):
         found.faults += _numbering(corpus.shards(config), config)
     return {name for name in both if actual[name] == sums[name]}
 
@@ -148,28 +148,35 @@ def _fault_of_clip(row: dict[str, Any], channels: int) -> str | None:
 
 
 def _check_embeddings(
-    corpus: Corpus, embedder: str, found: Findings, ids: dict[str, list[str]], intact: set[str]
+    corpus: Corpus, config: str, found: Findings, ids: dict[str, list[str]], intact: set[str]
 ) -> None:
     rows = 0
     sums = corpus.sums()
-    for name in corpus.shards(embedder):
+    for name in corpus.shards(config):
         if name not in intact:
             continue
         source = f"data/{name.split('/', 1)[1]}"
         try:
             footer = read_footer(corpus.root / name)
-            table = pq.read_table(corpus.root / name, columns=["id", "embedding"])
+            damages = footer.get("augment", [])
+            columns = ["id", "embedding", *(["damage"] if damages else [])]
+            table = pq.read_table(corpus.root / name, columns=columns)
         except (DataError, OSError, pa.ArrowException) as error:
             found.faults.append(f"{name}: cannot be read: {error}")
             continue
         rows += len(table)
         if footer.get("source_sha256") != sums.get(source):
+            options = "".join(f" --augment {damage}" for damage in damages)
+            embedder = f"{footer.get('embedder', config)}{options}"
             found.faults.append(
                 f"{name}: was made from other audio; run: synthmir embed {corpus.root} --embedder {embedder}"
             )
-        if source in ids and table["id"].to_pylist() != ids[source]:
+        copies = ["", *damages] if source.startswith("data/train-") else [""]  # of each clip, one after the other
+        if source in ids and table["id"].to_pylist() != [clip for clip in ids[source] for _ in copies]:
             found.faults.append(f"{name}: its ids are not those of {source}")
+        if damages and table["damage"].to_pylist() != copies * (len(table) // len(copies)):
+            found.faults.append(f"{name}: its damages are not {', '.join(damages)}, each clip clean first")
         values = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         if not np.isfinite(values).all():
             found.faults.append(f"{name}: embeddings hold values that are no numbers")
-    found.embeddings[embedder] = rows
+    found.embeddings[config] = rows

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ..atomic import write_text
 from ..corpus.shards import WORK, locked, read_footer, write_shard
-from ..errors import DataError
+from ..errors import DataError, RecipeError
 from ..executors import Tick, cores
 from ..recipe import EmbedderSettings
 from ..records import RunRecord, recording
@@ -39,8 +39,10 @@ def embed_dataset(
     `path` is a data set on disk or on the Hub, or a folder of audio files (see `sources.open_source`).
     Goes on where it was stopped; audio that changed since, and another embedder, are refused unless `overwrite`.
     Clips that cannot be read (damaged, empty, with NaN samples) are left out and listed in `out`/skipped.jsonl; the
-    record's `details["skipped"]` counts them. Raises DataError and BackendError.
+    record's `details["skipped"]` counts them. Raises DataError, RecipeError and BackendError.
     """
+    if settings.augment:
+        raise RecipeError("embedder.augment: only a corpus gets damaged copies", "leave out --augment, or --out")
     out = Path(out)
     if out.exists() and out.resolve() == Path(path).expanduser().resolve():
         raise DataError(f"{out}: is what would be embedded", "give another folder: --out DIR")
