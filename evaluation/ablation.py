@@ -21,6 +21,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from builder.atomic import write_bytes, write_text
 from builder.corpus.build import build
+from builder.embedders.augment import tried
 from builder.embedders.base import config_name
 from builder.embedders.mapping import embed_corpus
 from builder.errors import DataError, RecipeError
@@ -160,6 +161,8 @@ def ablate(
     names = [name for name in recipe.evaluation.benchmarks if name != VALIDATION]
     for name in names:  # one that is missing is told before the work
         load_benchmark(name, None, recipe.training.task)
+    for cell in cells:
+        tried(cell.recipe.embedder.augment)
     bars = bars or _no_bars
 
     with recording("ablate", recipe.fingerprint()) as record:

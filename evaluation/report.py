@@ -98,7 +98,7 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         curve=_curve(details, assets),
         map=_map(scores, corpus, details, assets),
         examples=_examples(scores, out, corpus, assets),
-        commands=[*_commands(scores, out, model, corpus), *_more(damaged, far, out, model, corpus)],
+        commands=[*_commands(scores, details, out, model, corpus), *_more(damaged, far, out, model, corpus)],
     )
     write_text(out / PAGE, page)
     return out / PAGE
@@ -296,14 +296,19 @@ def _verdict(entry: AnyScores, row: dict[str, Any]) -> gallery.Verdict:
     return gallery.Verdict(truth, predicted, truth == predicted)
 
 
-def _commands(scores: Scores, out: Path, model: Path, corpus: Path | None) -> list[str]:
-    """What makes this again, as one would type it."""
+def _commands(scores: Scores, details: dict[str, Any], out: Path, model: Path, corpus: Path | None) -> list[str]:
+    """What makes this again, as one would type it. `details` are of the training's record."""
     commands = []
+    name, settings = scores.model.embedder["name"], details.get("settings") or {}
+    damages = (details.get("augmentation") or {}).get("damages", [])
+    taught = ("task", "head", "strategy", "target", "shots", "seed")
+    told = ["--embedder", f"{name}-augmented" if damages else name]
+    told += [word for key in taught if settings.get(key) is not None for word in (f"--{key}", str(settings[key]))]
     if corpus is not None and (corpus / RECIPE).exists():
         commands += [
             ["synthmir", "build", str(corpus / RECIPE), "--out", str(corpus)],
-            ["synthmir", "embed", str(corpus), "--embedder", scores.model.embedder["name"]],
-            ["synthmir", "train", str(corpus), "--out", str(model)],
+            ["synthmir", "embed", str(corpus), "--embedder", name, *(w for d in damages for w in ("--augment", d))],
+            ["synthmir", "train", str(corpus), "--out", str(model), *told],
         ]
     on = [word for entry in scores.benchmarks for word in ("--on", entry.name)]
     on += [word for other in dict.fromkeys(row.against for row in scores.comparisons) for word in ("--against", other)]

@@ -21,7 +21,11 @@ prompts: {per_genre: 12, seed: 3}
 generator: {name: arranger, seconds: 2}
 split: {validation: 0.25}
 training: {epochs: 30}
-evaluation: {benchmarks: [validation], bootstrap: 100}
+evaluation:
+  benchmarks: [validation]
+  bootstrap: 100
+  robustness: {damages: [ogg:2, noise:0]}
+  fidelity: {against: validation}
 """
 
 
@@ -37,6 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = synthmir("run", place / "tiny.yaml", "--out", place / "out", "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert "report.html" in done.stdout and "accuracy" in done.stdout
+    assert "noise 0 dB" in done.stdout and "Fréchet distance" in done.stdout
     return place / "out"
 
 
