@@ -16,7 +16,7 @@
 #endif
 #define BLOCK (2 * LANES)
 #define BLOCKS (SIZE / BLOCK)
-#define AHEAD 32  // positions that are asked of the memory before they are needed: a quarter faster
+#define AHEAD 32  // positions that are asked of the memory before they are needed
 _Static_assert(SIZE % BLOCK == 0, "heads are a multiple of 8 wide");
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
@@ -47,9 +47,13 @@ static inline void store_bfloat16(uint16_t *x, block value) {
     memcpy(x, &pairs, sizeof pairs);
 }
 
-static inline void ask(const void *at, int64_t bytes) {
-    for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch((const char *)at + line);
-}
+// Asks the memory for what is read AHEAD positions from now: of `rows`, or, past their end, of what is read next.
+#define ASK(rows, next, t, length)                                                                              \
+    do {                                                                                                        \
+        const char *at = (const char *)((t) + AHEAD < (length) ? (rows) + ((t) + AHEAD) * SIZE                  \
+                                                               : (next) + ((t) + AHEAD - (length)) * SIZE);     \
+        for (size_t line = 0; line < SIZE * sizeof *(rows); line += 64) __builtin_prefetch(at + line);          \
+    } while (0)
 
 static inline float sum(floats x) {
     float total = 0.0f;
@@ -78,7 +82,7 @@ static inline float exponential(float x) {
 // new ones, where they are not null, are first written to position length - 1.
 #define ATTEND(KIND, TYPE)                                                                                             \
     static void attend_##KIND(const TYPE *query, const TYPE *new_key, const TYPE *new_value, TYPE *keys, TYPE *values, \
-                              TYPE *out, float *scores, int64_t length) {                                              \
+                              TYPE *out, float *scores, int64_t length, const TYPE *next) {                            \
         if (new_key) {                                                                                                 \
             memcpy(keys + (length - 1) * SIZE, new_key, SIZE * sizeof(TYPE));                                          \
             memcpy(values + (length - 1) * SIZE, new_value, SIZE * sizeof(TYPE));                                      \
@@ -92,7 +96,7 @@ static inline float exponential(float x) {
         float highest = -INFINITY, total = 0.0f;                                                                       \
         for (int64_t t = 0; t < length; t++) {                                                                         \
             floats dot = {0};                                                                                          \
-            ask(keys + (t + AHEAD) * SIZE, SIZE * sizeof(TYPE));                                                       \
+            ASK(keys, values, t, length);                                                                              \
             for (int i = 0; i < BLOCKS; i++) {                                                                         \
                 block key = load_##KIND(keys + t * SIZE + i * BLOCK);                                                  \
                 dot += q[i].a * key.a + q[i].b * key.b;                                                                \
@@ -103,7 +107,7 @@ static inline float exponential(float x) {
         for (int64_t t = 0; t < length; t++) scores[t] = exponential(scores[t] - highest);                             \
         for (int64_t t = 0; t < length; t++) total += scores[t];                                                       \
         for (int64_t t = 0; t < length; t++) {                                                                         \
-            ask(values + (t + AHEAD) * SIZE, SIZE * sizeof(TYPE));                                                     \
+            ASK(values, next, t, length);                                                                              \
             for (int i = 0; i < BLOCKS; i++) {                                                                         \
                 block value = load_##KIND(values + t * SIZE + i * BLOCK);                                              \
                 found[i].a += scores[t] * value.a;                                                                     \
@@ -121,9 +125,10 @@ static inline float exponential(float x) {
             _Pragma("omp for collapse(2) schedule(static)") for (int64_t row = 0; row < rows; row++) {                 \
                 for (int64_t head = 0; head < heads; head++) {                                                         \
                     int64_t at = row * stride + head * SIZE, place = row * heads + head;                               \
-                    attend_##KIND(query + at, new_keys ? new_keys + at : 0, new_values ? new_values + at : 0,          \
-                                  keys + place * capacity * SIZE, values + place * capacity * SIZE,                    \
-                                  out + place * SIZE, scores, lengths ? lengths[row] : length);                        \
+                    TYPE *first = keys + place * capacity * SIZE;                                                      \
+                    attend_##KIND(query + at, new_keys ? new_keys + at : 0, new_values ? new_values + at : 0, first,   \
+                                  values + place * capacity * SIZE, out + place * SIZE, scores,                        \
+                                  lengths ? lengths[row] : length, first + capacity * SIZE);                           \
                 }                                                                                                      \
             }                                                                                                          \
             free(scores);                                                                                              \

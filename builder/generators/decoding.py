@@ -18,6 +18,7 @@ from torch.nn.functional import embedding, layer_norm
 from transformers import MusicgenForConditionalGeneration
 from transformers.activations import ACT2FN
 
+from ..cpu import large_pages
 from .attention import attend, kernel
 from .linear import Product, product
 from .sampling import Sampling, choose, guide
@@ -210,12 +211,14 @@ class Engine:
             def new(*shape: int, dtype: torch.dtype = self.dtype) -> Tensor:
                 return torch.zeros(shape, dtype=dtype, device=self.device)
 
+            shape = (layers, 2, rows, self.heads, kept, self.size)
+            cache = large_pages(*shape, dtype=self.dtype) if self.device.type == "cpu" else new(*shape)
             self._run = Run(
                 codes=new(batch, self.codebooks, steps + 1, dtype=torch.int64),
                 uniforms=new(steps, batch, self.codebooks, dtype=torch.float32),
                 position=new(1, dtype=torch.int64),
                 finite=new(batch, dtype=torch.bool),
-                cache=new(layers, 2, rows, self.heads, kept, self.size),
+                cache=cache,
                 text=new(layers, 2, batch, self.heads, beside, self.size),
                 text_mask=new(batch, 1, 1, length, dtype=torch.bool),
                 text_lengths=new(batch, dtype=torch.int64),
@@ -264,7 +267,7 @@ class Engine:
         logits = self._heads(self._norm(x)).float()
         if sampling.guided:
             logits = guide(logits, sampling.guidance)
-        run.finite &= logits.isfinite().all(1)
+        run.finite &= logits.sum(1).isfinite()  # a NaN or an infinity stays one in the sum
         logits = logits.view(batch, self.codebooks, self.vocabulary)
         chosen = choose(logits, run.uniforms.index_select(0, run.position).squeeze(0), sampling)
         frame = run.position - self.delays

@@ -120,7 +120,7 @@ def test_the_global_generator_is_left_alone():
 
 FAULTS = """
 import resource, torch
-from builder.cpu import tune_allocator
+from builder.cpu import large_pages, tune_allocator
 torch.set_num_threads(1)
 
 def faults():
@@ -159,3 +159,18 @@ def test_another_c_library_is_left_alone(monkeypatch):
         assert cpu.tune_allocator() is False
     finally:
         cpu.tune_allocator.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_pages_are_zeros_to_write_to(dtype):
+    x = cpu.large_pages(3, 5, 70_001, dtype=dtype)
+    assert x.shape == (3, 5, 70_001) and x.dtype == dtype and not x.any()
+    x[1].fill_(2)
+    other = cpu.large_pages(3, 5, 70_001, dtype=dtype)
+    assert x.sum() > 0 and not other.any()
+    assert cpu.large_pages(0, 4, dtype=dtype).shape == (0, 4)
+
+
+def test_memory_that_is_not_there_is_told():
+    with pytest.raises(MemoryError, match="cannot have"):
+        cpu.large_pages(2**50, dtype=torch.float32)

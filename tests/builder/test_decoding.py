@@ -21,9 +21,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from builder.generators import attention, codec, linear, native
+from builder.generators import attention, codec, linear, native, sampling
 from builder.generators.decoding import Engine, text_states
-from builder.generators.sampling import Sampling, choose, uniforms
+from builder.generators.sampling import Sampling, choose, keep_largest, uniforms
 from tests.builder import checkpoints
 
 FRAMES = 30
@@ -48,6 +48,7 @@ def fresh_kernels() -> Iterator[None]:
         native.library.cache_clear()
         linear.packs.cache_clear()
         linear.has_kernel.cache_clear()
+        sampling._kernel.cache_clear()
         if clear:
             yield
 
@@ -218,6 +219,21 @@ def test_what_is_drawn_has_a_probability(logits: list[float], uniform: float, sa
     assert warped(scores, sampling)[token] > 0
 
 
+@given(
+    st.lists(st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0]), min_size=2, max_size=70),
+    st.data(),
+)
+def test_the_largest_are_kept_as_torch_keeps_them(numbers: list[float], data: st.DataObject) -> None:
+    x = torch.tensor([numbers, numbers[::-1]], dtype=torch.float32)
+    k = data.draw(st.integers(1, len(numbers)))
+    assert torch.equal(keep_largest(x, k), sampling._plain(x, k))
+
+
+def test_selecting_ends_where_there_are_not_a_numbers() -> None:
+    x = torch.tensor([[1.0, torch.nan, 3.0, -torch.nan, -torch.inf]])
+    assert keep_largest(x, 2).isnan().any()
+
+
 def test_uniforms_belong_to_the_seed_alone() -> None:
     many = uniforms([3, 2**63 - 1, 7], 20, 4)
     assert torch.equal(uniforms([7], 20, 4)[0], many[2])
@@ -289,6 +305,19 @@ def test_products_that_are_wrong_or_do_not_build_are_not_used(
     assert not linear.has_kernel()
     x, weight = torch.ones(3, 64).bfloat16(), torch.ones(96, 64).bfloat16()
     assert torch.equal(linear.product(weight)(x), torch.full((3, 96), 64.0).bfloat16())
+
+
+@pytest.mark.parametrize(("find", "put"), [("from[i] < least", "from[i] <= least"), ("#include <math.h>", "#error")])
+def test_a_selection_that_is_wrong_or_does_not_build_is_not_used(
+    find: str, put: str, fresh_kernels: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    broken = tmp_path / "select.c"
+    source = sampling.SOURCE.read_text()
+    assert find in source
+    broken.write_text(source.replace(find, put))
+    monkeypatch.setattr(sampling, "SOURCE", broken)
+    assert sampling._kernel() is None
+    assert keep_largest(torch.tensor([3.0, 1.0, 2.0]), 2).tolist() == [3.0, -np.inf, 2.0]
 
 
 @pytest.mark.parametrize("outputs", [2500, 2528])
