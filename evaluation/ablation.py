@@ -43,7 +43,7 @@ from .seeded import Seeded, mean_of_rows, seeded_figures
 FILE, PICTURE, TABLE = "ablation.json", "ablation.svg", "ablation.txt"
 OWN, COMMON = "own validation", "baseline's validation"
 MAX_CELLS = 1_000
-Bars = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
+Bars = Callable[..., AbstractContextManager[Callable[[int, int | None], None]]]  # of a stage and a unit
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def ablate(
                 embed_corpus(_corpus(out, cells[0]), settings, progress=bar)
         models = {}
         for number, cell in enumerate(cells, 1):
-            with bars(f"train {number} of {len(cells)}") as bar:
+            with bars(f"train {number} of {len(cells)}", " trainings") as bar:
                 train_seeds(
                     _corpus(out, cell),
                     _models(out, cell),
@@ -385,7 +385,7 @@ def _counted(bar: Callable[[int, int | None], None], bench: Benchmark) -> Callab
 
 
 class _no_bars(AbstractContextManager[Callable[[int, int | None], None]]):
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, unit: str = "") -> None:
         pass
 
     def __enter__(self) -> Callable[[int, int | None], None]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.corpus.folder import Corpus
+from builder.corpus.folder import Corpus, embed_record
+from builder.embedders.dataset_map import RECORD as DATASET_RECORD
 from builder.errors import DataError
 from builder.recipe import EvaluationSettings, SplitSettings
 from builder.records import RunRecord
@@ -19,7 +21,7 @@ from builder.validation import validate
 from .benchmarks.base import Benchmark, Label, Track
 from .clips import Clips
 from .judged import Judged
-from .prediction import check_aggregate, embedder_of, predict_tracks, probabilities, problem_of
+from .prediction import answer, check_aggregate, embed_tracks, embedder_of, predict_tracks, probabilities, problem_of
 from .scores import MULTI, REGRESSION, SINGLE, Skip
 
 if TYPE_CHECKING:
@@ -64,15 +66,54 @@ class Candidate:
         """What it was trained on, loaded when it is needed."""
         return embedder_of(self.model)
 
+    def answer(self, vectors: np.ndarray | str, labels: Sequence[str]) -> np.ndarray | str:
+        """A track's windows, float32 [windows, dim] -> its one answer, float64 in the order of `labels`.
+
+        Why it has none stays.
+        """
+        if isinstance(vectors, str):
+            return vectors
+        return answer(self.model, vectors, self.settings.aggregate)[[self.labels.index(name) for name in labels]]
+
     def on(self, benchmark: Benchmark | Path, workers: int | None, tick: Tick, threshold: float | None) -> Judged:
         """What it says of a benchmark's tracks, or of the validation split of the corpus at a path."""
-        if isinstance(benchmark, Path):
-            judged = score_validation(self.model, benchmark, threshold, self.trained.details)
-            tick(len(judged))
-            return judged
-        return score_benchmark(
-            self.model, self.embedder, benchmark, workers, tick, threshold, aggregate=self.settings.aggregate
-        )
+        return judge_all([self], benchmark, workers, tick, [threshold])[0]
+
+
+def judge_all(
+    candidates: Sequence[Candidate],
+    benchmark: Benchmark | Path,
+    workers: int | None,
+    tick: Tick,
+    thresholds: Sequence[float | None],
+) -> list[Judged]:
+    """What models of the same labels, in any order, say of the same tracks, or of the validation split at a path.
+
+    A benchmark is one that was opened for the labels of the first. A track is read and embedded once for all models
+    that were trained on the same embedder.
+    """
+    found: dict[int, Judged] = {}
+    if isinstance(benchmark, Path):
+        for number, (one, threshold) in enumerate(zip(candidates, thresholds, strict=True)):
+            found[number] = score_validation(one.model, benchmark, threshold, one.trained.details)
+        tick(len(found[0]))
+        return list(found.values())
+    labels = candidates[0].labels
+    alike: dict[str, list[int]] = {}
+    for number, one in enumerate(candidates):
+        alike.setdefault(json.dumps(one.model.config.embedder, sort_keys=True), []).append(number)
+    for numbers in alike.values():
+        said: dict[int, list[tuple[Track, np.ndarray | str]]] = {number: [] for number in numbers}
+        for track, vectors in embed_tracks(candidates[numbers[0]].embedder, benchmark.tracks, workers=workers):
+            tick(numbers[0] == 0)  # a track counts once
+            bare = replace(track, data=None)  # memory holds no more audio than the threads read ahead
+            for number in numbers:
+                said[number].append((bare, candidates[number].answer(vectors, labels)))
+        for number, answers in said.items():
+            found[number] = gather(
+                benchmark, answers, labels, candidates[number].problem, threshold=thresholds[number]
+            )
+    return [found[number] for number in range(len(candidates))]
 
 
 def read_features(corpus: Path, embedder: str, task: str, details: dict[str, Any]) -> Features:
@@ -89,6 +130,7 @@ def score_validation(
     model: SynthmirClassifier, corpus: Path, threshold: float | None, details: dict[str, Any]
 ) -> Judged:
     """Judge the validation split by its stored embeddings, one a clip. Raises DataError."""
+    _check_revision(model, corpus)
     features = read_features(corpus, model.config.embedder["name"], model.config.task, details)
     labels, problem = list(model.config.labels), problem_of(model)
     if foreign := [name for name in features.names if name not in labels]:
@@ -113,6 +155,21 @@ def score_validation(
     return Judged(problem, labels, features.validation.ids, truth, outputs, threshold, notes=notes)
 
 
+def _check_revision(model: SynthmirClassifier, corpus: Path) -> None:
+    """Raises DataError where the stored embeddings are of another revision than what the model learnt from."""
+    made = model.config.embedder
+    for file in (embed_record(made["name"]), DATASET_RECORD) if corpus.is_dir() else ():
+        found = Corpus(corpus).record(file).get("details", {}).get("embedder", {})
+        if found.get("name") == made["name"] and None not in (found.get("revision"), made.get("revision")):
+            if str(found["revision"]) != str(made["revision"]):
+                raise DataError(
+                    f"{corpus}: its embeddings are of {made['name']} of revision {found['revision']}, the model was "
+                    f"trained on revision {made['revision']}",
+                    "train anew on these, or embed the corpus with what the model was trained on",
+                )
+            return
+
+
 def score_benchmark(
     model: SynthmirClassifier,
     embedder: Embedder,
@@ -128,18 +185,18 @@ def score_benchmark(
     `predict_tracks`.
     """
     answers = predict_tracks(model, embedder, benchmark.tracks, workers=workers, **options)
-    return gather(benchmark, answers, model, tick, threshold)
+    return gather(benchmark, answers, list(model.config.labels), problem_of(model), tick, threshold)
 
 
 def gather(
     benchmark: Benchmark | Clips,
     answers: Iterable[tuple[Track, np.ndarray | str]],
-    model: SynthmirClassifier,
+    labels: list[str],
+    problem: str,
     tick: Tick = lambda _: None,
     threshold: float | None = None,
 ) -> Judged:
-    """What a model answered for each track, or why it could not, as `score_benchmark` has it."""
-    problem, labels = problem_of(model), list(model.config.labels)
+    """What a model of these labels answered for each track, or why it could not, as `score_benchmark` has it."""
     ids, said, rows, artists, skips = [], [], [], [], []
     for track, result in answers:
         tick(1)

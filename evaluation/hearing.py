@@ -14,7 +14,7 @@ from builder.atomic import write_bytes
 from .benchmarks.base import Benchmark, Track
 from .candidate import Candidate, Tick, gather
 from .judged import Judged
-from .prediction import answer, embed_tracks
+from .prediction import embed_tracks
 
 if TYPE_CHECKING:
     from builder.embedders.base import Embedder
@@ -35,17 +35,15 @@ class Hearing:
 
     def by(self, candidate: Candidate) -> Judged:
         """What a model answers, of the labels that the benchmark was opened for. Raises DataError."""
+        threshold = candidate.model.config.threshold
         return gather(
-            self.benchmark, self._answers(candidate), candidate.model, threshold=candidate.model.config.threshold
+            self.benchmark, self._answers(candidate), candidate.labels, candidate.problem, threshold=threshold
         )
 
     def _answers(self, candidate: Candidate) -> Iterator[tuple[Track, np.ndarray | str]]:
         for number, track in enumerate(self.benchmark.tracks):
             vectors = self._vectors[self._starts[number] : self._starts[number + 1]]
-            if len(vectors):
-                yield track, answer(candidate.model, vectors, candidate.settings.aggregate)
-            else:
-                yield track, str(self._reasons[number])
+            yield track, candidate.answer(vectors if len(vectors) else str(self._reasons[number]), candidate.labels)
 
 
 Heard = tuple[np.ndarray, np.ndarray, np.ndarray]  # float32 [windows, dim], int64 [tracks + 1], str [tracks]

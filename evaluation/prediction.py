@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from builder.audio import load_audio, windows
-from builder.embedders.base import Embedder, load_embedder
+from builder.audio import load_audio
+from builder.embedders.base import Embedder
 from builder.errors import DataError, RecipeError
 from builder.executors import cores
-from builder.recipe import EmbedderSettings
-from builder.validation import validate
+from training.listening import AT_ONCE, OVERLAP, cut, embed_cuts, embedder_for
 
 from .benchmarks.base import Track, printable
 from .scores import MULTI, REGRESSION, SINGLE
@@ -23,25 +22,15 @@ from .scores import MULTI, REGRESSION, SINGLE
 if TYPE_CHECKING:
     from training.model import SynthmirClassifier
 
-HOP = 0.5  # of a window: every moment but the first and last half-window is heard twice
-BATCH = 16  # windows embedded at once
+HOP = OVERLAP  # of a window
+BATCH = AT_ONCE
 Read = Callable[[Track, int], np.ndarray]  # track, Hz -> float32 [samples], mono; raises DataError
 Aggregate = Literal["mean", "logits", "max", "median", "vote"]
 
 
 def embedder_of(model: SynthmirClassifier) -> Embedder:
     """The embedder that the model was trained on. Raises BackendError, or DataError if its revision is another."""
-    trained = model.config.embedder
-    settings = trained.get("settings") or {"name": trained["name"], "weights": trained.get("weights")}
-    embedder = load_embedder(validate(EmbedderSettings, settings, "config.json: embedder.settings"))
-    for key in ("revision", "dim"):
-        if trained.get(key) is not None and getattr(embedder, key) != trained[key]:
-            raise DataError(
-                f"the model was trained on {trained['name']} with {key} {trained[key]}; here it has "
-                f"{getattr(embedder, key)}",
-                "embed the corpus and train anew, or use the version of synthmir that trained the model",
-            )
-    return embedder
+    return embedder_for(model.config)
 
 
 def logits(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
@@ -117,7 +106,7 @@ def predict_audio(
     Windows of `embedder.window_seconds` overlap by half; `pool` makes one answer of them. Neither its neighbours nor
     `batch_size` change what comes out.
     """
-    return answer(model, _embed([_cut(samples, embedder)], embedder, batch_size)[0], aggregate)
+    return answer(model, embed_cuts(embedder, [cut(samples, embedder)], batch_size)[0], aggregate)
 
 
 def predict_tracks(
@@ -150,9 +139,9 @@ def embed_tracks(
     group: list[tuple[Track, np.ndarray | str]] = []
     waiting = 0
     for track, samples in _decode_ahead(tracks, embedder.sampling_rate, workers or cores(), read or load):
-        cut = samples if isinstance(samples, str) else _cut(samples, embedder)
-        group.append((track, cut))
-        waiting += 0 if isinstance(cut, str) else len(cut)
+        found = samples if isinstance(samples, str) else cut(samples, embedder)
+        group.append((track, found))
+        waiting += 0 if isinstance(found, str) else len(found)
         if waiting >= batch_size:
             yield from _embed_group(embedder, group, batch_size)
             group, waiting = [], 0
@@ -162,34 +151,15 @@ def embed_tracks(
 def _embed_group(
     embedder: Embedder, group: list[tuple[Track, np.ndarray | str]], batch_size: int
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
-    vectors = iter(_embed([cut for _, cut in group if not isinstance(cut, str)], embedder, batch_size))
-    for track, cut in group:
-        yield track, cut if isinstance(cut, str) else next(vectors)
+    cuts = [found for _, found in group if not isinstance(found, str)]
+    vectors = iter(embed_cuts(embedder, cuts, batch_size))
+    for track, found in group:
+        yield track, found if isinstance(found, str) else next(vectors)
 
 
 def answer(model: SynthmirClassifier, embeddings: np.ndarray, aggregate: Aggregate = "mean") -> np.ndarray:
     """A track's windows, float32 [windows, dim] -> its one answer, float64 [labels]."""
     return pool(logits(model, embeddings), problem_of(model), aggregate)
-
-
-def _cut(samples: np.ndarray, embedder: Embedder) -> np.ndarray:
-    """float32 [samples] -> float32 [n, window], or [1, samples] of audio shorter than a window."""
-    window = round(embedder.window_seconds * embedder.sampling_rate)
-    return windows(samples, window, max(1, round(HOP * window)))
-
-
-def _embed(cuts: list[np.ndarray], embedder: Embedder, batch_size: int) -> list[np.ndarray]:
-    """Windows [n, samples] of each track -> embeddings [n, dim] of each; batches are filled across tracks."""
-    pieces = [piece for cut in cuts for piece in cut]
-    vectors = np.empty((len(pieces), embedder.dim), np.float32)
-    alike: dict[int, list[int]] = defaultdict(list)
-    for index, piece in enumerate(pieces):
-        alike[len(piece)].append(index)
-    for indices in alike.values():
-        for start in range(0, len(indices), batch_size):
-            some = indices[start : start + batch_size]
-            vectors[some] = embedder.embed(np.stack([pieces[index] for index in some]))
-    return np.split(vectors, np.cumsum([len(cut) for cut in cuts])[:-1])
 
 
 def _decode_ahead(
@@ -217,10 +187,12 @@ def load(track: Track, sampling_rate: int) -> np.ndarray:
 
 
 def source_of(track: Track) -> Path | bytes:
-    """Its file, or its encoded audio. Raises DataError where it has neither."""
+    """Its file, or its encoded audio. Raises DataError where it has neither, or 0 bytes of it."""
     source = track.path if track.data is None else track.data
     if source is None:
         raise DataError("holds no audio")
+    if source == b"" or (isinstance(source, Path) and source.is_file() and source.stat().st_size == 0):
+        raise DataError("is empty: 0 bytes")
     return source
 
 

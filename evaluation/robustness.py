@@ -29,6 +29,7 @@ from .judged import Judged
 from .prediction import source_of
 from .scores import HEADLINES, Amount, BenchmarkScores, Comparison, Part, Problem, Skip
 from .summary import score
+from .table import aligned, told
 
 FILE, PICTURE = "robustness.json", "robustness.svg"
 TRACKS = 500  # judged unless told otherwise: each of them once a level
@@ -190,18 +191,17 @@ def sample(tracks: Sequence[Track], limit: int, seed: int) -> list[Track]:
 
 
 def robustness_table(found: Robustness) -> str:
-    """Lines for a terminal: the first figure clean, then at each level with its 95 % interval, drop and p-value."""
-    key, name = next(iter(HEADLINES[found.problem].items()))
-    if found.clean.get(key) is None:
-        key, name = "mae", HEADLINES[found.problem]["mae"]
-    rows = [("damage", name, "", "drop", "p (Holm)"), ("clean", *_cells(found.clean[key]), "", "")]
+    """Lines for a terminal: the first figure clean, then at each level with its 95 % interval, difference and p."""
+    key = next(key for key in HEADLINES[found.problem] if found.clean.get(key) is not None)
+    rows = [
+        ("damage", HEADLINES[found.problem][key], "difference", "p (Holm)"),
+        ("none", _told(key, found.clean[key])),
+    ]
     for level in found.levels:
         drop = next((entry for entry in level.drops if entry.metric == key), None)
-        told = ("", "") if drop is None else (f"{drop.difference.value:+.3f}", f"{drop.p_holm:.3f}")
-        rows.append((f"{level.kind} {level.level:g} {level.unit}", *_cells(level.figures[key]), *told))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *lines])
+        more = ("", "") if drop is None else (_told(key, drop.difference, signed=True), f"{drop.p_holm:.3f}")
+        rows.append((f"{level.kind} {level.level:g} {level.unit}", _told(key, level.figures[key]), *more))
+    return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *aligned(rows)])
 
 
 def json_schema() -> str:
@@ -215,7 +215,5 @@ def _figures(judged: Judged, settings: EvaluationSettings, task: str) -> dict[st
     return {key: None if figure is None else Amount(**figure.model_dump()) for key, figure in found.items()}
 
 
-def _cells(figure: Amount | None) -> tuple[str, str]:
-    if figure is None:
-        return "", ""
-    return f"{figure.value:.3f}", "" if figure.low is None else f"[{figure.low:.3f}, {figure.high:.3f}]"
+def _told(key: str, figure: Amount | None, signed: bool = False) -> str:
+    return told(key, None if figure is None else figure.model_dump(), signed)

@@ -71,7 +71,10 @@ class Range(Part):
 
 
 class Sampling(Part):
-    """How the intervals came about: `units` artists or tracks drawn `resamples` times."""
+    """How the intervals came about: `units` artists or tracks drawn `resamples` times.
+
+    With "bca" those of average precision and ROC-AUC are the jackknife's, each unit left out in turn.
+    """
 
     method: Literal["bca", "percentile"]
     over: Literal["tracks", "artists"]

@@ -13,7 +13,7 @@ from builder.recipe import EvaluationSettings
 from builder.records import recording
 
 from .benchmarks.base import Benchmark, load_benchmark, printable
-from .candidate import VALIDATION, Candidate, Tick, corpus_of, score_validation
+from .candidate import VALIDATION, Candidate, Tick, corpus_of, judge_all, score_validation
 from .comparison import compare, family
 from .prediction import HOP
 from .scores import MULTI, BenchmarkScores, Comparison, JudgedModel, Scores
@@ -54,20 +54,19 @@ def evaluate_model(
         corpus_of(other.trained, other.folder, places[VALIDATION])  # type: ignore[arg-type]
 
     with recording("evaluate", ours.trained.fingerprint) as record:
-        threshold, why = _threshold(ours, corpus)
+        thresholds, (why, *_) = zip(*(_threshold(one, corpus) for one in (ours, *others)), strict=True)
         scored: list[BenchmarkScores] = []
         compared: list[Comparison] = []
         for name, place in places.items():
-            judged = ours.on(place, workers, tick, threshold)
+            judged, *rivals = judge_all([ours, *others], place, workers, tick, thresholds)
             if why:
                 judged = replace(judged, notes=[*judged.notes, why])
             file = _predictions_file(name, [entry.predictions for entry in scored])
             judged.write(out / file)
             about = _about(name, place) | {"predictions": file}
             scored.append(score(judged, settings, config.task, **about))
-            for other in others:
-                theirs = other.on(place, workers, lambda _: None, _threshold(other, corpus)[0])
-                compared += compare(judged, theirs, settings, config.task, printable(name), str(other.folder))
+            for other, rival in zip(others, rivals, strict=True):
+                compared += compare(judged, rival, settings, config.task, printable(name), str(other.folder))
         window = ours.embedder.window_seconds if any(name != VALIDATION for name in names) else None
         record.rows = sum(len(entry.skips) + entry.n for entry in scored)
         record.details = {

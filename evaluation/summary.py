@@ -13,7 +13,7 @@ from builder.recipe import EvaluationSettings
 
 from .bootstrap import group_codes, intervals
 from .calibration import Claims
-from .figures import Figures, Judge, both, multi_label, numbers, octave_counts, single_label, tempo
+from .figures import RANKINGS, Figures, Judge, both, multi_label, numbers, octave_counts, single_label, tempo
 from .judged import Judged
 from .scores import (
     MULTI,
@@ -50,7 +50,7 @@ def score(judged: Judged, settings: EvaluationSettings, task: str, **about: Any)
         )
     told = _Told(
         {name: value[0] for name, value in judge(np.ones((1, len(judged)))).items()},
-        intervals(judge, len(judged), groups, settings.bootstrap, settings.seed, settings.interval),
+        intervals(judge, len(judged), groups, settings.bootstrap, settings.seed, settings.interval, RANKINGS),
         len(judged),
     )
     common = about | {

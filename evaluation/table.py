@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from .scores import HEADLINES, MULTI, SHARES, SINGLE
 
+LISTED = 5  # tracks that could not be read
+
 
 def score_table(scores: dict[str, Any]) -> str:
-    """Each benchmark's figures with their 95 % intervals, what is mixed up most, and how other models compare."""
+    """Each benchmark's figures with their 95 % intervals, what they leave out, and how other models compare."""
     names = HEADLINES[scores["model"]["problem"]]
     head = (
         "on",
@@ -21,8 +24,8 @@ def score_table(scores: dict[str, Any]) -> str:
         (entry["name"], str(entry["n"]), str(entry["skipped"]), *(told(key, entry[key]) for key in names))
         for entry in scores["benchmarks"]
     ]
-    remarks = [remark for entry in scores["benchmarks"] if (remark := _remark(entry))]
-    return "\n".join([*_aligned([head, *rows]), *remarks, *_compared(scores)])
+    remarks = [line for entry in scores["benchmarks"] for line in _remarks(entry)]
+    return "\n".join([*aligned([head, *rows]), *remarks, *_compared(scores)])
 
 
 def told(metric: str, figure: dict[str, Any] | None, signed: bool = False) -> str:
@@ -42,28 +45,37 @@ def told(metric: str, figure: dict[str, Any] | None, signed: bool = False) -> st
     return words(value) if None in bounds else f"{words(value)} [{', '.join(map(words, bounds))}]"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as lines whose columns stand under one another; a row may lack its last cells."""
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
 
 
-def _remark(entry: dict[str, Any]) -> str | None:
-    """A line on one benchmark, where there is something to say."""
+def _remarks(entry: dict[str, Any]) -> list[str]:
+    """Lines on one benchmark, where there is something to say: its weakest place, what was left out and skipped."""
+    skips = [f"skipped {skip['id']}: {skip['reason']}" for skip in entry["skips"][:LISTED]]
+    if (more := len(entry["skips"]) - LISTED) > 0:
+        skips.append(f"skipped {more} more, which scores.json lists")
+    weakest = _weakest(entry)
+    lines = [*([weakest] if weakest else []), *entry["notes"], *skips]
+    return [f"\n{entry['name']}", *(f"  {line}" for line in lines)] if lines else []
+
+
+def _weakest(entry: dict[str, Any]) -> str | None:
+    """What a benchmark shows to be hardest."""
     if entry["problem"] == SINGLE:
         pair = entry["worst_pair"]
         return pair and (
-            f"{entry['name']}: most often mixed up: {pair['truth']} taken for {pair['predicted']}, "
-            f"{pair['count']} track(s), {pair['share']:.0%} of them"
+            f"most often mixed up: {pair['truth']} taken for {pair['predicted']}, {pair['count']} track(s), "
+            f"{pair['share']:.0%} of them"
         )
     if entry["problem"] == MULTI:
         judged = [tag for tag in entry["per_tag"] if tag["average_precision"]]
         worst = min(judged, key=lambda tag: tag["average_precision"]["value"])
         least = worst["average_precision"]["value"]
-        return f"{entry['name']}: lowest average precision: {worst['label']}, {least:.1%}"
+        return f"lowest average precision: {worst['label']}, {least:.1%}"
     octaves = entry["octaves"]
-    return octaves and (
-        f"{entry['name']}: {octaves['double']} track(s) taken for twice their tempo, {octaves['half']} for half of it"
-    )
+    return octaves and (f"{octaves['double']} track(s) taken for twice their tempo, {octaves['half']} for half of it")
 
 
 def _compared(scores: dict[str, Any]) -> list[str]:
@@ -73,7 +85,7 @@ def _compared(scores: dict[str, Any]) -> list[str]:
     head = ("on", "against", "figure", "difference", "p", "p (Holm)")
     return [
         "",
-        *_aligned(
+        *aligned(
             [
                 head,
                 *(

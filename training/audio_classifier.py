@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
-from transformers import AudioClassificationPipeline, BatchFeature, PreTrainedConfig, SequenceFeatureExtractor
+from transformers import AudioClassificationPipeline, BatchFeature, SequenceFeatureExtractor
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging as transformers_logging
 
-from builder.audio import load_audio, resample, windows
-from builder.embedders.base import Embedder, load_embedder
-from builder.errors import BackendError, DataError
-from builder.recipe import EmbedderSettings
-from builder.validation import validate
+from builder.audio import load_audio, resample
+from builder.embedders.base import Embedder
+from builder.errors import DataError
 
+from .listening import embed_windows, embedder_for
 from .model import MULTI, REGRESSION, SynthmirClassifier, SynthmirConfig
 
 TASK = "audio-classification"
 RATE = 32_000  # Hz, where no embedder says another
-OVERLAP = 0.5  # of a window, as in evaluation: every moment but the first and last half-window is heard twice
-AT_ONCE = 16  # windows embedded together
 MAX_CHANNELS = 32
 TIMEOUT = 60  # seconds a server may be silent
 
@@ -152,51 +147,6 @@ class SynthmirAudioClassificationPipeline(AudioClassificationPipeline):
 def register_pipeline() -> None:
     """Let `pipeline("audio-classification")` build ours, which is its own for every other model."""
     PIPELINE_REGISTRY.supported_tasks[TASK]["impl"] = SynthmirAudioClassificationPipeline
-
-
-def embedder_for(config: PreTrainedConfig, device: str = "auto", weights: str | None = None) -> Embedder:
-    """The embedder that a classifier was trained on; `weights` stands for the file that its config names.
-
-    Raises BackendError if it cannot be loaded here, DataError if its revision, size or rate is another.
-    """
-    trained: dict[str, Any] = getattr(config, "embedder", None) or {}
-    settings = {
-        **(trained.get("settings") or {key: trained.get(key) for key in ("name", "weights")}),
-        "device": device,
-    }
-    if weights is not None:
-        settings["weights"] = str(weights)
-    try:
-        embedder = load_embedder(validate(EmbedderSettings, settings, "config.json: embedder.settings"))
-    except BackendError as error:
-        if settings.get("weights") is None:
-            raise
-        raise BackendError(error.message, "say where the weights are: from_pretrained(MODEL, embedder_weights=FILE), "
-                           "or pipeline(..., model_kwargs={'embedder_weights': FILE})") from error  # fmt: skip
-    for key in ("revision", "dim", "sampling_rate"):
-        if trained.get(key) is not None and getattr(embedder, key) != trained[key]:
-            raise DataError(
-                f"the model was trained on {trained.get('name')} with {key} {trained[key]}; here it has "
-                f"{getattr(embedder, key)}",
-                "use the weights, or the version of synthmir, that its embeddings were made with",
-            )
-    return embedder
-
-
-def embed_windows(embedder: Embedder, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """float32 [samples] a clip -> float32 [windows, dim] a clip; windows of one length go through together."""
-    window = round(embedder.window_seconds * embedder.sampling_rate)
-    cuts = [windows(clip, window, max(1, round(OVERLAP * window))) for clip in clips]
-    pieces = [piece for cut in cuts for piece in cut]
-    vectors = np.empty((len(pieces), embedder.dim), np.float32)
-    alike: dict[int, list[int]] = defaultdict(list)
-    for index, piece in enumerate(pieces):
-        alike[len(piece)].append(index)
-    for indices in alike.values():
-        for start in range(0, len(indices), AT_ONCE):
-            some = indices[start : start + AT_ONCE]
-            vectors[some] = embedder.embed(np.stack([pieces[index] for index in some]))
-    return np.split(vectors, np.cumsum([len(cut) for cut in cuts])[:-1])
 
 
 def mean_logits(logits: torch.Tensor, problem: str) -> torch.Tensor:

@@ -20,7 +20,8 @@ from builder.atomic import write_file
 from builder.embedders.melstats import MelStats
 from builder.errors import BackendError, DataError, RecipeError, SynthmirError
 
-from .audio_classifier import OVERLAP, embed_windows, embedder_for, mean_logits
+from .audio_classifier import mean_logits
+from .listening import OVERLAP, embed_windows, embedder_for
 from .mel_graph import RATE, WINDOW, MelGraph
 from .model import MULTI, REGRESSION, SynthmirClassifier, load_model
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from builder.errors import DataError, RecipeError
 from builder.registry import Registry
+from builder.validation import near
 
 from ..mapping import Mapping, find_mapping
 from .disk import must_be_folder
@@ -238,6 +239,10 @@ class Benchmark(ABC):
         strays = self.strays(part)
         return [f"ignored {len(strays)} audio file(s) that no list names: {listed(strays, 3)}"] if strays else []
 
+    def empty(self, part: str) -> list[str]:
+        """Ids of the recordings that could be used if their files did not hold 0 bytes."""
+        return [one.id for one in self.sieve(part).kept if one.path is not None and one.path.stat().st_size == 0]
+
     def nothing(self) -> DataError:
         """The error for a part without a track that can be used."""
         told = "; ".join(["holds no track that can be used", *self.notes])
@@ -252,8 +257,7 @@ class Benchmark(ABC):
         counts = []
         for part in self.parts:
             sieve = self.sieve(part)
-            empty = sum(one.path is not None and one.path.stat().st_size == 0 for one in sieve.kept)
-            found = len(sieve.kept) + len(sieve.unlabelled) - empty
+            found = len(sieve.kept) + len(sieve.unlabelled) - len(self.empty(part))
             counts.append(Count(part, self.splits.get(part), found, len(sieve.faulty), self.slack.get(part, 0)))
         return counts
 
@@ -296,7 +300,11 @@ def load_benchmark(
     parsed = Spec.parse(spec)
     if parsed.name not in BENCHMARKS:
         known = ", ".join(["validation", *(f"{key}:PATH" for key in sorted(BENCHMARKS))])
-        raise RecipeError(f"there is no benchmark called {spec!r} in this version of synthmir", f"use one of: {known}")
+        hint = f"write what it is before the path: folder:{spec}, say; " if spec and Path(spec).exists() else ""
+        raise RecipeError(
+            f"there is no benchmark called {parsed.name!r}{near(parsed.name, BENCHMARKS)}",
+            f"{hint}use one of: {known}",
+        )
     kind: Any = BENCHMARKS.load(parsed.name)
     benchmark: Benchmark = kind(parsed, labels, task, problem)
     return benchmark

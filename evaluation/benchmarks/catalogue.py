@@ -10,6 +10,7 @@ from builder.errors import DataError
 
 from ..mapping import VOCABULARIES, vocabulary_words
 from .base import ALL, BENCHMARKS, load_benchmark
+from .text import listed
 
 if TYPE_CHECKING:
     from .base import Benchmark, Count
@@ -57,9 +58,10 @@ def account(benchmark: Benchmark) -> Iterator[str]:
     yield f"{'part':<12}{declared:>10}{'on disk':>10}{'known to be damaged':>22}"
     for count in counts:
         yield f"{count.split:<12}{_number(count.declared):>10}{_number(count.found):>10}{count.known:>22,}"
-    recordings = benchmark.part(ALL)
+    recordings, empty = benchmark.part(ALL), {part: benchmark.empty(part) for part in benchmark.parts}
     labels = {name for one in recordings for name in one.labels}
-    yield f"\n{len(recordings):,} tracks can be used, with {len(labels)} label(s)"
+    usable = len(recordings) - sum(map(len, empty.values()))
+    yield f"\n{usable:,} tracks can be used, with {len(labels)} label(s)"
     parts: dict[str, set[str | None]] = {}
     for one in recordings:
         if one.artist is not None:
@@ -69,18 +71,23 @@ def account(benchmark: Benchmark) -> Iterator[str]:
         yield f"{len(parts):,} artists, {shared:,} of them in more than one part"
     for part in benchmark.parts:
         yield from (f"{part}: {note}" for note in (*benchmark.sieve(part).notes(), *benchmark.aside(part)))
+        if ids := empty[part]:
+            yield f"{part}: {len(ids)} file(s) of 0 bytes: {listed(ids, 5)}"
     if differ := [count for count in counts if count.differs]:
-        raise _difference(benchmark, differ)
+        raise _difference(benchmark, differ, sum(map(len, empty.values())))
+    if not usable:
+        raise benchmark.nothing()
 
 
 def _number(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def _difference(benchmark: Benchmark, differ: list[Count]) -> DataError:
+def _difference(benchmark: Benchmark, differ: list[Count], empty: int) -> DataError:
     told = "; ".join(f"{_number(one.found)} of {_number(one.declared)} in {one.split}" for one in differ)
     reason = f" ({benchmark.slack_reason})" if benchmark.slack_reason else ""
+    zero = f"; {empty} file(s) have 0 bytes" if empty else ""
     return DataError(
-        f"{benchmark.name}: holds {told}{reason}",
+        f"{benchmark.name}: holds {told}{reason}{zero}",
         "download or unpack what is missing; a part that is not there harms no figure on another",
     )

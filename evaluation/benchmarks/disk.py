@@ -65,15 +65,15 @@ def seek(path: Path, test: Callable[[Path], Found | None]) -> Found | None:
     return next((found for place in near(path) if (found := test(place)) is not None), None)
 
 
-def must_be_folder(path: Path, what: str) -> None:
-    """Raises DataError if `path` is no folder; `what` it must hold."""
+def must_be_folder(path: Path, get: str) -> None:
+    """Raises DataError if `path` is no folder; `get` tells what it must hold."""
     if path.is_dir():
         return
     name = printable(str(path))
     if path.is_file() and path.name.endswith((".zip", ".tar.gz", ".tgz", ".tar")):
         raise DataError(f"{name}: is an archive", f"unpack it and give the folder: {unpack(path)}")
     problem = "is no folder" if path.exists() else "does not exist"
-    raise DataError(f"{name}: {problem}", f"check the path: it must hold {what}")
+    raise DataError(f"{name}: {problem}", f"check the path; {get}")
 
 
 def unpack(archive: Path) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from builder.audio import AUDIO_SUFFIXES
@@ -11,8 +12,10 @@ from builder.errors import DataError
 
 from ..mapping import Mapping
 from .base import Benchmark, Recording
-from .disk import is_audio, must_be_folder, subfolders, walk
+from .disk import is_audio, subfolders, walk
 from .text import label_key, listed, printable
+
+HEAD = 65_536  # bytes that tell most files of one size apart
 
 
 class Folder(Benchmark):
@@ -47,13 +50,6 @@ class Folder(Benchmark):
             spelt.setdefault(label_key(folder.name), printable(folder.name))
         return list(spelt.values())
 
-    @property
-    def root(self) -> Path:
-        """The path as given. Raises DataError if it is no folder."""
-        path = Path(self.spec.target).expanduser()
-        must_be_folder(path, "one folder a genre")
-        return path
-
     def open(self) -> None:
         """Find the folders."""
         self.top = self.root
@@ -81,8 +77,9 @@ class Folder(Benchmark):
     def nothing(self) -> DataError:
         """The error for folders without audio."""
         names = [folder.name for folder in self.matched or self.folders]
+        where = f"no audio file in {listed(names)}" if names else "it holds no folder of audio files"
         return DataError(
-            f"{self.source}: no audio file in {listed(names)}",
+            f"{self.source}: {where}",
             f"put files in there that end in one of: {' '.join(sorted(AUDIO_SUFFIXES))}",
         )
 
@@ -90,7 +87,11 @@ class Folder(Benchmark):
         """Files that are no tracks."""
         loose = sum(is_audio(path) for path in self.top.iterdir())
         ignored = sum(not is_audio(file) for folder in self.matched for file in walk(folder))
-        return [
+        empty = [folder.name for folder in self.folders if not any(map(is_audio, walk(folder)))]
+        notes = [f"ignored {len(empty)} folder(s) without an audio file: {listed(empty)}"] if empty else []
+        if copies := _copies(self._judged(part)):
+            notes.append(f"{len(copies)} file(s) hold the same as others, and count once more: {listed(copies, 5)}")
+        return notes + [
             f"{what} {count} {why}"
             for what, count, why in (
                 ("left out", loose, "audio file(s) that lie in no genre's folder"),
@@ -98,6 +99,11 @@ class Folder(Benchmark):
             )
             if count
         ]
+
+    def _judged(self, part: str) -> list[Recording]:
+        """The files in folders that name a label of the model's, or all where there is no model."""
+        names = {self._spelt(folder) for folder in self.matched or self.folders}
+        return [one for one in self.sieve(part).kept if one.labels[0] in names]
 
     def _spelt(self, folder: Path) -> str:
         """The label that a folder stands for."""
@@ -128,3 +134,32 @@ class Folder(Benchmark):
             f"put each genre's files in a folder named after one of the model's labels ({', '.join(labels)}), or tell "
             "which folder stands for which: folder:PATH?mapping=FILE",
         )
+
+
+def _copies(recordings: Sequence[Recording]) -> list[str]:
+    """`id = id` of each file that is, byte for byte, one before it; empty files are none.
+
+    By size, then by their first bytes: files are read whole only where both are alike.
+    """
+    files = {one.id: one.path for one in recordings if one.path is not None and one.path.stat().st_size}
+    groups = _alike(list(files), lambda name: files[name].stat().st_size)
+    groups = [part for group in groups for part in _alike(group, lambda name: _digest(files[name], HEAD))]
+    groups = [part for group in groups for part in _alike(group, lambda name: _digest(files[name], None))]
+    return [f"{name} = {first}" for first, *others in groups for name in others]
+
+
+def _alike(names: Sequence[str], key: Callable[[str], object]) -> list[list[str]]:
+    """Names of one key, where there are several."""
+    groups: dict[object, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _digest(file: Path, size: int | None) -> bytes:
+    """Of the first `size` bytes, or of all; of a file that cannot be read its own name."""
+    try:
+        with file.open("rb") as opened:
+            return sha256(opened.read(size)).digest()
+    except OSError:
+        return os.fsencode(file)

@@ -20,6 +20,7 @@ from builder.embedders.base import config_name, load_embedder
 from builder.embedders.dataset_map import RECORD, embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings, Recipe
+from builder.validation import near
 
 from ..benchmarks.base import BENCHMARKS, load_benchmark, printable
 
@@ -90,8 +91,11 @@ def open_reference(
     `folder:PATH` or another benchmark. What is not embedded yet is embedded into `cache`, and found there again the
     next time. Raises DataError where the embedder is another than the corpus's, RecipeError, BackendError.
     """
-    benchmark = ":" in spec and spec.partition(":")[0].partition("@")[0] in BENCHMARKS
+    head = spec.partition(":")[0].partition("@")[0]
+    benchmark = ":" in spec and head in BENCHMARKS
     place = Path(spec).expanduser()
+    if not benchmark and ":" in spec and not place.exists() and (meant := near(head, BENCHMARKS)):
+        raise RecipeError(f"there is no benchmark called {head!r}{meant}", "check its name: synthmir benchmarks")
     if not benchmark and (place / SUMS).exists():
         found, _ = open_corpus(place, EmbedderSettings(name=corpus.embedder["name"]))
     elif not benchmark and (place / RECORD).exists():

@@ -76,6 +76,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fidelity]:
     return place / "out", measure(corpus, str(reference), place / "out")
 
 
+@pytest.fixture
+def unmapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No t-SNE, which takes longer than all the rest, where the pictures are not the question."""
+    monkeypatch.setattr("evaluation.fidelity.pictures.two_worlds", lambda *_: None)
+
+
 def test_the_figures_are_what_the_sets_are(judged: tuple[Path, Fidelity]) -> None:
     out, found = judged
     assert (found.corpus.n, found.reference.n, found.dim, found.constant_dims) == (300, 240, DIM, 0)
@@ -174,6 +180,7 @@ def test_all_of_it_on_audio(corpus: Path, tmp_path: Path) -> None:
         assert json.loads(again.model_dump_json())[name] == kept[name], name
 
 
+@pytest.mark.usefixtures("unmapped")
 def test_a_folder_of_embeddings_and_a_benchmark_say_the_same(corpus: Path, music: Path, tmp_path: Path) -> None:
     embed_dataset(music, EmbedderSettings(), tmp_path / "embedded")
     written = measure(corpus, str(tmp_path / "embedded"), tmp_path / "a")
@@ -196,6 +203,7 @@ def test_a_corpus_against_itself_is_no_distance_away(corpus: Path, tmp_path: Pat
     assert "which revision" in found.corpus.notes[0]
 
 
+@pytest.mark.usefixtures("unmapped")
 def test_labels_that_are_missing_or_few_are_left_out_and_said(tmp_path: Path) -> None:
     mine, genres = clouds(60, 1)
     genres = genres.copy()
@@ -220,6 +228,7 @@ def test_labels_that_are_missing_or_few_are_left_out_and_said(tmp_path: Path) ->
     assert found.adherence is not None and found.adherence.probe == "corpus" and found.adherence.accuracy.value > 0.8
 
 
+@pytest.mark.usefixtures("unmapped")
 def test_constant_dimensions_are_counted_and_do_no_harm(tmp_path: Path) -> None:
     (mine, genres), (other, borne) = clouds(40, 1), clouds(40, 2)
     mine[:, 3], other[:, 3], other[:, 4] = 5, 5, 0
@@ -230,6 +239,7 @@ def test_constant_dimensions_are_counted_and_do_no_harm(tmp_path: Path) -> None:
     assert np.isfinite(found.frechet.distance.value)
 
 
+@pytest.mark.usefixtures("unmapped")
 def test_what_is_drawn_is_drawn_by_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.fidelity.measure.SAMPLE", 50)
     a, b = vectors_only(tmp_path / "a", *clouds(120, 1)), vectors_only(tmp_path / "b", *clouds(90, 2), prefix="r")
@@ -297,6 +307,8 @@ def test_audio_is_embedded_by_the_corpuss_own_embedder_or_not_at_all(
         measure(corpus, "/nowhere/at/all", tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
         measure(corpus, "folder:/nowhere/at/all", tmp_path / "out")
+    with pytest.raises(RecipeError, match="did you mean 'gtzan'"):
+        measure(corpus, "gtzann:/nowhere/at/all", tmp_path / "out")
 
 
 def test_a_damaged_file_of_figures_is_told(tmp_path: Path) -> None:
@@ -319,6 +331,7 @@ def test_the_command_prints_the_table_and_where_the_page_is(
     assert "cosine of 0.999 or more" in (tmp_path / "fidelity" / "fidelity.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("unmapped")
 def test_against_its_own_held_out_clips(tmp_path: Path) -> None:
     corpus = vectors_only(tmp_path / "corpus", *clouds(400, 3))
     found = measure(corpus, "validation", tmp_path / "out")

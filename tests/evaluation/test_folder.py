@@ -10,6 +10,7 @@ import pytest
 
 from builder.errors import DataError, RecipeError
 from evaluation.benchmarks.base import load_benchmark
+from evaluation.benchmarks.catalogue import account
 
 LABELS = ("Electronica", "Hip Hop", "Rock")
 
@@ -67,6 +68,38 @@ def test_what_is_left_out_is_told_and_counted(tmp_path: Path) -> None:
         "left out 1 audio file(s) that lie in no genre's folder",
         "ignored 4 file(s) that are hidden or no audio by their suffix",
     ]
+
+
+def test_folders_without_audio_and_copies_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "rock/empty.wav", "rock/as empty.wav", "gamelan/notes.txt")
+    (tmp_path / "Electronica").mkdir()
+    for name, data in {"a": b"one" * 50_000, "b": b"two" * 50_000, "c": b"one" * 50_000, "d": b"one" * 49_999}.items():
+        (tmp_path / f"rock/{name}.wav").write_bytes(data)
+    (tmp_path / "rock/e.wav").write_bytes(b"one" * 49_999 + b"1" * 3)  # of their size, and another end
+    notes = load_benchmark(f"folder:{tmp_path}", LABELS).notes
+    assert "ignored 2 folder(s) without an audio file: Electronica, gamelan" in notes
+    assert "1 file(s) hold the same as others, and count once more: rock/c.wav = rock/a.wav" in notes
+
+
+def test_files_of_no_bytes_are_counted_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "rock/a.wav")
+    (tmp_path / "rock/b.wav").write_bytes(b"RIFF")
+    told = []
+    with pytest.raises(DataError, match=r"holds 1 of 2 in all; 1 file\(s\) have 0 bytes"):
+        for line in account(load_benchmark(f"folder:{tmp_path}", None)):
+            told.append(line)
+    assert "\n1 tracks can be used, with 1 label(s)" in told and "all: 1 file(s) of 0 bytes: rock/a.wav" in told
+    empty = touch(tmp_path / "other", "rock/notes.txt")
+    with pytest.raises(DataError, match="no audio file in rock"):
+        list(account(load_benchmark(f"folder:{empty}", None)))
+
+
+def test_a_path_without_a_name_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_benchmark(str(tmp_path), LABELS)
+    assert f"folder:{tmp_path}" in str(raised.value)
+    with pytest.raises(RecipeError, match="did you mean 'gtzan'"):
+        load_benchmark("gtzann:/data", LABELS)
 
 
 def test_nothing_left_out_has_no_notes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import soundfile
 from sklearn import metrics as sk
 
 from builder.audio import encode_flac
+from builder.embedders.melstats import MelStats
 from builder.errors import DataError, RecipeError
 from builder.recipe import EvaluationSettings
 from evaluation.benchmarks.base import Track
@@ -206,6 +207,36 @@ def test_labels_in_another_order_are_the_same_labels(model: Path, corpus: Path, 
     other = save(turned, corpus, tmp_path / "turned")
     for row in evaluate_model(model, ["validation", f"folder:{music}"], tmp_path, against=[other])["comparisons"]:
         assert row["difference"]["value"] == 0 and row["value"] == 1.0
+
+
+def test_a_track_is_embedded_once_for_all_models_of_one_embedder(
+    model: Path, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
+    embed = MelStats.embed
+    monkeypatch.setattr(MelStats, "embed", lambda self, audio: heard.append(len(audio)) or embed(self, audio))
+    alone = evaluate_model(model, [f"folder:{music}"], tmp_path / "alone", settings=FEW)
+    once = sum(heard)
+    assert once == 6  # tracks of one window each
+    again = evaluate_model(model, [f"folder:{music}"], tmp_path / "again", settings=FEW, against=[model, model])
+    assert sum(heard) == 2 * once
+    for key in ("accuracy", "macro_f1", "n", "skipped", "calibration"):
+        assert again["benchmarks"][0][key] == alone["benchmarks"][0][key]
+    names = [next((tmp_path / place).glob("predictions-*")) for place in ("alone", "again")]
+    assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def test_tags_in_another_order_are_the_same_tags(tagger: Path, corpus: Path, music: Path, tmp_path: Path) -> None:
+    net = load_model(tagger)
+    turned = linear("instruments", "multi_label_classification", INSTRUMENTS[::-1], threshold=0.5)
+    turned.load_state_dict(net.state_dict())
+    turned.output.weight.data = net.output.weight.data.flip(0).clone()
+    turned.output.bias.data = net.output.bias.data.flip(0).clone()
+    other = save(turned, corpus, tmp_path / "turned")
+    (tmp_path / "map.yaml").write_text("map: {ROCK: guitar, Hip-Hop: drums}\n")
+    spec = f"folder:{music}?mapping={tmp_path / 'map.yaml'}"
+    found = evaluate_model(tagger, [spec], tmp_path / "out", settings=FEW, against=[other])["comparisons"]
+    assert found and all(row["difference"]["value"] == 0 for row in found)
 
 
 WINDOWS = np.log(np.array([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]]))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from builder.corpus.folder import embed_record
 from builder.errors import DataError, RecipeError
 from builder.recipe import EvaluationSettings
 from builder.records import RunRecord
@@ -196,7 +197,31 @@ def test_the_table_has_each_figure_with_its_interval(model: Path, music: Path, t
     table = score_table(scores).splitlines()
     assert table[1].split()[:3] == ["validation", "9", "0"] and "100.0% [100.0%, 100.0%]" in table[1]
     assert "85.7% [" in table[2] and table[2].startswith(f"folder:{music}")
-    assert table[3].endswith("Hip Hop taken for Rock, 1 track(s), 33% of them")
+    assert table[3:5] == ["", f"folder:{music}"]
+    assert table[5] == "  most often mixed up: Hip Hop taken for Rock, 1 track(s), 33% of them"
+
+
+def test_the_table_tells_what_is_left_out_and_skipped(model: Path, music: Path, tmp_path: Path) -> None:
+    (music / "zouk").mkdir()
+    for copy in ("zouk/20.wav", "Hip-Hop/a.wav"):
+        shutil.copy(music / "ROCK/20.wav", music / copy)
+    for number in range(7):
+        (music / f"ROCK/{number}.wav").write_bytes(b"")
+    table = score_table(evaluate_model(model, [f"folder:{music}"], tmp_path / "out")).splitlines()
+    assert "  left out 1 track(s), as no label of the model bears their name: zouk (1)" in table
+    assert "  1 file(s) hold the same as others, and count once more: ROCK/20.wav = Hip-Hop/a.wav" in table
+    assert (
+        "  skipped ROCK/4.wav: is empty: 0 bytes" in table and "  skipped ROCK/5.wav: is empty: 0 bytes" not in table
+    )
+    assert table[-1] == "  skipped 2 more, which scores.json lists"
+
+
+def test_embeddings_of_another_revision_are_refused(model: Path, corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    record = RunRecord("embed", None, "", 1.0, 27, details={"embedder": {"name": "melstats", "revision": "7"}})
+    record.write(tmp_path / "corpus" / embed_record("melstats"))
+    with pytest.raises(DataError, match="of melstats of revision 7, the model was trained on revision"):
+        evaluate_model(model, ["validation"], tmp_path / "out", tmp_path / "corpus")
 
 
 def test_the_schema_in_the_repository_is_the_models() -> None:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from datasets import Dataset
+from typer.testing import CliRunner
+
+from builder.embedders.dataset_map import embed_dataset
+from builder.errors import DataError, RecipeError
+from builder.recipe import EmbedderSettings
+from evaluation.real_music import embed_target, is_benchmark
+from synthmir import app
+from tests.training.listeners import sound
+from training.options import Chosen, choose
+
+OPTIONS = {"task": "genre", "label_column": "label", "strategy": "joint"}
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve tracks of each of two labels, a third of them of one that the source lacks."""
+    root = tmp_path_factory.mktemp("audio") / "tracks"
+    for number, label in enumerate(("hip-hop", "jazz", "polka")):
+        (root / label).mkdir(parents=True)
+        for track in range(12):
+            samples = sound(0.3, 16_000, 100 * number + track)
+            soundfile.write(root / label / f"{track}.wav", samples * (0.2 + number), 16_000)
+    return root
+
+
+@pytest.fixture(scope="module")
+def source(audio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same tracks of two labels, spelt otherwise, as `synthmir embed --out` writes them."""
+    root = tmp_path_factory.mktemp("source")
+    for old, new in (("hip-hop", "Hip Hop"), ("jazz", "Jazz")):
+        (root / "audio" / new).mkdir(parents=True)
+        for file in (audio / old).iterdir():
+            (root / "audio" / new / file.name).symlink_to(file)
+    embed_dataset(root / "audio", EmbedderSettings(), root / "embeddings")
+    return root / "embeddings"
+
+
+def asked(source: Path, target: str) -> Chosen:
+    return choose(source, None, None, {**OPTIONS, "target": target})
+
+
+def test_a_benchmark_is_embedded_as_the_source_is(source: Path, audio: Path, tmp_path: Path) -> None:
+    found = embed_target(source, asked(source, f"folder:{audio}"), tmp_path)
+    folder = Path(str(found.training.target))
+    assert folder.parent == tmp_path / "real" and folder.name.startswith("folder-tracks-")
+    (file,) = folder.glob("*.parquet")
+    (before,) = source.glob("*.parquet")
+    real, synthetic = pq.read_table(file), pq.read_table(before)
+    assert len(real) == 24  # polka is none of the source's
+    mine = sorted(map(tuple, real["embedding"].to_pylist()))
+    np.testing.assert_allclose(mine, sorted(map(tuple, synthetic["embedding"].to_pylist())), atol=1e-4)
+    written = file.stat().st_mtime_ns
+    assert embed_target(source, asked(source, f"folder:{audio}"), tmp_path) == found
+    assert file.stat().st_mtime_ns == written
+
+
+def test_the_commands_take_it(source: Path, audio: Path, tmp_path: Path) -> None:
+    options = [str(source), "--target", f"folder:{audio}", "--task", "genre"]
+    train = ["train", *options, "--label-column", "label", "--strategy", "real", "--head", "linear", "--seed", "1"]
+    done = CliRunner().invoke(app, [*train, "--out", str(tmp_path / "model")])
+    assert done.exit_code == 0, done.output
+    strategy = json.loads((tmp_path / "model/training.json").read_text())["details"]["strategy"]
+    assert sum(strategy["target"]["rows"].values()) == 24
+    several = CliRunner().invoke(app, [*train, "--out", str(tmp_path / "seeds"), "--seeds", "0,1"])
+    assert several.exit_code == 0 and (tmp_path / "seeds" / "real").is_dir(), several.output
+
+
+def test_other_targets_stay_as_they_are(source: Path, tmp_path: Path) -> None:
+    for target in (str(source), "nothing:there", str(tmp_path)):
+        chosen = asked(source, target)
+        assert embed_target(source, chosen, tmp_path) is chosen
+    (tmp_path / "folder:here").mkdir()
+    assert is_benchmark("folder:there") and not is_benchmark(str(tmp_path / "folder:here"))
+
+
+def test_what_cannot_be_embedded(source: Path, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"embedding": [[float(i), 1.0] for i in range(40)], "label": ["jazz", "hip-hop"] * 20}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "music.parquet")
+    with pytest.raises(DataError, match=r"music.parquet: what made its embeddings is not told"):
+        embed_target(tmp_path / "music.parquet", asked(tmp_path / "music.parquet", f"folder:{audio}"), tmp_path)
+    with pytest.raises(DataError, match="nowhere: does not exist"):
+        embed_target(source, asked(source, "folder:nowhere"), tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match=r"(?s)embedded by one process.*synthmir benchmarks folder:.* --out LIST"):
+        embed_target(source, asked(source, f"folder:{audio}"), tmp_path)
+    assert not (tmp_path / "real").exists()
+
+
+def test_a_strategy_without_real_music(source: Path) -> None:
+    with pytest.raises(RecipeError, match=r"(?s)--strategy joint: needs a target.*--target gtzan:PATH"):
+        choose(source, None, None, OPTIONS)
