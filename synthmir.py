@@ -170,7 +170,8 @@ def train(
         str | None, typer.Option(help="synthetic, real, joint, transfer, finetune, adapt. Default: the recipe's.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Real music with embeddings: what `synthmir embed --out` wrote, a corpus, ...")
+        str | None,
+        typer.Option(help="Real music: gtzan:PATH or another benchmark, what `synthmir embed --out` wrote, a corpus."),
     ] = None,
     shots: Annotated[int | None, typer.Option(min=1, help="Labelled real tracks a class. Default: all.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the recipe's.")] = None,
@@ -192,6 +193,7 @@ def train(
     from training.seeds import parse_seeds, seed_table, train_seeds
 
     numbers = parse_seeds(seeds)
+    chosen = _with_target(corpus, chosen, out)
     found = train_seeds(
         corpus, out, chosen.training, numbers, chosen.embedder,
         lambda number, _: print(f"model {out / f'seed-{number}'}"), split=chosen.split,
@@ -349,7 +351,7 @@ def ablate(
 def compare(
     corpus: CorpusArgument,
     target: Annotated[
-        str, typer.Option(help="Real music with embeddings and labels: what `synthmir embed --out` wrote, ...")
+        str, typer.Option(help="Real music: gtzan:PATH or another benchmark, what `synthmir embed --out` wrote, ...")
     ],
     out: Annotated[Path, typer.Option(help="The folder that gets models/ and strategies.{json,svg,txt}.")],
     strategies: Annotated[str | None, typer.Option(help="synthetic,adapt,transfer,... Default: all six.")] = None,
@@ -368,7 +370,8 @@ def compare(
 
     chosen = choose(corpus, recipe, embedder, {"task": task, "target": target, "shots": shots})
     names = STRATEGIES if strategies is None else strategies.replace(" ", "").split(",")
-    with _progress("train") as progress:
+    chosen = _with_target(corpus, chosen, out)
+    with _progress("train", " trainings") as progress:
         found = compare_strategies(
             corpus, out, chosen.training, strategies=names, seeds=parse_seeds(seeds), embedder=chosen.embedder,
             split=chosen.split, progress=progress,
@@ -429,12 +432,15 @@ def publish(
     from builder.hub.publish import publish as send
     from builder.hub.table import lines
 
+    def meter(stage: str) -> Callable[[int, int], None]:
+        bars.close()
+        return bars.enter_context(_progress(stage, " clips" if stage == "verify" else "B"))
+
     with ExitStack() as bars:
         targets = send(
             run, repo, what=what, model_repo=model_repo, dataset_repo=dataset_repo, private=private, revision=revision,
             pull_request=pr, dry_run=dry_run,
-            meter=lambda stage: bars.enter_context(_progress(stage, " clips" if stage == "verify" else "B")),
-            notice=lambda line: tqdm.write(f"synthmir: {line}", file=sys.stderr),
+            meter=meter, notice=lambda line: tqdm.write(f"synthmir: {line}", file=sys.stderr),
         )  # fmt: skip
     for line in lines(targets, dry_run):
         print(line)
@@ -489,9 +495,21 @@ def _embed(corpus: Path, settings: Any, overwrite: bool) -> None:
 def _train(corpus: Path, out: Path, chosen: Any) -> None:
     from training.trainer import described, train
 
+    chosen = _with_target(corpus, chosen, out.resolve().parent)
     record = train(corpus, out, chosen.training, chosen.embedder, split=chosen.split)
     if record is not None:
         print(f"model {out}: {described(record)}")
+
+
+def _with_target(corpus: Path, chosen: Any, beside: Path) -> Any:
+    """What `train` is called with, a benchmark for a target embedded first, into `beside`/real."""
+    if ":" not in (chosen.training.target or ""):
+        return chosen
+    from evaluation.real_music import embed_target
+    from training.options import Chosen
+
+    with _progress("embed") as progress:
+        return embed_target(corpus, Chosen(chosen.training, chosen.embedder, chosen.split), beside, progress)
 
 
 def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any, against: Sequence[Path] = ()) -> None:

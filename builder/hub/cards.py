@@ -1,0 +1,63 @@
+"""Cards as they stand on the Hub: with their own address, and with that of the model or the data set they go with.
+
+The folder's files are left as they are. What is published differs from them in README.md alone and, for a corpus, in
+the line of SHA256SUMS that tells its hash: a folder that is downloaded is as sound as the one that was sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import yaml
+
+from ..errors import DataError
+
+HEADING = "## On the Hub"
+FRONT = re.compile(r"\A---\n(?P<yaml>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
+LOAD = re.compile(r'(?<=load_dataset\(")[^"\n]+(?=")')
+SUM = re.compile(r"^[0-9a-f]{64}(?=  README\.md$)", re.MULTILINE)
+
+
+def dataset_card(text: str, repo: str, model: tuple[str, str] | None) -> str:
+    """A corpus' card for `repo`: its snippets load from there. `model`: (repo, address) of a classifier."""
+    lines = [f'The corpus is `{repo}`: `load_dataset("{repo}")`.']
+    if model is not None:
+        lines.append(f"A classifier that was trained on it: [{model[0]}]({model[1]}).")
+    return _with_section(LOAD.sub(repo, text), lines)
+
+
+def model_card(text: str, repo: str, dataset: tuple[str, str] | None) -> str:
+    """A model's card for `repo`: its snippets open it from there. `dataset`: (repo, address) of its corpus."""
+    text = text.replace('"MODEL"', f'"{repo}"')
+    if dataset is not None:
+        text = _with_data(text, {"datasets": [dataset[0]]})
+    lines = [f"The model is `{repo}`."]
+    if dataset is not None:
+        lines.append(f"The corpus that it was trained on: [{dataset[0]}]({dataset[1]}).")
+    return _with_section(text, lines)
+
+
+def sums_with(sums: str, card: str) -> str:
+    """SHA256SUMS with the hash of another README.md."""
+    return SUM.sub(hashlib.sha256(card.encode()).hexdigest(), sums)
+
+
+def _with_section(text: str, lines: list[str]) -> str:
+    """The section in front of the card's first one."""
+    section = f"{HEADING}\n\n" + "\n".join(lines) + "\n\n"
+    start = text.find("\n## ") + 1
+    return text[:start] + section + text[start:] if start else f"{text.rstrip()}\n\n{section.rstrip()}\n"
+
+
+def _with_data(text: str, more: dict[str, Any]) -> str:
+    """The card with other YAML in its head."""
+    match = FRONT.match(text)
+    if match is None:
+        raise DataError("README.md: has no YAML between --- lines", "write the card anew: synthmir evaluate MODEL ...")
+    try:
+        data = {**(yaml.safe_load(match["yaml"]) or {}), **more}
+    except (yaml.YAMLError, TypeError) as error:
+        raise DataError(f"README.md: its YAML cannot be read: {error}", "write the card anew") from error
+    return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{match['body']}"

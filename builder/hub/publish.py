@@ -1,0 +1,215 @@
+"""A run's corpus and model to the Hub: checked, sent, resumed after any failure, tagged when all of it is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from ..corpus.folder import CARD, SHARD_FILE, SUMS, Corpus
+from ..errors import HubError, RecipeError
+from .client import Hub, origin, quiet_client, status_of
+from .contents import Kind, Link, Progress, check, folders, glance, items, load_lines, local_weights, model_config
+from .upload import Item, Upload
+
+WHAT = ("corpus", "model", "both")
+TAG = re.compile(r"(?![./])(?!.*(\.\.|//|@\{|\.lock$))[\w.\-/+]{1,200}(?<![./])", re.ASCII)
+COMMON = {".gitattributes", ".gitignore", CARD, "LICENSE", "LICENSE.md"}  # what a repository may hold besides
+
+
+@dataclass
+class Target:
+    """One folder and the repository that it becomes."""
+
+    kind: Kind
+    folder: Path
+    repo: str
+    address: str
+    head: str | None = None  # None: not on the Hub yet
+    send: list[Item] = field(default_factory=list)
+    delete: list[str] = field(default_factory=list)
+    total: int = 0  # files
+    pull_url: str | None = None
+    tag: str | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        """Three lines that load it."""
+        return load_lines(self.kind, self.folder, self.repo, self.tag)
+
+
+def publish(
+    run: Path,
+    repo: str,
+    *,
+    what: str | None = None,
+    model_repo: str | None = None,
+    dataset_repo: str | None = None,
+    private: bool = False,
+    revision: str | None = None,
+    pull_request: bool = False,
+    dry_run: bool = False,
+    endpoint: str | None = None,
+    meter: Callable[[str], Progress] = lambda stage: lambda done, total: None,
+    notice: Callable[[str], None] = lambda line: None,
+) -> list[Target]:
+    """Send what `run` holds to `repo`, and say where it is. See `synthmir publish --help` for what the options mean.
+
+    With both, `repo` is the data set's and `model_repo` (default: repo-task) the model's. With one of them, the
+    other's address is only linked. `meter(stage)` gives what hears how far it is, in clips and bytes.
+    Raises DataError for folders that are not sound, HubError for what the Hub refuses; a tag is set last of all.
+    """
+    if what is not None and what not in WHAT:
+        raise RecipeError(f"--what {what}: not one of {', '.join(WHAT)}")
+    if pull_request and revision:
+        raise RecipeError("--pr and --revision: a pull request is no release yet", "merge it, then tag it")
+    if revision is not None and not TAG.fullmatch(revision):
+        raise RecipeError(
+            f"--revision {revision!r}: not a name for a tag", "use letters, digits, dots and dashes: v1.0"
+        )
+    found = folders(run, what)
+    for kind, folder in found.items():
+        glance(kind, folder)
+    names = _names(found, repo, model_repo, dataset_repo)
+    with quiet_client():
+        hub = Hub.connect(endpoint, notice, anonymous=dry_run)
+        addresses = {kind: (name, hub.address(kind, name)) for kind, name in names.items()}
+        targets = [Target(kind, folder, *addresses[kind], tag=revision) for kind, folder in found.items()]
+        uploads = [_upload(hub, target, addresses, revision, pull_request) for target in targets]
+        for target, upload in zip(targets, uploads, strict=True):
+            _look(hub, target, upload, private, revision)
+        for target in targets:
+            check(target.kind, target.folder, meter("verify"))
+            if target.kind == "model" and (weights := local_weights(target.folder)):
+                notice(f"{target.repo} hears through weights of this machine, which others must have too: {weights}")
+        if dry_run:
+            return targets
+        for target, upload in zip(targets, uploads, strict=True):
+            if target.head is None:
+                _create(hub, target, private)
+            upload.progress = meter("publish")
+            target.head = upload.send()
+            target.pull_url = upload.pull_url
+        if revision:
+            for target in targets:
+                _tag(hub, target, revision)
+    return targets
+
+
+def _names(found: dict[Kind, Path], repo: str, model_repo: str | None, dataset_repo: str | None) -> dict[Kind, str]:
+    """The repository of each kind, as far as it is known. Raises HubError for a name that the Hub cannot have."""
+    names: dict[Kind, str] = {}
+    if "dataset" in found:
+        names["dataset"] = repo
+        if "model" in found:
+            names["model"] = model_repo or f"{repo}-{model_config(found['model']).get('task', 'genre')}"
+        elif model_repo:
+            names["model"] = model_repo
+    else:
+        names["model"] = repo
+        if dataset_repo:
+            names["dataset"] = dataset_repo
+    for name in names.values():
+        try:
+            validate_repo_id(name)
+        except HFValidationError as error:
+            raise HubError(f"{name}: {error}", "a name is NAMESPACE/NAME, of letters, digits, -, _ and .") from None
+        if "/" not in name:
+            raise HubError(f"{name}: lacks whose it is", f"write NAMESPACE/{name}: your account's or organisation's")
+    return names
+
+
+def _upload(hub: Hub, target: Target, known: dict[Kind, Link], tag: str | None, pull_request: bool) -> Upload:
+    other: Kind = next(kind for kind in get_args(Kind) if kind != target.kind)
+    made = items(target.kind, target.folder, target.repo, known.get(other))
+    name = Corpus.open(target.folder).fingerprint if target.kind == "dataset" else made["model.safetensors"].sha256
+    title = f"Publish the {'corpus' if target.kind == 'dataset' else 'model'} {name[:16]}"
+    last = (SUMS, CARD) if target.kind == "dataset" else (CARD,)
+    return Upload(
+        hub, target.kind, target.repo, made, title, last, stale=_is_shard if target.kind == "dataset" else _no,
+        pull_request=pull_request,
+    )  # fmt: skip
+
+
+def _is_shard(path: str) -> bool:
+    """A shard of a corpus, of this one or of one that it takes the place of."""
+    return path.count("/") == 1 and SHARD_FILE.match(path.split("/")[1]) is not None
+
+
+def _no(path: str) -> bool:
+    return False
+
+
+def _look(hub: Hub, target: Target, upload: Upload, private: bool, tag: str | None) -> None:
+    """See what is there. Raises HubError for a name that is taken, and for a tag that stands for something else."""
+    target.total = len(upload.items)
+    state = upload.look()
+    if state is None:
+        _refuse_other_kind(hub, target)
+        target.send = list(upload.items.values())
+        return
+    target.head, tree = state
+    mark = SUMS if target.kind == "dataset" else "training.json"
+    foreign = sorted(set(tree) - set(upload.items) - COMMON)
+    if foreign and mark not in tree:
+        raise HubError(
+            f"{target.repo}: is taken, it holds something else ({', '.join(foreign[:3])})",
+            f"choose another name, or empty it first: {target.address}",
+        )
+    target.send, target.delete = upload.changes(tree)
+    if private and not _is_private(hub, target):
+        raise HubError(
+            f"{target.repo}: is there already, and public", f"make it private in {target.address}/settings first"
+        )
+    there = _tags(hub, target).get(tag) if tag else None
+    if there and (there != target.head or target.send or target.delete):
+        raise HubError(f"{target.repo}: the tag {tag} stands for another state already", "choose another --revision")
+
+
+def _is_private(hub: Hub, target: Target) -> bool:
+    return bool(hub.ask(f"look at {target.repo}", hub.api.repo_info, target.repo, repo_type=target.kind).private)
+
+
+def _refuse_other_kind(hub: Hub, target: Target) -> None:
+    for kind in ("dataset", "model", "space"):
+        if kind == target.kind:
+            continue
+        try:
+            there = hub.ask("look", hub.api.repo_exists, target.repo, repo_type=kind)
+        except HubError as error:
+            if status_of(origin(error)) == 401:
+                continue
+            raise
+        if there:
+            raise HubError(
+                f"{target.repo}: is a {kind} on the Hub, not a {target.kind}",
+                "choose another name" + (": --model-repo NAMESPACE/NAME" if target.kind == "model" else ""),
+            )
+
+
+def _create(hub: Hub, target: Target, private: bool) -> None:
+    hub.ask(
+        f"create {target.repo}", hub.api.create_repo, target.repo, repo_type=target.kind, private=private or None,
+        exist_ok=True,
+    )  # fmt: skip
+
+
+def _tags(hub: Hub, target: Target) -> dict[str, str]:
+    refs = hub.ask(f"list the tags of {target.repo}", hub.api.list_repo_refs, target.repo, repo_type=target.kind)
+    return {tag.name: tag.target_commit for tag in refs.tags}
+
+
+def _tag(hub: Hub, target: Target, tag: str) -> None:
+    """Name the commit. Raises HubError if the tag stands for another one."""
+    if _tags(hub, target).get(tag) != target.head:
+        hub.ask(
+            f"tag {target.repo} as {tag}", hub.api.create_tag, target.repo, tag=tag, revision=target.head,
+            repo_type=target.kind, exist_ok=True,
+        )  # fmt: skip
+        if _tags(hub, target).get(tag) != target.head:
+            raise HubError(f"{target.repo}: the tag {tag} now stands for another commit", "choose another --revision")

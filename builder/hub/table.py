@@ -1,0 +1,43 @@
+"""What publishing tells: addresses and the lines that load it, or what would go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .publish import Target
+
+NAMES = {"dataset": "corpus", "model": "model"}
+
+
+def lines(targets: Sequence[Target], dry_run: bool = False) -> Iterator[str]:
+    """The lines to print after `publish`."""
+    for number, target in enumerate(targets):
+        if number:
+            yield ""
+        if dry_run:
+            yield from _plan(target)
+            continue
+        yield f"{NAMES[target.kind]}  {target.pull_url or target.address}" + (
+            f"  ({target.tag})" if target.tag else ""
+        )
+        yield from (f"    {line}" for line in target.lines)
+
+
+def _plan(target: Target) -> Iterator[str]:
+    size = sum(item.size for item in target.send)
+    new = "" if target.head else ", a new repository"
+    yield f"{NAMES[target.kind]}  {target.address}{new}"
+    for item in target.send:
+        yield f"  send    {_bytes(item.size):>9}  {item.path}"
+    for path in target.delete:
+        yield f"  delete  {'':>9}  {path}"
+    sent, there = len(target.send), target.total - len(target.send)
+    yield f"  {sent} file(s), {_bytes(size)} to send; {there} there already; {len(target.delete)} to delete"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")

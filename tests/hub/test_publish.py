@@ -1,0 +1,229 @@
+"""Publishing to a Hub that looks closely: what arrives, what is kept, and that nothing is sent twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tracemalloc
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from builder.corpus.verify import verify
+from builder.errors import HubError
+from builder.hub import upload
+from builder.hub.publish import Target
+from builder.hub.table import lines
+
+from .loopback_hub import LoopbackHub
+from .loopback_state import Repo, git_hash
+
+Send = Callable[..., list[Target]]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def download(hub: LoopbackHub, repo: Repo, to: Path) -> Path:
+    for path in repo.files:
+        if path != ".gitattributes":
+            (to / path).parent.mkdir(parents=True, exist_ok=True)
+            (to / path).write_bytes(hub.content(repo.kind, repo.id, path))
+    return to
+
+
+def once(hub: LoopbackHub) -> bool:
+    """Whether every large file was sent, and once."""
+    return bool(hub.whole) and set(hub.whole.values()) == set(hub.begun.values()) == {1}
+
+
+def test_what_arrives_is_what_was_there(hub: LoopbackHub, send: Send, made: Path, tmp_path: Path) -> None:
+    before = contents(made)
+    corpus, model = send(revision="v1")
+    assert contents(made) == before
+    for target, own in ((corpus, {"README.md", "SHA256SUMS"}), (model, {"README.md"})):
+        repo = hub.repos[target.kind, target.repo]
+        arrived = contents(download(hub, repo, tmp_path / target.kind))
+        sent = {name: data for name, data in contents(target.folder).items() if not name.startswith(".")}
+        assert arrived.keys() == sent.keys()
+        assert {name for name in sent if arrived[name] != sent[name]} == own
+        assert repo.tags == {"v1": target.head} and repo.refs == {"main": target.head}
+    assert once(hub)
+    found = verify(tmp_path / "dataset")
+    assert not found.faults and found.clips == 30
+
+
+def test_the_hubs_hashes_are_gits(hub: LoopbackHub, send: Send, made: Path) -> None:
+    """`echo -n hello | git hash-object --stdin` and `sha256sum` of what was sent."""
+    assert git_hash(b"hello") == "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0"
+    send(what="corpus")
+    listed = hub.repos["dataset", "org/small"].files["data/train-00000-of-00003.parquet"].sha256
+    assert listed == hashlib.sha256((made / "corpus/data/train-00000-of-00003.parquet").read_bytes()).hexdigest()
+
+
+def test_the_cards_name_each_other_and_load_from_the_hub(hub: LoopbackHub, send: Send) -> None:
+    corpus, model = send()
+    card = hub.content("dataset", "org/small", "README.md").decode()
+    assert f"[org/small-genre]({model.address})" in card
+    calls = re.findall(r'load_dataset\("([^"]+)"', card)
+    assert len(calls) >= 3 and set(calls) == {"org/small"}
+    assert yaml.safe_load(card.split("---")[1])["configs"][0]["config_name"] == "default"
+    told = hub.content("model", "org/small-genre", "README.md").decode()
+    assert f"[org/small]({corpus.address})" in told
+    assert 'model="org/small-genre"' in told and '"MODEL"' not in told
+    assert yaml.safe_load(told.split("---")[1])["datasets"] == ["org/small"]
+
+
+def test_again_nothing_is_sent(hub: LoopbackHub, send: Send) -> None:
+    heads = [target.head for target in send(revision="v1")]
+    hub.log.clear()
+    assert [target.head for target in send(revision="v1")] == heads
+    assert not hub.requests("put") and not hub.requests("commit") and not hub.requests("create") and once(hub)
+
+
+def test_commits_keep_to_the_limits_and_the_card_comes_last(
+    hub: LoopbackHub, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "COMMIT_FILES", 4)
+    send(what="corpus")
+    repo = hub.repos["dataset", "org/small"]
+    states = list(repo.commits.values())
+    added = [set(after) - set(before) for before, after in pairwise(states)]
+    assert len(added) > 2 and max(map(len, added)) <= 4
+    assert {"README.md", "SHA256SUMS"} <= added[-1] and not any("README.md" in part for part in added[:-1])
+    assert once(hub)
+
+
+@pytest.mark.parametrize("limit", ["COMMIT_BYTES", "INLINE_BYTES"])
+def test_commits_keep_to_the_bytes(hub: LoopbackHub, send: Send, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(upload, limit, 1000)
+    send(what="corpus")
+    assert len(hub.repos["dataset", "org/small"].commits) > 3 and once(hub)
+
+
+def test_stopped_half_way_it_goes_on(hub: LoopbackHub, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "COMMIT_FILES", 3)
+    hub.fail("put", 400, skip=5)
+    with pytest.raises(HubError, match=r"cannot send .*parquet"):
+        send(revision="v1")
+    assert not hub.repos["dataset", "org/small"].tags and sum(hub.whole.values()) == 5
+    send(revision="v1")
+    assert set(hub.whole.values()) == {1} and sum(hub.whole.values()) == 9
+    assert hub.repos["dataset", "org/small"].tags and hub.repos["model", "org/small-genre"].tags
+
+
+def test_no_tag_before_both_are_there(hub: LoopbackHub, send: Send) -> None:
+    hub.fail("put", 400, skip=8)  # the model's
+    with pytest.raises(HubError):
+        send(revision="v1")
+    assert "SHA256SUMS" in hub.repos["dataset", "org/small"].files and not hub.repos["dataset", "org/small"].tags
+
+
+def test_shards_of_another_division_go_and_what_others_added_stays(hub: LoopbackHub, send: Send) -> None:
+    send(what="corpus")
+    repo = hub.repos["dataset", "org/small"]
+    hub.push(repo, {"data/train-00000-of-00009.parquet": b"old", "assets/cover.txt": b"theirs"})
+    hub.fail("commit", 409)
+    send(what="corpus")
+    assert "data/train-00000-of-00009.parquet" not in repo.files and "assets/cover.txt" in repo.files
+
+
+@pytest.mark.parametrize("token", ["hf_test", "hf_stranger"])
+def test_a_pull_request_leaves_main_alone_and_is_gone_on_with(
+    hub: LoopbackHub, send: Send, run: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    send(what="corpus")
+    repo = hub.repos["dataset", "org/small"]
+    head = repo.refs["main"]
+    card = run / "corpus" / "README.md"
+    old, new = hashlib.sha256(card.read_bytes()).hexdigest(), card.read_text() + "\nMore words.\n"
+    card.write_text(new)
+    sums = run / "corpus" / "SHA256SUMS"
+    sums.write_text(sums.read_text().replace(old, hashlib.sha256(new.encode()).hexdigest()))
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr(upload, "COMMIT_FILES", 2)
+    for _ in range(2):
+        (target,) = send(run, what="corpus", pull_request=True)
+        assert target.pull_url == f"{target.address}/discussions/1"
+    assert repo.refs["main"] == head and len(repo.pulls) == 1
+    changed = repo.commits[repo.refs["refs/pr/1"]]
+    assert {path for path in changed if changed[path] != repo.files[path]} == {"README.md", "SHA256SUMS"}
+
+
+def test_private_is_private(hub: LoopbackHub, send: Send) -> None:
+    send(private=True)
+    assert all(repo.private for repo in hub.repos.values())
+    send(private=True)
+
+
+def test_a_dry_run_needs_no_token_and_sends_nothing(
+    hub: LoopbackHub, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    words = "\n".join(lines(send(dry_run=True), dry_run=True))
+    assert "a new repository" in words and "data/train-00000-of-00003.parquet" in words
+    assert {line.split()[0] for line in hub.log} == {"info"} and not hub.repos
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    send(what="corpus")
+    hub.push(hub.repos["dataset", "org/small"], {"data/train-00000-of-00009.parquet": b"old", "recipe.yaml": b"x"})
+    words = "\n".join(lines(send(what="corpus", dry_run=True), dry_run=True))
+    assert re.search(r"delete\s+data/train-00000-of-00009.parquet", words)
+    assert re.search(r"1 file\(s\), 1.4 kB to send; 12 there already; 1 to delete", words)
+
+
+def test_folders_alone_and_links_by_name(hub: LoopbackHub, send: Send, made: Path) -> None:
+    (corpus,) = send(made / "corpus", "org/alone", model_repo="me/listener")
+    (model,) = send(made / "model", "me/listener", dataset_repo="org/alone")
+    assert (corpus.kind, model.kind) == ("dataset", "model")
+    assert b"me/listener" in hub.content("dataset", "org/alone", "README.md")
+    assert b"datasets/org/alone" in hub.content("model", "me/listener", "README.md")
+
+
+def test_progress_is_told_in_clips_and_bytes(hub: LoopbackHub, send: Send) -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+    send(what="corpus", meter=lambda stage: lambda done, total: told.setdefault(stage, []).append((done, total)))
+    assert told["verify"][-1] == (30, 30)
+    steps = [done for done, _ in told["publish"]]
+    total = sum(entry.size for path, entry in hub.repos["dataset", "org/small"].files.items() if path[0] != ".")
+    assert steps == sorted(steps) and steps[0] == 0 and told["publish"][-1] == (total, total) and len(steps) > 8
+
+
+def test_a_model_that_cannot_hear_is_opened_by_our_classes(hub: LoopbackHub, send: Send, run: Path) -> None:
+    config = json.loads((run / "model/config.json").read_text())
+    del config["auto_map"]
+    (run / "model/config.json").write_text(json.dumps(config))
+    (target,) = send(run, what="model")
+    assert target.lines[-1] == 'model = AutoModel.from_pretrained("org/small")'
+
+
+@pytest.mark.parametrize("key", ["weights", "name"])
+def test_weights_that_others_do_not_have_are_named(
+    hub: LoopbackHub, send: Send, run: Path, told: list[str], key: str
+) -> None:
+    config = json.loads((run / "model/config.json").read_text())
+    config["embedder"]["settings"][key] = "/home/somebody/passt.pt" if key == "weights" else "hf:/home/somebody/hubert"
+    (run / "model/config.json").write_text(json.dumps(config))
+    send(run, what="model")
+    assert len(told) == 1 and "which others must have too: /home/somebody/" in told[0]
+
+
+def test_memory_does_not_grow_with_a_file(hub: LoopbackHub, send: Send, run: Path) -> None:
+    """Python's own memory, of client and server together, while 64 MB of weights go."""
+    weights = run / "model/model.safetensors"
+    with safe_open(weights, "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    save_file({**tensors, "more": np.zeros(16 << 20, np.float32)}, weights)
+    del tensors
+    tracemalloc.start()
+    send(run, what="model")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 << 20 and max(hub.sizes.values()) > 64 << 20

@@ -1,0 +1,120 @@
+"""What is published is used by people who have never heard of us, through the real clients."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import soundfile
+import yaml
+from datasets import Features
+from transformers import pipeline
+
+from builder.corpus.shards import write_shard
+from builder.hub.publish import Target
+
+from .loopback_hub import LoopbackHub
+
+Send = Callable[..., list[Target]]
+
+STRANGER = """
+import io, json, sys
+
+class Absent:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("builder", "training", "evaluation", "synthmir", "hear21passt"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+CORPUS = """
+import soundfile
+from datasets import Audio, load_dataset
+
+for options in ({}, {"streaming": True}, {"revision": "v1"}):
+    corpus = load_dataset("org/small", **options)
+    rows = list(corpus["validation"].cast_column("audio", Audio(decode=False)))
+    samples, rate = soundfile.read(io.BytesIO(rows[0]["audio"]["bytes"]))
+    print(json.dumps([rows[0]["id"], len(rows), rate, len(samples), corpus["train"].features["genre"].names]))
+for options in ({}, {"streaming": True}):
+    found = load_dataset("org/small", "melstats", split="train", **options)
+    rows = list(found)
+    print(json.dumps([len(rows), len(rows[0]["embedding"]), sorted(rows[0])]))
+from transformers import pipeline
+
+listen = pipeline("audio-classification", model="org/small-genre", trust_remote_code=True)
+print(json.dumps(listen(sys.argv[1])))
+"""
+
+COLUMNS = """
+from datasets import load_dataset
+
+for repo, config in (("org/large", "default"), ("org/small", "melstats")):
+    wanted = {"columns": ["id", "genre"], "filters": [("genre", "==", 2)]}
+    found = load_dataset(repo, config, split="train", streaming=True, **wanted)
+    print(json.dumps([(row["id"], row["genre"]) for row in found]))
+"""
+
+
+def stranger(hub: LoopbackHub, code: str, place: Path, *arguments: str) -> list[object]:
+    """Runs code in an interpreter of its own, with a home of its own; returns what it printed."""
+    environ = {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(place / "home"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+        "NO_PROXY": "127.0.0.1",
+        "OMP_NUM_THREADS": "1",
+        "PATH": "/nowhere",
+    }
+    command = [sys.executable, "-I", "-c", STRANGER + code, *arguments]
+    done = subprocess.run(command, env=environ, cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_strangers_load_corpus_embeddings_and_model(hub: LoopbackHub, send: Send, made: Path, tmp_path: Path) -> None:
+    send(revision="v1")
+    song = tmp_path / "song.flac"
+    soundfile.write(song, 0.1 * np.random.default_rng(0).standard_normal(66_150), 22_050)
+    *corpora, whole, streamed, heard = stranger(hub, CORPUS, tmp_path, str(song))
+    genres = ["electronica", "funk", "orchestral", "pop", "rock"]
+    assert corpora == [[corpora[0][0], 5, 32_000, 32_000, genres]] * 3  # type: ignore[index]
+    assert whole == streamed and whole[:2] == [25, 768] and "audio" not in whole[2]  # type: ignore[index]
+    here = pipeline("audio-classification", model=str(made / "model"))(str(song))
+    assert [one["label"] for one in here] == [one["label"] for one in heard]  # type: ignore[attr-defined]
+    assert np.allclose([one["score"] for one in here], [one["score"] for one in heard], atol=1e-6)  # type: ignore[attr-defined]
+
+
+def test_strangers_filter_by_column_without_downloading_audio(
+    hub: LoopbackHub, send: Send, made: Path, tmp_path: Path
+) -> None:
+    """Streamed, the client reads 5 MB at each place that it looks at, and skips the audio between."""
+    send(what="corpus")
+    shard = made / "corpus/data/train-00000-of-00003.parquet"
+    row = pq.read_table(shard).to_pylist()[0]
+    draw = np.random.default_rng(0)
+    rows = [
+        row | {"id": f"clip-{i}", "genre": i % 5, "audio": {"bytes": draw.bytes(600_000), "path": f"{i}.flac"}}
+        for i in range(128)
+    ]
+    large = tmp_path / "train-00000-of-00001.parquet"
+    write_shard(large, [rows], Features.from_arrow_schema(pq.read_schema(shard)), {})
+    data_files = [{"split": "train", "path": "data/*"}]
+    head = yaml.safe_dump({"configs": [{"config_name": "default", "data_files": data_files}]})
+    files = {"README.md": f"---\n{head}---\n".encode(), f"data/{large.name}": large.read_bytes()}
+    hub.add_repo("dataset", "org/large", files)
+    streamed, loaded = stranger(hub, COLUMNS, tmp_path)
+    assert streamed == [[f"clip-{i}", 2] for i in range(128) if i % 5 == 2]
+    assert hub.served[f"data/{large.name}"] < 0.25 * large.stat().st_size
+    assert loaded and {genre for _, genre in loaded} == {2}  # type: ignore[attr-defined, misc]
+    read = {path.partition("/")[0] for path in hub.served if "of-00003" in path}
+    assert read == {"melstats"}
