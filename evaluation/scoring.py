@@ -58,6 +58,8 @@ def evaluate_model(
         scored: list[BenchmarkScores] = []
         compared: list[Comparison] = []
         for name, place in places.items():
+            if not isinstance(place, Path):
+                _leave_out_what_was_learnt(place, [ours, *others])
             judged, *rivals = judge_all([ours, *others], place, workers, tick, thresholds)
             if why:
                 judged = replace(judged, notes=[*judged.notes, why])
@@ -95,6 +97,22 @@ def evaluate_model(
     )
     scores.write(out / SCORES)
     return scores.model_dump(mode="json", by_alias=True)
+
+
+def _leave_out_what_was_learnt(benchmark: Benchmark, candidates: Sequence[Candidate]) -> None:
+    """Where a model learnt from these recordings as its target, only those of the target's test part are judged on.
+
+    Known from the training record, which names the test part of a target that had none of its own.
+    """
+    for one in candidates:
+        target = (one.trained.details.get("strategy") or {}).get("target") or {}
+        unseen = set(target.get("test_ids") or ())
+        if not unseen:
+            continue
+        kept = [track for track in benchmark.tracks if track.id in unseen]
+        if learnt := len(benchmark.tracks) - len(kept) if kept else 0:
+            benchmark.tracks = kept
+            benchmark.notes.append(f"left out {learnt} track(s) that {one.folder.name} learnt from or was chosen by")
 
 
 def _about(name: str, place: Benchmark | Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def write_card(model_folder: Path, scores: Path | None = None) -> None:
         "amounts": AMOUNTS,
         "strategy": strategy,
         "settings": _told(details.get("settings", {})),
+        "options": _options(details.get("settings", {})),
+        "target": (details.get("strategy") or {}).get("target") or {},
         "synthetic": details.get("synthetic", True),
         "real": strategy != "synthetic" or not details.get("synthetic", True),
     }
@@ -63,8 +66,11 @@ def write_card(model_folder: Path, scores: Path | None = None) -> None:
 def _told(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that had a say in what came out."""
     silent = {"task", "tracker", "batch_size", "neighbors", "imbalance", "embedding_column"}
+    silent |= {"target"}  # a path of the machine it was trained on
     if settings.get("strategy") != "finetune":
         silent |= {"finetune_lr"}
+    if settings.get("strategy", "synthetic") == "synthetic":
+        silent |= {"shots"}
     if settings.get("head") in ("logistic", "knn"):
         silent |= {"hidden", "epochs", "patience", "lr", "accumulate", "seed"}
     if settings.get("head") == "linear":
@@ -74,6 +80,18 @@ def _told(settings: dict[str, Any]) -> dict[str, Any]:
         for key, value in settings.items()
         if key not in silent and value is not None and not isinstance(value, dict)
     }
+
+
+def _options(settings: dict[str, Any]) -> str:
+    """What `synthmir train` was told, as it is typed, where it is not what the settings are by themselves."""
+    usual = {"embedding_column": "embedding", "head": "mlp", "strategy": "synthetic"}
+    keys = ("label_column", "embedding_column", "problem", "head", "strategy", "target", "shots", "seed")
+    real = settings.get("strategy", "synthetic") != "synthetic"
+    given = {key: settings.get(key) for key in keys if real or key not in ("target", "shots")}
+    if given.get("target"):
+        given["target"] = "REAL"
+    told = [(key, value) for key, value in given.items() if value and value != usual.get(key)]
+    return "".join(f" --{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in told)
 
 
 def _metadata(context: dict[str, Any]) -> Any:

@@ -89,12 +89,13 @@ def load_features(
 
     Raises DataError that names the row or column: nothing there, a file that is missing or damaged, a column that is
     missing, embeddings that are null, not finite, of another length or embedder, labels out of range, an empty split,
-    a single label, a label with a single row, a label that only validation holds, a group on both sides of the split;
+    a single label, a label with a single row, a label that only validation holds, a corpus's group on both sides of
+    the split;
     RecipeError for a `problem` that the column does not pose.
     """
     column = label_column or task
     tables = open_tables(Path(corpus), embedder, column, embedding_column, split or SplitSettings())
-    _check_groups(tables)
+    _check_groups(tables, is_corpus(Path(corpus)))
     problem = problem_of(tables.train.kind, column, problem)
     both = {"train": tables.train, "validation": tables.validation}
     names, columns = encode(problem, both, task)
@@ -110,14 +111,16 @@ def load_features(
     return _LEARNABLE[problem](features)
 
 
-def _check_groups(tables: Tables) -> None:
-    """Clips of one description, or tracks of one artist, must not be learnt from and judged on."""
-    if tables.division is not None:
-        return  # divided by group here
+def _check_groups(tables: Tables, corpus: bool) -> None:
+    """Clips of one description must not be learnt from and judged on; of others' data it is told."""
+    if tables.division is not None or tables.group is None:
+        return  # divided by group here, or there is none
     train, validation = tables.train.rows, tables.validation.rows
     groups = validation["group"]
     both = pc.is_in(groups, value_set=pc.unique(train["group"]), skip_nulls=True)
-    if (row := pc.index(both, True).as_py()) >= 0:
+    if not corpus and (count := pc.sum(both).as_py()):
+        _log.warning("%s: %d row(s) share their %s with train", tables.validation.where, count, tables.group)
+    elif (row := pc.index(both, True).as_py()) >= 0:
         raise DataError(
             f"prompt_group {groups[row].as_py()!r} crosses the splits: {pc.sum(both).as_py()} clip(s) of validation, "
             f"{validation['id'][row].as_py()!r} the first, share a description with training",
@@ -135,7 +138,8 @@ def _split(table: Table, column: Column, task: str, embedding: str, corpus: bool
             "choose another training.task or build a larger corpus",
         )
     ids = table.rows["id"].to_pylist()
-    embeddings = _embeddings(table, ids, kept, MEND if corpus else None)
+    mend = MEND if corpus else "embed it again, or take the row out of the data"
+    embeddings = _embeddings(table, ids, kept, mend)
     if dropped := int(picked.sum() - kept.sum()):
         _log.warning("%s: dropped %d of %d rows that have no %s", table.where, dropped, picked.sum(), task)
     chosen = tuple(ids[i] for i in np.flatnonzero(kept))
@@ -146,7 +150,7 @@ def _split(table: Table, column: Column, task: str, embedding: str, corpus: bool
     return rows, dropped
 
 
-def _embeddings(table: Table, ids: list[str], kept: np.ndarray, mend: str | None) -> np.ndarray:
+def _embeddings(table: Table, ids: list[str], kept: np.ndarray, mend: str) -> np.ndarray:
     """The embeddings of the rows that are kept, float32 [n, dim], read part by part into their place."""
     matrix = np.empty((0, 0), np.float32)
     start = filled = 0
@@ -186,14 +190,16 @@ def _one_of_several(features: Features) -> Features:
     if len(kept) < 2:
         raise DataError(
             f"train: every row's {task} is {names[int(kept[0])]!r}: there is nothing to tell apart",
-            "choose another training.task or build a corpus with more labels",
+            "choose another training.task, or put corpora of several recipes together: datasets.concatenate_datasets",
         )
     if (alone := counts == 1).any():
         label = int(kept[alone][0])
         row = int((train.labels == label).int().argmax())
+        others = f", and so have {more} other labels" if (more := int(alone.sum()) - 1) else ""
         raise DataError(
-            f"train: {task} {names[label]!r} has a single row, {train.ids[row]!r}: nothing can be learnt from it",
-            "give it more rows, or leave that label out",
+            f"train: {task} {names[label]!r} has a single row, {train.ids[row]!r}{others}: nothing can be learnt "
+            "from it",
+            "build a larger corpus, or take the row out of the data",
         )
     if (unseen := ~torch.isin(validation.labels, kept)).any():
         row = int(unseen.int().argmax())

@@ -69,7 +69,8 @@ def alone(source: Features, train: Split, validation: Split) -> tuple[Features, 
             )
         names = tuple(name for name, keep in zip(names, use.tolist(), strict=True) if keep)
         train, validation = (replace(split, labels=split.labels[:, use]) for split in (train, validation))
-    missing = [name for name in source.names if name not in names]
+    if missing := [name for name in source.names if name not in names]:
+        _log.warning("target: nothing to learn of %s %s: the model will not know it", source.task, ", ".join(missing))
     features = replace(source, names=names, train=train, validation=validation, dropped={})
     return features, {"labels_without_rows": missing, "validation_left_out": lost}
 

@@ -75,7 +75,10 @@ def open_parts(path: Path | str, embedder: str) -> Parts:
     """
     place = Path(path).expanduser()
     if not place.exists():
-        raise DataError(f"{path}: there is no such folder", "embed real music first: synthmir embed SOURCE --out DIR")
+        raise DataError(
+            f"{path}: there is no such folder",
+            "embed real music and give that folder: synthmir embed SOURCE --out DIR",
+        )
     try:
         if place.is_file():
             splits = _stored({"train": [place]}) if place.suffix == ".parquet" else {}

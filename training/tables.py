@@ -45,6 +45,7 @@ class Tables:
     train: Table
     validation: Table
     division: dict[str, Any] | None = None
+    group: str | None = "prompt_group"  # the column of groups; None: every row is its own
 
 
 def open_tables(path: Path, embedder: str, label: str, embedding: str, split: SplitSettings) -> Tables:
@@ -168,7 +169,7 @@ def refuse_mixture(files: list[Path]) -> None:
 
 
 def _dataset(path: Path, embedder: str, label: str, embedding: str, split: SplitSettings) -> Tables:
-    splits = {NAMES.get(name, name): data for name, data in _load(path, embedder).items()}
+    splits = {NAMES.get(name, name): data for name, data in _load(path, embedder).items() if data is not None}
     if path.is_dir():
         refuse_mixture(sorted(path.rglob("*-of-*.parquet")))
     if "train" not in splits and len(splits) == 1 and "validation" not in splits:
@@ -178,7 +179,7 @@ def _dataset(path: Path, embedder: str, label: str, embedding: str, split: Split
     tables = {name: _table(f"{path}: {name}", name, splits[name], label, embedding)
               for name in SPLITS if name in splits}  # fmt: skip
     if "validation" in tables:
-        return Tables(tables["train"], tables["validation"])
+        return Tables(tables["train"], tables["validation"], group=_group(splits["train"].column_names, label))
     return _divided(tables["train"], splits["train"].column_names, split)
 
 
@@ -191,6 +192,9 @@ def _load(path: Path, embedder: str) -> dict[str, Any]:
     if path.is_dir() and not saved and not any(path.rglob("*")):
         raise DataError(f"{path}: the folder is empty", "give a corpus or a data set on disk")
     try:
+        if (path / "dataset_dict.json").exists():
+            names = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+            return {name: _saved(path, name) for name in names}
         if saved:
             found = datasets.load_from_disk(str(path))
         elif path.is_file():
@@ -208,15 +212,36 @@ def _load(path: Path, embedder: str) -> dict[str, Any]:
     return {"train": found} if isinstance(found, datasets.Dataset) else dict(found)
 
 
+def _saved(path: Path, split: str) -> Any:
+    """One split of what `datasets` saved, which cannot read one without rows: None, where it is of no use to us."""
+    import datasets
+
+    if json.loads((path / split / "state.json").read_text(encoding="utf-8"))["_data_files"]:
+        return datasets.load_from_disk(str(path / split))
+    if NAMES.get(split, split) in SPLITS:
+        raise DataError(f"{path}: {split}: the split is empty", "put rows into it, or leave it out")
+    return None
+
+
+def _group(columns: list[str], label: str) -> str | None:
+    """The column that says which rows belong together."""
+    return next((name for name in GROUPS if name in columns and name != label), None)
+
+
 def _table(where: str, split: str, data: Any, label: str, embedding: str) -> Table:
     """One split of a data set; a row without an id is called by its split and number."""
+    if embedding not in data.column_names and "audio" in data.column_names:
+        raise DataError(
+            f"{where}: has audio, and no column {embedding!r}",
+            "embed it, and train on what that writes: synthmir embed DATA --out DIR",
+        )
     _check_columns(where, data.column_names, (label, embedding))
-    group = next((name for name in GROUPS if name in data.column_names and name != label), None)
+    group = _group(data.column_names, label)
     wanted = list(dict.fromkeys(name for name in ("id", label, group) if name in data.column_names))
     arrow = data.select_columns(wanted).with_format("arrow")[:]
     count = len(data)
     ids = arrow["id"].cast(pa.string()) if "id" in wanted else pa.array([f"{split}/{i}" for i in range(count)])
-    groups = arrow[group].cast(pa.string()) if group else ids
+    groups = arrow[group].cast(pa.string()) if group else pa.nulls(count, pa.string())
     rows = pa.table({"id": ids, "label": arrow[label], "group": groups})
 
     def vectors() -> Iterator[pa.Array]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from builder.corpus.folder import embed_record
 from builder.errors import DataError, RecipeError
+from builder.names import label_key
 
 from .features import Features, Split
 from .labels import encode, problem_of
@@ -24,7 +24,7 @@ from .model import MULTI, REGRESSION, SINGLE
 from .parts import Parts, divide, open_parts
 from .tables import Table
 
-EMBEDDING, ANY_LABEL = "embedding", "label"  # columns, where nothing else is said
+EMBEDDING, ANY_LABEL = "embedding", ("label", "labels")  # columns, where nothing else is said
 FOREIGN = -2  # a label that the source lacks; -1 stands for none
 _log = logging.getLogger(__name__)
 
@@ -64,9 +64,9 @@ def load_target(
 ) -> Target:
     """Read the train and validation parts of a corpus folder, of what `synthmir embed --out` wrote, or of a data set.
 
-    Labels stand in the column `label`, or one of the task's name, or one called "label"; they are matched with the
-    source's by name, whatever its case, spaces, hyphens and underscores. Rows whose label the source lacks are dropped
-    and counted.
+    Labels stand in the column `label`, or one of the task's name, or one called "label" or "labels"; they are matched
+    with the source's by name, whatever its case, spaces, hyphens and underscores. Rows whose label the source lacks
+    are dropped and counted.
     `embedder` is what made the source's embeddings, so that those of another are refused.
 
     Raises DataError that names the path, the row or the column.
@@ -142,14 +142,9 @@ def take_shots(target: Target, shots: int, names: tuple[str, ...], seed: int) ->
     return replace(target, train=few, unlabelled=torch.cat([target.unlabelled, train.embeddings[rest]]), told=told)
 
 
-def label_key(name: str) -> str:
-    """A label's name without what spellings differ in: "Hip-Hop", "hip_hop" and "HipHop" are one."""
-    return "".join(char for char in unicodedata.normalize("NFKC", name).casefold() if char not in " -_\t")
-
-
 def label_column(stored: Parts, named: str | None, task: str) -> str | None:
-    """The column of that name, or of the task's, or else "label"; None where none is there."""
-    return next((name for name in (named, task, ANY_LABEL) if name in stored.columns), None)
+    """The column of that name, or of the task's, or else "label" or "labels"; None where none is there."""
+    return next((name for name in (named, task, *ANY_LABEL) if name in stored.columns), None)
 
 
 def embedding_column(stored: Parts, named: str = EMBEDDING) -> str:

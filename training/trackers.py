@@ -37,7 +37,10 @@ def tracked(
         accelerator.init_trackers(out.name, config=told)
 
     def tell(point: Epoch) -> None:
-        values = {key: value for key, value in point.items() if key != "epoch" and isinstance(value, int | float)}
+        stage = f"{point['stage']}/" if "stage" in point else ""  # each stage counts its epochs from 1
+        values = {
+            stage + key: value for key, value in point.items() if key != "epoch" and isinstance(value, int | float)
+        }
         accelerator.log(values, step=point["epoch"])
         if on_epoch:
             on_epoch(point)

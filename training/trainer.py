@@ -25,8 +25,9 @@ from .card import write_card
 from .checkpoint import digest
 from .features import Features, Split, load_features
 from .folder import model_folder
+from .listening import UNKNOWN
 from .loop import WEIGHT_DECAY, Epoch, Fit, batch_size, start_accelerator
-from .model import MULTI, REGRESSION, SynthmirClassifier, SynthmirConfig
+from .model import CONFIG, MULTI, REGRESSION, WEIGHTS, SynthmirClassifier, SynthmirConfig
 from .strategies import Outcome, run
 from .subset import subset
 from .tables import is_corpus
@@ -89,7 +90,7 @@ def load_data(
     recorded = recorded.get("details", {}).get("embedder", {})
     if ours and embedder is not None and not embedder.augment:
         embedder = named(embedder.name, embedder, path)
-    name = config_name(embedder or EmbedderSettings()) if ours or embedder else recorded.get("name", "unknown")
+    name = config_name(embedder or EmbedderSettings()) if ours or embedder else recorded.get("name", UNKNOWN)
     if recorded and recorded["name"] != name:
         raise DataError(f"{path}: holds embeddings of {recorded['name']}, not of {name}", "leave --embedder out")
     options: dict[str, Any] = {
@@ -100,12 +101,8 @@ def load_data(
     augment = embedder.augment if ours and embedder is not None else ()
     stored = name + (SUFFIX if augment else "")
     features = load_features(path, stored, settings.task, **options, split=split)
-    if augment and (there := recorded_damages(path, stored)) != augment:
-        raise DataError(
-            f"{path}: {stored} was made with {', '.join(there) or 'no record of its damages'}, "
-            f"embedder.augment is {', '.join(augment)}",
-            "make it anew: synthmir embed CORPUS --augment ... --overwrite; or write in the recipe what is there",
-        )
+    if augment:
+        _check_copies(path, name, augment)
     features = subset(replace(features, embedder=name), settings)
     if features.division is not None:
         options["split"] = (split or SplitSettings()).model_dump(mode="json")
@@ -127,6 +124,22 @@ def load_data(
     tensors = [part for parts_of in parts for part in parts_of]
     identity = digest(*tensors, features.names, *([] if target is None else [target.unlabelled]))
     return Data(path, features, described, made, options, target, identity)
+
+
+def _check_copies(path: Path, embedder: str, augment: tuple[str, ...]) -> None:
+    """Raise DataError where a corpus's damaged copies are not those asked for, or not of its clean clips' revision."""
+    name, options = embedder + SUFFIX, "".join(f" --augment {damage}" for damage in augment)
+    mend = f"synthmir embed {path} --embedder {embedder}{options} --overwrite"
+    if (there := recorded_damages(path, name)) != augment:
+        raise DataError(
+            f"{path}: {name} was made with {', '.join(there) or 'no record of its damages'}, "
+            f"embedder.augment is {', '.join(augment)}",
+            f"write what is there, or make it anew: {mend}",
+        )
+    records = [Corpus(path).record(embed_record(config)).get("details", {}) for config in (embedder, name)]
+    clean, damaged = (record.get("embedder", {}).get("revision") for record in records)
+    if clean != damaged:
+        raise DataError(f"{path}: {name} is of revision {damaged}, {embedder} of {clean or 'none: it is gone'}", mend)
 
 
 def train_on(
@@ -257,3 +270,4 @@ def _save(model: SynthmirClassifier, folder: Path) -> None:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read what it writes

@@ -249,3 +249,24 @@ def test_files_that_are_no_scores(both: tuple[dict, Path], tmp_path: Path, edit:
         Scores.read(tmp_path / "scores.json")
     with pytest.raises(DataError, match="cannot read"):
         Scores.read(tmp_path / "none.json")
+
+
+def test_what_a_model_learnt_from_is_not_judged_on(model: Path, music: Path, tmp_path: Path) -> None:
+    """The record of a training on this very folder names the tracks that it never saw."""
+    taught = shutil.copytree(model, tmp_path / "taught")
+    record = RunRecord.read(taught / "training.json")
+    record.details["strategy"] = {"target": {"test_ids": ["ROCK/20.wav", "Hip-Hop/21.wav", "electronica/20.wav"]}}
+    record.details["corpus"] = str((model / record.details["corpus"]).resolve())
+    record.write(taught / "training.json")
+    settings = EvaluationSettings(bootstrap=100)
+    for first, rivals in ((taught, []), (model, [taught])):
+        (entry,) = evaluate_model(first, [f"folder:{music}"], tmp_path / "out", settings=settings, against=rivals)[
+            "benchmarks"
+        ]
+        assert entry["n"] == 3
+        assert any("left out 3 track(s) that taught learnt from" in note for note in entry["notes"])
+    other = record.details["strategy"]["target"]
+    other["test_ids"] = ["somewhere/else.wav"]
+    record.write(taught / "training.json")
+    (entry,) = evaluate_model(taught, [f"folder:{music}"], tmp_path / "out", settings=settings)["benchmarks"]
+    assert entry["n"] == 6

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from huggingface_hub import ModelCard
 
 from builder.recipe import TrainingSettings
@@ -15,7 +15,7 @@ from builder.records import RunRecord
 from training.card import write_card
 from training.trainer import train
 
-from .conftest import columns
+from .conftest import GENRES, columns
 from .test_model_card import read, rows
 
 
@@ -87,3 +87,33 @@ def test_data_of_others_are_not_called_synthetic(tmp_path: Path, monkeypatch: py
     assert "unknown" not in text and card.data.model_name == "music-style"
     assert "trained on music, a data set that was not made by synthmir" in text and "prompt" not in text
     assert rows(text, "## How it was trained")["validation"] == ["10.0 % of the clips, held out here by row (seed 0)"]
+
+
+def songs(split: str, n: int) -> Dataset:
+    table = columns(split, n, n)
+    data = {name: table[name] for name in ("id", "embedding")}
+    return Dataset.from_dict({**data, "genre": [GENRES[code] for code in table["genre"]]})
+
+
+def test_real_music_is_told_without_its_path(corpus: Path, tmp_path: Path) -> None:
+    """And the command is the one that was run, but for the names of folders."""
+    real = {split: songs(split, 60) for split in ("train", "test")}
+    DatasetDict(real).save_to_disk(tmp_path / "somebody" / "songs")
+    target = str(tmp_path / "somebody" / "songs")
+    text = trained(
+        corpus, tmp_path / "model", strategy="finetune", target=target, shots=5, seed=3, label_column="genre"
+    )
+    table = rows(text, "## How it was trained")
+    options = "--label-column genre --strategy finetune --target REAL --shots 5 --seed 3"
+    assert f"synthmir train CORPUS --out MODEL --task genre {options}\n" in text
+    assert table["real music"] == ["songs: 45 to learn from, 15 to validate, 60 kept from training"]
+    assert table["stages"][0].startswith("the source (240 rows, lr 0.001, epoch ")
+    assert ", then the target (15 rows, lr 0.0001, epoch " in table["stages"][0]
+    assert "somebody" not in text and "target" not in table["settings"][0] and "shots 5" in table["settings"][0]
+
+
+def test_adaptation_is_told(corpus: Path, tmp_path: Path) -> None:
+    songs("x", 90).save_to_disk(tmp_path / "songs")
+    options = {"strategy": "adapt", "target": str(tmp_path / "songs"), "adaptation": {"loss": "coral", "weight": 2.0}}
+    table = rows(trained(corpus, tmp_path / "model", **options), "## How it was trained")
+    assert table["adaptation"] == ["coral, weight 2, 54 real rows"] and "stages" not in table

@@ -260,3 +260,35 @@ def test_an_empty_split(tables: dict[str, Columns], make: Make) -> None:
     pq.write_table(pq.read_table(file).slice(0, 0), file)
     with pytest.raises(DataError, match="melstats/validation: the split is empty"):
         load_features(corpus, "melstats", "genre")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_an_empty_split_that_datasets_saved(tmp_path: Path, split: str) -> None:
+    """`datasets` cannot read one: it is named where it is needed, and no matter where it is not."""
+    whole = Dataset.from_dict(plain())
+    parts = {name: whole.select([]) if name == split else whole for name in ("train", "validation", "test")}
+    DatasetDict(parts).save_to_disk(tmp_path / "music")
+    if split == "test":
+        assert len(load_features(tmp_path / "music", "x", "style").train) == len(whole)
+        return
+    with pytest.raises(DataError, match=rf"music: {split}: the split is empty"):
+        load_features(tmp_path / "music", "x", "style")
+
+
+@pytest.mark.parametrize("column", ["artist", "id"])
+def test_a_group_on_both_sides_of_others_data(tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str) -> None:
+    """It is theirs to divide: it is told. Ids that start again in each split say nothing."""
+    table = {name: values for name, values in plain().items() if name != "artist"}
+    table[column] = [f"number {i}" for i in range(len(table["style"]))]
+    few = {name: values[:12] for name, values in table.items()}
+    DatasetDict({"train": Dataset.from_dict(table), "validation": Dataset.from_dict(few)}).save_to_disk(tmp_path / "d")
+    assert len(load_features(tmp_path / "d", "x", "style").validation) == 12
+    told = ["12 row(s) share their artist with train" in record.getMessage() for record in caplog.records]
+    assert told == ([True] if column == "artist" else [])
+
+
+def test_audio_that_nobody_embedded(tmp_path: Path) -> None:
+    table = {name: values for name, values in plain().items() if name != "embedding"}
+    Dataset.from_dict({**table, "audio": table["style"]}).to_parquet(tmp_path / "music.parquet")
+    with pytest.raises(DataError, match=r"(?s)has audio, and no column 'embedding'.*synthmir embed DATA --out DIR"):
+        load_features(tmp_path / "music.parquet", "x", "style")

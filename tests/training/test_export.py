@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,13 @@ def whole(folder: Path) -> Any:
 
 @pytest.mark.parametrize(("problem", "neighbors"), [(SINGLE, 0), (REGRESSION, 0), (MULTI, 3)], ids=str)
 def test_head(tmp_path: Path, problem: str, neighbors: int) -> None:
-    folder = listener(tmp_path / "model", problem=problem, neighbors=neighbors)
-    assert export(folder, tmp_path / "head.onnx", "head") <= 1e-5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["head.onnx", "model"]
-    model, onnx = load_model(folder), session(tmp_path / "head.onnx")
+    folder, out = listener(tmp_path / "model", problem=problem, neighbors=neighbors), tmp_path / "new" / "head.onnx"
+    done = CliRunner().invoke(synthmir.app, ["export", str(folder), "--out", str(out), "--what", "head"])
+    assert done.exit_code == 0, done.output
+    told = re.search(r"head.onnx: within (\S+) of torch", done.output)
+    assert told is not None and float(told[1]) <= 1e-5
+    assert [path.name for path in out.parent.iterdir()] == ["head.onnx"]
+    model, onnx = load_model(folder), session(out)
     for rows in (1, 2, 700):
         x = (torch.randn(rows, len(FEATURES)) * model.std + model.mean).numpy()
         with torch.no_grad():
@@ -132,9 +136,3 @@ def test_what_differs_from_torch_is_not_kept(folder: Path, tmp_path: Path, monke
     with pytest.raises(BackendError, match=r"differ from torch's by 2.\de-05, more than 1e-05"):
         export(folder, tmp_path / "x.onnx", "head")
     assert not list(tmp_path.iterdir())
-
-
-def test_the_command(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "new" / "head.onnx"
-    done = CliRunner().invoke(synthmir.app, ["export", str(folder), "--out", str(out), "--what", "head"])
-    assert done.exit_code == 0 and f"{out}: within" in done.output and out.stat().st_size > 10_000

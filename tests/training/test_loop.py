@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -265,6 +266,26 @@ def test_tensorboard(corpus: Path, tmp_path: Path) -> None:
     assert {path.suffix for path in (tmp_path / "model").iterdir()} <= {".json", ".safetensors", ".md", ".py"}
 
 
+def test_stages_are_tracked_apart(tmp_path: Path) -> None:
+    """Each counts its epochs from 1: what one logs must not hide the other's."""
+    logged: list[tuple[int, dict[str, float]]] = []
+
+    class Ear:
+        log_with, trackers = [object()], []  # what accelerate has where a tracker is on
+
+        def init_trackers(self, name: str, config: dict[str, Any]) -> None:
+            assert name == "model" and all(isinstance(value, bool | int | float | str) for value in config.values())
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            logged.append((step, values))
+
+    with trackers.tracked(Ear(), tmp_path / "model", settings(), None) as tell:  # type: ignore[arg-type]
+        tell({"epoch": 1, "train_loss": 0.5, "stage": "source"})
+        tell({"epoch": 1, "train_loss": 0.25, "stage": "target"})
+        tell({"epoch": 2, "train_loss": 0.125})
+    assert logged == [(1, {"source/train_loss": 0.5}), (1, {"target/train_loss": 0.25}), (2, {"train_loss": 0.125})]
+
+
 def test_a_tracker_that_is_not_installed(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(BackendError, match=r"(?s)training.tracker: trackio is not installed.*pip install trackio"):
@@ -272,18 +293,30 @@ def test_a_tracker_that_is_not_installed(corpus: Path, tmp_path: Path, monkeypat
 
 
 SCRIPT = """
-import sys
+import json, os, sys
 from pathlib import Path
+import torch
+from transformers import AutoConfig, AutoModel
 from builder.recipe import EmbedderSettings, TrainingSettings
 from training.seeds import train_seeds
 for task in sys.argv[3].split(","):
     chosen = TrainingSettings(task=task, hidden=(8,), epochs=6, batch_size=31)
     train_seeds(Path(sys.argv[1]), Path(sys.argv[2]) / task, chosen, [0], EmbedderSettings())
+    if os.environ["RANK"] != "0":
+        continue
+    folder = Path(sys.argv[2]) / task / "seed-0"
+    model = AutoModel.from_pretrained(folder)  # by transformers alone
+    x = torch.linspace(-3, 9, 2 * len(model.mean)).reshape(2, -1)
+    said = [AutoConfig.from_pretrained(folder).id2label, model(x).logits.tolist()]
+    (Path(sys.argv[2]) / f"{task}.json").write_text(json.dumps(said))
 """
 
 
 def test_two_processes_of_accelerate_launch(corpus: Path, tmp_path: Path) -> None:
-    """The batch is shared out, an odd one too: metrics and weights are those of one process to 1e-3, on every task."""
+    """The batch is shared out, an odd one too: metrics and weights are those of one process to 1e-3, on every task.
+
+    And what another process made of the model, with transformers' own classes, is what this one makes of it.
+    """
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
@@ -307,3 +340,8 @@ def test_two_processes_of_accelerate_launch(corpus: Path, tmp_path: Path) -> Non
         weights = load_file(tmp_path / "two" / task / "seed-0" / "model.safetensors")
         for key, value in load_file(tmp_path / "one" / task / "model.safetensors").items():
             torch.testing.assert_close(weights[key], value, rtol=1e-3, atol=1e-4)
+        labels, logits = json.loads((tmp_path / "two" / f"{task}.json").read_text())
+        model = load_model(tmp_path / "two" / task / "seed-0")
+        x = torch.linspace(-3, 9, 2 * DIM).reshape(2, DIM)
+        assert tuple(labels.values()) == model.config.labels
+        torch.testing.assert_close(torch.tensor(logits), model(x).logits, rtol=1e-5, atol=1e-6)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.repocard import metadata_load
@@ -18,6 +19,7 @@ from training.card import write_card
 from training.trainer import train
 
 from .conftest import DIM, FINGERPRINT, GENRES, Columns, write
+from .listeners import LABELS, listener, sound
 
 SCORES: dict[str, Any] = {
     "schema": 2,
@@ -177,11 +179,21 @@ def test_clips_left_out_are_told(corpus: Path, tmp_path: Path) -> None:
 
 def test_the_three_lines_work(folder: Path) -> None:
     write_card(folder)
-    code = re.search(r"```python\n(.*?)```", read(folder), re.DOTALL)
-    assert code is not None
+    _, code = re.findall(r"```python\n(.*?)```", read(folder), re.DOTALL)
     names: dict[str, Any] = {}
-    exec(code[1].replace('"MODEL"', repr(str(folder))), names)
+    exec(code.replace('"MODEL"', repr(str(folder))), names)
     assert names["model"](torch.zeros(2, DIM)).logits.shape == (2, len(GENRES))
+
+
+def test_what_hears_audio_works(folder: Path, tmp_path: Path) -> None:
+    model, song = listener(tmp_path / "hearing"), tmp_path / "song.flac"
+    soundfile.write(song, sound(1.0), 32_000)
+    shutil.copy(folder / "training.json", model)
+    write_card(model)
+    code, _ = re.findall(r"```python\n(.*?)```", read(model), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace('"MODEL"', repr(str(model))).replace('"song.mp3"', repr(str(song))), names)
+    assert sorted(one["label"] for one in names["listen"](str(song))) == sorted(LABELS)
 
 
 def test_no_blank_lines_in_tables_or_leftover_template(folder: Path, scores: Path) -> None:

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.errors import DataError, RecipeError
+from builder.names import label_key
 from builder.records import RunRecord
 from training.features import Split, load_features
 from training.model import MULTI, REGRESSION
 from training.parts import divide, open_parts
-from training.target import Target, label_key, load_target, take_shots
+from training.target import Target, load_target, take_shots
 
 from . import planted
 from .conftest import DIM as CORPUS_DIM
