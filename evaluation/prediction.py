@@ -134,8 +134,12 @@ def embed_tracks(
     """Each track, in order, with float32 [windows, dim], or the reason it cannot be read.
 
     Tracks are files, or hold their encoded audio. Threads decode ahead while windows are embedded. Memory holds a few
-    tracks at a time, however many there are. `read` is how a track becomes sound, `load` unless given.
+    tracks at a time, however many there are. `read` is how a track becomes sound, `load` unless given. An embedder
+    that says it is `light` is run by the threads that decode.
     """
+    if getattr(embedder, "light", False):
+        yield from _embed_ahead(embedder, tracks, batch_size, workers or cores(), read or load)
+        return
     group: list[tuple[Track, np.ndarray | str]] = []
     waiting = 0
     for track, samples in _decode_ahead(tracks, embedder.sampling_rate, workers or cores(), read or load):
@@ -146,6 +150,23 @@ def embed_tracks(
             yield from _embed_group(embedder, group, batch_size)
             group, waiting = [], 0
     yield from _embed_group(embedder, group, batch_size)
+
+
+def _embed_ahead(
+    embedder: Embedder, tracks: Iterable[Track], batch_size: int, workers: int, read: Read
+) -> Iterator[tuple[Track, np.ndarray | str]]:
+    """As `embed_tracks`, each track whole by one thread: threads of torch's own would wait for each other."""
+    import torch
+
+    def embed(track: Track, sampling_rate: int) -> np.ndarray:
+        return embed_cuts(embedder, [cut(read(track, sampling_rate), embedder)], batch_size)[0]
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield from _decode_ahead(tracks, embedder.sampling_rate, workers, embed)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _embed_group(

@@ -132,7 +132,7 @@ def judge(count: int, folder: Path) -> None:
 
 def main() -> None:
     options = arguments(__doc__)
-    count, rounds = (60, 2) if options.quick else (1_000, 3)
+    count, rounds = (60, 2) if options.quick else (1_000, 2)
     with tempfile.TemporaryDirectory() as folder:
         files = make(Path(folder))
         embedder = load_embedder(EmbedderSettings())

@@ -31,11 +31,13 @@ class MelGraph(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        mel = MelStats(EmbedderSettings())._mel
-        banks = mel.mel_scale.fb.T
+        mel = MelStats(EmbedderSettings())
+        banks = nn.functional.pad(mel._bands.T, (mel._bins.start, 0))
         columns = 1 + int(banks.any(dim=0).nonzero().max()) // FIRST  # bins above the bands are not computed
-        self._hold("window", mel.spectrogram.window)
-        self._hold("banks", banks[:, : FIRST * columns])
+        self._hold("window", mel._window)
+        self._hold(
+            "banks", nn.functional.pad(banks, (0, max(0, FIRST * columns - banks.shape[1])))[:, : FIRST * columns]
+        )
         self._hold("first", torch.cat(_waves(FIRST, FIRST, FIRST), dim=1))
         self._hold("turn", torch.stack(_waves(SECOND, FIRST, FRAME)))
         self._hold("second", torch.stack(_waves(SECOND, columns, SECOND)))

@@ -24,8 +24,9 @@ EMBEDDERS = Registry(
 class Embedder(Protocol):
     """Turns windows of audio into vectors. A vector depends on its window alone, never on its batch.
 
-    An attribute more is optional. `hop_seconds`: how far apart the windows of longer audio are centred; without it
-    they stand end to end.
+    Two attributes more are optional. `hop_seconds`: how far apart the windows of longer audio are centred; without it
+    they stand end to end. `light`: a window takes no longer than decoding it does, so that several threads may each
+    embed what they decode.
     """
 
     name: str  # also of the embeddings' config and folder: small letters, digits, `.`, `_`, `-`

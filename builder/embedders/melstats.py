@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torchaudio.transforms import MelSpectrogram
+from torchaudio.functional import melscale_fbanks
 
 from ..errors import RecipeError
 
@@ -55,10 +56,11 @@ class MelStats:
     """
 
     name = "melstats"
-    revision = "1"  # of the definition above: a change of any number of it is a new revision
+    revision = "2"  # of the definition above: a change of any number of it is a new revision
     dim = len(FEATURES)
     sampling_rate = SAMPLING_RATE
     window_seconds = 10.0
+    light = True
     about = (
         "melstats is not a neural network: it is 768 statistics of a log-mel spectrogram (level, spread, percentiles, "
         "change and pulse of 128 mel bands), which need no download and say less about music than a pretrained model."
@@ -70,10 +72,10 @@ class MelStats:
                 f"embedder.weights: melstats has no weights, found {settings.weights!r}", "remove embedder.weights"
             )
         settings.refuse("arch", "layer", "dtype")
-        self._mel = MelSpectrogram(
-            SAMPLING_RATE, FRAME, hop_length=HOP, f_min=LOWEST, f_max=HIGHEST, n_mels=BANDS,
-            center=False, mel_scale="slaney",
-        )  # fmt: skip
+        bands = melscale_fbanks(FRAME // 2 + 1, LOWEST, HIGHEST, BANDS, SAMPLING_RATE, norm=None, mel_scale="slaney")
+        heard = bands.any(dim=1).nonzero().flatten()
+        self._bins = slice(int(heard[0]), int(heard[-1]) + 1)  # the others are in no band
+        self._bands, self._window = bands[self._bins].contiguous(), torch.hann_window(FRAME)
 
     def embed(self, audio: np.ndarray) -> np.ndarray:
         """float32 [batch, samples] in [-1, 1] at 32 kHz -> float32 [batch, 768], see the class for what they are."""
@@ -87,7 +89,9 @@ class MelStats:
         if len(samples) < FRAME + HOP:
             samples = np.pad(samples, (0, FRAME + HOP - len(samples)))
         with torch.inference_mode():
-            power = self._mel(torch.from_numpy(samples)).numpy()
+            spectrum = torch.fft.rfft(torch.from_numpy(samples).unfold(0, FRAME, HOP) * self._window)[:, self._bins]
+            # Half the time of torchaudio's MelSpectrogram, which takes a root to square it and multiplies by noughts.
+            power = ((spectrum.real.square() + spectrum.imag.square()) @ self._bands).T.numpy()
         relative = power / max(power.mean(), np.finfo(np.float32).tiny)
         return np.ascontiguousarray(10 * np.log10(np.maximum(relative, np.float32(FLOOR))))
 
@@ -96,10 +100,24 @@ def _statistics(decibels: np.ndarray) -> np.ndarray:
     """float32 [bands, frames] -> float32 [6 * bands], one statistic after the other."""
     frames = decibels.shape[1]
     level = decibels.mean(axis=1)
-    low, high = np.percentile(decibels, (10, 90), axis=1)
+    low, high = _percentiles(decibels, (0.1, 0.9))
     change = np.abs(np.diff(decibels, axis=1)).mean(axis=1)
     frequency = np.fft.rfftfreq(frames, HOP / SAMPLING_RATE)
     beat = (frequency >= PULSE[0]) & (frequency <= PULSE[1])
     spectrum = np.fft.rfft(decibels - level[:, None], axis=1)[:, beat]
     pulse = np.sqrt(2 * (np.abs(spectrum) ** 2).sum(axis=1)) / frames  # Parseval
     return np.concatenate([level, decibels.std(axis=1), low, high, change, pulse]).astype(np.float32)
+
+
+def _percentiles(values: np.ndarray, shares: tuple[float, ...]) -> list[np.ndarray]:
+    """float32 [rows, n] -> float64 [rows] a share, between neighbours in a straight line, as numpy's percentile.
+
+    numpy's own selects, which takes twenty times as long as to sort.
+    """
+    ranked = np.sort(values, axis=1)
+    found = []
+    for share in shares:
+        place = share * (values.shape[1] - 1)
+        below, above = (ranked[:, f(place)].astype(np.float64) for f in (floor, ceil))
+        found.append(below + (above - below) * (place - floor(place)))
+    return found

@@ -259,11 +259,11 @@ class Engine:
         if not exact or run.starts is not None:
             seen = (torch.arange(length, device=self.device) <= places[:, None])[:, None, None]
         for layer, cache, text in zip(self._layers, run.cache, run.text, strict=True):
-            x = x + layer.out(self._self_attention(places, layer.qkv(layer.norm(x)), cache, length, seen))
+            layer.out(self._self_attention(places, layer.qkv(layer.norm(x)), cache, length, seen), onto=x)
             if layer.cross is not None:
                 told, cross = x[:batch], layer.cross
-                told += cross.out(self._cross_attention(run, cross.query(cross.norm(told)), text))
-            x = x + layer.down(self._activation(layer.up(layer.last_norm(x))))
+                cross.out(self._cross_attention(run, cross.query(cross.norm(told)), text), onto=told)
+            layer.down(self._activation(layer.up(layer.last_norm(x))), onto=x)
         logits = self._heads(self._norm(x)).float()
         if sampling.guided:
             logits = guide(logits, sampling.guidance)

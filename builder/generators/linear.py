@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,11 +22,18 @@ from .native import FAULTS, NUMBER, POINTER, library
 
 log = logging.getLogger(__name__)
 
-Product = Callable[[Tensor], Tensor]  # [rows, inputs] -> [rows, outputs]
 
 SOURCE = Path(__file__).with_name("product.c")
 PANEL = 32  # outputs that product.c computes at once
 LAYOUT_ROWS = 64  # what oneDNN lays out for: as fast as any other for fewer and more rows, and always in use
+
+
+class Product(Protocol):
+    """[rows, inputs] -> [rows, outputs]; with `onto` [rows, outputs] it is added to that, in place."""
+
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """The product, or `onto`."""
+        ...
 
 
 def product(weight: Tensor, bias: Tensor | None = None, plain: bool = False) -> Product:
@@ -35,10 +43,20 @@ def product(weight: Tensor, bias: Tensor | None = None, plain: bool = False) -> 
     """
     weight = weight.detach()
     if plain or weight.device.type != "cpu" or not packs(weight.dtype):
-        return partial(linear, weight=weight.contiguous(), bias=bias)
+        return _plain(weight.contiguous(), bias)
     if weight.dtype == torch.bfloat16 and weight.shape[0] % PANEL == 0 and weight.shape[1] % 2 == 0 and has_kernel():
         return _paneled(weight, bias)
     return _packed(weight, bias)
+
+
+def _plain(weight: Tensor, bias: Tensor | None = None) -> Product:
+    """As torch has it."""
+
+    def apply(x: Tensor, onto: Tensor | None = None) -> Tensor:
+        out = linear(x, weight, bias)
+        return out if onto is None else onto.add_(out)
+
+    return apply
 
 
 def _paneled(weight: Tensor, bias: Tensor | None = None) -> Product:
@@ -48,9 +66,9 @@ def _paneled(weight: Tensor, bias: Tensor | None = None) -> Product:
     offsets = None if bias is None else bias.float().contiguous()
     multiply = _multiply()
 
-    def apply(x: Tensor) -> Tensor:
+    def apply(x: Tensor, onto: Tensor | None = None) -> Tensor:
         x = x.contiguous()
-        out = x.new_empty(len(x), outputs)
+        out = x.new_empty(len(x), outputs) if onto is None or not onto.is_contiguous() else onto
         multiply(
             x.data_ptr(),
             panels.data_ptr(),
@@ -59,9 +77,10 @@ def _paneled(weight: Tensor, bias: Tensor | None = None) -> Product:
             len(x),
             inputs,
             outputs,
+            out is onto,
             torch.get_num_threads(),
         )
-        return out
+        return out if onto is None or out is onto else onto.add_(out)
 
     return apply
 
@@ -69,7 +88,7 @@ def _paneled(weight: Tensor, bias: Tensor | None = None) -> Product:
 def _multiply() -> Callable[..., None]:
     """The kernel's function. Raises one of FAULTS."""
     function = library(SOURCE).multiply
-    function.argtypes, function.restype = [POINTER] * 4 + [NUMBER] * 3 + [ctypes.c_int], None
+    function.argtypes, function.restype = [POINTER] * 4 + [NUMBER] * 3 + [ctypes.c_int] * 2, None
     return function
 
 
@@ -89,10 +108,11 @@ def _packed(weight: Tensor, bias: Tensor | None = None) -> Product:
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), LAYOUT_ROWS)
     multiply = torch.ops.mkldnn._linear_pointwise
 
-    def apply(x: Tensor) -> Tensor:
-        if len(x) == 1:  # oneDNN has another kernel for one row, which sums in another order
-            return apply(x.expand(2, -1))[:1]
-        return multiply(x, laid_out, bias, "none", [], "")
+    def apply(x: Tensor, onto: Tensor | None = None) -> Tensor:
+        # oneDNN has another kernel for one row, which sums in another order.
+        many = x.expand(2, -1) if len(x) == 1 else x
+        out: Tensor = multiply(many, laid_out, bias, "none", [], "")[: len(x)]
+        return out if onto is None else onto.add_(out)
 
     return apply
 
@@ -118,6 +138,8 @@ def _right(layout: Callable[[Tensor, Tensor | None], Product], dtype: torch.dtyp
     wanted = x.double() @ weight.double().T + bias.double()
     tolerance = 1e-4 if dtype == torch.float32 else 0.3
     return all(
-        torch.allclose(layout(weight, bias)(x[:rows]).double(), wanted[:rows], rtol=0.01, atol=tolerance)
+        torch.allclose(found.double(), wanted[:rows] + more, rtol=0.01, atol=tolerance)
         for rows in (1, 7, len(x))
+        for more, onto in ((0, None), (1, torch.ones(rows, len(bias), dtype=dtype)))
+        for found in (layout(weight, bias)(x[:rows], onto),)
     )

@@ -32,13 +32,21 @@ static inline void add(const uint16_t *x, const uint16_t *panel, __m512 (*kept)[
     for (int row = 0; row < rows; row++) kept[row][0] = sums[row][0], kept[row][1] = sums[row][1];
 }
 
-// One panel of outputs for at most BATCH rows.
+static inline __m512 widened(const uint16_t *x) {
+    const __m256i numbers = _mm256_loadu_si256((const __m256i *)x);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(numbers), 16));
+}
+
+// One panel of outputs for at most BATCH rows; `onto`: added to what is there.
 static void pass(const uint16_t *x, const uint16_t *panel, const float *bias, uint16_t *out, int64_t rows,
-                 int64_t inputs, int64_t outputs) {
+                 int64_t inputs, int64_t outputs, int onto) {
     __m512 sums[BATCH][2];
     for (int64_t row = 0; row < rows; row++)
-        for (int half = 0; half < 2; half++)
-            sums[row][half] = bias ? _mm512_loadu_ps(bias + half * LANES) : _mm512_setzero_ps();
+        for (int half = 0; half < 2; half++) {
+            __m512 first = bias ? _mm512_loadu_ps(bias + half * LANES) : _mm512_setzero_ps();
+            if (onto) first = _mm512_add_ps(first, widened(out + row * outputs + half * LANES));
+            sums[row][half] = first;
+        }
     for (int64_t k = 0; k < inputs / 2; k += STRETCH) {
         const int64_t pairs = k + STRETCH < inputs / 2 ? STRETCH : inputs / 2 - k;
         const uint16_t *weights = panel + k * 2 * PANEL, *at = x + 2 * k;
@@ -55,12 +63,12 @@ static void pass(const uint16_t *x, const uint16_t *panel, const float *bias, ui
 }
 
 // x [rows, inputs] -> out [rows, outputs], both contiguous; outputs a multiple of PANEL, inputs of 2. bias [outputs] or
-// null. packed [outputs / PANEL, inputs / 2, PANEL, 2].
+// null; `onto`: out is added to. packed [outputs / PANEL, inputs / 2, PANEL, 2].
 void multiply(const uint16_t *x, const uint16_t *packed, const float *bias, uint16_t *out, int64_t rows, int64_t inputs,
-              int64_t outputs, int threads) {
+              int64_t outputs, int onto, int threads) {
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
     for (int64_t n = 0; n < outputs; n += PANEL)
         for (int64_t row = 0; row < rows; row += BATCH)
             pass(x + row * inputs, packed + n * inputs, bias ? bias + n : 0, out + row * outputs + n,
-                 rows - row < BATCH ? rows - row : BATCH, inputs, outputs);
+                 rows - row < BATCH ? rows - row : BATCH, inputs, outputs, onto);
 }

@@ -245,7 +245,7 @@ def edit(folder: Path, **changes: Any) -> Path:
 
 def test_another_revision_of_the_embedder_is_told_when_loading(folder: Path, tmp_path: Path) -> None:
     other = edit(Path(shutil.copytree(folder, tmp_path / "model")), revision="0")
-    with pytest.raises(DataError, match=r"trained on melstats with revision 0; here it has 1"):
+    with pytest.raises(DataError, match=r"trained on melstats with revision 0; here it has 2"):
         AutoModelForAudioClassification.from_pretrained(other)
 
 

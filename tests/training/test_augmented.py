@@ -154,8 +154,8 @@ def test_damages_that_the_corpus_was_not_made_with_are_told(place: SimpleNamespa
 def test_copies_of_another_revision_than_the_clean_clips_are_told(place: SimpleNamespace, tmp_path: Path) -> None:
     other = Path(shutil.copytree(place.corpus, tmp_path / "corpus"))
     record = other / "records/embed-melstats.json"
-    record.write_text(record.read_text().replace('"revision": "1"', '"revision": "0"'))
-    with pytest.raises(DataError, match=r"melstats-augmented is of revision 1, melstats of 0\n.*--overwrite"):
+    record.write_text(record.read_text().replace('"revision": "2"', '"revision": "0"'))
+    with pytest.raises(DataError, match=r"melstats-augmented is of revision 2, melstats of 0\n.*--overwrite"):
         load_data(other, QUICK, NOISY)
 
 

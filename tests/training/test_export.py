@@ -89,7 +89,7 @@ def test_whole_hears_silence_and_tails_of_zeros(folder: Path, whole: Any) -> Non
 def test_the_file_says_what_it_is(whole: Any) -> None:
     told = {key: json.loads(value) for key, value in whole.get_modelmeta().custom_metadata_map.items()}
     assert told["labels"] == list(LABELS) and told["problem_type"] == SINGLE and told["sampling_rate"] == 32_000
-    assert told["embedder"] == {"name": "melstats", "revision": "1", "dim": 768}
+    assert told["embedder"] == {"name": "melstats", "revision": MelStats.revision, "dim": 768}
     [audio] = whole.get_inputs()
     assert (audio.name, audio.type, audio.shape) == ("audio", "tensor(float)", ["batch", "samples"])
 
