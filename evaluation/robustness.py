@@ -195,7 +195,7 @@ def robustness_table(found: Robustness) -> str:
     key = next(key for key in HEADLINES[found.problem] if found.clean.get(key) is not None)
     rows = [
         ("damage", HEADLINES[found.problem][key], "difference", "p (Holm)"),
-        ("none", _told(key, found.clean[key])),
+        ("clean", _told(key, found.clean[key])),
     ]
     for level in found.levels:
         drop = next((entry for entry in level.drops if entry.metric == key), None)

@@ -332,7 +332,7 @@ def test_products_are_products(dtype: torch.dtype, rows: int, outputs: int) -> N
         apply = linear.product(weight, plain=plain)
         for some in (rows, 1, 7):
             torch.testing.assert_close(apply(x[:some]).float(), wanted[:some], atol=tolerance, rtol=0.01)
-            there = torch.full((some, outputs), 5.0, dtype=dtype)
+            there = torch.full((len(x[:some]), outputs), 5.0, dtype=dtype)
             assert apply(x[:some], onto=there) is there
             torch.testing.assert_close(there.float(), wanted[:some] + 5, atol=tolerance, rtol=0.01)
     if linear.packs(dtype):
