@@ -138,7 +138,7 @@ def embed_tracks(
     that says it is `light` is run by the threads that decode.
     """
     if getattr(embedder, "light", False):
-        yield from _embed_ahead(embedder, tracks, batch_size, workers or cores(), read or load)
+        yield from _embed_ahead(embedder, tracks, batch_size, workers or 2 * cores(), read or load)
         return
     group: list[tuple[Track, np.ndarray | str]] = []
     waiting = 0
