@@ -9,22 +9,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import yaml
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from builder.atomic import write_bytes, write_text
 from builder.corpus.build import build
 from builder.embedders.augment import tried
 from builder.embedders.base import config_name
 from builder.embedders.mapping import embed_corpus
-from builder.errors import DataError, RecipeError
+from builder.errors import RecipeError
 from builder.recipe import Recipe
 from builder.records import recording
 from builder.validation import near
@@ -32,13 +30,15 @@ from training.seeds import train_seeds
 
 from .benchmarks.base import Benchmark, load_benchmark, printable
 from .candidate import VALIDATION, Candidate
-from .comparison import family, rows_of
+from .comparison import amount_of, family
 from .curves import ablation_picture
+from .document import Document, Part
 from .hearing import Hearing
 from .judged import Judged
-from .paired import paired_bootstrap
-from .scores import HEADLINES, Amount, Comparison, Part, Problem
-from .seeded import Seeded, mean_of_rows, seeded_figures
+from .scores import HEADLINES, Comparison, Problem
+from .seeded import Seeded, seeded_difference, seeded_figures
+from .seeded import cells as seeded_cells
+from .table import aligned
 
 FILE, PICTURE, TABLE = "ablation.json", "ablation.svg", "ablation.txt"
 OWN, COMMON = "own validation", "baseline's validation"
@@ -82,10 +82,11 @@ class CellDifference(Comparison):
     cell: str
 
 
-class Ablation(Part):
+class Ablation(Document):
     """The whole file. The first cell is the baseline."""
 
     model_config = ConfigDict(title="synthmir ablation")
+    holds, command = "an ablation", "synthmir ablate"
 
     version: Literal[1] = Field(default=1, alias="schema")
     recipe: str
@@ -98,14 +99,6 @@ class Ablation(Part):
     cells: list[CellScores]
     differences: list[CellDifference]
     record: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> Ablation:
-        """Read what `ablate` wrote. Raises DataError."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise DataError(f"{path}: cannot be read: {error}", "synthmir ablate writes it") from None
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -203,8 +196,7 @@ def ablate(
         differences=_differences(cells, judged),
         record=asdict(record),
     )
-    text = json.dumps(found.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(out / FILE, text + "\n")
+    found.write(out / FILE)
     write_bytes(out / PICTURE, ablation_picture(found.model_dump(mode="json")))
     write_text(out / TABLE, ablation_table(found) + "\n")
     return found
@@ -221,20 +213,12 @@ def ablation_table(found: Ablation) -> str:
             test = next(
                 (d for d in found.differences if (d.cell, d.benchmark, d.metric) == (cell.name, place, key)), None
             )
-            spread = f"{np.std(score.seeds, ddof=1):.3f}" if len(score.seeds) > 1 else "-"
-            interval = "-" if score.mean.low is None else f"[{score.mean.low:.3f}, {score.mean.high:.3f}]"
             told = ("", "") if test is None else (f"{test.difference.value:+.3f}", f"{test.p_holm:.3f}")
-            rows.append((cell.name, str(cell.train_rows), f"{score.mean.value:.3f}", interval, spread, *told))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            rows.append((cell.name, str(cell.train_rows), *seeded_cells(score), *told))
         first = found.cells[0].scores[place][key].mean.n
         lines += [f"{place}" + ("" if place == OWN else f", n = {first}")]
-        lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows] + [""]
+        lines += [*aligned(rows), ""]
     return "\n".join([*lines, *found.notes]).rstrip()
-
-
-def json_schema() -> str:
-    """The JSON Schema of `ablation.json`, which stands beside this file as ablation.schema.json."""
-    return json.dumps(Ablation.model_json_schema(by_alias=True), indent=2) + "\n"
 
 
 def _check_key(recipe: Recipe, key: str) -> None:
@@ -346,15 +330,7 @@ def _differences(cells: list[Cell], judged: dict[str, ByPlace]) -> list[CellDiff
             base = judged[first.name].get(place)
             if place == OWN or base is None or list(base[0].ids) != list(ours[0].ids):
                 continue
-            tested = paired_bootstrap(
-                np.stack([rows_of(one) for one in ours], axis=1),
-                np.stack([rows_of(one) for one in base], axis=1),
-                figure=partial(mean_of_rows, like=ours[0], task=task),
-                groups=ours[0].groups(),
-                resamples=settings.bootstrap,
-                seed=settings.seed,
-                method=settings.interval,
-            )
+            tested = seeded_difference(ours, base, task, settings)
             found += [
                 CellDifference(
                     cell=cell.name,
@@ -363,9 +339,7 @@ def _differences(cells: list[Cell], judged: dict[str, ByPlace]) -> list[CellDiff
                     metric=key,
                     value=tested[key].a,
                     other=tested[key].b,
-                    difference=Amount(
-                        value=tested[key].difference, low=tested[key].low, high=tested[key].high, n=tested[key].n
-                    ),
+                    difference=amount_of(tested[key]),
                     p=tested[key].p,
                     p_holm=tested[key].p,
                 )

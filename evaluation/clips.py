@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from builder.errors import DataError
 
 from .benchmarks.base import Track
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -44,10 +46,8 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
     table = data.to_table(columns=["id", task])
     told = [_label(value, names, labels) for value in table[task].to_pylist()]
     known = np.array([label is not None for label in told])
-    chosen = np.flatnonzero(known)
-    if len(chosen) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, limit, replace=False))
-    if not len(chosen):
+    chosen = sample(np.flatnonzero(known).tolist(), limit, seed)
+    if not chosen:
         raise DataError(f"{corpus}: no validation clip has a {task} that the model knows")
     rows = data.take(chosen, columns=["id", "audio"]).to_pylist()
     tracks = [
@@ -60,6 +60,14 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
     if len(chosen) < known.sum():
         notes.append(f"{len(chosen)} of {int(known.sum())} clips, drawn with seed {seed}")
     return Clips("validation", str(corpus), "", tracks, notes)
+
+
+def sample(items: Sequence[T], limit: int, seed: int) -> list[T]:
+    """`limit` items at most, in their order: the same ones for the same seed."""
+    if len(items) <= limit:
+        return list(items)
+    chosen = np.random.default_rng(seed).choice(len(items), limit, replace=False)
+    return [items[index] for index in np.sort(chosen)]
 
 
 def _names(metadata: dict[bytes, bytes] | None, task: str) -> list[str] | None:

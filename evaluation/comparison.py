@@ -11,7 +11,7 @@ from builder.recipe import EvaluationSettings
 
 from .figures import Judge, multi_label, numbers, single_label, tempo
 from .judged import Judged
-from .paired import holm, paired_bootstrap
+from .paired import Difference, holm, paired_bootstrap
 from .scores import HEADLINES, MULTI, SINGLE, Amount, Comparison
 from .summary import TEMPI
 
@@ -43,15 +43,18 @@ def compare(
             metric=name,
             value=found[name].a,
             other=found[name].b,
-            difference=Amount(
-                value=found[name].difference, low=found[name].low, high=found[name].high, n=found[name].n
-            ),
+            difference=amount_of(found[name]),
             p=found[name].p,
             p_holm=found[name].p,  # of one comparison; of several the family's are put in together
         )
         for name in HEADLINES[ours.problem]
         if name in found
     ]
+
+
+def amount_of(found: Difference) -> Amount:
+    """A difference with its interval, as files hold it."""
+    return Amount(value=found.difference, low=found.low, high=found.high, n=found.n)
 
 
 def rows_of(judged: Judged) -> np.ndarray:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .plots import COLOURS, FAINT, INK, _styled, _svg
+from .plots import COLOURS, FAINT, INK, styled, svg
 from .scores import HEADLINES, SHARES
 
 COLUMNS = 4
 
 
-@_styled
+@styled
 def robustness_curves(found: dict[str, Any]) -> bytes:
     """What robustness.json holds -> SVG. Levels stand in the order of the file; the band is the clean interval."""
     key, name = next(iter(HEADLINES[found["problem"]].items()))
@@ -57,10 +57,10 @@ def robustness_curves(found: dict[str, Any]) -> bytes:
         if place % COLUMNS == 0:
             axes.set_ylabel(name, fontsize=9)
         axes.grid(axis="y")
-    return _svg(figure)
+    return svg(figure)
 
 
-@_styled
+@styled
 def ablation_picture(found: dict[str, Any]) -> bytes:
     """What ablation.json holds -> SVG: a panel a place, a line a cell; of one varied number, a curve over it."""
     places, cells = found["places"], found["cells"]
@@ -99,7 +99,7 @@ def ablation_picture(found: dict[str, Any]) -> bytes:
             axes.set_ylabel(keys[key])
             axes.grid()
         axes.set_title(f"{place}, mean of {found['seeds']} training(s) with 95 % interval", fontsize=10)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _numbers(found: dict[str, Any]) -> np.ndarray | None:

@@ -51,25 +51,25 @@ MAP_POINTS = 1_500  # t-SNE takes seconds up to here
 LOWEST, HIGHEST, MELS = 40.0, 14_000.0, 96
 
 
-def _styled(draw: Callable[P, bytes]) -> Callable[P, bytes]:
+def styled(draw: Callable[P, bytes]) -> Callable[P, bytes]:
     """Draw in the style above, and leave the caller's as it is."""
 
     @wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> bytes:
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
 
-    return styled
+    return drawn
 
 
-@_styled
+@styled
 def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = "Confusion") -> bytes:
     """Counts [classes, classes], rows true -> SVG. Shade is the share of a row; cells tell counts."""
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     roomy = len(labels) <= 6
     size = max(3.6, (0.62 if roomy else 0.44) * len(labels) + 1.6)
-    figure, axes = _figure(size + 0.5, size, title)
+    figure, axes = panel(size + 0.5, size, title)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.1)
     for (row, column), count in np.ndenumerate(counts):
         if count:
@@ -85,13 +85,13 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], 
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     axes.set(xlabel="predicted", ylabel="true")
-    return _svg(figure)
+    return svg(figure)
 
 
-@_styled
+@styled
 def genre_bars(per_class: Sequence[Mapping[str, Any]], title: str = "Precision, recall and F1 by class") -> bytes:
     """Rows of `label, precision, recall, f1, support` and `intervals` where there are -> SVG with 95 % whiskers."""
-    figure, axes = _figure(5.2, 0.55 * len(per_class) + 1.4, title)
+    figure, axes = panel(5.2, 0.55 * len(per_class) + 1.4, title)
     for place, (name, told) in enumerate((("precision", "precision"), ("recall", "recall"), ("f1", "F1"))):
         at = np.arange(len(per_class)) + (place - 1) * 0.26
         values = [row[name] for row in per_class]
@@ -108,10 +108,10 @@ def genre_bars(per_class: Sequence[Mapping[str, Any]], title: str = "Precision, 
     axes.set(xlim=(0, 1.02), xlabel="share (whiskers: 95 % interval)")
     axes.grid(axis="x")
     figure.legend(ncols=3, loc="outside lower center")
-    return _svg(figure)
+    return svg(figure)
 
 
-@_styled
+@styled
 def reliability(bins: Sequence[Mapping[str, Any]], title: str = "How sure, and how often right") -> bytes:
     """Bins of `low, high, n, confidence, share` -> SVG: the share that came true over the confidence; counts."""
     figure = Figure(figsize=(4.6, 4.6), layout="constrained")
@@ -130,14 +130,14 @@ def reliability(bins: Sequence[Mapping[str, Any]], title: str = "How sure, and h
     below.set(xlabel="confidence", ylabel="claims")
     above.grid(axis="y")
     above.legend(loc="upper left")
-    return _svg(figure)
+    return svg(figure)
 
 
-@_styled
+@styled
 def tag_dots(per_tag: Sequence[Mapping[str, Any]], n: int, title: str = "Average precision by label") -> bytes:
     """Rows of `label, support, average_precision` (a figure with its bounds) -> SVG, the best first, chance marked."""
     rows = sorted(per_tag, key=lambda row: -row["average_precision"]["value"])
-    figure, axes = _figure(5.2, 0.24 * len(rows) + 1.5, title)
+    figure, axes = panel(5.2, 0.24 * len(rows) + 1.5, title)
     at = np.arange(len(rows))
     values = np.array([row["average_precision"]["value"] for row in rows])
     bounds = [[row["average_precision"][key] for row in rows] for key in ("low", "high")]
@@ -151,13 +151,13 @@ def tag_dots(per_tag: Sequence[Mapping[str, Any]], n: int, title: str = "Average
     axes.set(xlim=(0, 1.02), xlabel="average precision (lines: 95 % interval)")
     axes.grid(axis="x")
     figure.legend(ncols=2, loc="outside lower center")
-    return _svg(figure)
+    return svg(figure)
 
 
-@_styled
+@styled
 def number_scatter(truth: np.ndarray, estimate: np.ndarray, unit: str, title: str = "Told and true") -> bytes:
     """float64 [n], [n] -> SVG: what was told over what is true. In bpm both axes are in octaves."""
-    figure, axes = _figure(4.6, 4.6, title)
+    figure, axes = panel(4.6, 4.6, title)
     ends = np.array([min(truth.min(), estimate.min()), max(truth.max(), estimate.max())])
     octaves = unit == "bpm" and ends[0] > 0
     if octaves:
@@ -175,13 +175,13 @@ def number_scatter(truth: np.ndarray, estimate: np.ndarray, unit: str, title: st
     axes.set(xlim=ends, ylim=ends, xlabel=f"true {unit}".rstrip(), ylabel=f"told {unit}".rstrip())
     axes.grid()
     axes.legend(loc="upper left")
-    return _svg(figure)
+    return svg(figure)
 
 
 LEARNT = {"accuracy": "accuracy (%)", "map": "mAP (%)", "within_4_percent": "within 4 % (%)"}  # the first there is
 
 
-@_styled
+@styled
 def training_curve(curve: Sequence[Mapping[str, float]], best_epoch: int | None = None) -> bytes:
     """Points of `epoch, train_loss, validation_loss` and a metric -> SVG: losses above, the metric below."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -201,10 +201,10 @@ def training_curve(curve: Sequence[Mapping[str, float]], best_epoch: int | None 
     losses.set(title="Learning curve", ylabel="loss", ylim=(0, None))
     metric.set(xlabel="epoch", ylabel=f"validation\n{LEARNT[key]}")
     metric.xaxis.get_major_locator().set_params(integer=True)
-    return _svg(figure)
+    return svg(figure)
 
 
-@_styled
+@styled
 def embedding_map(
     embeddings: np.ndarray, classes: np.ndarray, labels: Sequence[str], seed: int = 0, title: str = "Map of embeddings"
 ) -> bytes:
@@ -216,7 +216,7 @@ def embedding_map(
     if len(chosen) > MAP_POINTS:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAP_POINTS, replace=False))
     points, classes = project(embeddings[chosen], seed), classes[chosen]
-    figure, axes = _figure(6.4, 5.0, title)
+    figure, axes = panel(6.4, 5.0, title)
     for index, label in enumerate(labels):
         mine = points[classes == index]
         shape, colour = SHAPES[(index + index // len(COLOURS)) % len(SHAPES)], COLOURS[index % len(COLOURS)]
@@ -224,7 +224,7 @@ def embedding_map(
     axes.set(xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)")
     axes.spines[["top", "right"]].set_visible(True)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.2)
-    return _svg(figure)
+    return svg(figure)
 
 
 def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -241,7 +241,7 @@ def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     return points
 
 
-@_styled
+@styled
 def spectrogram(samples: np.ndarray, sampling_rate: int, seconds: float = 10.0) -> bytes:
     """float32 [samples] -> PNG of the log-mel picture of the first `seconds`: dB under its loudest point."""
     import torch
@@ -276,14 +276,16 @@ def _mel(hertz: float) -> float:
     return float(2595 * np.log10(1 + hertz / 700))
 
 
-def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+def panel(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """A picture of one panel, `width` by `height` inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title)
     return figure, axes
 
 
-def _svg(figure: Figure) -> bytes:
+def svg(figure: Figure) -> bytes:
+    """A picture as SVG; the same one is the same bytes."""
     return _save(figure, "svg", metadata={"Date": None})
 
 

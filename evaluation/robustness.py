@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,23 +10,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from builder.atomic import write_bytes, write_text
+from builder.atomic import write_bytes
 from builder.audio import decode, mono, resample
 from builder.damage import DAMAGES, Damage
-from builder.errors import DataError
 from builder.recipe import EvaluationSettings
 from builder.records import recording
 
 from .benchmarks.base import Track, load_benchmark, printable
 from .candidate import VALIDATION, Candidate, Tick, corpus_of, score_benchmark
-from .clips import validation_clips
+from .clips import sample, validation_clips
 from .comparison import compare, family
 from .curves import robustness_curves
+from .document import Document, Part
 from .judged import Judged
 from .prediction import source_of
-from .scores import HEADLINES, Amount, BenchmarkScores, Comparison, Part, Problem, Skip
+from .scores import HEADLINES, Amount, BenchmarkScores, Comparison, Problem, Skip
 from .summary import score
 from .table import aligned, told
 
@@ -46,10 +45,11 @@ class Level(Part):
     drops: list[Comparison]
 
 
-class Robustness(Part):
+class Robustness(Document):
     """The whole file."""
 
     model_config = ConfigDict(title="synthmir robustness")
+    holds, command = "robustness", "synthmir robustness"
 
     version: Literal[1] = Field(default=1, alias="schema")
     model: str
@@ -64,18 +64,6 @@ class Robustness(Part):
     clean: dict[str, Amount | None]
     levels: list[Level]
     record: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> Robustness:
-        """Read what `judge_damaged` wrote. Raises DataError."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}", "synthmir robustness writes it") from error
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "(top)"
-            raise DataError(f"{path}: {where}: {first['msg']}", "write it anew: synthmir robustness") from None
 
 
 def parse_damages(chosen: Sequence[str] = ()) -> list[Damage]:
@@ -168,8 +156,7 @@ def judge_damaged(
         ],
         record=asdict(record),
     )
-    text = json.dumps(found.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(out / FILE, text + "\n")
+    found.write(out / FILE)
     write_bytes(out / PICTURE, robustness_curves(found.model_dump(mode="json")))
     return found
 
@@ -180,14 +167,6 @@ def heard(track: Track, sampling_rate: int, damage: Damage | None, seed: int) ->
     if damage is not None:
         samples = damage(samples, rate, seed=zlib.crc32(track.id.encode("utf-8", "surrogateescape"), seed))
     return resample(mono(samples), rate, sampling_rate)
-
-
-def sample(tracks: Sequence[Track], limit: int, seed: int) -> list[Track]:
-    """`limit` tracks at most, in their order: the same ones for the same seed."""
-    if len(tracks) <= limit:
-        return list(tracks)
-    chosen = np.random.default_rng(seed).choice(len(tracks), limit, replace=False)
-    return [tracks[index] for index in np.sort(chosen)]
 
 
 def robustness_table(found: Robustness) -> str:
@@ -202,11 +181,6 @@ def robustness_table(found: Robustness) -> str:
         more = ("", "") if drop is None else (_told(key, drop.difference, signed=True), f"{drop.p_holm:.3f}")
         rows.append((f"{level.kind} {level.level:g} {level.unit}", _told(key, level.figures[key]), *more))
     return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *aligned(rows)])
-
-
-def json_schema() -> str:
-    """The JSON Schema of `robustness.json`, which stands beside this file as robustness.schema.json."""
-    return json.dumps(Robustness.model_json_schema(by_alias=True), indent=2) + "\n"
 
 
 def _figures(judged: Judged, settings: EvaluationSettings, task: str) -> dict[str, Amount | None]:

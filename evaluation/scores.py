@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from builder.atomic import write_text
-from builder.errors import DataError
-
+from .document import Document, Part
 from .figures import Octave
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -37,12 +33,6 @@ HEADLINES: dict[str, dict[str, str]] = {
     },
 }
 SHARES = frozenset(key for keys in HEADLINES.values() for key in keys) - {"mae", "octave_error"}
-
-
-class Part(BaseModel):
-    """A piece of the file: nothing unknown in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Figure(Part):
@@ -245,37 +235,14 @@ class JudgedModel(Part):
 AnyScores = Annotated[SingleLabelScores | MultiLabelScores | RegressionScores, Field(discriminator="problem")]
 
 
-class Scores(Part):
+class Scores(Document):
     """The whole file."""
 
     model_config = ConfigDict(title="synthmir scores")
+    holds, command = "scores", "synthmir evaluate"
 
     version: Literal[2] = Field(default=2, alias="schema")
     model: JudgedModel
     benchmarks: list[AnyScores]
     comparisons: list[Comparison] = []
     record: dict[str, Any]  # the run record of the evaluation
-
-    def write(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
-        write_text(path, text + "\n")
-
-    @classmethod
-    def read(cls, path: Path) -> Scores:
-        """Read what `write` wrote. Raises DataError."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}", "synthmir evaluate writes it") from error
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "(top)"
-            raise DataError(
-                f"{path}: not a file of scores: {where}: {first['msg']}", "write it anew: synthmir evaluate"
-            ) from None
-
-
-def json_schema() -> str:
-    """The JSON Schema of `scores.json`, which stands beside this file as scores.schema.json."""
-    return json.dumps(Scores.model_json_schema(by_alias=True), indent=2) + "\n"

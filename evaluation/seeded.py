@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import numpy as np
 from builder.recipe import EvaluationSettings
 
 from .bootstrap import intervals
-from .comparison import judge_rows
+from .comparison import judge_rows, rows_of
+from .document import Part
 from .figures import Figures, Judge
 from .judged import Judged
-from .scores import HEADLINES, Amount, Part
+from .paired import Difference, paired_bootstrap
+from .scores import HEADLINES, Amount
 from .summary import judge_of
 
 
@@ -40,6 +43,29 @@ def seeded_figures(judged: Sequence[Judged], task: str, settings: EvaluationSett
     }
 
 
+def seeded_difference(
+    ours: Sequence[Judged], theirs: Sequence[Judged], task: str, settings: EvaluationSettings
+) -> dict[str, Difference]:
+    """Every figure of some trainings less that of others on the same tracks, the mean over trainings on both sides."""
+    a, b = (np.stack([rows_of(one) for one in some], axis=1) for some in (ours, theirs))
+    return paired_bootstrap(
+        a,
+        b,
+        figure=partial(_mean_of_rows, like=ours[0], task=task),
+        groups=ours[0].groups(),
+        resamples=settings.bootstrap,
+        seed=settings.seed,
+        method=settings.interval,
+    )
+
+
+def cells(figure: Seeded) -> tuple[str, str, str]:
+    """Mean, 95 % interval and the spread of the trainings, for a table."""
+    interval = "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
+    spread = f"{np.std(figure.seeds, ddof=1):.3f}" if len(figure.seeds) > 1 else "-"
+    return f"{figure.mean.value:.3f}", interval, spread
+
+
 def mean_judge(judges: Sequence[Judge]) -> Judge:
     """The mean over trainings of every figure."""
 
@@ -50,7 +76,7 @@ def mean_judge(judges: Sequence[Judge]) -> Judge:
     return judge
 
 
-def mean_of_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:
+def _mean_of_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:
     """`mean_judge` of the rows [n, trainings, ...] that `comparison.rows_of` made of what was judged."""
     return mean_judge([judge_rows(rows[:, seed], like, task) for seed in range(rows.shape[1])])
 

@@ -6,15 +6,14 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from builder.atomic import write_bytes, write_text
-from builder.errors import DataError, RecipeError
+from builder.errors import RecipeError
 from builder.recipe import EmbedderSettings, EvaluationSettings, SplitSettings, TrainingSettings
 from builder.records import recording
 from builder.validation import near
@@ -22,14 +21,16 @@ from training.model import REGRESSION, SynthmirClassifier, load_model
 from training.seeds import train_seeds
 from training.trainer import RECORD, load_data
 
-from .comparison import rows_of
+from .comparison import amount_of
+from .document import Document, Part
 from .held_out import read_test
 from .judged import Judged
-from .paired import holm, paired_bootstrap
+from .paired import holm
 from .prediction import probabilities
-from .scores import HEADLINES, Amount, Part, Problem
-from .seeded import Seeded, mean_of_rows, seeded_figures
+from .scores import HEADLINES, Amount, Problem
+from .seeded import Seeded, cells, seeded_difference, seeded_figures
 from .strategy_picture import strategy_picture
+from .table import aligned
 
 FILE, PICTURE, TABLE = "strategies.json", "strategies.svg", "strategies.txt"
 STRATEGIES = ("synthetic", "adapt", "transfer", "joint", "finetune", "real")
@@ -59,10 +60,11 @@ class StrategyDifference(Part):
     p_holm: Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class StrategyComparison(Part):
+class StrategyComparison(Document):
     """The whole file. Strategies stand in order, the best first, by the first figure."""
 
     model_config = ConfigDict(title="synthmir strategies")
+    holds, command = "strategies", "synthmir compare"
 
     version: Literal[1] = Field(default=1, alias="schema")
     task: str
@@ -77,14 +79,6 @@ class StrategyComparison(Part):
     strategies: list[StrategyScores]
     differences: list[StrategyDifference]
     record: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> StrategyComparison:
-        """Read what `compare_strategies` wrote. Raises DataError."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise DataError(f"{path}: cannot be read: {error}", "synthmir compare writes it") from None
 
 
 def compare_strategies(
@@ -151,8 +145,7 @@ def compare_strategies(
         differences=differences,
         record=asdict(record),
     )
-    text = json.dumps(found.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(out / FILE, text + "\n")
+    found.write(out / FILE)
     write_bytes(out / PICTURE, strategy_picture(found.model_dump(mode="json")))
     write_text(out / TABLE, strategy_table(found) + "\n")
     return found
@@ -164,23 +157,13 @@ def strategy_table(found: StrategyComparison) -> str:
     rows = [("strategy", name, "95 % interval", "sd of seeds", "less the next", "p (Holm)")]
     steps = {(one.strategy, one.other): one for one in found.differences}
     for place, one in enumerate(found.strategies):
-        figure = one.figures[found.metric]
-        spread = f"{np.std(figure.seeds, ddof=1):.3f}" if len(figure.seeds) > 1 else "-"
-        interval = "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
         following = found.strategies[place + 1].name if place + 1 < len(found.strategies) else ""
         step = steps.get((one.name, following))
         told = ("", "") if step is None else (f"{step.difference.value:+.3f}", f"{step.p_holm:.3f}")
-        rows.append((one.name, f"{figure.mean.value:.3f}", interval, spread, *told))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        rows.append((one.name, *cells(one.figures[found.metric]), *told))
     shots = "" if found.shots is None else f", {found.shots} real track(s) a label"
     head = f"test part of {found.target}, n = {found.n}, {len(found.seeds)} training(s) each{shots}"
-    return "\n".join([head, *lines, *found.notes])
-
-
-def json_schema() -> str:
-    """The JSON Schema of `strategies.json`, which stands beside this file as strategies.schema.json."""
-    return json.dumps(StrategyComparison.model_json_schema(by_alias=True), indent=2) + "\n"
+    return "\n".join([head, *aligned(rows), *found.notes])
 
 
 def _settings(training: TrainingSettings, strategies: Sequence[str]) -> dict[str, TrainingSettings]:
@@ -216,20 +199,7 @@ def _differences(
 ) -> list[StrategyDifference]:
     """Every pair, the better first, by the figure that the order is by."""
     pairs = list(itertools.combinations(order, 2))
-    rows = {name: np.stack([rows_of(one) for one in judged[name]], axis=1) for name in order}
-    like = judged[order[0]][0]
-    tested = [
-        paired_bootstrap(
-            rows[a],
-            rows[b],
-            figure=partial(mean_of_rows, like=like, task=task),
-            groups=like.groups(),
-            resamples=settings.bootstrap,
-            seed=settings.seed,
-            method=settings.interval,
-        )
-        for a, b in pairs
-    ]
+    tested = [seeded_difference(judged[a], judged[b], task, settings) for a, b in pairs]
     known = [(pair, found[metric]) for pair, found in zip(pairs, tested, strict=True) if metric in found]
     adjusted = holm([found.p for _, found in known]) if known else []
     return [
@@ -237,7 +207,7 @@ def _differences(
             strategy=a,
             other=b,
             metric=metric,
-            difference=Amount(value=found.difference, low=found.low, high=found.high, n=found.n),
+            difference=amount_of(found),
             p=found.p,
             p_holm=p,
         )

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .plots import COLOURS, INK, _styled, _svg
+from .plots import COLOURS, INK, styled, svg
 from .scores import HEADLINES, SHARES
 
 
-@_styled
+@styled
 def strategy_picture(found: dict[str, Any]) -> bytes:
     """What strategies.json holds -> SVG: mean and 95 % interval of the first figure, a mark a training under it."""
     key, strategies = found["metric"], found["strategies"]
@@ -48,4 +48,4 @@ def strategy_picture(found: dict[str, Any]) -> bytes:
     count = len(found["seeds"])
     axes.set_title(f"Strategies: mean of {count} training{'s' if count > 1 else ''}, 95 % interval")
     axes.title.set_color(INK)
-    return _svg(figure)
+    return svg(figure)

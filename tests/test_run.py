@@ -138,8 +138,8 @@ def test_ctrl_c_ends_at_once_leaves_no_process_and_loses_nothing(tmp_path: Path)
     command = [sys.executable, str(ROOT / "synthmir.py"), "build", tmp_path / "r.yaml", "--out", tmp_path / "c"]
     command += ["--workers", "2", "--clips-per-shard", "8"]
     build = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-    done = tmp_path / "c" / ".work" / "data"
-    while build.poll() is None and not (done.is_dir() and list(done.glob("*.parquet"))):
+    ledger = tmp_path / "c" / ".work" / "ledger.jsonl"
+    while build.poll() is None and not (ledger.exists() and ledger.stat().st_size):
         time.sleep(0.05)
     group = os.getpgid(build.pid)
     os.killpg(group, signal.SIGINT)
@@ -152,7 +152,7 @@ def test_ctrl_c_ends_at_once_leaves_no_process_and_loses_nothing(tmp_path: Path)
         for _ in range(50):
             os.killpg(group, 0)
             time.sleep(0.1)
-    made = {path.name: path.stat().st_mtime_ns for path in done.glob("train*.parquet")}
+    names = [json.loads(line)["name"] for line in ledger.read_text().splitlines()]
+    made = {name: (tmp_path / "c" / ".work" / name).stat().st_mtime_ns for name in names}  # what was entered is kept
     assert synthmir(*command[2:]).returncode == 0
-    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "c" / "data").glob("*.parquet")}
-    assert made and made.items() <= kept.items()
+    assert made and all((tmp_path / "c" / name).stat().st_mtime_ns == when for name, when in made.items())

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from builder.atomic import write_text
-from builder.errors import DataError
+from .. import document
+from ..document import Document
 
 Count = Annotated[int, Field(ge=0)]
 FILE = "fidelity.json"
 
 
-class Part(BaseModel):
-    """A piece of the file: nothing unknown in it, every number finite."""
+class Part(document.Part):
+    """A piece of the file: every number finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Figure(Part):
@@ -165,10 +163,11 @@ class Genre(Part):
     duplicates: Count = 0  # clips with a near-duplicate in the corpus
 
 
-class Fidelity(Part):
+class Fidelity(Document):
     """The whole file."""
 
-    model_config = ConfigDict(title="synthmir fidelity", extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(title="synthmir fidelity", allow_inf_nan=False)
+    holds, command = "fidelity", "synthmir fidelity"
 
     version: Literal[1] = Field(default=1, alias="schema")
     corpus: Side
@@ -189,27 +188,3 @@ class Fidelity(Part):
     left_out: list[str]  # plain sentences: which figures are not here, and why
     pictures: dict[str, str]  # files beside this one
     record: dict[str, Any]  # the run record
-
-    def write(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
-        write_text(path, text + "\n")
-
-    @classmethod
-    def read(cls, path: Path) -> Fidelity:
-        """Read what `write` wrote. Raises DataError."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}", "synthmir fidelity writes it") from error
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "(top)"
-            raise DataError(
-                f"{path}: not a file of fidelity: {where}: {first['msg']}", "write it anew: synthmir fidelity"
-            ) from None
-
-
-def json_schema() -> str:
-    """The JSON Schema of `fidelity.json`, which stands beside this file as fidelity.schema.json."""
-    return json.dumps(Fidelity.model_json_schema(by_alias=True), indent=2) + "\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 from builder.atomic import write_text
 
+from ..table import aligned
 from .excerpts import pairs_file
 from .figures import FILE, Adherence, Fidelity, Figure
 
@@ -140,8 +141,7 @@ def _probe(probe: Adherence) -> str:
 def table(fidelity: Fidelity) -> str:
     """The figures as lines for a terminal."""
     rows = [("what", "value", "95 % interval", "n"), *(row[:4] for row in summary(fidelity))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = aligned(rows)
     for name, found in (("the corpus", fidelity.within), ("the reference", fidelity.against)):
         told_pairs = f"{found.pairs:,} pair(s), {found.clips:,} of {found.n:,} clips" if found.pairs else "none"
         lines.append(f"near-duplicates with {name}: {told_pairs}")

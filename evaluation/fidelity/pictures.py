@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from builder.atomic import write_bytes
 
-from ..plots import COLOURS, INK, STYLE, project
+from ..plots import COLOURS, INK, STYLE, panel, project, svg
 from .figures import Extrapolation, Genre
 
 POINTS = 500  # of each set on the map
@@ -33,13 +30,13 @@ def two_worlds(corpus: np.ndarray, reference: np.ndarray, seed: int = 0) -> byte
         return None
     points = project(np.concatenate([corpus, reference]), seed)
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(6.4, 4.8, "Corpus and reference on one map")
+        figure, axes = panel(6.4, 4.8, "Corpus and reference on one map")
         mine, other = points[: len(corpus)], points[len(corpus) :]
         axes.plot(*other.T, "o", color=REAL, ms=4, mec="white", mew=0.3, label=f"reference (n = {len(other)})")
         axes.plot(*mine.T, "^", color=SYNTHETIC, ms=4.5, mec="white", mew=0.3, label=f"corpus (n = {len(mine)})")
         axes.set(xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)")
         figure.legend(ncols=2, loc="outside lower center", handletextpad=0.2)
-        return _svg(figure)
+        return svg(figure)
 
 
 def genre_bars(genres: Sequence[Genre]) -> bytes:
@@ -69,13 +66,13 @@ def genre_bars(genres: Sequence[Genre]) -> bytes:
         panels[0].set_ylim(len(genres) - 0.5, -0.5)
         if told:
             panels[-1].set_xlim(0, 1.02)
-        return _svg(figure)
+        return svg(figure)
 
 
 def extrapolation(found: Extrapolation) -> bytes:
     """Distances over 1 / size, the line through them, and where it ends."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(6.0, 3.6, "The Fréchet distance falls as the corpus grows")
+        figure, axes = panel(6.0, 3.6, "The Fréchet distance falls as the corpus grows")
         inverse = 1 / np.array(found.sizes)
         axes.plot([0, inverse.max()], [found.value, found.value + found.slope * inverse.max()], color=COLOURS[0], lw=1)
         axes.plot(inverse, found.distances, "o", color=COLOURS[0], label="subsets of the corpus")
@@ -85,19 +82,4 @@ def extrapolation(found: Extrapolation) -> bytes:
         axes.set(xlabel="clips (on a scale of 1 / clips)", ylabel="Fréchet distance")
         axes.grid(axis="y")
         axes.legend(title=f"r² = {found.r2:.3f}")
-        return _svg(figure)
-
-
-def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title)
-    return figure, axes
-
-
-def _svg(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # measured with a box here, drawn by the reader's fonts
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+        return svg(figure)

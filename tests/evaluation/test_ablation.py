@@ -23,7 +23,6 @@ from evaluation.ablation import (
     ablate,
     ablation_table,
     cells_of,
-    json_schema,
     parse_vary,
 )
 
@@ -102,7 +101,7 @@ def test_the_files(done):
     assert Ablation.read(out / FILE) == found
     assert json.loads((out / FILE).read_text())["schema"] == 1
     schema = Path(sys.modules[Ablation.__module__].__file__).with_suffix(".schema.json")
-    assert schema.read_text(encoding="utf-8") == json_schema()
+    assert schema.read_text(encoding="utf-8") == Ablation.json_schema()
     assert "prompts.strategy=tags" in (out / PICTURE).read_text()
     assert "prompts.strategy=tags, training.clips=15" in ablation_table(found)
 

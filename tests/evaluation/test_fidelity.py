@@ -20,7 +20,7 @@ from builder.embedders.dataset_map import embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings
 from builder.records import RunRecord
-from evaluation.fidelity.figures import Fidelity, Figure, json_schema
+from evaluation.fidelity.figures import Fidelity, Figure
 from evaluation.fidelity.measure import measure
 from evaluation.fidelity.page import section, table, write_page
 from synthmir import app
@@ -120,7 +120,7 @@ def test_copies_are_listed_with_their_ids(judged: tuple[Path, Fidelity]) -> None
 def test_the_file_fits_its_schema_and_the_schema_its_code(judged: tuple[Path, Fidelity]) -> None:
     out, _ = judged
     shipped = (HERE / "fidelity.schema.json").read_text()
-    assert shipped == json_schema()
+    assert shipped == Fidelity.json_schema()
     content = json.loads((out / "fidelity.json").read_text())
     schema = json.loads(shipped)
     assert set(schema["required"]) <= set(content) <= set(schema["properties"])

@@ -19,7 +19,6 @@ from evaluation.robustness import (
     PICTURE,
     Robustness,
     heard,
-    json_schema,
     judge_damaged,
     parse_damages,
     robustness_table,
@@ -74,7 +73,7 @@ def test_the_files(found):
     data = json.loads((out / FILE).read_text(encoding="utf-8"))
     assert data["schema"] == 1 and data["record"]["command"] == "robustness" and data["record"]["rows"] == 4 * 10
     schema = Path(sys.modules[Robustness.__module__].__file__).with_suffix(".schema.json")
-    assert schema.read_text(encoding="utf-8") == json_schema()
+    assert schema.read_text(encoding="utf-8") == Robustness.json_schema()
     picture = (out / PICTURE).read_text(encoding="utf-8")
     assert picture.startswith("<?xml") and all(f">{level.kind}<" in picture for level in judged.levels)
     table = robustness_table(judged)

@@ -15,7 +15,7 @@ from builder.errors import DataError, RecipeError
 from builder.recipe import EvaluationSettings
 from builder.records import RunRecord
 from evaluation.classify import classify, show
-from evaluation.scores import Scores, json_schema
+from evaluation.scores import Scores
 from evaluation.scoring import evaluate_model
 from evaluation.summary import worst_pair
 from evaluation.table import score_table
@@ -228,7 +228,7 @@ def test_the_schema_in_the_repository_is_the_models() -> None:
     import evaluation.scores
 
     file = Path(evaluation.scores.__file__).with_name("scores.schema.json")
-    assert file.read_text(encoding="utf-8") == json_schema(), "write it anew from evaluation.scores.json_schema()"
+    assert file.read_text(encoding="utf-8") == Scores.json_schema(), "write it anew from Scores.json_schema()"
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_the_files(found: Any) -> None:
     comparison, out = found
     assert StrategyComparison.read(out / "strategies.json") == comparison
     schema = json.loads((Path(module.__file__).parent / "strategies.schema.json").read_text())
-    assert schema == json.loads(module.json_schema())
+    assert schema == json.loads(StrategyComparison.json_schema())
     picture = (out / "strategies.svg").read_text()
     assert all(name in picture for name in STRATEGIES) and "n = 200" in picture
     table = strategy_table(comparison)
