@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from math import gcd
+from itertools import chain
+from math import ceil, gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +21,12 @@ if TYPE_CHECKING:
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".au", ".aif", ".aiff"})
 MIN_LOUDNESS = -70.0  # LUFS: the absolute gate of ITU-R BS.1770, reported for silence and for under 0.4 s
+MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz: beyond, a second of it is filters of gigabytes or hours of nothing
+MAX_HELD = 1 << 27  # samples that are held at once, 512 MiB: 70 minutes at 32 kHz
+MAX_HOURS = 24  # of one file that is streamed
+ENDLESS = 1 << 62  # frames: so many are told of a stream that does not say how long it is
+BLOCK_SECONDS, BLOCK_VALUES = 60, 1 << 24  # what is decoded at a time: 64 MiB at most, whatever the channels
+REACH = 20  # samples of the lower rate that a resampler's filter sees to each side, at most
 MAX_RATIO = 2_000  # of reduced rates: above it torchaudio's table of filters fills gigabytes (11,127 Hz to 32,000: 12)
 
 
@@ -29,38 +39,113 @@ def encode_flac(samples: np.ndarray, sampling_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def decode(source: str | Path | bytes) -> tuple[np.ndarray, int]:
+def decode(source: str | Path | bytes, seconds: float | None = None) -> tuple[np.ndarray, int]:
     """A file or its bytes -> float32 [samples, channels] in [-1, 1], and the sampling rate in Hz.
 
     Reads what libsndfile reads: WAV, FLAC, MP3, OGG, AU, AIFF of any bit depth. Raises DataError for what it cannot,
-    and for audio of zero length or with samples that are no numbers.
+    for audio of zero length or with samples that are no numbers, and for more than `seconds` (where given) or than
+    MAX_HELD numbers.
+    """
+    held: np.ndarray | None = None
+    done = rate = 0
+    for block, rate, frames in blocks(source, seconds):
+        if held is None:  # what a header claims is asked for, not touched: memory grows with what is really there
+            held = np.empty((min(frames, MAX_HELD // block.shape[1]), block.shape[1]), np.float32)
+        if done + len(block) > len(held):
+            raise _too_long(_called(source), len(held) / rate)
+        held[done : done + len(block)] = block
+        done += len(block)
+    assert held is not None, "blocks raises where there is none"
+    return (held if done > len(held) // 2 else held.copy())[:done], rate
+
+
+def load_audio(source: str | Path | bytes, sampling_rate: int, seconds: float | None = None) -> np.ndarray:
+    """A file or its bytes -> float32 [samples] at `sampling_rate`, channels averaged to mono. Raises DataError.
+
+    No more than `seconds` from its start, where given; else the whole, which must not be longer than MAX_HELD samples:
+    `stream` takes audio of any length.
+    """
+    limit = MAX_HELD if seconds is None else round(seconds * sampling_rate)
+    parts, done = [], 0
+    for part in stream(source, sampling_rate):
+        parts.append(part)
+        if (done := done + len(part)) > limit:
+            if seconds is not None:
+                break
+            raise _too_long(_called(source), limit / sampling_rate)
+    return (parts[0] if len(parts) == 1 else np.concatenate(parts))[:limit]
+
+
+def stream(source: str | Path | bytes, sampling_rate: int) -> Iterator[np.ndarray]:
+    """A file or its bytes -> blocks of float32 [samples] at `sampling_rate`, channels averaged to mono.
+
+    Five hours take no more memory than two minutes. Raises DataError, once the fault is reached.
+    """
+    read = blocks(source, 3600 * MAX_HOURS)
+    first, rate, _ = next(read)
+    yield from _resampled(
+        (mono(block) for block in chain([first], (block for block, *_ in read))), rate, sampling_rate
+    )
+
+
+def blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator[tuple[np.ndarray, int, int]]:
+    """A file or its bytes -> blocks of float32 [n, channels], each with the rate in Hz and the claimed frames.
+
+    What a header says is never believed further than a block of it: a few bytes may claim hours. Raises DataError as
+    `decode` does, and for audio that lasts longer than `seconds`.
     """
     import soundfile
 
-    name = "audio bytes" if isinstance(source, bytes) else str(source)
+    name, done, frames = _called(source), 0, 0
     try:
-        if isinstance(source, bytes):
-            samples, rate = soundfile.read(io.BytesIO(source), dtype="float32", always_2d=True)
-        else:
-            # By descriptor: libsndfile takes no name that is not UTF-8, and tells a missing file as a "System error".
-            with Path(source).open("rb") as file:
-                samples, rate = soundfile.read(file.fileno(), dtype="float32", always_2d=True, closefd=False)
+        with _source(source) as handle, soundfile.SoundFile(handle, closefd=False) as audio:
+            rate, frames = audio.samplerate, audio.frames
+            if not MIN_RATE <= rate <= MAX_RATE:
+                raise DataError(f"{name}: its sampling rate is {rate:,} Hz, not {MIN_RATE:,} to {MAX_RATE:,}")
+            limit = ENDLESS if seconds is None else seconds * rate + 1
+            if limit < frames < ENDLESS:
+                raise _too_long(name, seconds)
+            size = max(1, min(BLOCK_SECONDS * rate, BLOCK_VALUES // audio.channels))
+            while len(samples := audio.read(size, dtype="float32", always_2d=True)):
+                done += len(samples)
+                if done > limit:
+                    raise _too_long(name, seconds)
+                if not np.isfinite(samples).all():
+                    raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite)")
+                yield samples, rate, frames
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror or error}") from error
-    except (soundfile.SoundFileError, ValueError) as error:
+    except (soundfile.SoundFileError, ValueError, MemoryError) as error:
         reason = getattr(error, "error_string", str(error))
+        if frames >= ENDLESS:  # libsndfile cannot find its place in it
+            raise DataError(
+                f"{name}: its header does not say how long it is", "write it anew: ffmpeg -i IN OUT"
+            ) from error
         raise DataError(f"{name}: cannot be read as audio: {reason}") from error
-    if len(samples) == 0:
+    if not done:
         raise DataError(f"{name}: holds no samples")
-    if not np.isfinite(samples).all():
-        raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite)")
-    return samples, rate
 
 
-def load_audio(source: str | Path | bytes, sampling_rate: int) -> np.ndarray:
-    """A file or its bytes -> float32 [samples] at `sampling_rate`, channels averaged to mono. Raises DataError."""
-    samples, rate = decode(source)
-    return resample(mono(samples), rate, sampling_rate)
+def _called(source: str | Path | bytes) -> str:
+    return "audio bytes" if isinstance(source, bytes) else str(source)
+
+
+@contextmanager
+def _source(source: str | Path | bytes) -> Iterator[Any]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    kind = Path(source).stat().st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # a pipe would be waited for, a device read without end
+        raise DataError(f"{source}: cannot be read: not a file")
+    # By descriptor: libsndfile takes no name that is not UTF-8, and tells a missing file as a "System error".
+    with Path(source).open("rb") as file:
+        yield file.fileno()
+
+
+def _too_long(name: str, seconds: float | None) -> DataError:
+    told = "" if seconds is None else f" {seconds / 60:.3g} min" if seconds > 99 else f" {seconds:g} s"
+    return DataError(f"{name}: is longer than the{told} that are taken here", "cut it into shorter files")
 
 
 def mono(samples: np.ndarray) -> np.ndarray:
@@ -93,6 +178,25 @@ def resample(samples: np.ndarray, origin: int, target: int) -> np.ndarray:
     with torch.inference_mode():
         out: np.ndarray = _resampler(origin, target)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
     return out
+
+
+def _resampled(blocks: Iterator[np.ndarray], origin: int, target: int) -> Iterator[np.ndarray]:
+    """Each block resampled with as much of its neighbours as the filter sees, so that no seam is left."""
+    if origin == target:
+        yield from blocks
+        return
+    divisor = gcd(origin, target)
+    step, new = origin // divisor, target // divisor  # every `step` samples in are `new` out, and both grids meet
+    context = step * ceil(REACH * max(1.0, origin / target) / step + 1)
+    held, before = np.zeros(0, np.float32), 0  # `before` samples at the front were given out already
+    for block in blocks:
+        if (ready := (len(held) - before - context) // step * step) > 0:
+            out = resample(held[: before + ready + context], origin, target)
+            yield out[before // step * new : (before + ready) // step * new]
+            spare = max(0, before + ready - context)
+            held, before = held[spare:], before + ready - spare
+        held = np.concatenate([held, block])
+    yield resample(held, origin, target)[before // step * new :]
 
 
 def windows(samples: np.ndarray, window: int, hop: int | None = None) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 from .errors import BackendError, RecipeError
 from .prompts.taxonomy import SHIPPED, Taxonomy, locate
 from .resources import find, read_yaml
+from .storage import place, reaching
 from .validation import Section, validate
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -38,6 +39,10 @@ class SourceSettings(Section):
         allowed = {"grammar": (), "file": ("path",), "chat": ("path", "model", "revision")}[self.kind]
         if unused := [key for key in spare if key not in allowed]:
             raise ValueError(f"source kind {self.kind!r} does not use {' and '.join(unused)}")
+        if self.kind == "chat" and ((path := PurePath(self.path or "")).is_absolute() or ".." in path.parts):
+            raise ValueError(
+                f"path must be within the recipe's folder: answers are written to it, found {self.path!r}"
+            )
         return self
 
 
@@ -249,15 +254,16 @@ class Recipe(Section):
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
         """Read a recipe file, or a shipped recipe by its name. Raises RecipeError that lists every fault at once."""
-        file = Path(path)
-        if not file.exists() and file.name == str(path) and not file.suffix:
-            shipped = sorted(p.stem for p in find("recipes").glob("*.yaml"))
-            if str(path) not in shipped:
-                raise RecipeError(f"no file and no shipped recipe {path!r}", f"shipped: {', '.join(shipped)}")
-            file = find(f"recipes/{path}.yaml")
-        recipe = validate(cls, read_yaml(file), str(file))
-        recipe._folder = file.resolve().parent
-        return recipe
+        file = place(path)
+        with reaching(file):
+            if not file.exists() and file.name == str(path) and not file.suffix:
+                shipped = sorted(p.stem for p in find("recipes").glob("*.yaml"))
+                if str(path) not in shipped:
+                    raise RecipeError(f"no file and no shipped recipe {path!r}", f"shipped: {', '.join(shipped)}")
+                file = find(f"recipes/{path}.yaml")
+            recipe = validate(cls, read_yaml(file), str(file))
+            recipe._folder = file.resolve().parent
+            return recipe
 
     def with_options(self, options: dict[str, Any]) -> Recipe:
         """A copy with dotted keys set ("training.seed": 3), checked as a file is. None leaves a key as it stands."""

@@ -1,7 +1,9 @@
-"""Files that ship with the package (recipes, taxonomies, card templates), and YAML read with care."""
+"""Files that ship with the package (recipes, taxonomies, card templates), and YAML and JSON read with care."""
 
 from __future__ import annotations
 
+import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,11 @@ import yaml
 from .errors import RecipeError
 
 PACKAGE = Path(__file__).parent
-MAX_YAML_BYTES = 4 << 20
+MAX_YAML_BYTES = 2 << 20
+MAX_JSON_BYTES = 64 << 20  # of a record or a config; a run record lists its data's ids
+MAX_DEPTH = 50
+MAX_NODES = 250_000  # words in one YAML file, some seconds' work
+MAX_DIGITS = 100
 
 
 def find(name: str) -> Path:
@@ -21,14 +27,8 @@ def find(name: str) -> Path:
     raise FileNotFoundError(f"synthmir ships no {name}")
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without aliases (they can blow a few bytes up to gigabytes) and without doubled keys."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not accepted", event.start_mark)
-        return super().compose_node(parent, index)
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML without doubled keys, and without numbers of as many digits as would take minutes."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[Any] = set()
@@ -41,16 +41,78 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node: Any) -> Any:
+        """An integer or a float, of a length that people write."""
+        if len(node.value) > MAX_DIGITS:
+            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+        whole = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
+
+
+def parse_yaml(text: str) -> Any:
+    """The content of YAML text. Raises yaml.YAMLError that names the line, or ValueError for a value that is none.
+
+    Aliases are refused (they blow a few bytes up to gigabytes), and what is deeper or longer than settings ever are.
+    """
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if isinstance(event, yaml.events.AliasEvent):
+            raise _refused("aliases (*name) are not accepted", event)
+        depth += isinstance(event, yaml.events.CollectionStartEvent)
+        depth -= isinstance(event, yaml.events.CollectionEndEvent)
+        if depth > MAX_DEPTH or number > MAX_NODES:
+            why = f"nested {MAX_DEPTH} deep" if depth > MAX_DEPTH else f"more than {MAX_NODES:,} values"
+            raise _refused(why, event)
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
+def _refused(why: str, event: Any) -> yaml.YAMLError:
+    return yaml.composer.ComposerError(None, None, why, event.start_mark)
+
 
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises RecipeError that names the file and the line."""
     try:
-        if path.stat().st_size > MAX_YAML_BYTES:
-            raise RecipeError(f"{path}: larger than {MAX_YAML_BYTES >> 20} MiB: not a file of settings")
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return parse_yaml(_text(path, MAX_YAML_BYTES))
+    except Oversize as error:
+        raise RecipeError(f"{path}: {error}: not a file of settings") from error
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}", "check the path") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise RecipeError(f"{path}: not valid YAML: {error}", "mend the line that it names") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The content of JSON. Raises ValueError, also for what is nested too deep to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """The object in a JSON file. Raises OSError where there is none, ValueError for one that is none or too large."""
+    found = parse_json(_text(path, limit))
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a JSON object, found {type(found).__name__}")
+    return found
+
+
+class Oversize(ValueError):
+    """A file of more bytes than such a file has."""
+
+
+def _text(path: Path, limit: int) -> str:
+    """A small file's text. Not of a pipe, which would be waited for, nor of a device, which may have no end."""
+    told = path.stat()
+    if not stat.S_ISREG(told.st_mode) and not stat.S_ISDIR(told.st_mode):  # to read a folder says so itself
+        raise OSError(None, "not a file")
+    if told.st_size > limit:
+        raise Oversize(f"larger than {limit >> 20} MiB")
+    return path.read_text(encoding="utf-8")

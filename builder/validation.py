@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from .errors import RecipeError
 
 MAX_FAULTS = 20  # told at once
+MAX_WORD = 100  # letters; no name is longer, and to look for one like it would take long
 
 
 class Section(BaseModel):
@@ -37,7 +39,9 @@ def check(model: type[Model], data: Any) -> Model | list[str]:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        return [_fault(model, item) for item in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        told = [_fault(model, item) for item in found[: MAX_FAULTS + 1]]
+        return told + ["..."] * (len(found) - len(told))  # counted; to word a million takes minutes
 
 
 def refusal(where: str, faults: Sequence[str]) -> RecipeError:
@@ -50,7 +54,10 @@ def refusal(where: str, faults: Sequence[str]) -> RecipeError:
 
 def near(name: object, known: Iterable[str]) -> str:
     """` (did you mean 'rock'?)`, or nothing where nothing is near."""
-    found = difflib.get_close_matches(str(name), list(known), n=1)
+    text = str(name)
+    if len(text) > MAX_WORD:
+        return ""
+    found = difflib.get_close_matches(text, list(known), n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 
@@ -62,7 +69,7 @@ def _fault(model: type[BaseModel], item: Any) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "missing":
         return f"{path}: missing"
-    value = repr(item.get("input"))
+    value = reprlib.repr(item.get("input"))
     return f"{path}: {message[:1].lower()}{message[1:]} (found {value if len(value) < 60 else value[:57] + '...'})"
 
 

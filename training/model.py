@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from builder.embedders.weights import check_header
 from builder.errors import DataError
+from builder.resources import read_json
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+MAX_CONFIG = 8 << 20  # bytes of a config.json
+MAX_NAME, MAX_LABELS, MAX_LAYERS, MAX_WIDTH = 200, 100_000, 100, 1 << 24
 NEVER = 1e-6  # the probability of what no neighbour is: its logarithm must be a number
 
 
@@ -197,27 +201,92 @@ AutoConfig.register(SynthmirConfig.model_type, SynthmirConfig)
 AutoModel.register(SynthmirConfig, SynthmirClassifier)
 
 
+class _Told(BaseModel):
+    """What is taken from a config.json: data that this class knows, and nothing that names code or kernels to load."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    task: str = Field(default="genre", max_length=MAX_NAME)
+    hidden: tuple[Annotated[int, Field(ge=1, le=MAX_WIDTH)], ...] = Field(default=(128,), max_length=MAX_LAYERS)
+    examples: int = Field(default=0, ge=0, le=MAX_WIDTH)
+    neighbors: int = Field(default=0, ge=0, le=MAX_WIDTH)
+    threshold: float | None = None
+    embedder: dict[str, Any] | None = None
+    corpus: str | None = None
+    id2label: dict[int, str] | None = Field(default=None, max_length=MAX_LABELS)
+    label2id: dict[str, int] | None = None
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "float64"] | None = None
+    architectures: list[str] | None = None
+    transformers_version: str | None = None
+
+    @field_validator("embedder")
+    @classmethod
+    def _dim(cls, told: dict[str, Any] | None) -> dict[str, Any] | None:
+        settings = (told or {}).get("settings")
+        if not isinstance((told or {}).get("name", ""), str) or not isinstance(settings, dict | None):
+            raise ValueError("name must be a word, settings a mapping")
+        dim = (told or {}).get("dim", 1)
+        if not isinstance(dim, int) or not 1 <= dim <= MAX_WIDTH:
+            raise ValueError(f"dim must be a whole number from 1 to {MAX_WIDTH:,}, found {dim!r:.40}")
+        return told
+
+    @model_validator(mode="after")
+    def _numbered(self) -> _Told:
+        if self.id2label is not None and set(self.id2label) != set(range(len(self.id2label))):
+            raise ValueError("id2label must number the labels from 0 on")
+        if self.examples and not 1 <= self.neighbors <= self.examples:
+            raise ValueError(f"neighbors must be from 1 to the {self.examples} examples")
+        return self
+
+
 def load_model(folder: Path | str) -> SynthmirClassifier:
-    """The classifier in a model folder, ready to predict.
+    """The classifier in a model folder, ready to predict. Nothing that the folder holds is run.
 
     Raises DataError for a folder that is none, whose config.json or model.safetensors is missing, damaged or of
     another kind of model, or whose weights do not fit its config.
     """
     folder = Path(folder)
-    _check_kind(folder)
+    told = _check_kind(folder)
     try:
-        model = SynthmirClassifier(SynthmirConfig.from_pretrained(folder))
+        config = SynthmirConfig(**_Told.model_validate(told).model_dump(exclude_unset=True))
+        with torch.device("meta"):  # of these shapes, whatever they are, and no memory taken
+            wanted = {name: tuple(value.shape) for name, value in SynthmirClassifier(config).state_dict().items()}
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{folder / CONFIG}: describes no model: {where[:99]}: {first['msg']}", "train again or copy it anew"
+        ) from error
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(f"{folder / CONFIG}: describes no model: {error}", "train again or copy it anew") from error
+    weights = folder / WEIGHTS
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        _check_shapes(weights, wanted)
+        model = SynthmirClassifier(config)
+        model.load_state_dict(load_file(weights))
     except FileNotFoundError as error:
         raise DataError(f"{folder}: has no {WEIGHTS}", "give the folder that synthmir train --out wrote") from error
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{folder / WEIGHTS}: damaged: {error}", "train again or copy it anew") from error
-    except RuntimeError as error:  # torch lists every tensor that is missing, spare or of another shape
-        raise DataError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {error}", "train again") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{weights}: damaged: {error}", "train again or copy it anew") from error
+    except RuntimeError as error:
+        raise DataError(f"{weights}: does not fit {CONFIG}: {error}", "train again") from error
     return model.eval()
+
+
+def _check_shapes(weights: Path, wanted: dict[str, tuple[int, ...]]) -> None:
+    """Raise RuntimeError where a file's tensors are not those of the model. Only its header is read."""
+    check_header(weights)
+    with safe_open(weights, "pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    names = [*wanted, *sorted(found.keys() - wanted.keys())]
+    faults = [
+        f"{name[:99]}: {found.get(name, 'missing')}, not {wanted.get(name, 'there')}"
+        for name in names
+        if found.get(name) != wanted.get(name)
+    ]
+    if faults:
+        raise RuntimeError("; ".join(faults[:8]))
 
 
 def is_model_folder(folder: Path) -> bool:
@@ -229,19 +298,22 @@ def is_model_folder(folder: Path) -> bool:
     return True
 
 
-def _check_kind(folder: Path) -> None:
+def _check_kind(folder: Path) -> dict[str, Any]:
+    """What config.json holds. Raises DataError where it is not that of a model of ours."""
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such model folder", "train one: synthmir train CORPUS --out MODEL")
     try:
-        kind = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_type"]
+        told = read_json(folder / CONFIG, MAX_CONFIG)
+        kind = told["model_type"]
     except FileNotFoundError as error:
         raise DataError(
             f"{folder}: not a model folder (it has no {CONFIG})", "give the folder that synthmir train --out wrote"
         ) from error
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise DataError(f"{folder / CONFIG}: not the config of a model: {error!r}", "copy the folder anew") from error
     if kind != SynthmirConfig.model_type:
         raise DataError(
-            f"{folder}: holds a model of type {kind!r}, not {SynthmirConfig.model_type!r}",
+            f"{folder}: holds a model of type {kind!r:.60}, not {SynthmirConfig.model_type!r}",
             "give the folder that synthmir train --out wrote",
         )
+    return told

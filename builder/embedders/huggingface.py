@@ -16,6 +16,7 @@ from torch import Tensor
 from ..corpus.shards import sha256
 from ..cpu import tune_allocator
 from ..errors import BackendError, RecipeError
+from ..strangers import refuse_code
 from .base import config_name
 
 if TYPE_CHECKING:
@@ -98,8 +99,12 @@ def _load(source: str, dtype: torch.dtype, device: torch.device) -> tuple[Any, A
     path = str(Path(source).expanduser())
     try:
         with _quietly():
-            extractor = AutoFeatureExtractor.from_pretrained(path)
-            model, report = AutoModel.from_pretrained(path, dtype=dtype, output_loading_info=True)
+            refuse_code(path)
+            plain: dict[str, Any] = {"trust_remote_code": False}  # nor is anybody asked
+            extractor = AutoFeatureExtractor.from_pretrained(path, **plain)
+            model, report = AutoModel.from_pretrained(path, dtype=dtype, output_loading_info=True, **plain)
+    except BackendError:
+        raise
     except ImportError as error:
         raise BackendError(f"{where}: {_first_line(error)}") from error
     except Exception as error:  # whatever a checkpoint's files make transformers raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
+from ..parquet import look_over
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -113,6 +114,8 @@ def _load(path: str) -> Any:
     if place.is_dir() and not saved and not any(place.rglob("*.parquet")):
         return _folder(place)
     try:
+        for file in (place,) if place.is_file() else place.rglob("*.parquet"):
+            look_over(file)
         if saved:
             return datasets.load_from_disk(str(place))
         if place.is_file():
@@ -135,7 +138,10 @@ def _folder(folder: Path) -> Dataset:
     labels = [file.parent.name if file.parent != folder else None for file in files]
     table = pd.DataFrame({"id": names, "label": labels, "audio": [str(file) for file in files]})
     if (folder / "metadata.csv").is_file():
-        extra = pd.read_csv(folder / "metadata.csv")
+        try:
+            extra = pd.read_csv(folder / "metadata.csv")
+        except (OSError, ValueError) as error:  # pandas' own are ValueErrors
+            raise DataError(f"{folder / 'metadata.csv'}: cannot be read as a table: {error}") from error
         if "file_name" not in extra:
             raise DataError(f"{folder / 'metadata.csv'}: has no column 'file_name'")
         extra = extra.drop_duplicates("file_name").drop(columns=["id", "audio"], errors="ignore")

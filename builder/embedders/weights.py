@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from errno import ENOENT
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from ..errors import BackendError
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 PREFIXES = ("", "net.", "model.", "module.", "model.net.")  # of hear21passt's wrapper, of Lightning, of DataParallel
 MAX_LISTED = 8
+MAX_HEADER = 8 << 20  # bytes; a thousand tensors are described in 100 kB
 
 
 def weights_file(path: str | Path) -> Path:
@@ -41,11 +43,11 @@ def revision(file: Path) -> str:
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """The named tensors in a safetensors file or a torch.save file. No code in it is run. Raises BackendError."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if file.suffix == ".safetensors":
+            check_header(file)
             return load_file(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -58,7 +60,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             f"{file}: holds something else than tensors, and nothing of it was run: {told[0] if told else 'a pickle'}",
             "save the state_dict alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a damaged file makes torch raise
         raise _damaged(file, error) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -66,6 +68,19 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise BackendError(f"{file}: expected named tensors, found {type(content).__name__}")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def check_header(file: Path) -> None:
+    """Raise ValueError for a safetensors file whose header is longer than any. What it says is checked when opened.
+
+    The eight bytes in front are the header's length; a header of megabytes is millions of tensors of nothing.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(ENOENT, "No such file", str(file))
+    with file.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+    if length > min(MAX_HEADER, file.stat().st_size):
+        raise ValueError(f"its header claims {length:,} bytes")
 
 
 def fitting(

@@ -31,6 +31,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from ..errors import BackendError, RecipeError
+from ..strangers import refuse_code
 
 LICENSE = "cc-by-nc-4.0"  # of Meta's weights (facebookresearch/audiocraft, LICENSE_weights)
 KINDS: dict[str, Any] = {
@@ -83,7 +84,8 @@ class Checkpoint:
             found = (cached_file(source, file, revision=revision, **WITHOUT) for file in TOKENIZERS)
             if not any(found):  # transformers would make an empty one, and every prompt would mean the same
                 raise BackendError(f"{name}: has no tokenizer", f"one of {' or '.join(TOKENIZERS)} belongs there")
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+            refuse_code(source, revision)
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
             card = cached_file(source, "README.md", revision=revision, **WITHOUT)
             model: Any = KINDS[kind].from_pretrained(source, revision=revision or "main", dtype=torch.float32)
         model.decoder.to(dtype)

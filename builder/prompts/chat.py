@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError, DataError, RecipeError
+from ..strangers import refuse_code
 from . import grammar
 from .sources import read
 from .taxonomy import Genre
@@ -139,9 +140,10 @@ class ChatModel:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(name, revision=revision)
+            refuse_code(name, revision)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
             self.model: Any = AutoModelForCausalLM.from_pretrained(
-                name, revision=revision, dtype="auto", device_map=device
+                name, revision=revision, dtype="auto", device_map=device, trust_remote_code=False
             )
         except (OSError, ValueError, KeyError) as error:
             raise BackendError(

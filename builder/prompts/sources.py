@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from pydantic import Field, StringConstraints
 
 from ..errors import RecipeError
+from ..resources import parse_json
 from ..rows import Prompt
-from ..validation import Section, check, near, refusal
+from ..validation import MAX_FAULTS, Section, check, near, refusal
 from . import grammar
 from .taxonomy import Taxonomy
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+MAX_LINE = 1 << 17  # letters of a line of descriptions
+ENOUGH = 1_000  # faults that are counted; to word a million takes hours
 
 _VOICE = {"unspecified": "", "instrumental": " Instrumental, no vocals.", "with-vocals": " With lead vocals."}
 
@@ -82,6 +86,9 @@ def read(file: Path, taxonomy: Taxonomy, growing: bool = False) -> dict[str, lis
         found = _parse(record, taxonomy)
         if isinstance(found, list):
             faults += [f"line {number}: {fault}" for fault in found]
+            if len(faults) >= ENOUGH:
+                faults.append("and nothing was read behind that line")
+                break
         else:
             corpus[found.genre].append(found)
     if faults:
@@ -116,12 +123,13 @@ def _records(file: Path, growing: bool) -> Iterator[tuple[int, Any]]:
         raise RecipeError(f"{file}: a file of descriptions ends in .csv or .jsonl", "rename it to what it is")
     try:
         with file.open(encoding="utf-8-sig", newline="") as handle:
+            lines = _lines(file, handle)
             if file.suffix.lower() == ".jsonl":
-                for number, line in enumerate(handle, 1):
+                for number, line in enumerate(lines, 1):
                     if line.strip() and not (growing and not line.endswith("\n")):
                         yield number, line
                 return
-            reader = csv.DictReader(handle, strict=True)
+            reader = csv.DictReader(lines, strict=True)
             _check_header(file, reader.fieldnames or [])
             for row in reader:
                 yield reader.line_num, row
@@ -131,6 +139,16 @@ def _records(file: Path, growing: bool) -> Iterator[tuple[int, Any]]:
         raise RecipeError(f"{file}: not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
     except csv.Error as error:
         raise RecipeError(f"{file}, line {reader.line_num}: not valid CSV: {error}", "quote its text") from error
+
+
+def _lines(file: Path, handle: TextIO) -> Iterator[str]:
+    """The lines of a file. Raises RecipeError for one of a length that no description has: it would fill memory."""
+    number = 0
+    while line := handle.readline(MAX_LINE):
+        number += 1
+        if len(line) == MAX_LINE:
+            raise RecipeError(f"{file}, line {number}: longer than {MAX_LINE:,} letters", "a line is one description")
+        yield line
 
 
 def _check_header(file: Path, columns: Any) -> None:
@@ -150,8 +168,8 @@ def _parse(record: Any, taxonomy: Taxonomy) -> Description | list[str]:
     """A record as a description with its genre's name, or its faults."""
     if isinstance(record, str):
         try:
-            data = json.loads(record)
-        except (ValueError, RecursionError) as error:
+            data = parse_json(record)
+        except ValueError as error:
             return [f"not valid JSON: {error}"]
     elif None in record:  # where DictReader puts cells beyond the header
         return ["more cells than columns: quote a text that holds a comma"]
@@ -166,7 +184,7 @@ def _parse(record: Any, taxonomy: Taxonomy) -> Description | list[str]:
     if genre is None:
         known = taxonomy.genre_names
         return [f"genre {line.genre!r} is not in the taxonomy{near(line.genre, known)}. Known: {', '.join(known)}"]
-    faults = [
+    faults = (
         f"{label} {name!r} is not {place}{near(name, known)}"
         for label, given, place, known in (
             ("subgenre", line.subgenre, f"a sub-genre of {genre}", list(taxonomy.genres[genre].subgenres)),
@@ -175,15 +193,15 @@ def _parse(record: Any, taxonomy: Taxonomy) -> Description | list[str]:
         )
         for name in ((given,) if isinstance(given, str) else given or ())
         if name not in known
-    ]
+    )
     text = " ".join(line.description.split())
     text = text if text[-1] in ".!?…" else f"{text}."
-    return faults or line.model_copy(update={"genre": genre, "description": text})
+    return list(islice(faults, MAX_FAULTS)) or line.model_copy(update={"genre": genre, "description": text})
 
 
 def _cell(column: str, value: str) -> Any:
     if column == "instruments":
         return [name.strip() for name in value.split(";") if name.strip()]
-    if column in ("tempo_bpm", "seed") and value.lstrip("-").isdecimal():
+    if column in ("tempo_bpm", "seed") and value.lstrip("-").isdecimal() and len(value) < 20:
         return int(value)
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
@@ -209,10 +210,9 @@ def _cross_check(genre: Genre, tables: _Tables) -> Iterator[str]:
 
 
 def _unknown(path: str, names: Iterable[str], known: Iterable[str], place: str) -> Iterator[str]:
-    known = list(known)
+    known = dict.fromkeys(known)
     return (f"{path}: {name!r} is not in {place}{near(name, known)}" for name in names if name not in known)
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
-    names = list(names)
-    return sorted({name for name in names if names.count(name) > 1})
+    return sorted(name for name, count in Counter(names).items() if count > 1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from builder.errors import DataError
+from builder.resources import parse_json
 
 from .base import Benchmark, Recording
 from .disk import missing, seek
@@ -89,7 +89,7 @@ class NSynth(Benchmark):
         path = folder / "examples.json"
         if path not in self._kept:
             try:
-                notes = json.loads(path.read_bytes())
+                notes = parse_json(path.read_bytes())
             except (OSError, ValueError) as error:
                 raise DataError(
                     f"{printable(str(path))}: cannot be read as JSON: {error}", "unpack it anew"

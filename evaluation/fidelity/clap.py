@@ -10,6 +10,7 @@ import numpy as np
 
 from builder.audio import load_audio
 from builder.errors import BackendError, DataError
+from builder.strangers import refuse_code
 
 BATCH = 16
 
@@ -26,8 +27,11 @@ class Clap:
         bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         try:
-            self._processor: Any = ClapProcessor.from_pretrained(path)
+            refuse_code(path)
+            self._processor: Any = ClapProcessor.from_pretrained(path, trust_remote_code=False)
             loaded: Any = ClapModel.from_pretrained(path, output_loading_info=True)
+        except BackendError:
+            raise
         except Exception as error:  # whatever a checkpoint's files make transformers raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             raise BackendError(

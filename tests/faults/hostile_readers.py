@@ -1,0 +1,469 @@
+"""Everything of ours that reads a stranger's file, each with small sound files to damage."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FINGERPRINT = "0123456789abcdef"
+Files = dict[str, bytes]  # by their path within a folder
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What opens a folder of strangers' files; `targets` are the files that are damaged, `text` those of words."""
+
+    name: str
+    seed: Callable[[Path], None]  # writes the sound files
+    read: Callable[[Path], object]  # raises SynthmirError for what it refuses; returns faults, or nothing
+    targets: tuple[str, ...]
+    weight: int = 1
+    place: tuple[float, float] = (0.0, 1.0)  # which part of a file is damaged
+    mend: Callable[[Path], None] = lambda folder: None  # after the damage: sums made right, as a stranger would
+
+    def text(self, target: str) -> bool:
+        return Path(target).suffix not in (
+            ".parquet", ".safetensors", ".wav", ".flac", ".mp3", ".ogg", ".aiff", ".au", ".pt", ".npz", ".arrow",
+        )  # fmt: skip
+
+
+# Audio ------------------------------------------------------------------------------------------------------------
+
+
+def tone(kind: str, rate: int = 16_000, channels: int = 1, seconds: float = 0.25) -> bytes:
+    """A second of a tone with some noise, as a file of its kind."""
+    import soundfile
+
+    time = np.arange(round(seconds * rate)) / rate
+    noise = 0.02 * np.random.default_rng(0).standard_normal((len(time), channels))
+    samples = 0.4 * np.sin(2 * np.pi * 220 * time)[:, None] + noise
+    buffer = io.BytesIO()
+    subtype = {"WAV": "PCM_16", "AIFF": "PCM_24", "AU": "PCM_16", "MP3": None, "OGG": "VORBIS", "FLAC": "PCM_16"}[kind]
+    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
+    return buffer.getvalue()
+
+
+def _audio_seed(kind: str) -> Callable[[Path], None]:
+    return lambda folder: put(folder, {f"a.{kind.lower()}": tone(kind, channels=1 + (kind in ("WAV", "FLAC")))})
+
+
+def _hear(folder: Path) -> None:
+    from builder.audio import decode, load_audio
+    from builder.embedders.streaming import begun
+
+    (file,) = folder.iterdir()
+    load_audio(file, 32_000)
+    decode(file.read_bytes(), seconds=60)
+    for _ in begun(file, 16_000):
+        pass
+
+
+# Corpora ----------------------------------------------------------------------------------------------------------
+
+
+def put(folder: Path, files: Files) -> None:
+    """Write files."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def corpus(root: Path, seconds: float = 1.0) -> None:
+    """A finished corpus of six clips in two genres, and its embeddings."""
+    from builder.audio import encode_flac, peak_dbfs
+    from builder.corpus.features import audio_features, embedding_features, label_features
+    from builder.corpus.folder import write_sums
+    from builder.corpus.shards import write_shard
+    from builder.prompts.taxonomy import Taxonomy
+    from builder.recipe import EmbedderSettings, Recipe
+    from builder.records import RunRecord
+    from builder.validation import validate
+
+    taxonomy = Taxonomy.load("paper")
+    identity = {"name": "small", "clips_per_shard": 64, "fingerprint": FINGERPRINT,
+                "split": {"seed": 0, "validation": 0.1}}  # fmt: skip
+    made = {"name": "arranger", "revision": "7", "license": "cc-by-4.0", "about": "It composes by rule."}
+    embedder = {"name": "melstats", "revision": "2", "dim": 8, "sampling_rate": 32_000, "window_seconds": 10.0}
+    put(root, {"README.md": b"---\nlicense: cc-by-4.0\n---\n# Small\n"})
+    recipe = validate(Recipe, {"name": "small", "prompts": {"per_genre": 3}}, "here")
+    put(root, recipe.portable())
+    RunRecord("build", FINGERPRINT, rows=6, details={"identity": identity, "generator": made, **BUILT}).write(
+        root / "records/build.json"
+    )
+    settings = EmbedderSettings(name="melstats").model_dump(mode="json")
+    RunRecord("embed", FINGERPRINT, rows=6, details={"embedder": embedder | {"settings": settings}}).write(
+        root / "records/embed-melstats.json"
+    )
+    sums: dict[str, str] = {}
+    for split, count in (("train", 4), ("validation", 2)):
+        rows = []
+        for number in range(count):
+            rng = np.random.default_rng(number)
+            samples = (0.1 * rng.standard_normal(round(seconds * 32_000))).astype(np.float32)
+            flac = encode_flac(samples, 32_000)
+            labels = {
+                "genre": number % 2, "subgenre": None, "mood": number % 2, "instruments": [number % 2],
+                "key": "A minor",
+                "tempo_bpm": 90 + number, "vocals": 0, "prompt_group": f"{split}-{number}",
+            }  # fmt: skip
+            rows.append({
+                "id": f"{split}-{number}", "audio": {"bytes": flac, "path": f"{split}-{number}.flac"},
+                "prompt": "A pop track.", **labels, "seed": number, "generator": "arranger", "generator_revision": "7",
+                "guidance": None, "temperature": None, "top_k": None, "duration": seconds, "loudness": -20.0,
+                "peak": peak_dbfs(samples), "attempts": 1, "embedding": rng.standard_normal(8).tolist(),
+            })  # fmt: skip
+        name = f"{split}-00000-of-00001.parquet"
+        for config, features in (
+            ("data", audio_features(taxonomy)),
+            ("melstats", embedding_features(label_features(taxonomy), 8)),
+        ):
+            footer = {"fingerprint": FINGERPRINT, "shard": f"data/{name}", "planned": count, "rejected": []}
+            if config == "melstats":
+                footer = {"fingerprint": FINGERPRINT, "embedder": "melstats", "revision": "2",
+                          "source_sha256": sums[f"data/{name}"]}  # fmt: skip
+            write_shard(root / config / name, [rows], features, footer)
+            sums[f"{config}/{name}"] = hashlib.sha256((root / config / name).read_bytes()).hexdigest()
+    write_sums(root, sums)
+
+
+BUILT = {"audio_seconds": 6.0, "clips": 6, "made_in_this_session": 6, "rejected": 0, "retried": 0, "shards": 2,
+         "worker_seconds": 1.0, "workers": 1}  # fmt: skip
+
+
+def right_sums(root: Path) -> None:
+    """Sums of the files as they are: a stranger's corpus agrees with itself."""
+    lines = []
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path.name != "SHA256SUMS":
+            lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root).as_posix()}\n")
+    (root / "SHA256SUMS").write_text("".join(lines))
+
+
+def _verify(folder: Path) -> object:
+    from builder.corpus.verify import verify
+
+    return verify(folder).faults
+
+
+def _features(folder: Path) -> None:
+    from training.features import load_features
+
+    for task in ("genre", "instruments", "tempo_bpm"):
+        load_features(folder, "melstats", task)
+
+
+def _embed(folder: Path) -> None:
+    from builder.embedders.mapping import embed_corpus
+    from builder.recipe import EmbedderSettings
+
+    shutil.rmtree(folder / "melstats")
+    embed_corpus(folder, EmbedderSettings(name="melstats"), overwrite=True)
+
+
+def _parts(folder: Path) -> None:
+    from training.parts import divide, open_parts
+
+    stored = open_parts(folder, "melstats")
+    division = divide(stored)
+    stored.take(division.train, ["id", "embedding"])
+
+
+def _clips(folder: Path) -> None:
+    from builder.audio import load_audio
+    from evaluation.clips import validation_clips
+    from evaluation.fidelity.sets import stored
+
+    for track in validation_clips(folder, ["electronica", "funk"], "genre", 10, 0).tracks:
+        if track.data:
+            load_audio(track.data, 32_000)
+    list(stored(folder, ("id", "audio")))
+
+
+def _open(folder: Path) -> None:
+    from builder.corpus.folder import Corpus
+    from builder.recipe import Recipe
+
+    found = Corpus.open(folder)
+    _ = found.sums(), found.record(), found.fingerprint, found.embedders(), found.shards()
+    Recipe.load(folder / "recipe.yaml").fingerprint()
+
+
+# Models -----------------------------------------------------------------------------------------------------------
+
+
+def model(root: Path) -> None:
+    """A model folder as `synthmir train` writes it, small."""
+    import torch
+
+    from builder.records import RunRecord
+    from training.model import SynthmirClassifier, SynthmirConfig
+
+    names = ["electronica", "funk"]
+    embedder = {"name": "melstats", "revision": "2", "dim": 768, "sampling_rate": 32_000, "window_seconds": 10.0,
+                "settings": {"name": "melstats", "weights": None}}  # fmt: skip
+    torch.manual_seed(0)
+    config = SynthmirConfig(
+        hidden=(4,), embedder=embedder, id2label=dict(enumerate(names)), corpus=FINGERPRINT,
+        label2id={name: i for i, name in enumerate(names)}, problem_type="single_label_classification",
+    )  # fmt: skip
+    SynthmirClassifier(config).save_pretrained(root)
+    details = {"corpus": ".", "settings": {"task": "genre"}, "data": {"split": {"validation": 0.1, "seed": 0}}}
+    RunRecord("train", FINGERPRINT, rows=6, details=details).write(root / "training.json")
+
+
+def _judge(folder: Path) -> None:
+    import torch
+
+    from builder.recipe import EvaluationSettings
+    from evaluation.candidate import Candidate, corpus_of
+    from training.listening import embedder_for
+
+    candidate = Candidate.load(folder, EvaluationSettings())
+    with torch.inference_mode():
+        candidate.model(torch.zeros(2, candidate.model.mean.shape[0]))
+    _ = candidate.labels, candidate.problem
+    embedder_for(candidate.model.config)
+    corpus_of(candidate.trained, folder, None)
+
+
+def weights(root: Path) -> None:
+    """Tensors as safetensors and as torch saves them."""
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {"a.weight": torch.arange(12.0).reshape(3, 4), "b": torch.ones(5, dtype=torch.float16)}
+    root.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, root / "w.safetensors")
+    torch.save({"state_dict": tensors}, root / "w.pt")
+
+
+def _tensors(suffix: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        from builder.embedders.weights import fitting, read_tensors
+
+        fitting(read_tensors(folder / f"w.{suffix}"), {"a.weight": (3, 4), "b": (5,)}, (), "w")
+
+    return read
+
+
+# Words ------------------------------------------------------------------------------------------------------------
+
+RECIPE = b"""name: small
+taxonomy: paper
+prompts: {per_genre: 3, strategy: template, seed: 1}
+generator: {name: arranger, seconds: 2}
+split: {validation: 0.2, seed: 0}
+embedder: {name: melstats, augment: ["noise:20"]}
+training: {task: genre, hidden: [16], lr: 0.001}
+evaluation: {benchmarks: [validation], bootstrap: 200}
+ablation: {vary: {training.seed: [0, 1]}, seeds: 1}
+"""
+TAXONOMY = b"""name: mine
+genres:
+  - pop
+  - name: drone
+    tag: Drone
+    subgenres:
+      Deep Drone: {tempo: [60, 80], instruments: [synth pad, rock organ, cello], words: [slow swells, low hums]}
+    instruments: [synth pad, rock organ, cello]
+    moods: [playful, dark]
+    productions: [warm tape, long reverb, soft noise]
+    scenes: [a cave, a cold sea, an empty hall]
+"""
+MAPPING = b"""map: {jazz: funk, rock: pop, techno: electronica}
+drop: {too far away: [folk, opera]}
+otherwise: as nobody said
+"""
+CSV = b"""genre,description,mood,tempo_bpm,instruments
+pop,A bright tune with claps.,dark,120,electric piano;drums
+rock,"Loud guitars, long solos",,140,
+electronica,A pulse,,,
+"""
+JSONL = b"""{"genre": "pop", "description": "A bright tune", "tempo_bpm": 120}
+{"genre": "rock", "description": "Loud guitars", "instruments": []}
+"""
+
+
+def _recipe(folder: Path) -> None:
+    from builder.recipe import Recipe
+
+    recipe = Recipe.load(folder / "r.yaml")
+    recipe.fingerprint()
+    recipe.portable()
+
+
+def _taxonomy(folder: Path) -> None:
+    from builder.prompts.taxonomy import Taxonomy
+
+    found = Taxonomy.load("t.yaml", folder)
+    _ = found.genre_names, found.mood_names, found.instrument_names
+
+
+def _mapping(folder: Path) -> None:
+    from evaluation.mapping import find_mapping
+
+    own = ["jazz", "rock", "techno", "folk", "opera"]
+    str(find_mapping([], own, ["electronica", "funk", "pop"], str(folder / "m.yaml")))
+
+
+def _descriptions(suffix: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        from builder.prompts.sources import read as lines
+        from builder.prompts.taxonomy import Taxonomy
+
+        found = lines(folder / f"d.{suffix}", Taxonomy.load("paper"), growing=suffix == "jsonl")
+        for line in (line for part in found.values() for line in part):
+            line.description.encode()
+
+    return read
+
+
+def _benchmark(name: str) -> tuple[Callable[[Path], None], Callable[[Path], None]]:
+    def seed(root: Path) -> None:
+        from tests.evaluation import miniatures
+
+        getattr(miniatures, name)(root)
+
+    def read(root: Path) -> None:
+        from evaluation.benchmarks.base import load_benchmark
+
+        labels = {"nsynth": ["bass", "guitar"], "fma": ["Rock", "Pop"]}.get(name, ["classical", "rock", "techno"])
+        found = load_benchmark(f"{name}:{root}", labels, "genre" if name == "fma" else "instruments")
+        found.check()
+        found.rows(None)
+
+    return seed, read
+
+
+def _ledger_seed(root: Path) -> None:
+    from dataclasses import asdict
+
+    from builder.corpus.shards import Entry
+
+    entries = [Entry(f"data/train-{i:05d}-of-00003.parquet", "0" * 64, 1.5, 4, "x") for i in range(3)]
+    put(root, {"ledger.jsonl": "".join(json.dumps(asdict(one)) + "\n" for one in entries).encode()})
+
+
+def _ledger(root: Path) -> None:
+    from builder.corpus.shards import Ledger
+
+    ledger = Ledger(root)
+    ledger.intact(root, "data/train-00000-of-00003.parquet", "x")
+    sum(entry.seconds + entry.rows for entry in ledger.entries.values())
+
+
+def _record(root: Path) -> None:
+    from builder.errors import DataError
+    from builder.records import RunRecord
+
+    try:
+        RunRecord.read(root / "r.json")
+    except (OSError, ValueError, TypeError) as error:  # as its callers do
+        raise DataError(str(error)) from error
+
+
+def _metadata_seed(root: Path) -> None:
+    put(root, {"rock/a.wav": tone("WAV"), "b.flac": tone("FLAC"),
+               "metadata.csv": b"file_name,label,tempo\nrock/a.wav,rock,120\nb.flac,jazz,90\n"})  # fmt: skip
+
+
+def _source(root: Path) -> None:
+    from builder.embedders.sources import open_source
+
+    for part in open_source(str(root), "audio", 10).values():
+        part.digest()
+        list(part.batches(4))
+
+
+def _heard_seed(root: Path) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, vectors=np.ones((4, 3), np.float32), starts=np.array([0, 2, 4]), reasons=np.array(["", ""]))
+    put(root, {"h.npz": buffer.getvalue()})
+
+
+def _heard(root: Path) -> object:
+    from evaluation.hearing import _read
+
+    return ["unreadable"] if _read(root / "h.npz", 2) is None else None
+
+
+def _dataset_seed(root: Path) -> None:
+    """What `datasets` saves: Arrow files beside JSON."""
+    from datasets import ClassLabel, Dataset, Features, List, Value
+
+    features = Features(
+        {"id": Value("string"), "embedding": List(Value("float32")), "genre": ClassLabel(names=["a", "b"])}
+    )
+    rows = {
+        "id": [f"r{i}" for i in range(40)],
+        "embedding": [[float(i), 1.0] for i in range(40)],
+        "genre": [i % 2 for i in range(40)],
+    }
+    Dataset.from_dict(rows, features=features).save_to_disk(str(root))
+
+
+def _dataset(root: Path) -> None:
+    from training.features import load_features
+
+    load_features(root, "melstats", "genre")
+
+
+def _recipe_seed(name: str, data: bytes) -> Callable[[Path], None]:
+    return lambda root: put(root, {name: data})
+
+
+SHARDS = ("data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet")
+VECTORS = ("melstats/train-00000-of-00001.parquet", "melstats/validation-00000-of-00001.parquet")
+RECORDS = ("records/build.json", "records/embed-melstats.json", "recipe.yaml")
+ARROW = ("data-00000-of-00001.arrow", "state.json", "dataset_info.json")
+SMALL: dict[str, Any] = {"r.json": json.dumps({
+    "command": "train", "fingerprint": FINGERPRINT, "wall_seconds": 1.0, "rows": 3, "details": {"corpus": "../c"},
+}).encode()}  # fmt: skip
+
+READERS: tuple[Reader, ...] = (
+    *(
+        Reader(f"audio, {kind}", _audio_seed(kind), _hear, (f"a.{kind.lower()}",), weight, place)
+        for kind, weight, place in (
+            ("WAV", 6, (0, 0.02)),
+            ("FLAC", 6, (0, 1)),
+            ("MP3", 6, (0, 1)),
+            ("OGG", 6, (0, 1)),
+            ("AIFF", 3, (0, 0.02)),
+            ("AU", 2, (0, 0.02)),
+        )
+    ),
+    Reader("corpus, verified: shards", corpus, _verify, SHARDS, 3, mend=right_sums),
+    Reader("corpus, verified: footers", corpus, _verify, SHARDS, 3, (0.85, 1), right_sums),
+    Reader("corpus, verified: embeddings", corpus, _verify, VECTORS, 3, mend=right_sums),
+    Reader("corpus, verified: records", corpus, _verify, ("SHA256SUMS", *RECORDS), 2),
+    Reader("corpus, opened", corpus, _open, ("SHA256SUMS", *RECORDS), 6),
+    Reader("corpus, trained on", corpus, _features, VECTORS, 10),
+    Reader("corpus, as a target", corpus, _parts, VECTORS, 5),
+    Reader("corpus, its clips", corpus, _clips, SHARDS[1:], 5),
+    Reader("corpus, embedded", corpus, _embed, (*SHARDS, *RECORDS, *VECTORS), 1, mend=right_sums),
+    Reader("data set on disk", _dataset_seed, _dataset, ARROW, 2),
+    Reader("model folder", model, _judge, ("config.json", "training.json"), 6),
+    Reader("model folder: weights", model, _judge, ("model.safetensors",), 6, (0, 0.8)),
+    Reader("weights, safetensors", weights, _tensors("safetensors"), ("w.safetensors",), 8, (0, 0.8)),
+    Reader("weights, torch", weights, _tensors("pt"), ("w.pt",), 8),
+    Reader("recipe", _recipe_seed("r.yaml", RECIPE), _recipe, ("r.yaml",), 8),
+    Reader("taxonomy", _recipe_seed("t.yaml", TAXONOMY), _taxonomy, ("t.yaml",), 8),
+    Reader("mapping", _recipe_seed("m.yaml", MAPPING), _mapping, ("m.yaml",), 8),
+    Reader("descriptions, CSV", _recipe_seed("d.csv", CSV), _descriptions("csv"), ("d.csv",), 8),
+    Reader("descriptions, JSONL", _recipe_seed("d.jsonl", JSONL), _descriptions("jsonl"), ("d.jsonl",), 8),
+    Reader("benchmark, FMA", *_benchmark("fma"), ("fma_metadata/tracks.csv",), 2),
+    Reader("benchmark, MagnaTagATune", *_benchmark("magnatagatune"), ("annotations_final.csv",), 2),
+    Reader("benchmark, NSynth", *_benchmark("nsynth"), ("nsynth-test/examples.json",), 4),
+    Reader("ledger", _ledger_seed, _ledger, ("ledger.jsonl",), 6),
+    Reader("run record", lambda root: put(root, SMALL), _record, ("r.json",), 6),
+    Reader("folder of audio", _metadata_seed, _source, ("metadata.csv",), 3),
+    Reader("what was heard", _heard_seed, _heard, ("h.npz",), 6),
+)
