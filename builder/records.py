@@ -17,8 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import write_text
+from .resources import read_json
 
 _PACKAGES = ("datasets", "torch", "transformers", "soundfile", "hear21passt", "accelerate", "numpy")
+_KINDS: dict[str, Any] = {
+    "command": str,
+    "fingerprint": str | None,
+    "wall_seconds": int | float,
+    "rows": int,
+    "versions": dict,
+    "details": dict,
+}
 
 
 @dataclass
@@ -41,8 +50,12 @@ class RunRecord:
 
     @classmethod
     def read(cls, path: Path) -> RunRecord:
-        """Read a record that `write` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        """Read a record that `write` wrote. Raises OSError, ValueError or TypeError for a file that is none."""
+        record = cls(**read_json(path))
+        for name, kinds in _KINDS.items():
+            if not isinstance(value := getattr(record, name), kinds):
+                raise ValueError(f"{name} is {type(value).__name__}")
+        return record
 
 
 @contextmanager

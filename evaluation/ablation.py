@@ -23,6 +23,7 @@ from builder.embedders.augment import tried
 from builder.embedders.base import config_name
 from builder.embedders.mapping import embed_corpus
 from builder.errors import RecipeError
+from builder.executors import Scale, embedders_of
 from builder.recipe import Recipe
 from builder.records import recording
 from builder.validation import near
@@ -137,6 +138,7 @@ def ablate(
     seeds: int | None = None,
     workers: int | None = None,
     bars: Bars | None = None,
+    scale: Scale | None = None,
 ) -> Ablation:
     """Build, embed, train and score every cell of an ablation; write `out`/ablation.{json,svg,txt}.
 
@@ -160,10 +162,16 @@ def ablate(
 
     with recording("ablate", recipe.fingerprint()) as record:
         for cell in cells:
-            _make(cell, out, workers, bars)
+            _make(cell, out, workers, bars, scale)
         for settings in {config_name(cell.recipe.embedder): cell.recipe.embedder for cell in cells}.values():
             with bars("embed the baseline") as bar:
-                embed_corpus(_corpus(out, cells[0]), settings, progress=bar)
+                embed_corpus(
+                    _corpus(out, cells[0]),
+                    settings,
+                    workers=embedders_of(workers, scale),
+                    scale=scale,
+                    progress=bar,
+                )
         models = {}
         for number, cell in enumerate(cells, 1):
             with bars(f"train {number} of {len(cells)}", " trainings") as bar:
@@ -237,12 +245,12 @@ def _check_key(recipe: Recipe, key: str) -> None:
         raise RecipeError(f"--vary {key}: cannot be varied", "vary a single setting, such as prompts.strategy")
 
 
-def _make(cell: Cell, out: Path, workers: int | None, bars: Bars) -> None:
+def _make(cell: Cell, out: Path, workers: int | None, bars: Bars, scale: Scale | None) -> None:
     corpus = _corpus(out, cell)
     with bars(f"build {corpus.name}") as bar:
-        build(cell.recipe, corpus, workers=workers, progress=bar)
+        build(cell.recipe, corpus, workers=workers, scale=scale, progress=bar)
     with bars("embed") as bar:
-        embed_corpus(corpus, cell.recipe.embedder, progress=bar)
+        embed_corpus(corpus, cell.recipe.embedder, workers=embedders_of(workers, scale), scale=scale, progress=bar)
 
 
 def _corpus(out: Path, cell: Cell) -> Path:

@@ -14,12 +14,15 @@ import numpy as np
 from builder.corpus.folder import Corpus, embed_record
 from builder.embedders.dataset_map import RECORD as DATASET_RECORD
 from builder.errors import DataError
+from builder.executors import Executor, InProcess
 from builder.recipe import EvaluationSettings, SplitSettings
 from builder.records import RunRecord
+from builder.storage import place
 from builder.validation import validate
 
 from .benchmarks.base import Benchmark, Label, Track
 from .clips import Clips
+from .hearers import embed_tracks_on
 from .judged import Judged
 from .prediction import answer, check_aggregate, embed_tracks, embedder_of, predict_tracks, probabilities, problem_of
 from .scores import MULTI, REGRESSION, SINGLE, Skip
@@ -86,14 +89,15 @@ def judge_all(
     workers: int | None,
     tick: Tick,
     thresholds: Sequence[float | None],
+    executor: Executor | None = None,
 ) -> list[Judged]:
     """What models of the same labels, in any order, say of the same tracks, or of the validation split at a path.
 
     A benchmark is one that was opened for the labels of the first. A track is read and embedded once for all models
-    that were trained on the same embedder.
+    that were trained on the same embedder: here by `workers` threads, or by the workers of an `executor`.
     """
     found: dict[int, Judged] = {}
-    if isinstance(benchmark, Path):
+    if not isinstance(benchmark, Benchmark):
         for number, (one, threshold) in enumerate(zip(candidates, thresholds, strict=True)):
             found[number] = score_validation(one.model, benchmark, threshold, one.trained.details)
         tick(len(found[0]))
@@ -104,7 +108,13 @@ def judge_all(
         alike.setdefault(json.dumps(one.model.config.embedder, sort_keys=True), []).append(number)
     for numbers in alike.values():
         said: dict[int, list[tuple[Track, np.ndarray | str]]] = {number: [] for number in numbers}
-        for track, vectors in embed_tracks(candidates[numbers[0]].embedder, benchmark.tracks, workers=workers):
+        first = candidates[numbers[0]]
+        heard = (
+            embed_tracks(first.embedder, benchmark.tracks, workers=workers)
+            if executor is None or isinstance(executor, InProcess)
+            else embed_tracks_on(executor, first.model.config, first.embedder, benchmark.tracks)
+        )
+        for track, vectors in heard:
             tick(numbers[0] == 0)  # a track counts once
             bare = replace(track, data=None)  # memory holds no more audio than the threads read ahead
             for number in numbers:
@@ -253,7 +263,13 @@ def corpus_of(trained: RunRecord, model_folder: Path, given: Path | None) -> Pat
 
     if given is None and "corpus" not in trained.details:
         raise DataError(f"{model_folder}: does not tell which corpus it was trained on", "add --corpus PATH")
-    root = Path(given) if given is not None else (model_folder / trained.details["corpus"]).resolve()
+    recorded = trained.details.get("corpus", "")
+    if not isinstance(recorded, str):
+        raise DataError(
+            f"{model_folder}/training.json: details.corpus is no path: {recorded!r:.60}", "add --corpus PATH"
+        )
+    beside = place(recorded) if "://" in recorded else (model_folder / recorded).resolve()
+    root = place(given) if given is not None else beside
     if not root.exists():
         raise DataError(f"{root}: the corpus that the model was trained on is not there", "add --corpus PATH")
     if not is_corpus(root):

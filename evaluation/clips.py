@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
+from builder.corpus.folder import newest
 from builder.errors import DataError
+from builder.parquet import look_over
+from builder.resources import parse_json
 
 from .benchmarks.base import Track
 
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
+
 T = TypeVar("T")
+MEND = "see what is damaged: synthmir verify CORPUS"
 
 
 @dataclass
@@ -35,11 +42,21 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
     Raises DataError where the corpus has no such split or column, or a label that the model does not know.
     """
     import pyarrow.dataset as pads
+    import pyarrow.parquet as pq
 
     files = sorted(str(path) for path in (corpus / "data").glob("validation-*.parquet"))
     if not files:
         raise DataError(f"{corpus}: has no validation split with audio", "give a benchmark instead: --on NAME:PATH")
-    data = pads.dataset(files, format="parquet")
+    for file in files:
+        look_over(Path(file), ("id", "audio", task))
+    try:
+        data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest(files)))
+        return _drawn(corpus, data, labels, task, limit, seed)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise DataError(f"{corpus}: its validation split cannot be read: {error}", MEND) from error
+
+
+def _drawn(corpus: Path, data: Dataset, labels: Sequence[str], task: str, limit: int, seed: int) -> Clips:
     if task not in data.schema.names:
         raise DataError(f"{corpus}: has no column {task!r}", f"there: {', '.join(data.schema.names)}")
     names = _names(data.schema.metadata, task)
@@ -73,7 +90,7 @@ def sample(items: Sequence[T], limit: int, seed: int) -> list[T]:
 def _names(metadata: dict[bytes, bytes] | None, task: str) -> list[str] | None:
     """The label names of a column, None where its values stand for themselves."""
     try:
-        feature: Any = json.loads((metadata or {})[b"huggingface"])["info"]["features"][task]
+        feature: Any = parse_json((metadata or {})[b"huggingface"])["info"]["features"][task]
     except (KeyError, ValueError, TypeError):
         return None
     feature = feature.get("feature", feature)

@@ -29,7 +29,7 @@ class Hearing:
         ids = "\n".join(f"{track.id} {track.path}" for track in benchmark.tracks)
         key = hashlib.sha256(f"{embedder.name}\n{embedder.revision}\n{ids}".encode("utf-8", "surrogateescape"))
         self._file = folder / f"{key.hexdigest()[:16]}.npz"
-        self._vectors, self._starts, self._reasons = _read(self._file) or _listen(
+        self._vectors, self._starts, self._reasons = _read(self._file, len(benchmark.tracks)) or _listen(
             self._file, benchmark, embedder, tick
         )
 
@@ -49,12 +49,16 @@ class Hearing:
 Heard = tuple[np.ndarray, np.ndarray, np.ndarray]  # float32 [windows, dim], int64 [tracks + 1], str [tracks]
 
 
-def _read(file: Path) -> Heard | None:
+def _read(file: Path, tracks: int) -> Heard | None:
     try:
         with np.load(file, allow_pickle=False) as kept:
-            return kept["vectors"], kept["starts"], kept["reasons"]
-    except (OSError, ValueError, KeyError):  # none, or one that a full disk cut
+            vectors, starts, reasons = kept["vectors"], kept["starts"], kept["reasons"]
+    except Exception:  # none, or one that a full disk cut: whatever that makes numpy and zipfile raise
         return None
+    fits = (vectors.ndim, starts.shape, reasons.shape) == (2, (tracks + 1,), (tracks,))
+    kinds = (vectors.dtype, starts.dtype.kind, reasons.dtype.kind) == (np.float32, "i", "U")
+    whole = fits and kinds and starts[0] == 0 and starts[-1] == len(vectors) and (np.diff(starts) >= 0).all()
+    return (vectors, starts, reasons) if whole else None
 
 
 def _listen(file: Path, benchmark: Benchmark, embedder: Embedder, tick: Tick) -> Heard:

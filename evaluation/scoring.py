@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import DataError
+from builder.executors import Executor
 from builder.recipe import EvaluationSettings
 from builder.records import recording
 
@@ -31,12 +32,14 @@ def evaluate_model(
     workers: int | None = None,
     tick: Tick = lambda _: None,
     against: Sequence[Path] = (),
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Judge a model on each of `on` and write `out/scores.json` and `out/predictions-<benchmark>.jsonl`.
 
     `validation` is the split of `corpus`, or of the corpus that the model was trained on. The models of `against` are
     judged on the same tracks, and each figure's difference goes into the scores. Everything named is looked up before
-    anything is judged. Returns what scores.json holds. Raises DataError, RecipeError, BackendError.
+    anything is judged. Tracks are heard here, by `workers` threads, or by the workers of an `executor`: no figure
+    depends on them. Returns what scores.json holds. Raises DataError, RecipeError, BackendError.
     """
     settings = settings or EvaluationSettings()
     out = Path(out)
@@ -58,9 +61,9 @@ def evaluate_model(
         scored: list[BenchmarkScores] = []
         compared: list[Comparison] = []
         for name, place in places.items():
-            if not isinstance(place, Path):
+            if isinstance(place, Benchmark):
                 _leave_out_what_was_learnt(place, [ours, *others])
-            judged, *rivals = judge_all([ours, *others], place, workers, tick, thresholds)
+            judged, *rivals = judge_all([ours, *others], place, workers, tick, thresholds, executor)
             if why:
                 judged = replace(judged, notes=[*judged.notes, why])
             file = _predictions_file(name, [entry.predictions for entry in scored])
@@ -116,7 +119,7 @@ def _leave_out_what_was_learnt(benchmark: Benchmark, candidates: Sequence[Candid
 
 
 def _about(name: str, place: Benchmark | Path) -> dict[str, Any]:
-    if isinstance(place, Path):
+    if not isinstance(place, Benchmark):
         return {"name": name, "source": str(place), "protocol": "The corpus' own split, by its stored embeddings."}
     return {
         "name": printable(name),

@@ -15,6 +15,7 @@ import torch
 from builder.embedders.augment import COLUMN
 from builder.errors import DataError
 from builder.recipe import SplitSettings
+from builder.storage import place, reaching
 
 from .labels import Column, encode, problem_of
 from .model import MULTI, REGRESSION, SINGLE
@@ -94,16 +95,17 @@ def load_features(
     RecipeError for a `problem` that the column does not pose.
     """
     column = label_column or task
-    tables = open_tables(Path(corpus), embedder, column, embedding_column, split or SplitSettings())
-    _check_groups(tables, is_corpus(Path(corpus)))
-    problem = problem_of(tables.train.kind, column, problem)
-    both = {"train": tables.train, "validation": tables.validation}
-    names, columns = encode(problem, both, task)
-    splits, dropped = {}, {}
-    for name in SPLITS:
-        splits[name], dropped[name] = _split(
-            both[name], columns[name], task, embedding_column, is_corpus(Path(corpus))
-        )
+    path = place(corpus)
+    with reaching(path):
+        tables = open_tables(path, embedder, column, embedding_column, split or SplitSettings())
+        ours = is_corpus(path)
+        _check_groups(tables, ours)
+        problem = problem_of(tables.train.kind, column, problem)
+        both = {"train": tables.train, "validation": tables.validation}
+        names, columns = encode(problem, both, task)
+        splits, dropped = {}, {}
+        for name in SPLITS:
+            splits[name], dropped[name] = _split(both[name], columns[name], task, embedding_column, ours)
     train, validation = (splits[name] for name in SPLITS)
     if (dim := train.embeddings.shape[1]) != (other := validation.embeddings.shape[1]):
         raise DataError(f"{corpus}: {embedder}: embeddings of train have {dim} numbers, of validation {other}")

@@ -8,7 +8,10 @@ What is here opens tables and says which rows are whose. Nothing in `training` r
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
+import pyarrow.parquet as pq
 
+from builder.corpus.folder import newest
 from builder.errors import DataError
+from builder.parquet import described, look_over
 
 from .tables import GROUPS, is_corpus, refuse_mixture
 
@@ -43,14 +49,25 @@ class Parts:
     @property
     def columns(self) -> Columns:
         """The columns and what `datasets` says they hold."""
-        from datasets import Features
-
-        return Features.from_arrow_schema(next(iter(self.splits.values())).schema)
+        return described(next(iter(self.splits.values())).schema, self.source)
 
     def take(self, rows: dict[str, np.ndarray], columns: list[str]) -> pa.Table:
         """These columns of these rows (int64, by split), in order of split and row."""
-        found = [self.splits[split].take(pa.array(at), columns=columns) for split, at in rows.items()]
-        return pa.concat_tables(found, promote_options="permissive")
+        with self._told():
+            found = [self.splits[split].take(pa.array(at), columns=columns) for split, at in rows.items()]
+            return pa.concat_tables(found, promote_options="permissive")
+
+    def whole(self, split: str, columns: list[str]) -> dict[str, list[Any]]:
+        """These columns of all rows of a split, as lists."""
+        with self._told():
+            return dict(self.splits[split].to_table(columns=columns).to_pydict())
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{self.source}: cannot be read: {error}", "embed it again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +118,19 @@ def _by_split(folder: Path) -> dict[str, list[Path]]:
     """`<split>-00000-of-00002.parquet` files, in order."""
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.glob("*-*-of-*.parquet")):
-        found.setdefault(file.name.rsplit("-", 3)[0], []).append(file)
+        split = re.sub(r"-p\d\d$", "", file.name.rsplit("-", 3)[0])  # a part that a corpus has grown by is no split
+        found.setdefault(split, []).append(file)
     return found
 
 
 def _stored(files: dict[str, list[Path]]) -> dict[str, pds.Dataset]:
+    for file in (file for names in files.values() for file in names):
+        look_over(file)
     refuse_mixture([file for names in files.values() for file in names])
-    return {split: pds.dataset([str(file) for file in names], format="parquet") for split, names in files.items()}
+    return {
+        split: pds.dataset([str(file) for file in names], format="parquet", schema=pq.read_schema(newest(names)))
+        for split, names in files.items()
+    }
 
 
 def _loaded(place: Path) -> dict[str, pds.Dataset]:
@@ -115,6 +138,8 @@ def _loaded(place: Path) -> dict[str, pds.Dataset]:
     import datasets
 
     saved = any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json"))
+    for file in place.rglob("*.parquet"):
+        look_over(file)
     try:
         found: Any = datasets.load_from_disk(str(place)) if saved else datasets.load_dataset(str(place))
     except Exception as error:  # whatever a data set's files make `datasets` raise
@@ -137,7 +162,7 @@ def divide(stored: Parts) -> Division:
     keys = [name for name in ("id", SPLIT if by_column else None, group_column) if name and name in columns]
     places, ids, parts, groups = [], [], [], []
     for split, data in stored.splits.items():
-        table = data.to_table(columns=keys).to_pydict() if keys else {}
+        table = stored.whole(split, keys) if keys else {}
         rows = range(data.count_rows())
         places += [(split, row) for row in rows]
         ids += [str(value) for value in table.get("id", [f"{split}/{row}" for row in rows])]

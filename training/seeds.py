@@ -14,6 +14,7 @@ from builder.atomic import write_text
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
 from builder.records import RunRecord
+from builder.storage import place
 
 from .loop import start_accelerator
 from .model import WEIGHTS, is_model_folder
@@ -56,7 +57,7 @@ def train_seeds(
     if out.is_file() or is_model_folder(out):
         raise DataError(f"{out}: holds a model; several need a folder of their own", "choose another --out")
     accelerator = start_accelerator(settings, out / "seed")
-    data = load_data(Path(corpus), settings, embedder, split)
+    data = load_data(place(corpus), settings, embedder, split)
     records = {}
     for seed in seeds:
         chosen = settings.model_copy(update={"seed": seed})

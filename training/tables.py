@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,11 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from builder.corpus.folder import BUILD_RECORD, SHARD_FILE, SUMS, Corpus
+from builder.corpus.folder import BUILD_RECORD, SHARD_FILE, SUMS, Corpus, part_of
 from builder.corpus.shards import FOOTER
 from builder.embedders.augment import COLUMN, SUFFIX
 from builder.errors import DataError
+from builder.parquet import look_over
 from builder.recipe import SplitSettings
+from builder.resources import parse_json, read_json
+from builder.storage import readable, remote
 from builder.validation import near
 
 SPLITS = ("train", "validation")
@@ -36,6 +38,13 @@ class Table:
     kind: dict[str, Any]  # the label column as `datasets` describes it: {"_type": "ClassLabel", "names": [...]}
     vectors: Callable[[], Iterator[pa.Array]] = field(repr=False)  # the column of embeddings, part by part
     picked: np.ndarray | None = None  # bool [rows]: which rows are of the split, None for all
+
+    def __post_init__(self) -> None:
+        """Raise DataError where a file holds texts that are none, which Arrow tells only when asked."""
+        try:
+            self.rows.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{self.where}: {error}", MEND) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,8 @@ def open_tables(path: Path, embedder: str, label: str, embedding: str, split: Sp
         raise DataError(f"{path}: there is no such folder", "build a corpus: synthmir build RECIPE --out DIR")
     if is_corpus(path):
         return _corpus(path, embedder, label, embedding)
+    if remote(path):
+        raise DataError(f"{path}: not a corpus that has embeddings", "another data set is read from a folder")
     return _dataset(path, embedder, label, embedding, split)
 
 
@@ -69,6 +80,8 @@ def is_corpus(path: Path) -> bool:
 def _corpus(path: Path, embedder: str, label: str, embedding: str) -> Tables:
     """The Parquet files are read directly: what `datasets` says of the columns stands in their schema."""
     shards = _shards(path, embedder)
+    for file in (file for files in shards.values() for file in files):
+        look_over(file, ("id", label, "prompt_group", COLUMN, embedding))
     refuse_mixture([file for files in shards.values() for file in files])
     kind = None
     tables = []
@@ -76,8 +89,8 @@ def _corpus(path: Path, embedder: str, label: str, embedding: str) -> Tables:
         parts = []
         for file in shards[split]:
             table, found = _read(file, label, embedding)
-            kind = kind or found
-            if found != kind:
+            kind = _wider(kind or found, found)
+            if kind is None:
                 raise DataError(f"{file}: column {label!r} is not described as in the other files", MEND)
             parts.append(table)
         rows = pa.concat_tables(parts)
@@ -88,7 +101,11 @@ def _corpus(path: Path, embedder: str, label: str, embedding: str) -> Tables:
 def _column_of(files: list[Path], embedding: str) -> Callable[[], Iterator[pa.Array]]:
     def read() -> Iterator[pa.Array]:
         for file in files:
-            yield pq.read_table(file, columns=[embedding])[embedding].combine_chunks()
+            try:
+                column = pq.read_table(readable(file), columns=[embedding])[embedding].combine_chunks()
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(f"{file}: not a readable Parquet file: {error}", MEND) from error
+            yield column
 
     return read
 
@@ -102,26 +119,41 @@ def _shards(corpus: Path, embedder: str) -> dict[str, list[Path]]:
             mend = f"synthmir embed {corpus} --embedder {plain} --augment noise:20 ..., or as the recipe has it"
         raise DataError(f"{corpus}: holds no embeddings of {embedder!r} (there: {', '.join(there) or 'none'})", mend)
     shards: dict[str, list[Path]] = {split: [] for split in SPLITS}
-    totals: dict[str, set[int]] = {split: set() for split in SPLITS}
+    totals: dict[str, set[tuple[int, int]]] = {split: set() for split in SPLITS}  # of each part that the corpus has
     for name in Corpus(corpus).shards(embedder):
         match = SHARD_FILE.match(name.rpartition("/")[2])
         if match and match["split"] in SPLITS:
             shards[match["split"]].append(corpus / name)
-            totals[match["split"]].add(int(match["total"]))
+            totals[match["split"]].add((int(match["part"] or 0), int(match["total"])))
     for split, files in shards.items():
         if not files:
             raise DataError(f"{corpus}: {embedder} has no {split} split", mend)
-        if totals[split] != {len(files)}:
-            raise DataError(f"{corpus}: {embedder}/{split}: {len(files)} shards of {sorted(totals[split])}", mend)
+        if sum(total for _, total in totals[split]) != len(files):
+            counted = sorted(total for _, total in totals[split])
+            raise DataError(f"{corpus}: {embedder}/{split}: {len(files)} shards of {counted}", mend)
+    audio = {part_of(name) for name in Corpus(corpus).shards()}
+    if audio - {part for found in totals.values() for part, _ in found}:
+        raise DataError(f"{corpus}: has grown since {embedder} embedded it: not all of its clips are there", mend)
     return shards
+
+
+def _wider(kind: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None:
+    """Of two descriptions of a label column the one with more names after the other's; None if they contradict."""
+    if kind == other:
+        return kind
+    one, two = (each.get("feature", each) for each in (kind, other))
+    if not one.get("names") or not two.get("names") or one["_type"] != two["_type"]:
+        return None
+    short, long = sorted((one["names"], two["names"]), key=len)
+    return None if long[: len(short)] != short else kind if one["names"] == long else other
 
 
 def _read(file: Path, label: str, embedding: str) -> tuple[pa.Table, dict[str, Any]]:
     try:
-        schema = pq.read_schema(file)
+        schema = pq.read_schema(readable(file))
         _check_columns(str(file), schema.names, ("id", label, "prompt_group", embedding))
         damage = [COLUMN] if COLUMN in schema.names else []
-        table = pq.read_table(file, columns=list(dict.fromkeys(["id", label, "prompt_group", *damage])))
+        table = pq.read_table(readable(file), columns=list(dict.fromkeys(["id", label, "prompt_group", *damage])))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file}: not a readable Parquet file: {error}", MEND) from error
     columns = {"id": table["id"], "label": table[label], "group": table["prompt_group"]}
@@ -132,8 +164,12 @@ def _read(file: Path, label: str, embedding: str) -> tuple[pa.Table, dict[str, A
 def _described(schema: pa.Schema, label: str) -> dict[str, Any]:
     """The label column as `datasets` wrote it into the file, or as its Arrow type says it."""
     try:
-        return dict(json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label])
-    except (KeyError, ValueError, TypeError):
+        told = dict(parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"][label])
+        one = told.get("feature", told)
+        if not isinstance(one["_type"], str) or not all(isinstance(name, str) for name in one.get("names") or ()):
+            raise ValueError("no feature of datasets")
+        return told
+    except (KeyError, ValueError, TypeError, AttributeError):
         from datasets import Features
 
         plain = pa.schema([schema.field(label)])
@@ -154,10 +190,10 @@ def refuse_mixture(files: list[Path]) -> None:
     first: tuple[Path, str] | None = None
     for file in files:
         try:
-            footer = json.loads((pq.read_metadata(file).metadata or {}).get(FOOTER, b"{}"))
+            footer = parse_json((pq.read_metadata(readable(file)).metadata or {}).get(FOOTER, b"{}"))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise DataError(f"{file}: not a readable Parquet file: {error}", MEND) from error
-        if "embedder" not in footer:
+        if not isinstance(footer, dict) or "embedder" not in footer:
             continue
         made = f"{footer['embedder']} of revision {footer.get('revision')}"
         first = first or (file, made)
@@ -191,9 +227,11 @@ def _load(path: Path, embedder: str) -> dict[str, Any]:
     saved = any((path / name).exists() for name in ("dataset_dict.json", "dataset_info.json", "state.json"))
     if path.is_dir() and not saved and not any(path.rglob("*")):
         raise DataError(f"{path}: the folder is empty", "give a corpus or a data set on disk")
+    for file in (path,) if path.is_file() else path.rglob("*.parquet"):
+        look_over(file)
     try:
         if (path / "dataset_dict.json").exists():
-            names = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+            names = read_json(path / "dataset_dict.json")["splits"]
             return {name: _saved(path, name) for name in names}
         if saved:
             found = datasets.load_from_disk(str(path))
@@ -216,7 +254,7 @@ def _saved(path: Path, split: str) -> Any:
     """One split of what `datasets` saved, which cannot read one without rows: None, where it is of no use to us."""
     import datasets
 
-    if json.loads((path / split / "state.json").read_text(encoding="utf-8"))["_data_files"]:
+    if read_json(path / split / "state.json")["_data_files"]:
         return datasets.load_from_disk(str(path / split))
     if NAMES.get(split, split) in SPLITS:
         raise DataError(f"{path}: {split}: the split is empty", "put rows into it, or leave it out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import torch
 from builder.corpus.folder import embed_record
 from builder.errors import DataError, RecipeError
 from builder.names import label_key
+from builder.resources import read_json
 
 from .features import Features, Split
 from .labels import encode, problem_of
@@ -242,8 +242,8 @@ def _check_embedder(path: Path, name: str, made: dict[str, Any]) -> None:
         if not file.is_file():
             continue
         try:
-            found = json.loads(file.read_text(encoding="utf-8")).get("details", {}).get("embedder", {})
-        except (ValueError, AttributeError) as error:
+            found = read_json(file).get("details", {}).get("embedder", {})
+        except (OSError, ValueError, AttributeError) as error:
             raise DataError(f"{file}: not a run record: {error}", "embed it again") from error
         for key, expected in (("name", made.get("name") or name), ("revision", made.get("revision"))):
             if expected and found.get(key) and str(found[key]) != str(expected):

@@ -20,6 +20,7 @@ from builder.embedders.dataset_map import RECORD as EMBED_RECORD
 from builder.errors import DataError
 from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
 from builder.records import RunRecord, recording
+from builder.storage import place, remote
 
 from .card import write_card
 from .checkpoint import digest
@@ -68,7 +69,7 @@ def train(
     their own record says. Raises DataError, RecipeError and BackendError.
     """
     accelerator = start_accelerator(settings, Path(out))
-    return train_on(lambda: load_data(Path(corpus), settings, embedder, split), out, settings, accelerator, on_epoch)
+    return train_on(lambda: load_data(place(corpus), settings, embedder, split), out, settings, accelerator, on_epoch)
 
 
 def described(record: RunRecord) -> str:
@@ -207,9 +208,9 @@ def _config(data: Data, settings: TrainingSettings) -> SynthmirConfig:
 
 def _origin(data: Data, out: Path) -> dict[str, Any]:
     """Where the training data lies, as seen from the model folder, and what its own record says of it."""
-    details, path = data.made.get("details", {}), data.path.resolve()
+    details, path = data.made.get("details", {}), data.path if remote(data.path) else data.path.resolve()
     return {
-        "corpus": os.path.relpath(path, out.resolve()),
+        "corpus": str(path) if remote(path) else os.path.relpath(path, out.resolve()),
         "corpus_name": details.get("identity", {}).get("name", path.stem if path.is_file() else path.name),
         "generator": details.get("generator"),
         "synthetic": is_corpus(data.path),  # of other data we do not know

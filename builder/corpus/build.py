@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ..atomic import write_bytes, write_text
+from ..atomic import write_text
 from ..audio import encode_flac
 from ..errors import BackendError, DataError
-from ..executors import Tick, cores, local
+from ..executors import Scale, Tick, choose
 from ..generators.base import GENERATORS, Generator, load_generator
 from ..recipe import Recipe
 from ..records import RunRecord, recording
-from ..rows import Clip
+from ..resources import parse_json
+from ..storage import delete, each, is_folder, reaching, sweep, workers_at
+from ..storage import place as place_of
 from .card import write_card
 from .features import SAMPLING_RATE, LabelEncoder, audio_features
-from .folder import BUILD_RECORD, REJECTED, STATE, SUMS, Corpus, write_sums
-from .plan import Shard, plan, shards
+from .folder import BUILD_RECORD, CARD, REJECTED, SUMS, Corpus, write_sums
+from .growth import Labels, Part, write_recipe
+from .job import Job, generator_file, open_job
+from .pictures import ASSETS
+from .plan import Shard, plan
 from .quality import Take, make
-from .shards import WORK, Entry, Ledger, locked, read_footer, sha256, write_shard
+from .shards import WORK, Entry, digest, locked, read_footer, sha256, write_shard
+from .totals import details_of, told_of
 
-GENERATOR = "generator.json"
 Progress = Callable[[int, int], None]  # clips made so far, clips in all
 
 
 class ShardBuilder:
     """Makes shards in a folder: the generator is loaded once and used for all of them."""
 
-    def __init__(self, recipe: Recipe, work: Path, place: Path) -> None:
-        self.recipe, self.place = recipe, place
+    def __init__(self, recipe: Recipe, labels: Labels, fingerprint: str, made_by: Path, place: Path) -> None:
+        self.recipe, self.fingerprint, self.place = recipe, fingerprint, place
         self.generator = generator_for(recipe)
-        self.features = audio_features(recipe.labels)
-        self.encode = LabelEncoder(recipe.labels)
-        self.fingerprint = recipe.fingerprint()
+        self.features = audio_features(labels)
+        self.encode = LabelEncoder(labels)
         self.made_by = {key: getattr(self.generator, key) for key in ("name", "revision", "license", "about")}
-        _same_generator(work / GENERATOR, self.made_by)
+        with reaching(made_by):
+            _same_generator(made_by, self.made_by)
 
     def __call__(self, shard: Shard, tick: Tick) -> Entry:
         """Make one shard and put it in its place."""
@@ -55,7 +59,7 @@ class ShardBuilder:
         path = self.place / shard.name
         write_shard(path, self._rows(shard, footer, tick), self.features, footer)
         kept = len(shard.clips) - len(footer["rejected"])
-        return Entry(shard.name, sha256(path), round(monotonic() - clock, 3), kept, self.fingerprint)
+        return Entry(shard.name, digest(path), round(monotonic() - clock, 3), kept, self.fingerprint)
 
     def _rows(self, shard: Shard, footer: dict[str, Any], tick: Tick) -> Iterator[list[dict[str, Any]]]:
         settings, before = self.recipe.generator, getattr(self.generator, "retried", 0)
@@ -95,11 +99,20 @@ def _same_generator(path: Path, made_by: dict[str, str]) -> None:
     if not path.exists():
         write_text(path, json.dumps(made_by))
         return
-    begun = json.loads(path.read_text(encoding="utf-8"))
-    if begun["revision"] != made_by["revision"]:
+    try:
+        begun = parse_json(path.read_text(encoding="utf-8"))
+        name, revision = begun["name"], begun["revision"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
-            f"{path.parent.parent}: was begun with revision {begun['revision']} of {begun['name']!r}, "
-            f"this is {made_by['revision']}",
+            f"{path}: is damaged: {error!r}",
+            "delete this file alone, then run the same command again: nothing that is finished goes",
+        ) from error
+    if revision == made_by["revision"]:
+        return
+    if not ("recipe" in begun and generator_for(Recipe.load(begun["recipe"])).revision == revision):
+        raise DataError(
+            f"{str(path).partition(f'/{WORK}/')[0]}: was begun with revision {revision} "
+            f"of {name!r}, this is {made_by['revision']}",
             "go back to that version (generator.revision), or build into another --out",
         )
 
@@ -130,128 +143,94 @@ def build(
     out: str | Path,
     *,
     workers: int | None = None,
+    scale: Scale | None = None,
     clips_per_shard: int | None = None,
+    extend: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> RunRecord:
     """Make the recipe's corpus in the folder `out`, or finish one that was begun, or mend one that lost shards.
 
+    With `extend`, add to the finished corpus there what this recipe asks for and it has not: more clips, a genre,
+    another generator's. It stays as it is until all of that is made, and no shard of it is written again.
+
     `workers` processes each make shards of their own (default: one a core for a generator that keeps one core busy,
-    else one). Neither it nor `clips_per_shard` changes a clip. Returns the build's record, which is in the corpus too.
+    else one), where `scale` says. Neither they nor `clips_per_shard` change a clip. A shard that fails thrice is set
+    aside: the others are made, then SynthmirError tells. Returns the build's record, which is in the corpus too.
     Raises RecipeError, BackendError, and DataError for a folder that holds something else, or where more clips were
     rejected than `quality.max_rejected` allows.
     """
-    out = Path(out)
-    _refuse_foreign(out)
+    out = place_of(out)
+    with reaching(out):
+        _refuse_foreign(out)
+        first = not (out / SUMS).exists()
     part = GENERATORS.load(recipe.generator.name)  # before any folder is made
-    workers = workers or (cores() if part.single_core else 1)
-    clips = plan(recipe)
-    work = out / WORK
-    with locked(work):
-        finished = Corpus(out).record() if (out / SUMS).exists() else None
-        parts = _agree(recipe, out, work, clips, clips_per_shard)
-        place = out if (out / "data").is_dir() else work
-        for torn in work.rglob(".*.part"):
-            torn.unlink()
-        ledger = Ledger(work)
-        fingerprint = recipe.fingerprint()
-        todo = [shard for shard in parts if not ledger.intact(place, shard.name, fingerprint)]
-        if finished and not todo:
-            shutil.rmtree(work)
-            return RunRecord(**finished)
-        with recording("build", fingerprint) as record:
-            done = kept = len(clips) - sum(len(shard.clips) for shard in todo)
-            progress(done, len(clips))
+    executor = choose(scale, workers_at(out, workers), one_core=part.single_core, place=out / WORK)
+    if first and extend:
+        Corpus.open(out)  # refuses it
+    clips = plan(recipe) if first else None
+    with locked(out / WORK):
+        if clips is not None and (out / SUMS).exists():  # another run has finished it in between
+            clips = None
+        job = open_job(recipe, out, clips, extend, clips_per_shard)
+        todo = job.lacking()
+        count = sum(len(shard.clips) for _, shards in todo for shard in shards)
+        if job.new is None and not count:
+            _mend_card(Corpus(out))
+            job.close()
+            return RunRecord(**(job.finished or {}))
+        with recording("build", job.fingerprint) as record:
+            total = max(count, job.new.clips if job.new else sum(part.clips for part in job.parts))
+            done = total - count
+            progress(done, total)
 
-            def tick(count: int) -> None:
+            def tick(more: int) -> None:
                 nonlocal done
-                done += count
-                progress(done, len(clips))
+                done += more
+                progress(done, total)
 
-            setup = partial(ShardBuilder, recipe, work, place)
-            for entry in local(min(workers, max(1, len(todo)))).run(setup, todo, tick):
-                ledger.enter(entry)
-            footers = [read_footer(place / shard.name) for shard in parts]
-            rejected = [row for footer in footers for row in footer["rejected"]]
-            _refuse_too_many(recipe, out, rejected, len(clips))
-            _refuse_empty(out, footers)
-            if place == work:
-                (work / "data").rename(out / "data")
-            record.rows = len(clips) - len(rejected)
-            record.details = {
-                "identity": json.loads((work / STATE).read_text(encoding="utf-8")),
-                "generator": footers[0]["generator"],
-                "clips": record.rows,
-                "rejected": len(rejected),
-                "retried": sum(footer.get("retried", 0) for footer in footers),
-                "made_in_this_session": len(clips) - kept,
-                "shards": len(parts),
-                "workers": workers,
-                "worker_seconds": round(sum(entry.seconds for entry in ledger.entries.values()), 3),
-                "audio_seconds": recipe.generator.seconds * record.rows,
-            }
-        if finished:  # what was mended does not change how the corpus was made
-            record = RunRecord(**finished)
-            record.details["mended_shards"] = record.details.get("mended_shards", 0) + len(todo)
-        _finish(recipe, out, record, ledger, rejected)
+            for part, shards in ((part, shards) for part, shards in todo if shards):
+                made_by = job.home / generator_file(part.number)
+                setup = partial(ShardBuilder, part.recipe, part.labels, part.fingerprint, made_by, job.place(part))
+                for entry in executor.run(setup, shards, tick):
+                    job.ledger.enter(entry)
+            sweep(out)  # what workers that died left half-written
+            footers = [each(read_footer, [job.path(part, shard) for shard in part.shards], out) for part in job.parts]
+            for part, found in zip(job.parts, footers, strict=True):
+                _refuse_too_many(part, out, [row for footer in found for row in footer["rejected"]])
+                _refuse_empty(out, found)
+            job.publish()
+        rejected = [row for found in footers for footer in found for row in footer["rejected"]]
+        if job.new:
+            told = told_of(job.new, footers[-1], job.ledger, record, executor.count)
+            record = details_of(record, [*job.told, told], job.finished)
+            record.details["made_in_this_session"] = count
+        else:  # what was mended does not change how the corpus was made
+            record = RunRecord(**(job.finished or {}))
+            record.details["mended_shards"] = record.details.get("mended_shards", 0) + sum(len(s) for _, s in todo)
+        _finish(job, recipe, record, rejected)
     return record
 
 
 def _refuse_foreign(out: Path) -> None:
     """A folder that holds anything but a corpus of ours is left alone."""
-    if not out.exists():
+    if not is_folder(out):
+        if out.exists():
+            raise DataError(f"{out}: is a file, not a folder", "choose another --out")
         return
-    if not out.is_dir():
-        raise DataError(f"{out}: is a file, not a folder", "choose another --out")
     if (out / WORK).is_dir() or (out / SUMS).exists():
         return
-    if any(out.iterdir()):
+    if any(path.name != ".gitattributes" for path in out.iterdir()):  # which each repository of the Hub is born with
         raise DataError(f"{out}: is not empty, and what it holds is no corpus", "choose an empty or a new folder")
 
 
-def _agree(recipe: Recipe, out: Path, work: Path, clips: list[Clip], asked: int | None) -> list[Shard]:
-    """The shards to make, as they were begun here before; a recipe that differs from what was begun is refused."""
-    identity = {"name": recipe.name, "fingerprint": recipe.fingerprint(), "split": recipe.split.model_dump()}
-    state = work / STATE
-    if not state.exists() and (out / SUMS).exists():
-        _reopen(Corpus(out), work)
-    if not state.exists() or not (work / GENERATOR).exists():  # where no generator could be had, nothing is begun
-        parts = shards(clips, asked)
-        write_text(state, json.dumps({**identity, "clips_per_shard": max(len(part.clips) for part in parts)}))
-        return parts
-    begun = json.loads(state.read_text(encoding="utf-8"))
-    per_shard = begun.pop("clips_per_shard")
-    if changed := [key for key in identity if begun.get(key) != identity[key]]:
-        raise DataError(
-            f"{out}: holds a corpus of another recipe: {begun.get('name')} {begun.get('fingerprint')} there, "
-            f"{recipe.name} {recipe.fingerprint()} asked for ({', '.join(changed)} differ)",
-            "go back to the recipe that it was begun with, or choose another --out",
-        )
-    if asked not in (None, per_shard):
-        raise DataError(f"{out}: was begun with {per_shard} clips a shard, not {asked}", "leave --clips-per-shard out")
-    return shards(clips, per_shard)
-
-
-def _reopen(corpus: Corpus, work: Path) -> None:
-    """Give a finished corpus its state and ledger back, so that shards it has lost can be made again."""
-    details = corpus.record().get("details", {})
-    if "identity" not in details:
-        raise DataError(f"{corpus.root / BUILD_RECORD}: missing or damaged", "build into another --out")
-    ledger = Ledger(work)
-    for name, digest in corpus.sums().items():
-        if name.startswith("data/"):
-            ledger.enter(Entry(name, digest, 0.0, 0, corpus.fingerprint))
-    write_text(work / GENERATOR, json.dumps(details["generator"]))
-    write_text(work / STATE, json.dumps(details["identity"]))
-
-
-def _refuse_too_many(recipe: Recipe, out: Path, rejected: list[dict[str, Any]], planned: int) -> None:
-    path = out / WORK / REJECTED
-    if len(rejected) <= recipe.quality.max_rejected * planned:
+def _refuse_too_many(part: Part, out: Path, rejected: list[dict[str, Any]]) -> None:
+    path, most = out / WORK / REJECTED, part.recipe.quality.max_rejected
+    if len(rejected) <= most * part.clips:
         return
     write_text(path, _lines(rejected))
     raise DataError(
-        f"{len(rejected)} of {planned} clips were rejected, more than quality.max_rejected "
-        f"({recipe.quality.max_rejected:.1%}) allows; {path} says which and why. First: {rejected[0]['faults'][0]}",
+        f"{len(rejected)} of {part.clips} clips were rejected, more than quality.max_rejected "
+        f"({most:.1%}) allows; {path} says which and why. First: {rejected[0]['faults'][0]}",
         "mend the recipe or the generator, or raise quality.max_rejected and run the same command: nothing is remade",
     )
 
@@ -266,18 +245,31 @@ def _refuse_empty(out: Path, footers: list[dict[str, Any]]) -> None:
             )
 
 
-def _finish(recipe: Recipe, out: Path, record: RunRecord, ledger: Ledger, rejected: list[dict[str, Any]]) -> None:
+def _finish(job: Job, recipe: Recipe, record: RunRecord, rejected: list[dict[str, Any]]) -> None:
     """Write everything beside the shards, the sums last; then the folder is a corpus and the work folder goes."""
-    for name, content in recipe.portable().items():
-        write_bytes(out / name, content)
+    out = job.out
+    if recipe is job.parts[-1].recipe:  # an older part's stands among the corpus's own already
+        write_recipe(out, recipe)
     if rejected:
         write_text(out / REJECTED, _lines(rejected))
     else:
-        (out / REJECTED).unlink(missing_ok=True)
+        delete(out / REJECTED)
     record.write(out / BUILD_RECORD)
     write_card(out)
-    write_sums(out, {name: entry.sha256 for name, entry in ledger.entries.items()})
-    shutil.rmtree(out / WORK)
+    old = Corpus(out).sums() if job.finished else {}
+    known = {name: digest for name, digest in old.items() if name.endswith(".parquet")} if job.new else {}
+    write_sums(out, known | {name: entry.sha256 for name, entry in job.ledger.entries.items()})
+    job.close()
+
+
+def _mend_card(corpus: Corpus) -> None:
+    """Write the card and its pictures anew if one of them is lost or damaged; they follow from the rest."""
+    sums = corpus.sums()
+    drawn = [name for name in sums if name == CARD or name.startswith(f"{ASSETS}/")]
+    if all((corpus.root / name).exists() and sha256(corpus.root / name) == sums[name] for name in drawn):
+        return
+    write_card(corpus.root)
+    write_sums(corpus.root, {name: digest for name, digest in sums.items() if name not in drawn})
 
 
 def _lines(rows: list[dict[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..generators.base import Generator
 from ..recipe import Recipe
 from ..rows import Clip
 from .build import generator_for
+from .folder import Corpus
+from .job import addition
 from .plan import plan, shards
 from .quality import inspect
 
@@ -46,9 +49,13 @@ class Estimate:
     probe: str  # in words: what was made for it, and how that was scaled
 
 
-def estimate(recipe: Recipe, workers: int | None = None) -> Estimate:
-    """Plan the recipe, make a few of its clips, and scale up. Writes nothing. Raises as `build` does."""
-    clips = plan(recipe)
+def estimate(recipe: Recipe, workers: int | None = None, corpus: Path | None = None) -> Estimate:
+    """Plan the recipe, make a few of its clips, and scale up; of a `corpus` to extend, those that it lacks.
+
+    Writes nothing. Raises as `build` does.
+    """
+    cut = shards(plan(recipe)) if corpus is None else addition(recipe, Corpus.open(corpus), None)[-1].shards
+    clips = [clip for shard in cut for clip in shard.clips]
     generator = generator_for(recipe)
     workers = workers or (cores() if generator.single_core else 1)
     samples = probe(generator, clips, recipe)
@@ -56,7 +63,7 @@ def estimate(recipe: Recipe, workers: int | None = None) -> Estimate:
     return Estimate(
         clips=len(clips),
         prompts=len({clip.prompt.text for clip in clips}),
-        shards=len(shards(clips)),
+        shards=len(cut),
         audio_hours=len(clips) * length / 3600,
         flac_bytes=round(longest.flac_bytes / longest.clips * length / longest.seconds * len(clips)),
         build_hours=scaled(samples, length) / longest.clips * len(clips) / workers / 3600,

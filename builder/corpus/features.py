@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..prompts.taxonomy import Taxonomy
 from ..rows import VOCALS, Clip
 
 if TYPE_CHECKING:
@@ -39,15 +38,28 @@ COLUMNS = {
 LABELS = ("genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "prompt_group")
 
 
-def label_features(taxonomy: Taxonomy) -> dict[str, Any]:
+class LabelNames(Protocol):
+    """The names of the label columns, in order: a taxonomy has them, and a corpus of several."""
+
+    @property
+    def genre_names(self) -> list[str]: ...  # noqa: D102
+
+    @property
+    def mood_names(self) -> list[str]: ...  # noqa: D102
+
+    @property
+    def instrument_names(self) -> list[str]: ...  # noqa: D102
+
+
+def label_features(labels: LabelNames) -> dict[str, Any]:
     """The label columns, which every config carries."""
     from datasets import ClassLabel, List, Value
 
     return {
-        "genre": ClassLabel(names=list(taxonomy.genre_names)),
+        "genre": ClassLabel(names=list(labels.genre_names)),
         "subgenre": Value("string"),
-        "mood": ClassLabel(names=list(taxonomy.mood_names)),
-        "instruments": List(ClassLabel(names=list(taxonomy.instrument_names))),
+        "mood": ClassLabel(names=list(labels.mood_names)),
+        "instruments": List(ClassLabel(names=list(labels.instrument_names))),
         "tempo_bpm": Value("int32"),
         "key": Value("string"),
         "vocals": ClassLabel(names=list(VOCALS)),
@@ -55,7 +67,7 @@ def label_features(taxonomy: Taxonomy) -> dict[str, Any]:
     }
 
 
-def audio_features(taxonomy: Taxonomy) -> Features:
+def audio_features(labels: LabelNames) -> Features:
     """The columns of the `default` config."""
     from datasets import Audio, Features, Value
 
@@ -64,7 +76,7 @@ def audio_features(taxonomy: Taxonomy) -> Features:
             "id": Value("string"),
             "audio": Audio(sampling_rate=SAMPLING_RATE),
             "prompt": Value("string"),
-            **label_features(taxonomy),
+            **label_features(labels),
             "seed": Value("int64"),
             "generator": Value("string"),
             "generator_revision": Value("string"),
@@ -89,10 +101,10 @@ def embedding_features(labels: dict[str, Any], dim: int) -> Features:
 class LabelEncoder:
     """A clip's labels as the numbers that ClassLabel columns store."""
 
-    def __init__(self, taxonomy: Taxonomy) -> None:
-        self._genre = {name: i for i, name in enumerate(taxonomy.genre_names)}
-        self._mood = {name: i for i, name in enumerate(taxonomy.mood_names)}
-        self._instrument = {name: i for i, name in enumerate(taxonomy.instrument_names)}
+    def __init__(self, labels: LabelNames) -> None:
+        self._genre = {name: i for i, name in enumerate(labels.genre_names)}
+        self._mood = {name: i for i, name in enumerate(labels.mood_names)}
+        self._instrument = {name: i for i, name in enumerate(labels.instrument_names)}
 
     def __call__(self, clip: Clip) -> dict[str, Any]:
         """The label columns of one row."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..atomic import write_file
+from ..atomic import write_bytes, write_file
 from ..errors import DataError
+from ..lease import leased
+from ..resources import parse_json
+from ..storage import reaching, read_all, readable, remote, told_sha256, unwritten, writing
+from ..storage import sha256 as sha256
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -36,10 +39,14 @@ def write_shard(
     DataError (a full disk, say) and leaves no file.
     """
     schema = features.arrow_schema
-    compression = {name: "none" if name.endswith(".bytes") else "snappy" for name in _leaves(schema)}
+    leaves = _leaves(schema)
+    compression = {name: "none" if name.endswith(".bytes") else "snappy" for name in leaves}
+    # No value of these comes twice: a dictionary would make embeddings half as large again.
+    repeating = [name for name in leaves if not name.endswith(".bytes") and not name.startswith("embedding.")]
 
     def fill(part: Path) -> None:
-        with pq.ParquetWriter(part, schema, compression=compression, write_page_index=True) as writer:
+        options = {"compression": compression, "use_dictionary": repeating, "write_page_index": True}
+        with pq.ParquetWriter(part, schema, **options) as writer:
             held: list[dict[str, Any]] = []
             for rows in batches:
                 held += rows
@@ -70,8 +77,10 @@ def _leaf_names(path: str, kind: pa.DataType) -> Iterator[str]:
 def read_footer(path: Path) -> dict[str, Any]:
     """What `write_shard` left in the footer. Raises DataError for a file that is no shard of ours."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
-        footer: dict[str, Any] = json.loads(metadata[FOOTER])
+        metadata = pq.read_metadata(readable(path)).metadata or {}
+        footer = parse_json(metadata[FOOTER])
+        if not isinstance(footer, dict):
+            raise ValueError("its footer is no JSON object")
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DataError(
             f"{path}: not a readable shard of a synthmir corpus ({type(error).__name__}: {error})"
@@ -79,10 +88,9 @@ def read_footer(path: Path) -> dict[str, Any]:
     return footer
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def digest(path: Path) -> str:
+    """SHA-256 of a file as the store that holds it has it written, so that nothing is read; else of what is read."""
+    return (told_sha256(path) if remote(path) else None) or sha256(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,57 +104,70 @@ class Entry:
     source: str
 
 
+ENTRY = ([str, str, float, int, str], [str, str, int, int, str])  # kinds of its values
+
+
 class Ledger:
     """A journal of finished shards in a work folder, one JSON line each: what is in it need not be made again.
 
     A shard is put in its place first and entered after, so that a run killed in between makes that one again.
-    A torn last line is ignored.
+    A torn last line is ignored. In a store, where nothing can be appended to, each entry is an object of its own.
     """
 
     def __init__(self, work: Path) -> None:
-        self.path = work / "ledger.jsonl"
+        self.path = work / ("ledger" if remote(work) else "ledger.jsonl")
         self.entries: dict[str, Entry] = {}
-        if self.path.exists():
-            for line in self.path.read_bytes().splitlines():
-                try:
-                    entry = Entry(**json.loads(line))
-                except (ValueError, TypeError):
-                    continue
-                self.entries[entry.name] = entry
+        for line in read_all(self.path) if remote(work) else self._lines():
+            try:
+                entry = Entry(**parse_json(line))
+            except (ValueError, TypeError):
+                continue
+            if [type(value) for value in astuple(entry)] not in ENTRY:
+                continue
+            self.entries[entry.name] = entry
+
+    def _lines(self) -> list[bytes]:
+        return self.path.read_bytes().splitlines() if self.path.exists() else []
 
     def intact(self, place: Path, name: str, source: str) -> bool:
         """Whether the shard is in `place`, made from `source`, and byte for byte what was entered."""
         entry, path = self.entries.get(name), place / name
-        return entry is not None and entry.source == source and path.is_file() and sha256(path) == entry.sha256
+        return entry is not None and entry.source == source and path.is_file() and digest(path) == entry.sha256
 
     def enter(self, entry: Entry) -> None:
         """Add a finished shard."""
-        try:
-            with self.path.open("ab+") as handle:
-                handle.seek(0, os.SEEK_END)
-                if handle.tell():  # a torn line of a killed run must not swallow this one
-                    handle.seek(-1, os.SEEK_END)
-                    if handle.read(1) != b"\n":
-                        handle.write(b"\n")
-                handle.write(json.dumps(asdict(entry)).encode() + b"\n")
-                handle.flush()
-                os.fsync(handle.fileno())
-        except OSError as error:
-            raise DataError(
-                f"cannot write {self.path}: {error.strerror}", "make room and run the same command again"
-            ) from error
+        if remote(self.path):
+            write_bytes(self.path / f"{entry.name}.json", json.dumps(asdict(entry)).encode())
+            self.entries[entry.name] = entry
+            return
+        with writing(self.path), self.path.open("ab+") as handle:
+            handle.seek(0, os.SEEK_END)
+            if handle.tell():  # a torn line of a killed run must not swallow this one
+                handle.seek(-1, os.SEEK_END)
+                if handle.read(1) != b"\n":
+                    handle.write(b"\n")
+            handle.write(json.dumps(asdict(entry)).encode() + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())
         self.entries[entry.name] = entry
 
 
 @contextmanager
 def locked(work: Path) -> Iterator[None]:
-    """Hold a work folder: a second run into it is refused with DataError. Released when the process ends, however."""
+    """Hold a work folder: a second run into it is refused with DataError. Released when the process ends, however.
+
+    In a store an object stands for the hold, see `lease`, and what the store refuses inside is told in words.
+    """
+    if remote(work):
+        with reaching(work.parent), leased(work / "lock"):
+            yield
+        return
     try:
         work.mkdir(parents=True, exist_ok=True)
         handle = (work / "lock").open("a")
     except OSError as error:
         raise DataError(
-            f"cannot write in {work.parent}: {error.strerror}", "choose a folder that you may write to"
+            f"cannot write in {work.parent}: {error.strerror}", unwritten(work.parent, error).fix
         ) from error
     with handle:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import pyarrow.parquet as pq
 from ..audio import decode, peak_dbfs
 from ..errors import DataError
 from ..executors import cores
+from ..parquet import described, look_over
+from ..storage import reaching, readable
 from .features import SAMPLING_RATE
-from .folder import SHARD_FILE, Corpus, files
+from .folder import GROWTH, SHARD_FILE, STATE, Corpus, files, part_of
 from .shards import WORK, read_footer, sha256
 
+LONGEST = 60.0  # seconds of a clip that is decoded; a recipe's are 30 at most
 PEAK_TOLERANCE = 0.1  # dB: 16 bits round a sample
 ROWS_AT_ONCE = 8  # clips of 30 s take 2 MB each
 
@@ -43,17 +47,21 @@ def verify(path: str | Path, progress: Callable[[int, int], None] = lambda done,
     finite. Raises DataError only where there is no corpus to check; faults are listed in the findings.
     """
     corpus = Corpus.open(path)
+    with reaching(corpus.root):
+        return _verify(corpus, progress)
+
+
+def _verify(corpus: Corpus, progress: Callable[[int, int], None]) -> Findings:
     found = Findings()
     total = int(corpus.record().get("rows", 0))
     intact = _check_files(corpus, found)
     ids: dict[str, list[str]] = {}
-    schemas: set[str] = set()
+    schemas: dict[int, dict[str, pa.Schema]] = {}
     with ThreadPoolExecutor(cores()) as pool:
         for name in corpus.shards():
             if name in intact:
                 _check_shard(corpus, name, found, ids, schemas, pool, lambda done: progress(done, total))
-    if len(schemas) > 1:
-        found.faults.append("data: shards differ in their columns or features")
+    found.faults += _differences(schemas)
     everything = [clip for part in ids.values() for clip in part]
     if len(set(everything)) < len(everything):
         found.faults.append(f"data: {len(everything) - len(set(everything))} id(s) stand twice")
@@ -66,7 +74,8 @@ def _check_files(corpus: Corpus, found: Findings) -> set[str]:
     """Compare the files with their sums; returns the names of those that are there and intact."""
     sums, there = corpus.sums(), files(corpus.root)
     found.files = len(sums)
-    if (corpus.root / WORK).exists():
+    work = corpus.root / WORK
+    if work.exists() and not (work / GROWTH / STATE).exists():  # what it is being extended by is no part of it yet
         found.faults.append(f"{WORK}: unfinished work is left here; run the command that was stopped again")
     found.faults += [f"{name}: not listed in SHA256SUMS (foreign file?)" for name in there if name not in sums]
     found.faults += [f"{name}: missing" for name in sums if name not in there]
@@ -78,23 +87,29 @@ def _check_files(corpus: Corpus, found: Findings) -> set[str]:
     ]
     for config in ("data", *corpus.embeddings()):
         found.faults += _numbering(corpus.shards(config), config)
+    for config, part in corpus.behind().items():
+        found.faults.append(
+            f"{config}: lacks the clips that the corpus has grown by (part {part}); "
+            f"run: {corpus.embed_command(config)}"
+        )
     return {name for name in both if actual[name] == sums[name]}
 
 
 def _numbering(names: list[str], config: str) -> Iterator[str]:
-    """Faults in a config's shard numbers: every split goes from 0 to its total."""
-    totals: dict[tuple[str, str], set[int]] = {}
+    """Faults in a config's shard numbers: every split, and every part of it, goes from 0 to its total."""
+    totals: dict[tuple[str, str, str], set[int]] = {}
     for name in names:
         match = SHARD_FILE.match(name.split("/", 1)[1])
         if match is None:
             yield f"{name}: not a shard's name"
         else:
-            totals.setdefault((match["split"], match["total"]), set()).add(int(match["index"]))
+            totals.setdefault((match["split"], match["part"] or "", match["total"]), set()).add(int(match["index"]))
     if not totals:
         yield f"{config}: holds no shard"
-    for (split, total), indices in totals.items():
-        if missing := sorted(set(range(int(total))) - indices):
-            yield f"{config}: split {split!r} lacks shard {missing[0]} of {int(total)}"
+    for (split, part, total), indices in totals.items():
+        if (first := next(number for number in count() if number not in indices)) < int(total):
+            named = f"split {split!r}" + (f", part {int(part)}," if part else "")
+            yield f"{config}: {named} lacks shard {first} of {int(total)}"
 
 
 def _check_shard(
@@ -102,18 +117,21 @@ def _check_shard(
     name: str,
     found: Findings,
     ids: dict[str, list[str]],
-    schemas: set[str],
+    schemas: dict[int, dict[str, pa.Schema]],
     pool: ThreadPoolExecutor,
     progress: Callable[[int], None],
 ) -> None:
     path = corpus.root / name
     try:
-        footer, file = read_footer(path), pq.ParquetFile(path, buffer_size=1 << 20)
-        schemas.add(str(file.schema_arrow) + str((file.schema_arrow.metadata or {}).get(b"huggingface")))
-        if footer["fingerprint"] != corpus.fingerprint:
-            found.faults.append(
-                f"{name}: made from another recipe ({footer['fingerprint']}, not {corpus.fingerprint})"
-            )
+        look_over(path)
+        footer, file = read_footer(path), pq.ParquetFile(readable(path), buffer_size=1 << 20)
+        schema = file.schema_arrow
+        told = str(schema) + str((schema.metadata or {}).get(b"huggingface"))
+        schemas.setdefault(part_of(name), {})[told] = schema
+        recipes = [part["fingerprint"] for part in corpus.parts()]
+        wanted = recipes[part_of(name)] if part_of(name) < len(recipes) else "none"
+        if footer["fingerprint"] != wanted:
+            found.faults.append(f"{name}: made from another recipe ({footer['fingerprint']}, not {wanted})")
         if footer["shard"] != name:
             found.faults.append(f"{name}: was written as {footer['shard']}")
         if file.metadata.num_rows != footer["planned"] - len(footer["rejected"]):
@@ -128,13 +146,36 @@ def _check_shard(
             found.clips += len(rows)
             progress(found.clips)
         found.shards += 1
-    except (DataError, KeyError, OSError, pa.ArrowException) as error:
+    except (DataError, LookupError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
         found.faults.append(f"{name}: cannot be read: {error}")
+
+
+def _differences(schemas: dict[int, dict[str, pa.Schema]]) -> Iterator[str]:
+    """Faults in the columns: of one kind within a part; from part to part names of labels are appended, no more."""
+
+    if any(len(kinds) > 1 for kinds in schemas.values()):
+        yield "data: shards differ in their columns or features"
+        return
+    try:
+        parts = {part: described(next(iter(kinds.values())), "data") for part, kinds in sorted(schemas.items())}
+    except DataError as error:
+        yield error.message
+        return
+    for (_, older), (part, newer) in pairwise(parts.items()):
+        if list(older) != list(newer) or any(not _goes_on(older[name], newer[name]) for name in older):
+            yield f"data: part {part} differs in its columns or features from the one before"
+
+
+def _goes_on(older: Any, newer: Any) -> bool:
+    names, more = (getattr(getattr(kind, "feature", kind), "names", None) for kind in (older, newer))
+    if names is None or more is None:
+        return bool(older == newer)
+    return bool(more[: len(names)] == names)
 
 
 def _fault_of_clip(row: dict[str, Any], channels: int) -> str | None:
     try:
-        samples, rate = decode(row["audio"]["bytes"])
+        samples, rate = decode(row["audio"]["bytes"], seconds=LONGEST)
     except DataError as error:
         return f"clip {row['id']}: {error.message}"
     if (rate, samples.shape[1]) != (SAMPLING_RATE, channels):
@@ -160,7 +201,8 @@ def _check_embeddings(
             footer = read_footer(corpus.root / name)
             damages = footer.get("augment", [])
             columns = ["id", "embedding", *(["damage"] if damages else [])]
-            table = pq.read_table(corpus.root / name, columns=columns)
+            look_over(corpus.root / name, columns)
+            table = pq.read_table(readable(corpus.root / name), columns=columns)
         except (DataError, OSError, pa.ArrowException) as error:
             found.faults.append(f"{name}: cannot be read: {error}")
             continue

@@ -18,7 +18,8 @@ from ..executors import Tick, cores
 from ..recipe import EmbedderSettings
 from ..records import RunRecord, recording
 from .base import Embedder, load_embedder
-from .mapping import Progress, details, embed_rows
+from .mapping import Progress, details
+from .shard import embed_rows
 from .sources import RESERVED, Part, Row, open_source
 
 RECORD, SKIPPED, CARD = "records/embed.json", "skipped.jsonl", "README.md"

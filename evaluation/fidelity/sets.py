@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +14,13 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from builder.atomic import write_bytes
-from builder.corpus.folder import RECIPE, SUMS, Corpus, embed_record
+from builder.corpus.folder import RECIPE, SUMS, Corpus, embed_record, newest
 from builder.embedders.base import config_name, load_embedder
 from builder.embedders.dataset_map import RECORD, embed_dataset
 from builder.errors import DataError, RecipeError
+from builder.parquet import look_over
 from builder.recipe import EmbedderSettings, Recipe
+from builder.resources import parse_json, read_json
 from builder.validation import near
 
 from ..benchmarks.base import BENCHMARKS, load_benchmark, printable
@@ -189,7 +190,7 @@ def _kept(path: Path, data: bytes) -> Path:
 def _written(spec: str, folder: Path, kind: str, files: dict[str, str] | None = None) -> Embedded:
     """What `embed_dataset` left in a folder."""
     try:
-        details = json.loads((folder / RECORD).read_text(encoding="utf-8"))["details"]
+        details = read_json(folder / RECORD)["details"]
         embedder, source = dict(details["embedder"]), Path(str(details.get("source", "")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / RECORD}: no record of embeddings", "synthmir embed AUDIO --out DIR") from error
@@ -213,15 +214,17 @@ def _read(
     notes: Sequence[str] = (),
 ) -> Embedded:  # fmt: skip
     """Parquet shards -> memory, embeddings straight into their matrix. Raises DataError that names the clip."""
+    for shard in shards:
+        look_over(shard, ("id", "embedding", *LABEL_COLUMNS, *GROUP_COLUMNS))
     try:
-        schema = pq.read_schema(shards[0])
+        schema = pq.read_schema(newest(shards))
         label = next((column for column in LABEL_COLUMNS if _labels_fit(schema, column)), None)
         group = next((column for column in GROUP_COLUMNS if column in schema.names), None)
         wanted = [column for column in ("id", label, group) if column is not None]
         rows = pa.concat_tables([pq.read_table(shard, columns=wanted) for shard in shards])
         ids = [str(value) for value in rows["id"].to_pylist()]
         vectors = _vectors(name, shards, ids)
-    except (OSError, pa.ArrowException, KeyError, IndexError) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException, LookupError) as error:
         raise DataError(f"{name}: its embeddings cannot be read: {error}", "embed it again: synthmir embed") from error
     if len(ids) < 2:
         raise DataError(f"{name}: holds {len(ids)} clip(s): a distribution needs two at least", "give more clips")
@@ -254,8 +257,8 @@ def _labels(rows: pa.Table, schema: pa.Schema, column: str | None) -> list[str |
 def label_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Names of the ClassLabel columns, as `datasets` writes them into the schema."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError):
+        features = parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
         return {}
     return {
         column: [str(name) for name in feature["names"]]
@@ -297,6 +300,8 @@ def _own_settings(corpus: Corpus, name: str) -> EmbedderSettings:
 def stored(folder: Path, columns: Sequence[str], ids: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows of the Parquet files under `folder`, a few at a time: all, or those of some ids."""
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
+    for path in files:
+        look_over(path, columns)
     files = [path for path in files if set(columns) <= set(pq.read_schema(path).names)]
     if not files:
         return
@@ -306,8 +311,11 @@ def stored(folder: Path, columns: Sequence[str], ids: Sequence[str] | None = Non
     batches = data.to_batches(
         columns=list(columns), filter=chosen, batch_size=64, batch_readahead=1, fragment_readahead=1
     )
-    for batch in batches:
-        yield from batch.to_pylist()
+    try:
+        for batch in batches:
+            yield from batch.to_pylist()
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise DataError(f"{folder}: cannot be read: {error}", "see what is damaged: synthmir verify CORPUS") from error
 
 
 def _stored(folder: Path, ids: Sequence[str]) -> dict[str, Path | bytes]:

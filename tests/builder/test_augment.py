@@ -21,7 +21,7 @@ from builder.corpus.folder import Corpus, write_sums
 from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
 from builder.damage import Damage
-from builder.embedders import mapping
+from builder.embedders import shard
 from builder.embedders.augment import copies, damaged, named, stored_name
 from builder.embedders.dataset_map import embed_dataset
 from builder.embedders.mapping import embed_corpus
@@ -81,8 +81,8 @@ def test_a_copy_is_the_embedding_of_the_damaged_audio(corpus):
 
 def test_noise_follows_from_the_clip_alone(recipe, tmp_path):
     found = []
-    for name, shard, batch in (("few", 30, 16), ("many", 4, 2)):
-        build(recipe(), tmp_path / name, clips_per_shard=shard, workers=1)
+    for name, clips, batch in (("few", 30, 16), ("many", 4, 2)):
+        build(recipe(), tmp_path / name, clips_per_shard=clips, workers=1)
         embed_corpus(tmp_path / name, NOISY.model_copy(update={"batch_size": batch}))
         table = rows(Corpus.open(tmp_path / name), split="train")
         found.append({(row["id"], row["damage"]): row["embedding"] for row in table})
@@ -116,7 +116,7 @@ def test_both_configs_load_and_the_corpus_is_sound(corpus, tmp_path):
 
 def test_stopped_it_goes_on_and_makes_nothing_twice(corpus, monkeypatch):
     made = []
-    original = mapping._embed_shard
+    original = shard._embed_shard
 
     def counting(source, target, *rest, stop_at):
         if len(made) == stop_at:
@@ -126,12 +126,12 @@ def test_stopped_it_goes_on_and_makes_nothing_twice(corpus, monkeypatch):
 
     shards = len(corpus.shards())
     for stop_at in (1, shards + 2):  # among the clean ones, and among the damaged
-        monkeypatch.setattr(mapping, "_embed_shard", lambda *given, n=stop_at: counting(*given, stop_at=n))
+        monkeypatch.setattr(shard, "_embed_shard", lambda *given, n=stop_at: counting(*given, stop_at=n))
         with pytest.raises(KeyboardInterrupt):
             embed_corpus(corpus.root, NOISY)
         assert NAME not in corpus.embeddings()
     assert corpus.embeddings() == ["levels"]
-    monkeypatch.setattr(mapping, "_embed_shard", lambda *given: counting(*given, stop_at=None))
+    monkeypatch.setattr(shard, "_embed_shard", lambda *given: counting(*given, stop_at=None))
     embed_corpus(corpus.root, NOISY)
     wanted = [name.replace("data/", f"{config}/") for config in ("levels", NAME) for name in corpus.shards()]
     assert sorted(made) == sorted(wanted)

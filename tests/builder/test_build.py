@@ -50,7 +50,7 @@ def test_a_corpus_folder_holds_what_it_should(recipe, tmp_path):
     record = build(recipe(), tmp_path / "corpus", clips_per_shard=10)
     corpus = Corpus.open(tmp_path / "corpus")
     top = sorted(path.name for path in corpus.root.iterdir())
-    assert top == ["README.md", "SHA256SUMS", "data", "recipe.yaml", "records"]
+    assert top == ["README.md", "SHA256SUMS", "assets", "data", "recipe.yaml", "records"]
     assert [Path(name).name for name in corpus.shards()] == [
         "train-00000-of-00003.parquet",
         "train-00001-of-00003.parquet",
@@ -240,3 +240,14 @@ def test_two_workers_make_the_same_corpus(tmp_path):
     build(recipe, tmp_path / "one", workers=1, clips_per_shard=4)
     build(recipe, tmp_path / "two", workers=2, clips_per_shard=4)
     assert data_files(tmp_path / "one") == data_files(tmp_path / "two")
+
+
+def test_a_lost_card_and_a_damaged_picture_are_written_again(recipe, tmp_path):
+    build(recipe(), tmp_path / "corpus")
+    sums = Corpus.open(tmp_path / "corpus").sums()
+    (tmp_path / "corpus" / "README.md").unlink()
+    (tmp_path / "corpus" / "assets" / "clips.svg").write_text("torn")
+    assert len(verify(tmp_path / "corpus").faults) == 2
+    build(recipe(), tmp_path / "corpus")
+    assert verify(tmp_path / "corpus").faults == []
+    assert Corpus.open(tmp_path / "corpus").sums() == sums

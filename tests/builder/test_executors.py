@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from builder.errors import BackendError, DataError
-from builder.executors import InProcess, Processes
+from builder.errors import BackendError, DataError, RecipeError
+from builder.executors import TRIES, InProcess, Processes, Scale, choose, cores
+
+EXECUTORS = [pytest.param(InProcess(), id="in-process"), pytest.param(Processes(2), id="processes")]
 
 
 def setup():
@@ -15,53 +19,187 @@ def setup():
 
 
 def work(task, tick):
-    if task == "refuse":
-        raise DataError("the shard is bad", "mend it")
-    if task == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if task == "slow":
-        time.sleep(60)
+    """Doubles a number. `(what, file)` fails so, and leaves a line in the file each time."""
     tick(1)
-    return task * 2
+    if isinstance(task, int):
+        return task * 2
+    what, file = task
+    with Path(file).open("a") as log:
+        log.write("tried\n")
+    tries = Path(file).read_text().count("\n")
+    if what.startswith("once-"):
+        if tries > 1:
+            return what
+        what = what.removeprefix("once-")
+    match what:
+        case "refuse":
+            raise DataError("the shard is bad", "mend it")
+        case "crash":
+            raise ZeroDivisionError("by nothing")
+        case "full":
+            raise DataError("cannot write x") from OSError(errno.ENOSPC, "No space left on device")
+        case "recipe":
+            raise RecipeError("no such thing")
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(3)
+        case "hang":
+            time.sleep(600)
+    raise AssertionError(what)
 
 
-@pytest.mark.parametrize("executor", [InProcess(), Processes(2)])
+def tried(file: Path) -> int:
+    return file.read_text().count("\n") if file.exists() else 0
+
+
+def run(executor, tasks):
+    """What was yielded, what was ticked, and the error at the end."""
+    found, ticks = [], []
+    try:
+        for result in executor.run(setup, tasks, ticks.append):
+            found.append(result)
+    except (BackendError, DataError, RecipeError) as error:
+        return found, sum(ticks), error
+    return found, sum(ticks), None
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_every_task_is_done_once_and_told(executor):
-    ticks: list[int] = []
-    assert sorted(executor.run(setup, range(6), ticks.append)) == [0, 2, 4, 6, 8, 10]
-    assert sum(ticks) == 6
+    found, ticks, error = run(executor, range(6))
+    assert (sorted(found), ticks, error) == ([0, 2, 4, 6, 8, 10], 6, None)
 
 
-@pytest.mark.parametrize("executor", [InProcess(), Processes(2)])
-def test_an_error_keeps_its_kind_and_words(executor):
-    with pytest.raises(DataError, match=r"the shard is bad\n  fix: mend it"):
-        list(executor.run(setup, [1, "refuse"], lambda _: None))
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_shard_that_raises_is_tried_again_then_set_aside_and_the_rest_goes_on(executor, tmp_path):
+    found, ticks, error = run(executor, [("refuse", tmp_path / "log"), 1, 2, 3])
+    assert (sorted(found), ticks) == ([2, 4, 6], 3)  # what a failed try ticked is taken back
+    assert tried(tmp_path / "log") == TRIES
+    assert isinstance(error, DataError) and error.exit_code == 3 and error.fix == "mend it"
+    assert "1 of 4 shard(s) failed 3 times" in error.message and error.message.endswith("the shard is bad")
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_shard_that_fails_once_is_made_on_the_next_try(executor, tmp_path):
+    found, ticks, error = run(executor, [("once-refuse", tmp_path / "a"), ("once-crash", tmp_path / "b"), 1])
+    assert (set(found), ticks, error) == ({"once-refuse", "once-crash", 2}, 3, None)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_an_error_that_is_none_of_ours_is_told_with_where_it_came_from(executor, tmp_path):
+    _, _, error = run(executor, [("crash", tmp_path / "log"), 1])
+    assert isinstance(error, BackendError) and "ZeroDivisionError: by nothing" in error.message
+    assert "in work" in error.__notes__[0]
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize(("fault", "kind"), [("full", DataError), ("recipe", RecipeError)])
+def test_what_would_fail_every_shard_ends_the_run_at_once(executor, fault, kind, tmp_path):
+    found, _, error = run(executor, [1, (fault, tmp_path / "log"), *([("hang", tmp_path / "hung")] * 3)])
+    assert isinstance(error, kind) and "set aside" not in error.message
+    assert tried(tmp_path / "log") == 1
+    assert found == [2]
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_where_nothing_can_be_made_not_everything_is_tried(executor, tmp_path):
+    found, ticks, error = run(executor, [("refuse", tmp_path / f"{number}") for number in range(30)])
+    assert (found, ticks) == ([], 0)
+    assert "8 of 30 shard(s)" in error.message and "the others were not tried" in error.message
+    assert len(list(tmp_path.iterdir())) < 12
 
 
 def no_setup():
     raise DataError("the weights are not there")
 
 
-def test_a_worker_that_cannot_start_says_why():
-    with pytest.raises(DataError, match="the weights are not there"):
-        list(Processes(2).run(no_setup, [1, 2], lambda _: None))
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_worker_that_cannot_start_says_why(executor):
+    with pytest.raises(DataError, match=r"^the weights are not there$"):
+        list(executor.run(no_setup, [1, 2], lambda _: None))
 
 
-def test_an_error_does_not_wait_for_slow_neighbours():
-    clock = time.monotonic()
-    with pytest.raises(DataError):
-        list(Processes(2).run(setup, ["slow", "refuse"], lambda _: None))
-    assert time.monotonic() - clock < 30
+def dying_setup():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_dead_worker_is_told():
-    with pytest.raises(BackendError, match=r"worker process died.*\n.*run the same command again"):
-        list(Processes(2).run(setup, ["die", 1], lambda _: None))
+def test_workers_that_die_while_they_start_are_not_started_for_ever():
+    with pytest.raises(BackendError, match=r"worker process died \(SIGKILL: killed, crashed, or out of memory\)"):
+        list(Processes(2).run(dying_setup, [1, 2], lambda _: None))
 
 
-def test_nothing_to_do_loads_nothing():
+def test_a_dead_worker_is_replaced_and_its_shard_made_again(tmp_path):
+    tasks = [("once-die", tmp_path / "a"), ("once-exit", tmp_path / "b"), 1, 2]
+    found, ticks, error = run(Processes(2), tasks)
+    assert (set(found), ticks, error) == ({"once-die", "once-exit", 2, 4}, 4, None)
+
+
+def test_a_shard_that_kills_its_workers_is_set_aside(tmp_path):
+    found, ticks, error = run(Processes(2), [("die", tmp_path / "log"), 1, 2])
+    assert (sorted(found), ticks, tried(tmp_path / "log")) == ([2, 4], 2, TRIES)
+    assert isinstance(error, BackendError) and error.exit_code == 4
+    assert "a worker process died (SIGKILL: killed, crashed, or out of memory)" in error.message
+
+
+def test_a_shard_that_hangs_is_stopped_tried_again_and_set_aside(tmp_path):
+    tasks = [("hang", tmp_path / "log"), ("once-hang", tmp_path / "once"), 1]
+    found, ticks, error = run(choose(Scale(shard_timeout=0.4), 2, one_core=True), tasks)
+    assert (set(found), ticks, tried(tmp_path / "log")) == ({"once-hang", 2}, 2, TRIES)
+    assert "took longer than 0.4 s" in error.message and "--shard-timeout" in error.fix
+
+
+def test_leaving_in_the_middle_leaves_no_worker(tmp_path):
+    results = Processes(2).run(pid_setup, range(100), lambda _: None)
+    workers = {next(results), next(results)}
+    results.close()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def pid_setup():
+    return lambda task, tick: os.getpid()
+
+
+def test_setup_is_called_once_a_worker(tmp_path):
+    from functools import partial
+
+    run_of = Processes(2).run(partial(counted_setup, tmp_path), range(20), lambda _: None)
+    assert len(list(run_of)) == 20
+    assert len(list(tmp_path.iterdir())) <= 2
+
+
+def counted_setup(folder: Path):
+    (folder / str(os.getpid())).touch(exist_ok=False)
+    return setup()
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_nothing_to_do_loads_nothing(executor):
     def never():
         raise AssertionError("loaded")
 
-    assert list(InProcess().run(never, [], lambda _: None)) == []
-    assert list(Processes(2).run(never, [], lambda _: None)) == []
+    assert list(executor.run(never, [], lambda _: None)) == []
+
+
+def test_what_is_chosen():
+    assert isinstance(choose(one_core=False), InProcess)
+    assert choose(one_core=True).count == cores()
+    assert choose(workers=3, one_core=False).count == 3
+    alone = choose(Scale(shard_timeout=5), one_core=False)  # only another process can be stopped
+    assert isinstance(alone, Processes) and alone.count == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"executor": "slurm"}, "there is no such executor"),
+        ({"address": "auto"}, "--address is for Ray alone"),
+        ({"gpus_per_worker": 1}, "--gpus-per-worker is for Ray alone"),
+        ({"executor": "ray", "gpus_per_worker": 1.5}, "no share of one GPU"),
+        ({"executor": "ray", "gpus_per_worker": -1}, "no share of one GPU"),
+        ({"shard_timeout": 0}, "is no time"),
+    ],
+    ids=["executor", "address", "gpus", "part", "negative", "timeout"],
+)
+def test_options_that_do_not_go_together_are_refused(options, told):
+    with pytest.raises(RecipeError, match=told):
+        Scale(**options)

@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM: heard once, obeyed whatever happens to the exception.
+
+A KeyboardInterrupt that is raised while an object is being deleted or a weak reference's callback runs is swallowed by
+Python. So the handler also leaves a mark, and who works in a loop looks at it now and then.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+_heard = threading.Event()
+
+
+def hear(number: int, frame: FrameType | None) -> NoReturn:
+    """The handler of both signals."""
+    _heard.set()
+    raise KeyboardInterrupt
+
+
+def obey() -> None:
+    """Raise KeyboardInterrupt if a signal came, from the main thread alone: it is the one that is stopped."""
+    if _heard.is_set() and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def hearing() -> Iterator[None]:
+    """Inside, Ctrl-C is heard also where nobody else has installed `hear`, and forgotten after: a notebook goes on."""
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        _heard.clear()
+        signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _heard.clear()

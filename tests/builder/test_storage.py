@@ -1,0 +1,503 @@
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder import atomic, lease, storage
+from builder.corpus.build import build
+from builder.corpus.folder import Corpus
+from builder.corpus.shards import WORK, Entry, Ledger, locked
+from builder.corpus.verify import verify
+from builder.embedders.mapping import embed_corpus
+from builder.errors import BackendError, DataError, HubError, SynthmirError
+from builder.recipe import EmbedderSettings, Recipe
+from builder.storage import names, place, readable
+
+from ..hub.loopback_hub import LoopbackHub
+from ..hub.loopback_routes import Routes
+
+LEVELS = EmbedderSettings(name="levels", batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """An S3 on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    served = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    served.start()
+    yield "http://{}:{}".format(*served.get_host_and_port())
+    served.stop()
+
+
+@pytest.fixture
+def bucket(server, monkeypatch):
+    """An empty bucket's address. Keys and endpoint are read from the environment, where users give them."""
+    import boto3
+    import s3fs
+
+    environment = {"ENDPOINT_URL": server, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "hush"}
+    for key, value in (environment | {"DEFAULT_REGION": "us-east-1"}).items():
+        monkeypatch.setenv(f"AWS_{key}", value)
+    monkeypatch.setitem(storage.STORES, "s3", replace(storage.STORES["s3"], beat=0.1))
+    s3fs.S3FileSystem.clear_instance_cache()
+    name = f"b{uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """The address of a folder in memory, and signs of life that come quickly."""
+    monkeypatch.setitem(storage.STORES, "memory", replace(storage.STORES["memory"], beat=0.1))
+    return f"memory://{uuid4().hex}"
+
+
+class Copying(Routes):
+    """The loopback Hub's routes, and that a commit may name content that the repository holds already."""
+
+    def _apply(self, repo, tree, key, value):
+        if key == "lfsFile" and "size" not in value:
+            tree[value["path"]] = next(entry for entry in repo.files.values() if entry.sha256 == value["oid"])
+            return
+        super()._apply(repo, tree, key, value)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on this machine with an empty data set org/small, and the clients' way to it."""
+    from huggingface_hub import HfFileSystem, constants
+
+    (tmp_path / "hub").mkdir()
+    served = LoopbackHub(tmp_path / "hub")
+    served.server.RequestHandlerClass = type("Handler", (Copying,), {"hub": served})
+    served.add_repo("dataset", "org/small")
+    files = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, served.endpoint)
+    for key, value in {
+        "ENDPOINT": served.endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": files,
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+    }.items():
+        monkeypatch.setattr(constants, key, value)
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    HfFileSystem.clear_instance_cache()
+    yield served
+    served.stop()
+    HfFileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Cards without pictures, where the card is not what is looked at: they take longer than the rest."""
+    from builder.corpus import pictures
+
+    monkeypatch.setattr(pictures, "draw", lambda *_: [])
+
+
+def shards(corpus) -> dict[str, bytes]:
+    opened = Corpus.open(corpus)
+    return {name: (opened.root / name).read_bytes() for name in opened.shards()}
+
+
+def failing(monkeypatch, where, name, at, error=KeyboardInterrupt):
+    """Make the `at`-th call of a function fail."""
+    original, calls = getattr(where, name), []
+
+    def call(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == at:
+            raise error
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(where, name, call)
+
+
+def refusing(monkeypatch, method, error):
+    """Make S3 answer one kind of request with an error."""
+    import s3fs
+
+    original = s3fs.S3FileSystem._call_s3
+
+    async def call(self, asked, *args, **kwargs):
+        if asked == method:
+            raise error
+        return await original(self, asked, *args, **kwargs)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", call)
+
+
+def test_a_corpus_in_s3_is_the_local_one_and_is_read_by_others(plain, recipe, bucket, tmp_path):
+    import datasets
+
+    chosen, address = recipe(per_genre=4), f"{bucket}/deep/corpus"
+    build(chosen, tmp_path / "local", clips_per_shard=8)
+    assert build(chosen, address, clips_per_shard=8).rows == 20
+    assert shards(address) == shards(tmp_path / "local")
+    for corpus in (address, tmp_path / "local"):
+        assert embed_corpus(corpus, LEVELS).rows == 20
+    found = verify(address)
+    assert (found.faults, found.clips, found.embeddings) == ([], 20, {"levels": 20})
+    assert sorted(names(place(address))) == sorted(names(tmp_path / "local"))
+    files = {"train": f"{address}/levels/train-*.parquet"}
+    rows = datasets.load_dataset("parquet", data_files=files, streaming=True, split="train")
+    shards_here = sorted((tmp_path / "local" / "levels").glob("train-*"))
+    expected = [row["id"] for path in shards_here for row in pq.read_table(path).to_pylist()]
+    assert [row["id"] for row in rows] == expected
+    assert Recipe.load(f"{address}/recipe.yaml").fingerprint() == chosen.fingerprint()
+
+
+def test_a_build_in_s3_that_was_killed_goes_on_and_shows_nothing_half(plain, recipe, bucket, tmp_path, monkeypatch):
+    chosen, address, log = recipe(per_genre=4), f"{bucket}/corpus", tmp_path / "made"
+    build(chosen, tmp_path / "local", clips_per_shard=4)
+    monkeypatch.setenv("TONE_LOG", str(log))
+    with monkeypatch.context() as patch:
+        failing(patch, atomic, "publish", 7)
+        with pytest.raises(KeyboardInterrupt):
+            build(chosen, address, clips_per_shard=4, workers=1)
+    there = [name for name in names(place(address)) if name.endswith(".parquet")]
+    assert there and all(name.startswith(f"{WORK}/data/") for name in there)
+    for name in there:
+        assert (place(address) / name).read_bytes() == (
+            tmp_path / "local" / name.removeprefix(f"{WORK}/")
+        ).read_bytes()
+    with pytest.raises(DataError, match="not finished"):
+        verify(address)
+    build(chosen, address, workers=1)
+    made = log.read_text().split()
+    assert len(made) - len(set(made)) <= 4  # the shard that was in flight
+    assert shards(address) == shards(tmp_path / "local")
+    assert verify(address).faults == []
+
+
+@pytest.mark.parametrize("step", ["cp_file", "rm_file"])
+def test_a_move_that_was_stopped_half_way_goes_on(plain, recipe, memory, tmp_path, monkeypatch, step):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    chosen, log = recipe(per_genre=4), tmp_path / "made"
+    build(chosen, tmp_path / "local", clips_per_shard=4)
+    monkeypatch.setenv("TONE_LOG", str(log))
+    with monkeypatch.context() as patch:
+        failing(patch, MemoryFileSystem, step, 4)
+        with pytest.raises(KeyboardInterrupt):
+            build(chosen, memory, clips_per_shard=4, workers=1)
+    with pytest.raises(DataError, match="not finished"):
+        Corpus.open(memory)
+    with pytest.raises(DataError, match="other processes do not see it"):
+        build(chosen, memory, workers=2)
+    build(chosen, memory, workers=1)
+    assert len(log.read_text().split()) == 20
+    assert shards(memory) == shards(tmp_path / "local")
+    assert verify(memory).faults == []
+
+
+def test_embedding_that_was_stopped_goes_on(plain, recipe, memory, monkeypatch):
+    build(recipe(per_genre=4), memory, clips_per_shard=4, workers=1)
+    with monkeypatch.context() as patch:
+        failing(patch, atomic, "publish", 5)
+        with pytest.raises(KeyboardInterrupt):
+            embed_corpus(memory, LEVELS)
+    assert Corpus.open(memory).embedders() == []
+    before = {name for name in names(place(memory)) if name.endswith(".parquet")}
+    seen = []
+    original = atomic.publish
+    monkeypatch.setattr(atomic, "publish", lambda part, target: (seen.append(str(target)), original(part, target)))
+    embed_corpus(memory, LEVELS)
+    again = {str(place(memory) / name) for name in before} & set(seen)
+    assert again == set()
+    assert verify(memory).faults == []
+
+
+def test_a_corpus_on_the_hub_is_the_local_one_and_comes_into_place_by_one_commit(plain, recipe, hub, tmp_path):
+    chosen, address = recipe(per_genre=2), "hf://datasets/org/small"
+    build(chosen, tmp_path / "local", clips_per_shard=4)
+    build(chosen, address, clips_per_shard=4)
+    assert shards(address) == shards(tmp_path / "local")
+    embed_corpus(address, LEVELS)
+    found = verify(address)
+    assert (found.faults, found.embeddings) == ([], {"levels": 10})
+    repo = hub.repos["dataset", "org/small"]
+    assert {name for name in repo.files if name.startswith(".")} == {".gitattributes"}
+    seen = [{name for name in tree if name.startswith("data/")} for tree in repo.commits.values()]
+    assert all(names in (set(), set(Corpus.open(address).shards())) for names in seen)
+    with pytest.raises(HubError, match="org/none"):
+        build(chosen, "hf://datasets/org/none")
+
+
+def test_what_s3_says_of_a_shard_is_believed_and_what_others_wrote_is_read(plain, recipe, bucket, monkeypatch):
+    address = f"{bucket}/corpus"
+    build(recipe(per_genre=2), address, clips_per_shard=4)
+    corpus = Corpus.open(address)
+    name = corpus.shards()[0]
+    ledger = Ledger(place(f"{bucket}/elsewhere"))
+    ledger.enter(Entry(name, corpus.sums()[name], 0.0, 0, "source"))
+    with monkeypatch.context() as patch:
+        refusing(patch, "get_object", AssertionError("the shard was read"))
+        assert ledger.intact(corpus.root, name, "source")
+    whole = (corpus.root / name).read_bytes()
+    fs = corpus.root.fs
+    fs.pipe_file((corpus.root / name).path, whole)  # by a tool that leaves no hash
+    assert ledger.intact(corpus.root, name, "source")
+    fs.pipe_file((corpus.root / name).path, whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    assert not ledger.intact(corpus.root, name, "source")
+    assert any("damaged" in fault for fault in verify(address).faults)
+    build(recipe(per_genre=2), address)
+    assert (corpus.root / name).read_bytes() == whole
+
+
+def test_the_ledger_of_a_store_keeps_what_was_entered_and_ignores_what_is_torn(memory):
+    work = place(memory) / WORK
+    Ledger(work).enter(Entry("data/one", "0" * 64, 1.0, 5, "source"))
+    atomic.write_text(work / "ledger" / "data" / "two.json", '{"name": "two", "sha')
+    again = Ledger(work)
+    assert again.entries == {"data/one": Entry("data/one", "0" * 64, 1.0, 5, "source")}
+    assert not again.intact(place(memory), "data/one", "source")
+
+
+def test_a_large_shard_comes_in_parts_and_appears_whole(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "PART_BYTES", 5 << 20)  # the smallest that S3 takes
+    content = bytes(range(256)) * (11 << 12)  # 11 MiB
+    (tmp_path / "large").write_bytes(content)
+    target = place(f"{bucket}/large")
+    storage.publish(tmp_path / "large", target)
+    assert target.fs.info(target.path)["ETag"].strip('"').endswith("-3")
+    assert storage.told_sha256(target) == storage.sha256(tmp_path / "large") == storage.sha256(target)
+
+
+def test_an_upload_that_loses_bytes_is_told(bucket, tmp_path, monkeypatch):
+    import s3fs
+
+    (tmp_path / "file").write_bytes(b"12345")
+    monkeypatch.setattr(s3fs.S3FileSystem, "put_file", lambda self, part, key, **rest: self.pipe_file(key, b"123"))
+    with pytest.raises(DataError, match="3 bytes arrived of 5"):
+        storage.publish(tmp_path / "file", place(f"{bucket}/file"))
+
+
+def test_a_full_temporary_folder_is_told(memory, monkeypatch):
+    def full(part):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DataError, match=r"cannot write memory://.*No space left.*\n.*TMPDIR"):
+        atomic.write_file(place(memory) / "file", full)
+    assert names(place(memory)) == []
+
+
+def test_places_travel_to_other_processes(bucket):
+    there = pickle.loads(pickle.dumps(place(f"{bucket}/corpus")))  # noqa: S301 - between our own processes
+    atomic.write_text(there / "file", "words")
+    assert (place(f"{bucket}/corpus") / "file").read_text() == "words"
+    assert there.storage_options == {"use_listings_cache": False}
+
+
+def test_two_builds_into_one_address_are_one_too_many(plain, recipe, bucket):
+    told = []
+
+    def second(done: int, total: int) -> None:
+        if not told:
+            with pytest.raises(DataError, match=r"corpus: another run is at work here \(.*process \d+\)") as error:
+                build(recipe(per_genre=2), f"{bucket}/corpus")
+            told.append(error)
+
+    build(recipe(per_genre=2), f"{bucket}/corpus", progress=second)
+    assert told and verify(f"{bucket}/corpus").faults == []
+
+
+def lock_of(address: str, **changed: object) -> Path:
+    """A lock that a run on another machine left."""
+    lock = place(address) / WORK / "lock"
+    owner = {"owner": "other", "count": 3, "host": "far", "pid": 1, "processes": "another machine"}
+    atomic.write_text(lock, json.dumps(owner | changed))
+    return lock
+
+
+@pytest.mark.parametrize("kind", ["bucket", "memory"])
+def test_a_lock_that_stands_still_is_taken_over(request, kind, monkeypatch, caplog):
+    address = f"{request.getfixturevalue(kind)}/corpus"
+    lock = lock_of(address)
+    monkeypatch.setattr(lease, "PATIENCE", 3)
+    with locked(lock.parent):
+        assert json.loads(lock.read_text())["owner"] != "other"
+    assert names(place(address)) == []
+    assert "is held; waiting up to" in caplog.text
+
+
+def test_a_lock_that_cannot_be_read_is_taken_over(memory, monkeypatch):
+    monkeypatch.setattr(lease, "PATIENCE", 2)
+    atomic.write_text(place(memory) / WORK / "lock", "[1]")
+    with locked(place(memory) / WORK):
+        assert json.loads((place(memory) / WORK / "lock").read_text())["count"] >= 0
+
+
+def test_a_lock_that_moves_is_not(memory):
+    lock, stop = lock_of(memory), threading.Event()
+
+    def work() -> None:
+        count = 3
+        while not stop.wait(0.02):
+            count += 1
+            lock_of(memory, count=count)
+
+    owner = threading.Thread(target=work)
+    owner.start()
+    try:
+        with pytest.raises(DataError, match=r"another run is at work here \(far, process 1\)"), locked(lock.parent):
+            pytest.fail("two at work")
+    finally:
+        stop.set()
+        owner.join()
+    assert json.loads(lock.read_text())["owner"] == "other"
+
+
+def test_a_dead_process_of_this_machine_is_not_waited_for(memory, monkeypatch):
+    monkeypatch.setattr(lease, "PATIENCE", 10_000)
+    lock = lock_of(memory, processes=lease._processes(), pid=2**22 + 1)  # no kernel gives such a number
+    with locked(lock.parent):
+        assert json.loads(lock.read_text())["owner"] != "other"
+
+
+def test_an_owner_whose_lock_was_taken_over_stops_and_leaves_it(memory):
+    with pytest.raises(DataError, match="another run has taken this over"), locked(place(memory) / WORK):
+        lock_of(memory)
+        time.sleep(5)
+        pytest.fail("nobody told")
+    assert json.loads((place(memory) / WORK / "lock").read_text())["owner"] == "other"
+
+
+@pytest.mark.parametrize("method", ["put_object", "delete_object", "list_objects_v2"])
+def test_rights_that_are_missing_are_told_before_the_work(recipe, bucket, monkeypatch, tmp_path, method):
+    log = tmp_path / "made"
+    monkeypatch.setenv("TONE_LOG", str(log))
+    refusing(monkeypatch, method, PermissionError("Access Denied"))
+    with pytest.raises(DataError, match=r"corpus.*: Access Denied\n  fix: ask for the right to list, read, write and"):
+        build(recipe(), f"{bucket}/corpus")
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (PermissionError("The difference between the request time and now is too large"), DataError, "clock"),
+        (FileNotFoundError("The specified bucket does not exist"), DataError, "a bucket must be there"),
+        (TimeoutError("timed out"), BackendError, "check the network and AWS_ENDPOINT_URL"),
+    ],
+    ids=["clock", "bucket", "network"],
+)
+def test_what_a_store_refuses_is_told_in_words(recipe, bucket, monkeypatch, error, kind, words):
+    refusing(monkeypatch, "put_object", error)
+    with pytest.raises(kind, match=words):
+        build(recipe(), f"{bucket}/corpus")
+
+
+def test_errors_of_the_stores_clients_are_told_and_our_own_are_not_hidden(bucket):
+    from botocore.exceptions import EndpointConnectionError, NoCredentialsError
+
+    for error, kind in [
+        (NoCredentialsError(), DataError),
+        (EndpointConnectionError(endpoint_url="http://x"), BackendError),
+    ]:
+        with pytest.raises(kind, match="AWS_"), storage.reaching(place(bucket + "/c")):
+            raise error
+    with pytest.raises(HubError, match="not found"), storage.reaching(place("hf://datasets/org/name")):
+        raise FileNotFoundError("not found")
+    with pytest.raises(TypeError), storage.reaching(place(bucket + "/c")):
+        raise TypeError("a fault of ours")
+
+
+def test_what_is_not_there_is_told(bucket):
+    with pytest.raises(DataError, match=r"s3://.*/none: there is no such folder"):
+        verify(f"{bucket}/none")
+    atomic.write_text(place(f"{bucket}/thesis/chapter.tex"), "words")
+    with pytest.raises(DataError, match="not a synthmir corpus"):
+        verify(f"{bucket}/thesis")
+
+
+def test_what_holds_something_else_is_left_alone(recipe, bucket):
+    atomic.write_text(place(f"{bucket}/thesis/chapter.tex"), "words")
+    with pytest.raises(DataError, match="not empty"):
+        build(recipe(), f"{bucket}/thesis")
+    with pytest.raises(DataError, match="is a file"):
+        build(recipe(), f"{bucket}/thesis/chapter.tex")
+    assert names(place(f"{bucket}/thesis")) == ["chapter.tex"]
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setattr(storage, "find_spec", lambda name: None)
+    with pytest.raises(BackendError, match=r"needs the package s3fs.*\n.*uv sync --extra s3, or pip install"):
+        place("s3://bucket/corpus")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("s3://bucket", "a whole bucket"),
+        ("s3://", "not an address"),
+        ("s3:///corpus", "not an address"),
+        ("s3://bucket/../other", "not an address"),
+        ("s3://bucket//corpus", "not an address"),
+        ("gs://bucket/corpus", "no storage of a kind that is known"),
+        ("https://host/corpus?token=hush", "no storage of a kind that is known"),
+        ("hf://org/name", "not the address of a data set"),
+        ("s3://key:hush@bucket/corpus", "must not hold keys"),
+        ("s3://key:hu/sh@bucket/corpus", "must not hold keys"),
+        (Path("s3://bucket/corpus"), "a folder of this machine is needed"),
+    ],
+    ids=str,
+)
+def test_addresses_that_are_none_are_told(address, words):
+    with pytest.raises(DataError, match=words) as error:
+        place(address)
+    assert "hu" not in str(error.value).replace("authority", "")
+
+
+def test_what_is_no_address_is_a_path(tmp_path):
+    assert place("runs/demo") == Path("runs/demo")
+    assert place(tmp_path) is tmp_path
+    assert place(f"file://{tmp_path}") == tmp_path
+    assert not storage.remote(place("a:b/c"))
+    assert readable(tmp_path) is tmp_path
+
+
+@given(
+    st.sampled_from(["s3", "S3", "hf", "memory", "gs", "https", "file"]),
+    st.text(max_size=30),
+    st.text("ABCDEFabc019+/=", min_size=8, max_size=40),
+)
+def test_no_address_brings_out_a_key(scheme, rest, key):
+    for address in (f"{scheme}://{rest}", f"{scheme}://id:{key}@{rest}"):
+        try:
+            place(address)
+        except SynthmirError as error:
+            if "@" in address.split("://")[1].split("/")[0] or ":" in address.split("://")[1].split("/")[0]:
+                assert key not in str(error)
+
+
+def test_the_command_line_takes_addresses_and_hides_keys(plain, recipe, bucket, capsys, monkeypatch, tmp_path):
+    import synthmir
+
+    recipe(per_genre=2)
+
+    def run(*words: str) -> tuple[object, str]:
+        monkeypatch.setattr("sys.argv", ["synthmir", *words])
+        with pytest.raises(SystemExit) as stop:
+            synthmir.main()
+        told = capsys.readouterr()
+        return stop.value.code, told.err + told.out
+
+    address = f"{bucket}/corpus"
+    code, told = run("build", str(tmp_path / "small.yaml"), "--out", address)
+    assert (code, "10 clips" in told, address in told) == (0, True, True)
+    assert run("embed", address, "--embedder", "levels")[0] == 0
+    code, told = run("verify", address)
+    assert (code, told.splitlines()[-1]) == (0, "sound")
+    code, told = run("verify", address.replace("s3://", "s3://id:hush@"))
+    assert (code, "hush" in told, "Traceback" in told) == (3, False, False)

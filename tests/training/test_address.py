@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+import pytest
+import torch
+
+from builder.atomic import write_bytes
+from builder.corpus.folder import write_sums
+from builder.errors import DataError
+from builder.recipe import EmbedderSettings, EvaluationSettings, TrainingSettings
+from builder.storage import names, place
+from evaluation.scoring import evaluate_model
+from training.features import load_features
+from training.trainer import train
+
+
+@pytest.fixture
+def address(corpus) -> str:
+    """A copy of the corpus in a store."""
+    there = f"memory://{uuid4().hex}"
+    for name in names(corpus):
+        write_bytes(place(there) / name, (corpus / name).read_bytes())
+    write_sums(place(there), {})
+    return there
+
+
+def test_a_corpus_in_a_store_gives_the_features_of_the_local_one(corpus, address):
+    local, far = (load_features(where, "melstats", "genre") for where in (corpus, address))
+    assert far.names == local.names
+    for one, other in ((local.train, far.train), (local.validation, far.validation)):
+        assert one.ids == other.ids
+        assert torch.equal(one.embeddings, other.embeddings) and torch.equal(one.labels, other.labels)
+
+
+def test_a_model_is_trained_there_remembers_the_address_and_is_judged_by_it(address, tmp_path):
+    train(address, tmp_path / "model", TrainingSettings(hidden=(8,), epochs=3), EmbedderSettings())
+    told = json.loads((tmp_path / "model" / "training.json").read_text())["details"]
+    assert told["corpus"] == address
+    scores = evaluate_model(
+        tmp_path / "model", ["validation"], tmp_path / "report", None, EvaluationSettings(bootstrap=100)
+    )
+    (judged,) = scores["benchmarks"]
+    assert (judged["n"], judged["source"]) == (60, address)
+
+
+def test_what_is_no_corpus_there_is_told(address):
+    with pytest.raises(DataError, match="no such folder"):
+        load_features(f"memory://{uuid4().hex}", "melstats", "genre")
+    write_bytes(place(address.replace("memory://", "memory://other")) / "clip.wav", b"RIFF")
+    with pytest.raises(DataError, match="not a corpus that has embeddings"):
+        load_features(address.replace("memory://", "memory://other"), "melstats", "genre")
