@@ -2,65 +2,105 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shlex
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined, UndefinedError
+
 from builder.atomic import write_text
 from builder.errors import DataError
+from builder.markdown import FILTERS
 
-SCORES_SCHEMA = 2
-SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-METRICS = {  # in the results' columns, as far as the scores hold them
-    SINGLE: {"accuracy": "Accuracy", "macro_f1": "Macro F1", "balanced_accuracy": "Balanced accuracy"},
-    MULTI: {"map": "mAP", "macro_roc_auc": "ROC-AUC, macro", "macro_f1": "Macro F1"},
-    REGRESSION: {"mae": "Mean absolute error", "accuracy_1": "Accuracy 1", "accuracy_2": "Accuracy 2"},
-}
+from .card_figures import (
+    AMOUNTS,
+    FIDELITY,
+    METRICS,
+    MULTI,
+    REGRESSION,
+    ROBUSTNESS,
+    SINGLE,
+    amount,
+    damaged,
+    held_against,
+    judged,
+    read_json,
+    share,
+)
+
 INDEXED = {  # ours -> the Hub's metric id
     SINGLE: {"accuracy": "accuracy", "macro_f1": "f1"},
     MULTI: {"map": "map", "macro_roc_auc": "roc_auc", "macro_f1": "f1"},
     REGRESSION: {"mae": "mae", "accuracy_1": "accuracy_1"},
 }
-AMOUNTS = ("mae",)  # figures that are no shares
+# What a record, an embedder or a target may lack. The template knows no other names than those that are here or there.
+DETAILS = (
+    *("rows", "augmentation", "dropped", "left_out", "division", "search", "best", "optimizer", "curve", "best_epoch"),
+    *("stopped_early", "strategy", "device_type", "processes", "mixed_precision", "settings", "generator"),
+)
+EMBEDDER = ("name", "dim", "revision", "sampling_rate", "window_seconds", "about")
+RECORD = ("fingerprint", "device", "wall_seconds", "peak_memory_bytes", "versions")
+CONFIG = ("task", "threshold", "examples", "neighbors", "hidden")
 
 
 def write_card(model_folder: Path, scores: Path | None = None) -> None:
     """Write README.md of a model folder from config.json, training.json and, if given, an evaluation's scores.json.
 
-    What no file says is left out. Raises DataError for a file that is missing or is not what it should be.
+    Beside the scores, `robustness.json` and `fidelity/fidelity.json` are told too, if they are of this model and its
+    corpus. What no file says is left out. Raises DataError for a file that is missing or is not what it should be.
     """
-    config, record = _read(model_folder / "config.json"), _read(model_folder / "training.json")
+    config, record = read_json(model_folder / "config.json"), read_json(model_folder / "training.json")
     problem = config.get("problem_type") or SINGLE
-    benchmarks = _benchmarks(scores, METRICS[problem]) if scores else []
-    details = record.get("details", {})
-    strategy = details.get("settings", {}).get("strategy", "synthetic")
+    how = judged(scores, problem) if scores else {"benchmarks": [], "aggregate": None, "window": None, "hop": None}
+    benchmarks = how["benchmarks"]
+    details = dict.fromkeys(DETAILS) | record.get("details", {})
+    settings = details["settings"] or {}
+    strategy = settings.get("strategy", "synthetic")
+    adapted = dict.fromkeys(("target", "stages", "adaptation")) | (details["strategy"] or {})
+    embedder = dict.fromkeys(EMBEDDER) | (details.get("embedder") or {}) | (config.get("embedder") or {})
     context = {
-        "config": config,
+        **how,
+        "config": dict.fromkeys(CONFIG) | config,
         "task": config.get("task", "genre"),
         "problem": {SINGLE: "single", MULTI: "multi", REGRESSION: "number"}[problem],
         "labels": list(config.get("id2label", {}).values()),
-        "embedder": {**(details.get("embedder") or {}), **(config.get("embedder") or {})},
-        "record": record,
-        "details": details,
+        "embedder": embedder,
+        "known": (embedder["name"] or "unknown") != "unknown",
+        "record": dict.fromkeys(RECORD) | record,
+        "details": details | {"strategy": adapted},
         "corpus": details.get("corpus_name"),
-        "generator": details.get("generator") or {},
-        "benchmarks": benchmarks,
+        "generator": dict.fromkeys(("name", "revision", "license", "about")) | (details["generator"] or {}),
         "on_real_music": any(benchmark["name"] != "validation" for benchmark in benchmarks),
         "metrics": {key: name for key, name in METRICS[problem].items() if any(key in found for found in benchmarks)},
         "indexed": INDEXED[problem],
         "amounts": AMOUNTS,
         "strategy": strategy,
-        "settings": _told(details.get("settings", {})),
-        "options": _options(details.get("settings", {})),
-        "target": (details.get("strategy") or {}).get("target") or {},
+        "samplings": _samplings(benchmarks),
+        "seed": settings.get("seed") if "seed" in _told(settings) else None,
+        "settings": _told(settings),
+        "options": _options(settings),
+        "target": dict.fromkeys(("source", "rows")) | (adapted["target"] or {}),
         "synthetic": details.get("synthetic", True),
         "real": strategy != "synthetic" or not details.get("synthetic", True),
+        "robustness": damaged(scores.parent / ROBUSTNESS, scores, record, problem) if scores else None,
+        "fidelity": held_against(scores.parent / FIDELITY, record) if scores else None,
     }
-    context["known"] = context["embedder"].get("name", "unknown") != "unknown"
-    body = _template().render(context).strip()
+    try:
+        body = _template().render(context).strip()
+    except (UndefinedError, TypeError, ValueError) as error:
+        if scores is None:
+            raise
+        raise DataError(f"{scores}: not scores of a whole: {error}", "write them anew: synthmir evaluate") from error
     write_text(model_folder / "README.md", f"---\n{_metadata(context).to_yaml()}\n---\n\n{body}\n")
+
+
+def _samplings(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How intervals came about, each way once."""
+    told: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for benchmark in benchmarks:
+        if sampling := benchmark["sampling"]:
+            told.setdefault(tuple(sampling.items()), {**sampling, "title": benchmark["title"]})
+    return list(told.values())
 
 
 def _told(settings: dict[str, Any]) -> dict[str, Any]:
@@ -138,66 +178,13 @@ def _results(context: dict[str, Any]) -> list[Any]:
     ]  # fmt: skip
 
 
-def _benchmarks(path: Path, metrics: dict[str, str]) -> list[dict[str, Any]]:
-    """The benchmarks of a scores.json, each with a `kind` and a `title` that carries no path of this machine."""
-    scores = _read(path)
-    if scores.get("schema") != SCORES_SCHEMA or not isinstance(scores.get("benchmarks"), list):
-        raise DataError(
-            f"{path}: not scores of schema {SCORES_SCHEMA} (found {scores.get('schema')!r})",
-            "write them anew: synthmir evaluate MODEL --on validation",
-        )
-    found = []
-    for benchmark in scores["benchmarks"]:
-        kind, _, rest = str(benchmark["name"]).partition(":")
-        title = Path(rest).name or kind
-        figures = {metric: benchmark[metric] for metric in metrics if _known(benchmark.get(metric))}
-        others = {key: value for key, value in benchmark.items() if key not in metrics}
-        found.append({**others, **figures, "kind": kind, "title": title})
-    return found
-
-
-def _known(figure: Any) -> bool:
-    value = figure.get("value") if isinstance(figure, dict) else None
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file", "synthmir train and synthmir evaluate write it") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}", "train or evaluate again") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}", "train or evaluate again")
-    return content
-
-
 def _template() -> Any:
-    from jinja2 import Environment
 
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=False)  # Markdown
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment.filters |= FILTERS
     environment.filters["thousands"] = lambda value: f"{value:,}"
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
-    environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
-    environment.filters["figure"] = _figure
-    environment.filters["amount"] = _amount
+    environment.filters["number"] = lambda value: f"{value:.4g}"
+    environment.filters["figure"] = share
+    environment.filters["amount"] = amount
     return environment.from_string(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
-
-
-def _amount(figure: dict[str, float] | None) -> str:
-    """As `_figure`, of what is no share: "3.2 [2.9, 3.6]"."""
-    if not figure:
-        return ""
-    low, high = figure.get("low"), figure.get("high")
-    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-    return f"{figure['value']:.2f}{interval}"
-
-
-def _figure(figure: dict[str, float] | None) -> str:
-    """ "84.6 % [82.0, 87.1]", without the interval where there is none, "" where there is no figure."""
-    if not figure:
-        return ""
-    low, high = figure.get("low"), figure.get("high")
-    interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    return f"{100 * figure['value']:.1f} %{interval}"

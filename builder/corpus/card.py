@@ -1,195 +1,170 @@
-"""The dataset card: README.md of a corpus, rendered from its own files alone."""
+"""The dataset card: README.md of a corpus with its pictures, rendered from its own files alone."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 import yaml
 
 from ..atomic import write_text
+from ..markdown import FILTERS
 from ..resources import find
+from . import counts, pictures
+from .card_head import head, infos, type_name
+from .counts import Table
 from .features import COLUMNS
-from .folder import BUILD_RECORD, CARD, RECIPE, SHARD_FILE, embed_record
+from .folder import BUILD_RECORD, CARD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, embed_record, parts_of
+from .gaps import gaps, percent, with_bounds
+from .measured import Measurement, drop_stale
 
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 NON_COMMERCIAL = "Not for commercial use: the weights that made the clips are licensed so."
 OPEN = "Name the corpus and synthmir when you use them."
+UNITS = {"tempo_bpm": "BPM", "duration": "s", "loudness": "LUFS", "peak": "dBFS", "audio": "32 kHz"}
 
 
 def write_card(root: Path) -> None:
-    """Write README.md of the corpus at `root` from its recipe, records and shards."""
+    """Write README.md and `assets/` of the corpus at `root` from its recipe, records, shards and figures.
+
+    Figures in `fidelity.json` that are of other audio or embeddings than the corpus has now are dropped from it.
+    """
     recipe = yaml.safe_load((root / RECIPE).read_text(encoding="utf-8"))
     record = json.loads((root / BUILD_RECORD).read_text(encoding="utf-8"))
-    configs = {"default": "data"} | {
-        folder.name: folder.name
-        for folder in sorted(root.iterdir())
-        if folder.name != "data" and any(folder.glob("*-of-*.parquet"))
-    }
-    infos = {name: _info(root, folder) for name, folder in configs.items()}
-    table = pa.concat_tables(
-        pq.read_table(path, columns=["genre", "prompt", "guidance", "loudness", "peak"]).append_column(
-            "split", pa.array([path.name.split("-")[0]] * pq.read_metadata(path).num_rows)
-        )
-        for path in sorted((root / "data").glob("*.parquet"))
+    configs, stereo = infos(root), bool(recipe["generator"].get("stereo"))
+    table = Table.read(root, configs["default"]["features"])
+    embedders = [_embedder(root, name, info) for name, info in configs.items() if name != "default"]
+    found = drop_stale(root)
+    known = Corpus(root).sums() if (root / SUMS).exists() else {}
+    makings = _makings(root, record)
+    generators = list(
+        {(made["generator"]["name"], made["generator"]["revision"]): made["generator"] for made in makings}.values()
     )
-    genres = infos["default"]["features"]["genre"].names
-    details = record["details"]
-    channels = "stereo" if recipe["generator"].get("stereo") else "mono"
-    context = {
+    licence = record["details"]["generator"]["license"]  # of the whole
+    durations, clips = table.numbers("duration"), len(table)
+    context: dict[str, Any] = {
         "name": recipe["name"],
-        "load_path": root.name,
-        "recipe": recipe,
-        "seconds": recipe["generator"]["seconds"],
-        "generator": details["generator"],
-        "licence_note": NON_COMMERCIAL if "-nc" in details["generator"]["license"] else OPEN,
-        "genres": genres,
-        "splits": _splits(table, genres),
-        "columns": [
-            {"name": name, "type": _type_name(kind), "about": COLUMNS[name].format(channels=channels)}
-            for name, kind in infos["default"]["features"].items()
-        ],
-        "embedders": [_embedder(root, name, info) for name, info in infos.items() if name != "default"],
-        "prompts": len(table["prompt"].unique()),
-        "levels": _levels(table),
+        "load_path": root.name or root.resolve().name,
+        "clips": clips,
+        "lengths": sorted({float(durations.min()), float(durations.max())}),
+        "stereo": stereo,
+        "audio_seconds": float(durations.sum()),
+        "prompts": pc.count_distinct(table.rows["prompt"]).as_py(),
+        "generators": generators,
+        "licence": licence,
+        "licence_note": NON_COMMERCIAL if "-nc" in licence else OPEN,
+        "genres": table.names("genre"),
+        "splits": counts.splits(table),
+        "labels": counts.labels(table),
+        "tempo": counts.tempo(table),
+        "levels": counts.levels(table),
+        "examples": counts.examples(table),
+        "again": int((table.numbers("attempts") > 1).sum()),
+        "columns": _columns(configs["default"]["features"], stereo),
+        "embedders": embedders,
+        "makings": makings,
+        "sampled": table.rows["guidance"].null_count < len(table),
+        "fidelity": found,
+        "rejected": record["details"]["rejected"],
+        "faults": _faults(root),
+        "pictures": pictures.draw(root, table, [one["name"] for one in embedders if not one["augment"]], known),
         "fingerprint": record["fingerprint"],
-        "device": record["device"],
-        "versions": record["versions"],
-        "sampled": table["guidance"].null_count < len(table),
-        "retried": details.get("retried", 0),
-        **{key: details[key] for key in ("clips", "rejected", "workers", "worker_seconds", "audio_seconds")},
+        "version": record["versions"].get("synthmir", ""),
     }
-    head = yaml.safe_dump(_metadata(recipe, details, configs, infos), sort_keys=False, allow_unicode=True)
-    write_text(root / CARD, f"---\n{head}---\n\n{_template().render(context)}\n")
+    context["heard"] = _heard(found, context["genres"])
+    context["gaps"] = gaps(context, found)
+    names = [one["name"] for one in generators]
+    told = head(recipe["name"], licence, names, clips, configs)
+    yaml_head = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10_000)
+    write_text(root / CARD, f"---\n{yaml_head}---\n\n{_template().render(context).strip()}\n")
 
 
 def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=False, autoescape=False)  # Markdown
+    environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= FILTERS
     environment.filters["thousands"] = lambda value: f"{value:,}"
     environment.filters["number"] = lambda value: f"{value:.4g}"
-    environment.filters["hours"] = lambda value: f"{value:.1f} h" if value >= 1 else f"{60 * value:.1f} min"
+    environment.filters["percent"] = percent
+    environment.filters["share"] = lambda figure: with_bounds(figure) if figure else ""
+    environment.filters["hours"] = _hours
+    environment.filters["quoted"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment.from_string(find("dataset_card.md").read_text(encoding="utf-8"))
 
 
-def _info(root: Path, folder: str) -> dict[str, Any]:
-    """Features, splits and sizes of a config, from the shards' own metadata."""
-    from datasets import Features
-
-    paths = sorted((root / folder).glob("*.parquet"))
-    splits: dict[str, dict[str, int]] = {}
-    for path in paths:
-        match = SHARD_FILE.match(path.name)
-        metadata = pq.read_metadata(path)
-        split = splits.setdefault(match["split"] if match else "train", {"num_examples": 0, "num_bytes": 0})
-        split["num_examples"] += metadata.num_rows
-        split["num_bytes"] += sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    return {
-        "features": Features.from_arrow_schema(pq.read_schema(paths[0])),
-        "splits": splits,
-        "download_size": sum(path.stat().st_size for path in paths),
-    }
+def _hours(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def _metadata(
-    recipe: dict[str, Any], details: dict[str, Any], configs: dict[str, str], infos: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """The YAML block that the Hub and `datasets` read."""
-    from datasets import DatasetInfo
-    from datasets.splits import SplitDict, SplitInfo
-
-    dataset_info = []
-    for name, info in infos.items():
-        splits = SplitDict({split: SplitInfo(split, **sizes) for split, sizes in info["splits"].items()})
-        described = DatasetInfo(
-            config_name=name,
-            features=info["features"],
-            splits=splits,
-            download_size=info["download_size"],
-            dataset_size=sum(sizes["num_bytes"] for sizes in info["splits"].values()),
-        )
-        dataset_info.append({"config_name": name, **described._to_yaml_dict()})
-    clips = details["clips"]
-    return {
-        "pretty_name": recipe["name"],
-        "license": details["generator"]["license"],
-        "language": ["en"],
-        "tags": [
-            "audio",
-            "music",
-            "synthetic",
-            "music-information-retrieval",
-            details["generator"]["name"],
-            "synthmir",
-        ],
-        "task_categories": ["audio-classification", "text-to-audio"],
-        "size_categories": [next((name for limit, name in SIZES if clips < limit), "10M<n<100M")],
-        "source_datasets": ["original"],
-        "annotations_creators": ["machine-generated"],
-        "language_creators": ["machine-generated"],
-        "configs": [
-            {
-                "config_name": name,
-                "data_files": [{"split": split, "path": f"{folder}/{split}-*"} for split in infos[name]["splits"]],
-                **({"default": True} if name == "default" else {}),
-            }
-            for name, folder in configs.items()
-        ],
-        "dataset_info": dataset_info,
-    }
-
-
-def _splits(table: pa.Table, genres: list[str]) -> list[dict[str, Any]]:
-    frame = table.select(["split", "genre"]).to_pandas()
+def _columns(features: Any, stereo: bool) -> list[dict[str, str]]:
+    channels = "stereo" if stereo else "mono"
     return [
         {
             "name": name,
-            "clips": len(part),
-            "genres": {genre: int((part["genre"] == i).sum()) for i, genre in enumerate(genres)},
+            "type": type_name(kind),
+            "unit": UNITS.get(name, ""),
+            "about": COLUMNS[name].format(channels=channels),
         }
-        for name, part in frame.groupby("split", sort=True)
+        for name, kind in features.items()
     ]
 
 
-def _levels(table: pa.Table) -> list[dict[str, Any]]:
-    found = []
-    for column, name in (("loudness", "loudness (LUFS)"), ("peak", "peak (dBFS)")):
-        if len(table):
-            low, mid, high = np.percentile(table[column].to_numpy(), [5, 50, 95])
-            found.append({"name": name, "low": low, "mid": mid, "high": high})
-    return found
+def _makings(root: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """How the clips came to be, part by part: the recipe and what the record tells of it."""
+    told = []
+    for part in parts_of(record):
+        kept = f"{RECIPES}/{part['fingerprint']}/{RECIPE}"
+        recipe = kept if (root / kept).exists() else RECIPE
+        settings = yaml.safe_load((root / recipe).read_text(encoding="utf-8"))
+        told.append({"retried": 0, **part, "recipe": recipe, "settings": settings})
+    return told
 
 
 def _embedder(root: Path, name: str, info: dict[str, Any]) -> dict[str, Any]:
-    details = json.loads((root / embed_record(name)).read_text(encoding="utf-8"))["details"]
-    about = details["embedder"]["about"]
-    if augment := details.get("augment"):
-        about = (
-            f"`{details['embedder']['name']}`, to train on: in the train split each clip also as it is after "
-            f"{', '.join(augment)}, told apart by the column `damage` (empty: clean)."
-        )
+    record = json.loads((root / embed_record(name)).read_text(encoding="utf-8"))
+    details = record["details"]
+    embedder, damages = details["embedder"], details.get("augment") or []
     return {
         "name": name,
         "variable": re.sub(r"\W", "_", name),
         "dim": info["features"]["embedding"].length,
         "rows": sum(split["num_examples"] for split in info["splits"].values()),
-        "about": about,
+        "about": embedder["about"],
+        "revision": embedder.get("revision", ""),
+        "of": embedder["name"],
+        "augment": damages,
+        "command": " ".join(
+            ["synthmir embed corpus --embedder", embedder["name"], *(f"--augment {damage}" for damage in damages)]
+        ),
+        "seconds": details["seconds"],
+        "device": record["device"],
     }
 
 
-def _type_name(kind: Any) -> str:
-    from datasets import Audio, ClassLabel, List
+def _faults(root: Path) -> list[tuple[str, int]]:
+    """Why clips were rejected: the kind of fault, and how many have it, most frequent first."""
+    path = root / REJECTED
+    if not path.exists():
+        return []
+    rows = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()]
+    kinds = Counter(kind for row in rows for kind in {fault.partition(":")[0] for fault in row["faults"]})
+    return sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
 
-    if isinstance(kind, List):
-        return f"list of {_type_name(kind.feature)}"
-    if isinstance(kind, ClassLabel):
-        return f"class label ({kind.num_classes})"
-    if isinstance(kind, Audio):
-        return "audio"
-    return str(kind.dtype)
+
+def _heard(found: list[Measurement], genres: list[str]) -> dict[str, Any] | None:
+    """How often a probe hears each genre, by the measurement that says most: real music's before the corpus's own."""
+    one = next((one for one in found if one.adherence), None)
+    if one is None or one.adherence is None:
+        return None
+    rows = {row.genre: row.adherence for row in one.genres if row.adherence}
+    return {
+        "of": one,
+        "probe": one.adherence,
+        "rows": [{"genre": genre, "figure": rows[genre]} for genre in genres if genre in rows],
+    }

@@ -16,7 +16,8 @@ from ..errors import DataError
 
 HEADING = "## On the Hub"
 FRONT = re.compile(r"\A---\n(?P<yaml>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
-LOAD = re.compile(r'(?<=load_dataset\(")[^"\n]+(?=")')
+LOAD = re.compile(r'(load_dataset\(\s*)"(?:[^"\\\n]|\\.)*"')
+OWN = re.compile(r"(@misc\{synthmir-[^\n]*,\n {2}title = [^\n]*,\n)")  # how the corpus itself is cited
 SUM = re.compile(r"^[0-9a-f]{64}(?=  README\.md$)", re.MULTILINE)
 
 
@@ -25,14 +26,16 @@ def dataset_card(text: str, repo: str, model: tuple[str, str] | None) -> str:
     lines = [f'The corpus is `{repo}`: `load_dataset("{repo}")`.']
     if model is not None:
         lines.append(f"A classifier that was trained on it: [{model[0]}]({model[1]}).")
-    return _with_section(LOAD.sub(repo, text), lines)
+    text = LOAD.sub(lambda call: f'{call[1]}"{repo}"', text)
+    text = OWN.sub(lambda entry: f"{entry[1]}  howpublished = {{Hugging Face Hub, {repo}}},\n", text, count=1)
+    return _with_section(text, lines)
 
 
 def model_card(text: str, repo: str, dataset: tuple[str, str] | None) -> str:
     """A model's card for `repo`: its snippets open it from there. `dataset`: (repo, address) of its corpus."""
     text = text.replace('"MODEL"', f'"{repo}"')
     if dataset is not None:
-        text = _with_data(text, {"datasets": [dataset[0]]})
+        text = with_data(text, {"datasets": [dataset[0]]})
     lines = [f"The model is `{repo}`."]
     if dataset is not None:
         lines.append(f"The corpus that it was trained on: [{dataset[0]}]({dataset[1]}).")
@@ -51,13 +54,20 @@ def _with_section(text: str, lines: list[str]) -> str:
     return text[:start] + section + text[start:] if start else f"{text.rstrip()}\n\n{section.rstrip()}\n"
 
 
-def _with_data(text: str, more: dict[str, Any]) -> str:
-    """The card with other YAML in its head."""
+def with_data(text: str, more: dict[str, Any]) -> str:
+    """The card with other YAML in its head. Raises DataError for one without."""
+    data = {**front(text), **more}
+    match = FRONT.match(text)
+    assert match is not None, "front has seen it"
+    return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{match['body']}"
+
+
+def front(text: str) -> dict[str, Any]:
+    """The YAML in a card's head. Raises DataError for a card without."""
     match = FRONT.match(text)
     if match is None:
-        raise DataError("README.md: has no YAML between --- lines", "write the card anew: synthmir evaluate MODEL ...")
+        raise DataError("README.md: has no YAML between --- lines", "write the card anew")
     try:
-        data = {**(yaml.safe_load(match["yaml"]) or {}), **more}
-    except (yaml.YAMLError, TypeError) as error:
+        return dict(yaml.safe_load(match["yaml"]) or {})
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         raise DataError(f"README.md: its YAML cannot be read: {error}", "write the card anew") from error
-    return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{match['body']}"

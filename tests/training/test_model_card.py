@@ -18,6 +18,7 @@ from builder.records import RunRecord
 from training.card import write_card
 from training.trainer import train
 
+from .. import markdown as page
 from .conftest import DIM, FINGERPRINT, GENRES, Columns, write
 from .listeners import LABELS, listener, sound
 
@@ -205,7 +206,8 @@ def test_no_blank_lines_in_tables_or_leftover_template(folder: Path, scores: Pat
         for block in text.split("\n\n")
         if block.startswith("|")
     ]
-    assert len(widths) == 3 and all(len(set(block)) == 1 for block in widths)
+    assert len(widths) == 4 and all(len(set(block)) == 1 for block in widths)
+    assert not page.ragged(text) and not page.broken_links(text, folder)
 
 
 def test_a_card_is_written_whole_or_not_at_all(folder: Path, scores: Path) -> None:
@@ -234,3 +236,147 @@ def test_a_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(DataError, match=f"{name}: there is no such file"):
         write_card(folder)
+
+
+FIGURE = {"value": 0.71, "low": 0.61, "high": 0.79}
+RICH: dict[str, Any] = {
+    **SCORES["benchmarks"][0],
+    "name": "gtzan@fault-filtered:/home/me/gtzan",
+    "source": "/home/me/gtzan",
+    "licence": "unknown",
+    "protocol": "The 930 files that Sturm keeps.",
+    "notes": ["/home/me/gtzan holds 1000 files", "jazz.00054 is torn"],
+    "left_out": {"blues": 17, "country | western": 23},
+    "sampling": {"method": "bca", "over": "artists", "units": 57, "resamples": 2000, "seed": 4},
+    "calibration": {"ece": {"value": 0.083, "low": 0.05, "high": 0.11}},
+    "per_class": [
+        {"label": "Funk", "precision": 0.7, "recall": 0.8, "f1": 0.7467, "support": 412}
+        | {"intervals": {"precision": {"low": 0.6, "high": 0.85}, "recall": None, "f1": {"low": 0.69, "high": 0.81}}}
+    ],
+}
+HOW = {
+    "model": {"path": "model", "aggregate": "logits"},
+    "record": {"details": {"window_seconds": 10.0, "hop_seconds": 5.0}},
+}
+
+
+def rich(scores: Path, **changes: Any) -> None:
+    scores.write_text(json.dumps({**SCORES, **HOW, "benchmarks": [{**RICH, **changes}]}))
+
+
+def test_the_protocol_is_told(folder: Path, scores: Path) -> None:
+    rich(scores)
+    write_card(folder, scores)
+    told = page.plain(read(folder).split("## How it was judged")[1].split("## Results")[0])
+    assert "gtzan, 1,234 recordings. The 930 files that Sturm keeps. Licence: unknown." in told
+    assert "left out: blues (17), country | western (23). jazz.00054 is torn." in told
+    assert "windows of 10 s every 5 s; a recording's answer is the mean of their windows' logits" in told
+    assert "95 % intervals, BCa bootstrap over 57 artists, 2,000 resamples, seed 4" in told
+    assert "One training, seed 0" in told and "no prompt is on both sides" in told and "/home/me" not in read(folder)
+
+
+def test_classes_confusions_and_calibration_are_the_scores(folder: Path, scores: Path) -> None:
+    rich(scores)
+    write_card(folder, scores)
+    text = read(folder)
+    assert rows(text, "### gtzan, by genre")["Funk"] == ["70.0 % [60.0, 85.0]", "80.0 %", "74.7 % [69.0, 81.0]", "412"]
+    (matrix,) = (table for table in page.tables(text) if table[0][0] == "true, told as")
+    assert matrix[0][1:] == list(GENRES)
+    assert [[int(cell) for cell in row[1:]] for row in matrix[1:]] == RICH["confusion_matrix"]
+    assert "off by 8.3 % [5.0, 11.0] on average (expected calibration error" in text
+
+
+def test_many_classes_are_told_by_what_is_confused_most(folder: Path, scores: Path) -> None:
+    labels = [f"genre {n}" for n in range(13)]
+    matrix = [[50 if row == column else (row * column) % 11 for column in range(13)] for row in range(13)]
+    rich(scores, labels=labels, confusion_matrix=matrix)
+    write_card(folder, scores)
+    (table,) = (table for table in page.tables(read(folder)) if table[0] == ["true", "told as", "times"])
+    counts = [int(row[2]) for row in table[1:]]
+    off = sorted((matrix[r][c] for r in range(13) for c in range(13) if r != c), reverse=True)
+    assert counts == off[:10] and all(matrix[labels.index(r)][labels.index(c)] == int(n) for r, c, n in table[1:])
+
+
+def damages(scores: Path, folder: Path, **changes: Any) -> None:
+    difference = {"value": -0.2, "low": -0.32, "high": -0.08}
+    level = {"kind": "noise", "level": 20.0, "unit": "dB", "about": "pink noise", "figures": {"accuracy": FIGURE}}
+    level |= {"drops": [{"metric": "accuracy", "difference": difference}]}
+    content = {
+        "schema": 1, "model": "model", "problem": "single_label_classification", "benchmark": "folder:/home/me/songs",
+        "n": 321, "clean": {"accuracy": {"value": 0.91, "low": 0.85, "high": 0.95}}, "levels": [level],
+        "record": {"fingerprint": FINGERPRINT, "started": "2999-01-01T00:00:00+00:00"},
+    }  # fmt: skip
+    (scores.parent / "robustness.json").write_text(json.dumps(content | changes))
+
+
+def test_robustness_is_told_where_its_file_is(folder: Path, scores: Path) -> None:
+    rich(scores)
+    damages(scores, folder)
+    write_card(folder, scores)
+    text = read(folder)
+    table = rows(text, "### Damaged sound")
+    assert "Accuracy on the same 321 recordings of songs, damaged." in text and "/home/me" not in text
+    assert table["none"][0] == "91.0 % [85.0, 95.0]"
+    assert table["noise 20 dB"] == ["71.0 % [61.0, 79.0]", "-20.0 % [-32.0, -8.0]", "pink noise"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "another"},
+        {"record": {"fingerprint": "feed", "started": "2999-01-01T00:00:00+00:00"}},
+        {"record": {"fingerprint": FINGERPRINT, "started": "1999-01-01T00:00:00+00:00"}},
+        {"problem": "regression"},
+    ],
+    ids=["model", "corpus", "before-training", "problem"],
+)
+def test_robustness_of_another_model_is_left_out(folder: Path, scores: Path, change: dict[str, Any]) -> None:
+    rich(scores)
+    damages(scores, folder, **change)
+    write_card(folder, scores)
+    assert "Damaged sound" not in read(folder)
+
+
+def test_robustness_that_is_none_is_refused(folder: Path, scores: Path) -> None:
+    damages(scores, folder, schema=7)
+    with pytest.raises(DataError, match="not figures of robustness"):
+        write_card(folder, scores)
+
+
+@pytest.mark.parametrize(
+    "benchmark",
+    [
+        {},
+        {"name": "validation"},
+        {**RICH, "confusion_matrix": [[1, 2], [3]]},
+        {**RICH, "per_class": [{"label": "x"}]},
+        {**RICH, "worst_pair": {"truth": "x"}},
+        7,
+    ],
+    ids=["empty", "bare", "ragged", "class", "pair", "number"],
+)
+def test_scores_that_are_not_whole(folder: Path, scores: Path, benchmark: Any) -> None:
+    before = read(folder)
+    scores.write_text(json.dumps({**SCORES, "benchmarks": [benchmark]}))
+    with pytest.raises(DataError, match="not scores"):
+        write_card(folder, scores)
+    assert read(folder) == before
+
+
+def test_names_cannot_break_it(folder: Path, scores: Path) -> None:
+    evil = "a|b <script>x</script> `c` *d*\n# Head"
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"0": evil, "1": "Funk", "2": "Rock"}
+    (folder / "config.json").write_text(json.dumps(config))
+    record = json.loads((folder / "training.json").read_text())
+    record["details"]["corpus_name"] = evil
+    record["details"]["generator"] = {"name": evil, "revision": evil, "license": "mit", "about": evil}
+    (folder / "training.json").write_text(json.dumps(record))
+    per_class = [{"label": evil, "precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}]
+    pair = {"truth": evil, "predicted": evil, "count": 1, "share": 0.1}
+    rich(scores, labels=[evil, "Funk", "Rock"], per_class=per_class, worst_pair=pair, protocol=evil, notes=[evil])
+    write_card(folder, scores)
+    text = read(folder)
+    assert not page.ragged(text) and "<script>" not in page.html(text) and "<h1>Head" not in page.html(text)
+    assert "a|b <script>x</script> `c` *d* # Head" in [row[0] for table in page.tables(text) for row in table]
+    assert ModelCard.load(folder / "README.md").data.datasets == [evil]

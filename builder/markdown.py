@@ -1,0 +1,43 @@
+"""Words of others in Markdown: shown as they are, whatever they hold. No prompt or name can break a card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+MARKS = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # snake_case needs no mark
+ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")  # and what turns the direction
+
+
+def line(value: Any, longest: int | None = None) -> str:
+    """One line without control characters, cut to `longest` characters."""
+    words = " ".join(CONTROLS.sub(" ", str(value)).split())
+    return words if longest is None or len(words) <= longest else words[: longest - 1].rstrip() + "…"
+
+
+def text(value: Any, longest: int | None = None) -> str:
+    """As words of a sentence or of a table's cell: every mark of Markdown and HTML is escaped."""
+    return MARKS.sub(r"\\\g<0>", line(value, longest)).translate(ENTITIES)
+
+
+def code(value: Any) -> str:
+    """As code in a sentence, in a fence longer than any run of backticks in it."""
+    words = line(value)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", words)), default=0))
+    pad = " " if not words or words[0] == "`" or words[-1] == "`" else ""
+    return f"{fence}{pad}{words}{pad}{fence}"
+
+
+def cell(value: Any) -> str:
+    """As code in a table's cell: a table is cut at its bars before code is looked for."""
+    return code(value).replace("|", r"\|")
+
+
+def tex(value: Any) -> str:
+    """As a field's value of BibTeX."""
+    return re.sub(r"([#$%&_])", r"\\\1", re.sub(r"[\\{}~^]", "", line(value)))
+
+
+FILTERS: dict[str, Callable[..., str]] = {"text": text, "code": code, "cell": cell, "tex": tex}
