@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.builder import Key
 
-from ..audio import decode, mono
+from ..audio import decode, mono, resample
+from ..errors import DataError, HubError, RecipeError
 from ..recipe import Recipe
 from ..resources import find
+from ..storage import ADDRESS, readable
 from .build import build, generator_for
-from .features import audio_features
-from .folder import Corpus
+from .features import SAMPLING_RATE, audio_features
+from .folder import Corpus, newest
 from .plan import SPLITS
 
 
@@ -56,6 +59,8 @@ class MusicGenCorpus(datasets.ArrowBasedBuilder):
         build(self._recipe, folder, workers=self.config.workers)
         self.info.license = generator_for(self._recipe).license
         shards = Corpus.open(folder).shards()
+        schema = pq.read_schema(folder / newest(shards))  # a corpus that has grown has labels of other recipes too
+        self.info.features = datasets.Features.from_arrow_schema(schema)
         by_split = {
             split: [str(folder / s) for s in shards if Path(s).name.startswith(f"{split}-")] for split in SPLITS
         }
@@ -67,40 +72,147 @@ class MusicGenCorpus(datasets.ArrowBasedBuilder):
                 yield Key(shard, part), pa.Table.from_batches([batch])
 
 
+AS = ("dataset", "loader", "tensors")
+
+
 def load_corpus(
     path: str | Path,
     config: str = "default",
     *,
     split: str | None = None,
+    task: str | None = None,
+    as_: str | None = None,
+    batch_size: int = 32,
+    sampling_rate: int | None = None,
     streaming: bool = False,
     decode_audio: bool = True,
+    revision: str | None = None,
+    **options: Any,
 ) -> Any:
-    """A corpus folder or Hub repository as a `datasets` data set, audio decoded by libsndfile: no FFmpeg is needed.
+    """A corpus in one line: a folder, its address (s3://...) or a Hub repository. Audio needs no FFmpeg: it is decoded
+    by libsndfile.
 
-    `config` is "default" (audio) or an embedder's name. Each row's `audio` is {"array": float32 [samples],
-    "sampling_rate": Hz, "path"}; with `decode_audio=False` it is {"bytes", "path"}. Without `split`, a dictionary of
-    splits. Raises DataError for a folder that is no finished corpus.
+    `config` is "default" (audio) or an embedder's name. Without `split`, a dictionary of splits.
+
+    Without `task`, a `datasets` data set: each row's `audio` is {"array": float32 [samples], "sampling_rate": Hz,
+    "path"}; with `decode_audio=False` it is {"bytes", "path"}.
+
+    With `task` (genre, subgenre, mood, instruments, tempo, key, vocals), for torch. `as_="loader"`, the default for
+    audio: a DataLoader of {"audio": float32 [batch, samples], "lengths": int64 [batch], "label", "id"}, or of
+    {"embedding": float32 [batch, dim], "label", "id"}; further options are DataLoader's: shuffle, num_workers, ...
+    `as_="tensors"`, the default for embeddings: `X, y = ...`, all in memory. A label is an int64 class, a float32
+    mark for each instrument, or a float32 tempo; `names` of what is returned are the classes. Rows without the label
+    are left out: `dropped` counts them.
+
+    `sampling_rate`: Hz that audio is resampled to, default 32000. `revision`: a tag or commit of a repository.
+    Raises DataError for a folder that is no finished corpus, and for a config, a split or a task that is not there;
+    RecipeError for options that do not go together; HubError for a repository that cannot be read.
     """
-    if Path(path).exists():
+    kind = as_ or ("dataset" if task is None else "loader" if config == "default" else "tensors")
+    _check_options(kind, task, config, sampling_rate, options)
+    if Path(path).exists() or ADDRESS.fullmatch(str(path)):
         Corpus.open(path)
-    loaded = datasets.load_dataset(str(path), config, split=split, streaming=streaming)
-    if config != "default":
-        return loaded
+    loaded = _load(path, config, split=split, streaming=streaming, revision=revision)
     parts = loaded if split is None else {split: loaded}
-    for name, part in parts.items():
-        raw = part.cast_column("audio", datasets.Audio(decode=False))
-        if decode_audio:
-            raw = raw.map(_decoded) if streaming else raw.with_transform(_decode_batch)
-        parts[name] = raw
-    return loaded if split is None else parts[split]
+    if config == "default":
+        parts.update({name: part.cast_column("audio", datasets.Audio(decode=False)) for name, part in parts.items()})
+    if kind == "dataset":
+        if config == "default" and decode_audio:
+            parts.update({name: _with_audio(part, sampling_rate, streaming) for name, part in parts.items()})
+        return loaded if split is None else parts[split]
+    assert task is not None
+    found = _for_torch(path, config, parts, kind, task, batch_size, sampling_rate or SAMPLING_RATE, revision, options)
+    return found if split is None else found[split]
 
 
-def _decoded(row: dict[str, Any]) -> dict[str, Any]:
+def _check_options(
+    kind: str, task: str | None, config: str, sampling_rate: int | None, options: dict[str, Any]
+) -> None:
+    if kind not in AS:
+        raise RecipeError(f"as_={kind!r}: not one of {', '.join(AS)}", 'say "loader" or "tensors"')
+    if task is None and kind != "dataset":
+        raise RecipeError(f"as_={kind!r}: needs a task, whose labels go along", 'say one: task="genre"')
+    if task is not None and kind == "dataset":
+        raise RecipeError('as_="dataset": has all labels, so a task says nothing', "leave one of them out")
+    if options and kind != "loader":
+        raise RecipeError(f"{next(iter(options))}: is of use to a DataLoader only", 'say as_="loader", with a task')
+    if sampling_rate is not None and (config != "default" or sampling_rate < 1):
+        raise RecipeError(f"sampling_rate={sampling_rate}: not a rate that {config} has", "leave it out")
+
+
+def _load(path: str | Path, config: str, **options: Any) -> Any:
+    """What `datasets` loads, and its errors in words."""
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        if ADDRESS.fullmatch(str(path)):
+            return datasets.load_dataset("parquet", **_in_a_store(str(path), config), **options)
+        return datasets.load_dataset(str(path), config, **options)
+    except DatasetNotFoundError as error:
+        raise HubError(
+            f"{path}: there is no such folder, nor a repository that may be seen",
+            "check the name; for a private one log in: hf auth login",
+        ) from error
+    except (ConnectionError, TimeoutError) as error:
+        raise HubError(
+            f"{path}: cannot be loaded: {_first_line(error)}", "check the network and HF_ENDPOINT"
+        ) from error
+    except ValueError as error:
+        words = _first_line(error)
+        if "BuilderConfig" in words or "config" in words.lower():
+            known = datasets.get_dataset_config_names(str(path), revision=options.get("revision"))
+            fix = f"there are {', '.join(known)}; others are added by: synthmir embed CORPUS --embedder NAME"
+            raise DataError(f"{path}: has no config {config!r}", fix) from error
+        raise DataError(f"{path}: {words}", f"the splits are {', '.join(SPLITS)}") from error
+
+
+def _in_a_store(address: str, config: str) -> dict[str, Any]:
+    """A config's shards by their addresses, as `datasets` opens them; the columns are those of the newest one."""
+    corpus = Corpus.open(address)
+    shards = corpus.shards("data" if config == "default" else config)
+    if not shards:
+        raise DataError(f"{address}: has no config {config!r}", f"there are default, {', '.join(corpus.embeddings())}")
+    files = {split: [f"{corpus.root}/{name}" for name in shards if f"/{split}-" in name] for split in SPLITS}
+    features = datasets.Features.from_arrow_schema(pq.read_schema(readable(corpus.root / newest(shards))))
+    return {"data_files": {split: names for split, names in files.items() if names}, "features": features}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _for_torch(
+    path: str | Path, config: str, parts: dict[str, Any], kind: str, task: str, batch_size: int, sampling_rate: int,
+    revision: str | None, options: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    from .batches import column_of, labels_of, loader, tensors
+
+    features = next(iter(parts.values())).features
+    column = column_of(task, features, str(path))
+    words: list[str] = []
+    if features[column] == datasets.Value("string"):  # all splits' words, so that each split counts them alike
+        rows = _load(path, config, streaming=True, columns=[column], revision=revision)
+        words = sorted({row[column] for part in rows.values() for row in part} - {None})
+    labels = labels_of(task, column, features, words)
+    rate = sampling_rate if config == "default" else None
+    if kind == "tensors":
+        return {name: tensors(part, labels, rate) for name, part in parts.items()}
+    return {name: loader(part, labels, rate, batch_size, dict(options)) for name, part in parts.items()}
+
+
+def _with_audio(part: Any, sampling_rate: int | None, streaming: bool) -> Any:
+    if streaming:
+        return part.map(partial(_decoded, sampling_rate=sampling_rate))
+    return part.with_transform(partial(_decode_batch, sampling_rate=sampling_rate))
+
+
+def _decoded(row: dict[str, Any], sampling_rate: int | None = None) -> dict[str, Any]:
     samples, rate = decode(row["audio"]["bytes"])
-    return {**row, "audio": {"array": mono(samples), "sampling_rate": rate, "path": row["audio"]["path"]}}
+    array = resample(mono(samples), rate, sampling_rate or rate)
+    return {**row, "audio": {"array": array, "sampling_rate": sampling_rate or rate, "path": row["audio"]["path"]}}
 
 
-def _decode_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+def _decode_batch(batch: dict[str, list[Any]], sampling_rate: int | None = None) -> dict[str, list[Any]]:
     if "audio" in batch:
-        batch["audio"] = [_decoded({"audio": audio})["audio"] for audio in batch["audio"]]
+        batch["audio"] = [_decoded({"audio": audio}, sampling_rate)["audio"] for audio in batch["audio"]]
     return batch

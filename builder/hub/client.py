@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -182,10 +183,13 @@ def _asked_to_wait(error: BaseException) -> float | None:
 
 @contextmanager
 def quiet_client() -> Iterator[None]:
-    """Mute the client's log of retries: it names signed addresses, and the pauses are told by us."""
+    """Mute the client's log of retries: it names signed addresses, and the pauses are told by us. And its doubts
+    whether data belongs into a Space: an explorer has some."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
+            yield
     finally:
         logging.set_verbosity(before)

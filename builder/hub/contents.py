@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,40 +12,66 @@ from ..corpus.shards import sha256
 from ..corpus.verify import verify
 from ..errors import DataError
 from .cards import dataset_card, model_card, sums_with
+from .spaces import (
+    PICKLED,
+    check_metric,
+    check_space,
+    is_metric,
+    is_space,
+    made,
+    metric_folders,
+    metric_items,
+    space_folder,
+    space_items,
+)
 from .upload import Item
 
-Kind = Literal["dataset", "model"]
+Part = Literal["corpus", "model", "metric", "space"]
+KINDS = {"corpus": "dataset", "model": "model", "metric": "space", "space": "space"}  # as the Hub calls each
+PARTS: dict[str, tuple[Part, ...]] = {
+    "corpus": ("corpus",),
+    "model": ("model",),
+    "both": ("corpus", "model"),
+    "metrics": ("metric",),
+    "space": ("space",),
+}
+MAKERS = {"corpus": "build", "model": "train"}
 Link = tuple[str, str]  # repository and address
 MODEL_FILES = ("config.json", "model.safetensors", "training.json", CARD)
-PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
 Progress = Callable[[int, int], None]
 
 
-def folders(run: Path, what: str | None) -> dict[Kind, Path]:
-    """The folders of a run to publish: {"dataset": .../corpus, "model": .../model}, or the run if it is one itself.
+def folders(run: Path, what: str | None, shipped: Path | None = None) -> list[tuple[Part, Path]]:
+    """What of `run` to publish: its corpus/ and model/, or itself if it is one of these, a metric or a Space.
 
-    Raises DataError for a run that lacks what is wanted.
+    `shipped`: where the metrics lie that may be named. Raises DataError for a run that lacks what is wanted.
     """
+    if what == "metrics":
+        return [("metric", folder) for folder in metric_folders(run, shipped)]
     if not run.is_dir():
         raise DataError(f"{run}: there is no such folder", "make a run: synthmir run RECIPE --out DIR")
+    if what == "space":
+        return [("space", space_folder(run))]
     if _is_corpus(run):
-        found: dict[Kind, Path] = {"dataset": run}
+        found: dict[Part, Path] = {"corpus": run}
     elif _is_model(run):
         found = {"model": run}
+    elif what is None and is_metric(run.resolve()):
+        return [("metric", run.resolve())]
+    elif what is None and is_space(run):
+        return [("space", run)]
     else:
-        found = {"dataset": run / "corpus", "model": run / "model"}
+        found = {"corpus": run / "corpus", "model": run / "model"}
         what = what or "both"
-    both: dict[str, list[Kind]] = {"corpus": ["dataset"], "model": ["model"], "both": ["dataset", "model"]}
-    wanted = both[what] if what else list(found)
-    for kind in wanted:
-        if kind not in found or not found[kind].is_dir():
-            name = "corpus" if kind == "dataset" else "model"
-            other = "corpus" if kind == "model" else "model"
+    wanted = PARTS[what] if what else tuple(found)
+    for part in wanted:
+        if part not in found or not found[part].is_dir():
+            other = "corpus" if part == "model" else "model"
             raise DataError(
-                f"{run}: holds no {name}",
-                f"synthmir {'build' if name == 'corpus' else 'train'} makes one; or the {other} alone: --what {other}",
+                f"{run}: holds no {part}",
+                f"synthmir {MAKERS[part]} makes one; or the {other} alone: --what {other}",
             )
-    return {kind: folder for kind, folder in found.items() if kind in wanted}
+    return [(part, found[part]) for part in wanted]
 
 
 def _is_corpus(folder: Path) -> bool:
@@ -57,10 +82,10 @@ def _is_model(folder: Path) -> bool:
     return (folder / "config.json").exists() or (folder / "model.safetensors").exists()
 
 
-def check(kind: Kind, folder: Path, progress: Progress = lambda done, total: None) -> None:
-    """Raises DataError for a corpus that `verify` finds fault with, and for a model folder that is not whole."""
-    if kind == "model":
-        _check_model(folder)
+def check(part: Part, folder: Path, progress: Progress = lambda done, total: None) -> None:
+    """Raises DataError for a corpus that `verify` finds fault with, and for another folder that is not whole."""
+    if part != "corpus":
+        {"model": _check_model, "metric": check_metric, "space": check_space}[part](folder)
         return
     if faults := verify(folder, progress).faults:
         listed = "\n".join(f"  - {fault}" for fault in faults[:10]) + ("\n  ..." if len(faults) > 10 else "")
@@ -70,10 +95,12 @@ def check(kind: Kind, folder: Path, progress: Progress = lambda done, total: Non
         )
 
 
-def glance(kind: Kind, folder: Path) -> None:
+def glance(part: Part, folder: Path) -> None:
     """What `check` sees at once: is it finished? Raises DataError."""
-    if kind == "dataset":
+    if part == "corpus":
         Corpus.open(folder)
+    elif part != "model":
+        check(part, folder)
     elif missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
         raise DataError(f"{folder}: not a finished model, {missing[0]} is missing", "train it: synthmir train")
 
@@ -114,20 +141,24 @@ def local_weights(folder: Path) -> str | None:
     return None
 
 
-def items(kind: Kind, folder: Path, repo: str, link: Link | None) -> dict[str, Item]:
-    """The files as they will be in `repo`, by path, its card naming it. Hashes that are known are not redone."""
-    known = Corpus.open(folder).sums() if kind == "dataset" else {}
+def items(part: Part, folder: Path, repo: str, link: Link | None) -> dict[str, Item]:
+    """The files as they will be in `repo`, by path, its card naming it. Hashes that are known are not redone.
+
+    `link`: where the model of a corpus is, or the corpus of a model.
+    """
+    if part == "metric":
+        return metric_items(folder, repo)
+    if part == "space":
+        return space_items(folder)
+    known = Corpus.open(folder).sums() if part == "corpus" else {}
     found = {name: _item(folder, name, known.get(name)) for name in files(folder)}
     text = (folder / CARD).read_text(encoding="utf-8")
-    if kind == "dataset":
+    if part == "corpus":
         card = dataset_card(text, repo, link)
         changed = {CARD: card, SUMS: sums_with((folder / SUMS).read_text(encoding="utf-8"), card)}
     else:
         changed = {CARD: model_card(text, repo, link)}
-    for name, new in changed.items():
-        data = new.encode("utf-8")
-        found[name] = Item(name, data, len(data), hashlib.sha256(data).hexdigest())
-    return found
+    return found | {name: made(name, new) for name, new in changed.items()}
 
 
 def _item(folder: Path, name: str, known: str | None) -> Item:
@@ -135,10 +166,15 @@ def _item(folder: Path, name: str, known: str | None) -> Item:
     return Item(name, path, path.stat().st_size, known or sha256(path))
 
 
-def load_lines(kind: Kind, folder: Path, repo: str, revision: str | None = None) -> list[str]:
-    """Three lines of Python that use it."""
+def load_lines(part: Part, folder: Path, repo: str, revision: str | None = None) -> list[str]:
+    """Three lines of Python that use it; none for a Space, which is looked at."""
     at = f', revision="{revision}"' if revision else ""
-    if kind == "dataset":
+    if part == "space":
+        return []
+    if part == "metric":
+        load = f'report = evaluate.load("{repo}"{at})'
+        return ["import evaluate", load, "report.compute(predictions=..., references=...)"]
+    if part == "corpus":
         embedder = next(iter(Corpus.open(folder).embedders()), None)
         last = f'embeddings = load_dataset("{repo}", "{embedder}"{at})  # labels too, no audio'
         stream = f'stream = load_dataset("{repo}", streaming=True{at})'

@@ -1,4 +1,4 @@
-"""A run's corpus and model to the Hub: checked, sent, resumed after any failure, tagged when all of it is there."""
+"""A run's corpus and model, metrics or a Space to the Hub: checked, sent, resumed after any failure, tagged last."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -14,10 +13,24 @@ from huggingface_hub.utils import validate_repo_id
 from ..corpus.folder import CARD, SHARD_FILE, SUMS, Corpus
 from ..errors import HubError, RecipeError
 from .client import Hub, origin, quiet_client, status_of
-from .contents import Kind, Link, Progress, check, folders, glance, items, load_lines, local_weights, model_config
+from .contents import (
+    KINDS,
+    PARTS,
+    Link,
+    Part,
+    Progress,
+    check,
+    folders,
+    glance,
+    items,
+    load_lines,
+    local_weights,
+    model_config,
+)
+from .spaces import metric_repo, sdk_of
 from .upload import Item, Upload
 
-WHAT = ("corpus", "model", "both")
+LAST = {"corpus": (SUMS, CARD), "model": (CARD,), "metric": (CARD,), "space": (SUMS, CARD)}
 TAG = re.compile(r"(?![./])(?!.*(\.\.|//|@\{|\.lock$))[\w.\-/+]{1,200}(?<![./])", re.ASCII)
 COMMON = {".gitattributes", ".gitignore", CARD, "LICENSE", "LICENSE.md"}  # what a repository may hold besides
 
@@ -26,7 +39,7 @@ COMMON = {".gitattributes", ".gitignore", CARD, "LICENSE", "LICENSE.md"}  # what
 class Target:
     """One folder and the repository that it becomes."""
 
-    kind: Kind
+    part: Part
     folder: Path
     repo: str
     address: str
@@ -38,9 +51,14 @@ class Target:
     tag: str | None = None
 
     @property
+    def kind(self) -> str:
+        """What the Hub calls it: dataset, model or space."""
+        return KINDS[self.part]
+
+    @property
     def lines(self) -> list[str]:
         """Three lines that load it."""
-        return load_lines(self.kind, self.folder, self.repo, self.tag)
+        return load_lines(self.part, self.folder, self.repo, self.tag)
 
 
 def publish(
@@ -55,37 +73,42 @@ def publish(
     pull_request: bool = False,
     dry_run: bool = False,
     endpoint: str | None = None,
+    metrics: Path | None = None,
     meter: Callable[[str], Progress] = lambda stage: lambda done, total: None,
     notice: Callable[[str], None] = lambda line: None,
 ) -> list[Target]:
     """Send what `run` holds to `repo`, and say where it is. See `synthmir publish --help` for what the options mean.
 
     With both, `repo` is the data set's and `model_repo` (default: repo-task) the model's. With one of them, the
-    other's address is only linked. `meter(stage)` gives what hears how far it is, in clips and bytes.
+    other's address is only linked. Of metrics, `repo` may be the namespace alone: each has its own name; `metrics` is
+    where those lie that `run` may name. `meter(stage)` gives what hears how far it is, in clips and bytes.
     Raises DataError for folders that are not sound, HubError for what the Hub refuses; a tag is set last of all.
     """
-    if what is not None and what not in WHAT:
-        raise RecipeError(f"--what {what}: not one of {', '.join(WHAT)}")
+    if what is not None and what not in PARTS:
+        raise RecipeError(f"--what {what}: not one of {', '.join(PARTS)}")
     if pull_request and revision:
         raise RecipeError("--pr and --revision: a pull request is no release yet", "merge it, then tag it")
     if revision is not None and not TAG.fullmatch(revision):
         raise RecipeError(
             f"--revision {revision!r}: not a name for a tag", "use letters, digits, dots and dashes: v1.0"
         )
-    found = folders(run, what)
-    for kind, folder in found.items():
-        glance(kind, folder)
+    found = folders(run, what, metrics)
+    for part, folder in found:
+        glance(part, folder)
     names = _names(found, repo, model_repo, dataset_repo)
     with quiet_client():
         hub = Hub.connect(endpoint, notice, anonymous=dry_run)
-        addresses = {kind: (name, hub.address(kind, name)) for kind, name in names.items()}
-        targets = [Target(kind, folder, *addresses[kind], tag=revision) for kind, folder in found.items()]
-        uploads = [_upload(hub, target, addresses, revision, pull_request) for target in targets]
+        targets = [
+            Target(part, folder, name, hub.address(KINDS[part], name), tag=revision)
+            for (part, folder), name in zip(found, names, strict=True)
+        ]
+        known = {"corpus": dataset_repo, "model": model_repo} | {target.part: target.repo for target in targets}
+        uploads = [_upload(hub, target, known, pull_request) for target in targets]
         for target, upload in zip(targets, uploads, strict=True):
             _look(hub, target, upload, private, revision)
         for target in targets:
-            check(target.kind, target.folder, meter("verify"))
-            if target.kind == "model" and (weights := local_weights(target.folder)):
+            check(target.part, target.folder, meter("verify"))
+            if target.part == "model" and (weights := local_weights(target.folder)):
                 notice(f"{target.repo} hears through weights of this machine, which others must have too: {weights}")
         if dry_run:
             return targets
@@ -101,20 +124,18 @@ def publish(
     return targets
 
 
-def _names(found: dict[Kind, Path], repo: str, model_repo: str | None, dataset_repo: str | None) -> dict[Kind, str]:
-    """The repository of each kind, as far as it is known. Raises HubError for a name that the Hub cannot have."""
-    names: dict[Kind, str] = {}
-    if "dataset" in found:
-        names["dataset"] = repo
-        if "model" in found:
-            names["model"] = model_repo or f"{repo}-{model_config(found['model']).get('task', 'genre')}"
-        elif model_repo:
-            names["model"] = model_repo
-    else:
-        names["model"] = repo
-        if dataset_repo:
-            names["dataset"] = dataset_repo
-    for name in names.values():
+def _names(found: list[tuple[Part, Path]], repo: str, model_repo: str | None, dataset_repo: str | None) -> list[str]:
+    """The repository of each folder. Raises HubError for a name, a linked one too, that the Hub cannot have."""
+    names = []
+    for part, folder in found:
+        if part == "metric":
+            names.append(metric_repo(folder, repo, alone=len(found) == 1))
+        elif part == "model" and len(found) > 1:
+            names.append(model_repo or f"{repo}-{model_config(folder).get('task', 'genre')}")
+        else:
+            names.append(repo)
+    linked = model_repo if found[0][0] == "corpus" else dataset_repo if found[0][0] == "model" else None
+    for name in [*names, *([linked] if linked else [])]:
         try:
             validate_repo_id(name)
         except HFValidationError as error:
@@ -124,25 +145,40 @@ def _names(found: dict[Kind, Path], repo: str, model_repo: str | None, dataset_r
     return names
 
 
-def _upload(hub: Hub, target: Target, known: dict[Kind, Link], tag: str | None, pull_request: bool) -> Upload:
-    other: Kind = next(kind for kind in get_args(Kind) if kind != target.kind)
-    made = items(target.kind, target.folder, target.repo, known.get(other))
-    name = Corpus.open(target.folder).fingerprint if target.kind == "dataset" else made["model.safetensors"].sha256
-    title = f"Publish the {'corpus' if target.kind == 'dataset' else 'model'} {name[:16]}"
-    last = (SUMS, CARD) if target.kind == "dataset" else (CARD,)
+def _upload(hub: Hub, target: Target, known: dict[str, str | None], pull_request: bool) -> Upload:
+    """How a folder goes. `known`: the repositories of corpus and model, which name each other in their cards."""
+    other = {"corpus": "model", "model": "corpus"}.get(target.part, "")
+    name = known.get(other)
+    link: Link | None = (name, hub.address(KINDS[other], name)) if name else None
+    files = items(target.part, target.folder, target.repo, link)
+    if target.part == "corpus":
+        mark = Corpus.open(target.folder).fingerprint
+    else:
+        mark = files[_mark(target)].sha256
+    title = f"Publish the {target.part} {mark[:16]}"
     return Upload(
-        hub, target.kind, target.repo, made, title, last, stale=_is_shard if target.kind == "dataset" else _no,
+        hub, target.kind, target.repo, files, title, LAST[target.part], stale=_stale(target, files),
         pull_request=pull_request,
     )  # fmt: skip
+
+
+def _mark(target: Target) -> str:
+    """The file by which a repository is known to be of the same sort."""
+    marks = {"model": "model.safetensors", "metric": f"{target.folder.resolve().name}.py"}
+    return marks.get(target.part, SUMS)
+
+
+def _stale(target: Target, files: dict[str, Item]) -> Callable[[str], bool]:
+    """What goes from a repository if the folder has it no more."""
+    if target.part == "corpus":
+        return _is_shard
+    folders = {path.partition("/")[0] for path in files if "/" in path} if target.part == "space" else set()
+    return lambda path: "/" in path and path.partition("/")[0] in folders
 
 
 def _is_shard(path: str) -> bool:
     """A shard of a corpus, of this one or of one that it takes the place of."""
     return path.count("/") == 1 and SHARD_FILE.match(path.split("/")[1]) is not None
-
-
-def _no(path: str) -> bool:
-    return False
 
 
 def _look(hub: Hub, target: Target, upload: Upload, private: bool, tag: str | None) -> None:
@@ -154,7 +190,7 @@ def _look(hub: Hub, target: Target, upload: Upload, private: bool, tag: str | No
         target.send = list(upload.items.values())
         return
     target.head, tree = state
-    mark = SUMS if target.kind == "dataset" else "training.json"
+    mark = "training.json" if target.part == "model" else _mark(target)
     foreign = sorted(set(tree) - set(upload.items) - COMMON)
     if foreign and mark not in tree:
         raise HubError(
@@ -188,14 +224,14 @@ def _refuse_other_kind(hub: Hub, target: Target) -> None:
         if there:
             raise HubError(
                 f"{target.repo}: is a {kind} on the Hub, not a {target.kind}",
-                "choose another name" + (": --model-repo NAMESPACE/NAME" if target.kind == "model" else ""),
+                "choose another name" + (": --model-repo NAMESPACE/NAME" if target.part == "model" else ""),
             )
 
 
 def _create(hub: Hub, target: Target, private: bool) -> None:
     hub.ask(
         f"create {target.repo}", hub.api.create_repo, target.repo, repo_type=target.kind, private=private or None,
-        exist_ok=True,
+        exist_ok=True, space_sdk=sdk_of(target.folder) if target.kind == "space" else None,
     )  # fmt: skip
 
 

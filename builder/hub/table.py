@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from .publish import Target
 
-NAMES = {"dataset": "corpus", "model": "model"}
-
 
 def lines(targets: Sequence[Target], dry_run: bool = False) -> Iterator[str]:
     """The lines to print after `publish`."""
@@ -17,16 +15,14 @@ def lines(targets: Sequence[Target], dry_run: bool = False) -> Iterator[str]:
         if dry_run:
             yield from _plan(target)
             continue
-        yield f"{NAMES[target.kind]}  {target.pull_url or target.address}" + (
-            f"  ({target.tag})" if target.tag else ""
-        )
+        yield f"{target.part}  {target.pull_url or target.address}" + (f"  ({target.tag})" if target.tag else "")
         yield from (f"    {line}" for line in target.lines)
 
 
 def _plan(target: Target) -> Iterator[str]:
     size = sum(item.size for item in target.send)
     new = "" if target.head else ", a new repository"
-    yield f"{NAMES[target.kind]}  {target.address}{new}"
+    yield f"{target.part}  {target.address}{new}"
     for item in target.send:
         yield f"  send    {_bytes(item.size):>9}  {item.path}"
     for path in target.delete:

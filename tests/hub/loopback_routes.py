@@ -39,9 +39,11 @@ class Routes(Connection):
         url = f"{self.hub.endpoint}/{PREFIXES[kind]}{id}"
         if not self._may_write(space):
             raise Refusal(403, f"You don't have the rights to create a {kind} under the namespace {space!r}")
+        if (kind == "space") != (asked.get("sdk") in ("gradio", "static", "docker")):
+            raise Refusal(400, f"sdk: {asked.get('sdk')!r} for a {kind}")
         if (kind, id) in self.hub.repos:
             raise Refusal(409, f"You already created this {kind} repo", url=url)
-        self.hub.add_repo(kind, id, private=asked.get("visibility") == "private")
+        self.hub.add_repo(kind, id, private=asked.get("visibility") == "private").sdk = asked.get("sdk")
         return {"url": url, "name": id}
 
     def on_validate(self) -> Any:

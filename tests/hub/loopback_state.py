@@ -38,6 +38,7 @@ class Repo:
     refs: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     pulls: list[str] = field(default_factory=list)  # titles; number = place + 1
+    sdk: str | None = None  # of a Space
 
     def add(self, ref: str, tree: dict[str, Entry], message: str) -> str:
         oid = secrets.token_hex(20)

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import soundfile
 import yaml
 from datasets import Features
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from transformers import pipeline
 
 from builder.corpus.shards import write_shard
 from builder.hub.publish import Target
+from evaluation.metrics import FOLDER
 
 from .loopback_hub import LoopbackHub
 
@@ -61,8 +63,46 @@ for repo, config in (("org/large", "default"), ("org/small", "melstats")):
     print(json.dumps([(row["id"], row["genre"]) for row in found]))
 """
 
+METRIC = """
+import runpy
+import evaluate
 
-def stranger(hub: LoopbackHub, code: str, place: Path, *arguments: str) -> list[object]:
+report = evaluate.load("org/genre_report")
+figures = report.compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0], labels=["funk", "rock"])
+print(json.dumps([figures["accuracy"], figures["macro_f1"], figures["confusion_matrix"]]))
+tagged = evaluate.load("org/tagging_report", revision="v1")
+print(json.dumps(tagged.compute(predictions=[[0.9, 0.1], [0.2, 0.8]], references=[[1, 0], [0, 1]])["map"]))
+
+page = runpy.run_path(sys.argv[1])
+print(json.dumps(page["compute"]("[0, 1, 1, 0]", "[0, 1, 0, 0]", '{"labels": ["funk", "rock"]}')["accuracy"]))
+try:
+    page["compute"]("[0, 1", "[0, 1]", "")
+except page["gradio"].Error as error:
+    print(json.dumps(str(error)))
+"""
+
+OURS = """
+import json, sys
+
+sys.path.insert(0, "HERE")
+from builder import load_corpus
+from builder.errors import HubError
+
+X, y = load_corpus("org/small", "melstats", task="genre", split="train", revision="v1")
+print(json.dumps([*X.shape, len(y)]))
+batches = load_corpus("org/small", task="instruments", split="train", batch_size=4)
+print(json.dumps(list(next(iter(batches))["audio"].shape)))
+stream = load_corpus("org/small", task="genre", split="train", streaming=True)
+print(json.dumps([sum(len(batch["id"]) for batch in stream)]))
+print(json.dumps(stream.names))
+try:
+    load_corpus("org/none")
+except HubError as error:
+    print(json.dumps(error.message))
+"""
+
+
+def stranger(hub: LoopbackHub, code: str, place: Path, *arguments: str, ours: bool = False) -> list[object]:
     """Runs code in an interpreter of its own, with a home of its own; returns what it printed."""
     environ = {
         "HF_ENDPOINT": hub.endpoint,
@@ -71,11 +111,12 @@ def stranger(hub: LoopbackHub, code: str, place: Path, *arguments: str) -> list[
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+        "GRADIO_ANALYTICS_ENABLED": "False",
         "NO_PROXY": "127.0.0.1",
         "OMP_NUM_THREADS": "1",
         "PATH": "/nowhere",
     }
-    command = [sys.executable, "-I", "-c", STRANGER + code, *arguments]
+    command = [sys.executable, "-I", "-c", code if ours else STRANGER + code, *arguments]
     done = subprocess.run(command, env=environ, cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -118,3 +159,27 @@ def test_strangers_filter_by_column_without_downloading_audio(
     assert loaded and {genre for _, genre in loaded} == {2}  # type: ignore[attr-defined, misc]
     read = {path.partition("/")[0] for path in hub.served if "of-00003" in path}
     assert read == {"melstats"}
+
+
+def test_strangers_load_metrics_and_their_page_runs(hub: LoopbackHub, send: Send, tmp_path: Path) -> None:
+    """The figures are scikit-learn's, of the same lists."""
+    send(Path("all"), "org", what="metrics", metrics=FOLDER, revision="v1")
+    place = tmp_path / "page"
+    place.mkdir()
+    for path in hub.repos["space", "org/genre_report"].files:
+        (place / path).write_bytes(hub.content("space", "org/genre_report", path))
+    genre, tagging, typed, error = stranger(hub, METRIC, tmp_path, str(place / "app.py"))
+    truth, guess = [0, 1, 0, 0], [0, 1, 1, 0]
+    matrix = confusion_matrix(truth, guess).tolist()
+    assert genre == [accuracy_score(truth, guess), f1_score(truth, guess, average="macro"), matrix]
+    assert tagging == 1.0 and typed == genre[0] and "delimiter" in str(error)
+
+
+def test_our_own_loader_reads_the_hub_too(hub: LoopbackHub, send: Send, tmp_path: Path) -> None:
+    """`load_corpus` of a repository: tensors, batches and streams; and what it says of one that is not there."""
+    send(what="corpus", revision="v1")
+    path = str(Path(__file__).parents[2])
+    whole, some, streamed, labels, refused = stranger(hub, OURS.replace("HERE", path), tmp_path, ours=True)
+    assert whole == [25, 768, 25] and some == [4, 32_000] and streamed == [25]
+    assert labels == ["electronica", "funk", "orchestral", "pop", "rock"]
+    assert refused == "org/none: there is no such folder, nor a repository that may be seen"

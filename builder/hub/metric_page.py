@@ -1,0 +1,41 @@
+"""The page of a metric: predictions and references in, its figures out. It runs where the metric lies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import gradio
+
+NAME = "METRIC"  # named when it is published
+HERE = Path(__file__).parent
+
+
+def compute(predictions: str, references: str, options: str) -> Any:
+    """The figures of what was typed, or why there are none."""
+    try:
+        lists = {"predictions": json.loads(predictions), "references": json.loads(references)}
+        return metric.compute(**lists, **json.loads(options or "{}"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise gradio.Error(str(error)) from error
+
+
+metric = evaluate.load(str(HERE / f"{NAME}.py"))
+page = gradio.Interface(
+    compute,
+    [
+        gradio.Textbox(label="Predictions", placeholder="[0, 1, 1, 0]"),
+        gradio.Textbox(label="References", placeholder="[0, 1, 0, 0]"),
+        gradio.Textbox(label="Options", placeholder='{"labels": ["funk", "rock"]}'),
+    ],
+    gradio.JSON(label=NAME),
+    title=NAME,
+    description="Lists and options in JSON.",
+    article=(HERE / "README.md").read_text(encoding="utf-8").split("\n---\n", 1)[-1],
+    flagging_mode="never",
+)
+
+if __name__ == "__main__":
+    page.launch()
