@@ -7,14 +7,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from builder.errors import DataError, SynthmirError
+from builder.interrupts import hear
+from builder.storage import place
 
 if TYPE_CHECKING:
+    from builder.executors import Scale
     from builder.recipe import Recipe
 
 app = typer.Typer(
@@ -26,9 +28,20 @@ app = typer.Typer(
 
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one: demo, paper, ...")]
 CorpusArgument = Annotated[Path, typer.Argument(help="A corpus folder.")]
+CorpusPlace = Annotated[
+    Path, typer.Argument(help="A corpus folder, or its address: s3://bucket/corpus.", parser=place, metavar="CORPUS")
+]
 ModelArgument = Annotated[Path, typer.Argument(help="A model folder.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes that make clips. Default: what suits the generator.")
+]
+Workplace = Annotated[str, typer.Option("--executor", help="Where workers run: local, on this machine, or ray.")]
+Address = Annotated[
+    str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT. Default: Ray is started here for this run.")
+]
+GpusPerWorker = Annotated[float, typer.Option(min=0, help="With ray: GPUs of each worker, or a share of one.")]
+ShardTimeout = Annotated[
+    float | None, typer.Option(help="Seconds that a shard may take, before its worker is killed. Default: no limit.")
 ]
 
 
@@ -66,29 +79,67 @@ def prompts(
 @app.command()
 def build(
     recipe: RecipeArgument,
-    out: Annotated[Path, typer.Option(help="The corpus folder to make, or to go on with.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The corpus folder to make, or to go on with; or an address: s3://bucket/corpus.",
+            parser=place,
+            metavar="PATH",
+        ),
+    ],
     workers: Workers = None,
     clips_per_shard: Annotated[
         int | None, typer.Option(min=1, help="Clips a Parquet file. No clip depends on it.")
     ] = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Add what the recipe asks for and the finished corpus there has not.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would take, and write nothing.")] = False,
+    executor: Workplace = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    shard_timeout: ShardTimeout = None,
 ) -> None:
     """Make a corpus. Stopped anywhere, the same command goes on where it was."""
     loaded = _recipe(recipe)
     if dry_run:
         from builder.corpus.estimate import estimate
 
-        found = estimate(loaded, workers)
+        found = estimate(loaded, workers, out if extend else None)
         print(f"{found.clips:,} clips, {found.prompts:,} distinct prompts, {found.audio_hours:.1f} h of music")
         print(f"{found.shards} shards, about {found.flac_bytes / 1e9:.2f} GB of FLAC")
         took = _duration(3600 * found.build_hours)
         print(f"about {took} with {found.workers} worker(s), from a probe on this machine: {found.probe}")
         return
-    _build(loaded, out, workers, clips_per_shard)
+    _build(loaded, out, workers, clips_per_shard, _scale(executor, address, gpus_per_worker, shard_timeout), extend)
 
 
 @app.command()
-def verify(corpus: CorpusArgument) -> None:
+def plan(
+    recipe: RecipeArgument = "demo",
+    at: Annotated[int | None, typer.Option(min=100, help="So many clips. Default: what the recipe asks for.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Tell the hours of so many. Default: of several.")] = None,
+    clips_per_hour: Annotated[
+        float | None, typer.Option(min=0.001, help="Of one worker. Default: the generator is tried here.")
+    ] = None,
+    clips_per_shard: Annotated[int | None, typer.Option(min=1, help="As `build` takes it.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
+) -> None:
+    """Tell on paper what a corpus of any size takes: files, bytes, commits, hours, against the Hub's limits."""
+    from json import dumps
+
+    from builder.atomic import write_text
+    from builder.corpus.scale import simulate, table
+
+    found = simulate(_recipe(recipe), at, workers, clips_per_hour, clips_per_shard)
+    for line in table(found):
+        print(line)
+    if json is not None:
+        write_text(json, dumps(found.told(), indent=2) + "\n")
+
+
+@app.command()
+def verify(corpus: CorpusPlace) -> None:
     """Check a corpus whole: every file's hash, every shard's rows and ids, every clip decoded."""
     from builder.corpus.verify import verify as check
 
@@ -110,7 +161,9 @@ def verify(corpus: CorpusArgument) -> None:
 
 @app.command()
 def embed(
-    source: Annotated[str, typer.Argument(help="A corpus folder; with --out any audio data set or folder of audio.")],
+    source: Annotated[
+        str, typer.Argument(help="A corpus, folder or address; with --out any audio data set or folder of audio.")
+    ],
     embedder: Annotated[str, typer.Option(help="melstats, passt, or hf:<id or folder>.")] = "melstats",
     out: Annotated[Path | None, typer.Option(help="Write the embeddings here, not into the corpus.")] = None,
     column: Annotated[str, typer.Option(help="With --out: the column that holds the audio.")] = "audio",
@@ -127,6 +180,13 @@ def embed(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace embeddings of another revision.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Without --out: processes that embed. Default: one, of many threads.")
+    ] = None,
+    executor: Workplace = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    shard_timeout: ShardTimeout = None,
 ) -> None:
     """Add embeddings to a corpus as a config of their own, joined by `id`; or embed any audio with --out."""
     from builder.recipe import EmbedderSettings
@@ -135,7 +195,8 @@ def embed(
     options = {"name": embedder, "weights": weights, "arch": arch, "layer": layer, "dtype": dtype, "device": device}
     settings = validate(EmbedderSettings, options | {"batch_size": batch_size, "augment": augment or ()}, "options")
     if out is None:
-        _embed(Path(source), settings, overwrite)
+        scale = _scale(executor, address, gpus_per_worker, shard_timeout)
+        _embed(place(source), settings, overwrite, workers, scale)
         return
     from builder.embedders.dataset_map import embed_dataset
 
@@ -147,7 +208,12 @@ def embed(
 @app.command()
 def train(
     corpus: Annotated[
-        Path, typer.Argument(help="A corpus folder, or any data set on disk that has embeddings and labels.")
+        Path,
+        typer.Argument(
+            help="A corpus, folder or address, or any data set on disk that has embeddings and labels.",
+            parser=place,
+            metavar="CORPUS",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The model folder to write.")],
     recipe: Annotated[
@@ -219,6 +285,13 @@ def evaluate(
         str, typer.Option(help="How a track's windows become one answer: mean, logits, max, median, vote.")
     ] = "mean",
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind the 95 % intervals.")] = 1000,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that hear tracks. Default: one, of many threads.")
+    ] = None,
+    executor: Workplace = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    shard_timeout: ShardTimeout = None,
 ) -> None:
     """Score a classifier with 95 % intervals; write report.html, scores.json and the model's card."""
     from builder.recipe import EvaluationSettings
@@ -226,7 +299,8 @@ def evaluate(
 
     options = {"benchmarks": on, "aggregate": aggregate, "bootstrap": bootstrap}
     settings = validate(EvaluationSettings, options, "options")
-    _evaluate(model, out or model.resolve().parent / "report", corpus, settings, against or [])
+    scale = _scale(executor, address, gpus_per_worker, shard_timeout)
+    _evaluate(model, out or model.resolve().parent / "report", corpus, settings, against or [], workers, scale)
 
 
 @app.command()
@@ -298,6 +372,7 @@ def fidelity(
             progress=progress,
         )
     print(f"{table(found)}\npage  {write_page(out)}")
+    _tell_in_card(corpus, out)
 
 
 @app.command()
@@ -337,13 +412,18 @@ def ablate(
         list[str] | None, typer.Option(help="Score on folder:PATH, gtzan:PATH, ... too. Default: the recipe's.")
     ] = None,
     workers: Workers = None,
+    executor: Workplace = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    shard_timeout: ShardTimeout = None,
 ) -> None:
     """Vary keys of a recipe, hold all else: build, train and score each combination, and test the differences."""
     from evaluation.ablation import ablate as vary_and_score
     from evaluation.ablation import ablation_table, parse_vary
 
     loaded = _recipe(recipe).with_options({"evaluation.benchmarks": on or None})
-    found = vary_and_score(loaded, out, parse_vary(vary or []), seeds, workers, _progress)
+    scale = _scale(executor, address, gpus_per_worker, shard_timeout)
+    found = vary_and_score(loaded, out, parse_vary(vary or []), seeds, workers, _progress, scale)
     print(f"{ablation_table(found)}\n\n{out / 'ablation.json'}\n{out / 'ablation.svg'}")
 
 
@@ -409,10 +489,76 @@ def export(
 
 
 @app.command()
+def explore(
+    run: Annotated[
+        str, typer.Argument(help="What `synthmir run --out` wrote, a corpus folder, or NAMESPACE/NAME on the Hub.")
+    ],
+    against: Annotated[str | None, typer.Option(help="Another run, corpus or repository, to compare with.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Who may see the page: 0.0.0.0 is everybody on your network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 7860,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="So many clips at most, evenly from all genres. With --static: 500.")
+    ] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the page as a Space into this folder instead.")] = None,
+    static: Annotated[Path | None, typer.Option(help="Write it as plain files that need no server instead.")] = None,
+    repo: Annotated[
+        str | None, typer.Option(help="With --export: where the corpus is on the Hub. Default: it is copied in.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in your browser.")] = True,
+) -> None:
+    """Hear a corpus: filter and play clips, see their map, neighbours and duplicates, try prompts and own audio."""
+    from evaluation.explorer.command import explore as show
+
+    told = show(
+        run, against, host=host, port=port, limit=limit, export=export, static=static, repo=repo, browser=browser,
+        meter=_progress,
+    )  # fmt: skip
+    for line in told:
+        print(line)
+
+
+@app.command()
+def convert(
+    corpus: CorpusPlace,
+    to: Annotated[
+        str,
+        typer.Option(help="mirdata: index, metadata.csv, audio. audiofolder: metadata.csv and audio, split by split."),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
+    audio: Annotated[str, typer.Option("--format", help="flac: as they are. wav: the same samples.")] = "flac",
+    split: Annotated[list[str] | None, typer.Option(help="train, validation. Default: all. Can be repeated.")] = None,
+) -> None:
+    """Write a corpus as audio files beside a table, for tools that read no Parquet. Stopped anywhere, it goes on."""
+    from builder.corpus.exports import export_corpus
+
+    with _progress("convert") as progress:
+        found = export_corpus(corpus, to, out, audio=audio, splits=split or (), progress=progress)
+    print(f"{to} {out}: {found.clips:,} clips" + (f", {found.kept:,} of them there already" if found.kept else ""))
+    for table in found.tables:
+        print(f"  {table}")
+
+
+@app.command()
 def publish(
-    run: Annotated[Path, typer.Argument(help="What `synthmir run --out` wrote; or a corpus or a model folder.")],
-    repo: Annotated[str, typer.Option(help="NAMESPACE/NAME on the Hub: the corpus', or the model's if alone.")],
-    what: Annotated[str | None, typer.Option(help="corpus, model or both. Default: both, or what RUN is.")] = None,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="What `synthmir run --out` wrote; or a corpus, model, metric or Space folder; "
+            "with --what metrics also the name of a shipped metric, or all."
+        ),
+    ],
+    repo: Annotated[
+        str,
+        typer.Option(
+            help="NAMESPACE/NAME on the Hub: the corpus', or the model's if alone. Of metrics NAMESPACE will do: each "
+            "keeps its name."
+        ),
+    ],
+    what: Annotated[
+        str | None, typer.Option(help="corpus, model, both, metrics or space. Default: both, or what RUN is.")
+    ] = None,
     model_repo: Annotated[
         str | None, typer.Option(help="The model's repository. Default, with both: REPO-TASK. The cards link it.")
     ] = None,
@@ -424,13 +570,14 @@ def publish(
     pr: Annotated[bool, typer.Option("--pr", help="As a pull request, not to the main branch.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list what would go; send nothing.")] = False,
 ) -> None:
-    """Send corpus and model to the Hugging Face Hub, checked before and after. Stopped anywhere, it goes on."""
+    """Send corpus, model, metrics or a Space to the Hugging Face Hub, checked before and after. Resumes if stopped."""
     from contextlib import ExitStack
 
     from tqdm import tqdm
 
     from builder.hub.publish import publish as send
     from builder.hub.table import lines
+    from evaluation.metrics import FOLDER
 
     def meter(stage: str) -> Callable[[int, int], None]:
         bars.close()
@@ -439,7 +586,7 @@ def publish(
     with ExitStack() as bars:
         targets = send(
             run, repo, what=what, model_repo=model_repo, dataset_repo=dataset_repo, private=private, revision=revision,
-            pull_request=pr, dry_run=dry_run,
+            pull_request=pr, dry_run=dry_run, metrics=FOLDER,
             meter=meter, notice=lambda line: tqdm.write(f"synthmir: {line}", file=sys.stderr),
         )  # fmt: skip
     for line in lines(targets, dry_run):
@@ -451,21 +598,27 @@ def run(
     recipe: RecipeArgument,
     out: Annotated[Path, typer.Option(help="The folder that gets corpus/, model/ and report/.")],
     workers: Workers = None,
+    executor: Workplace = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    shard_timeout: ShardTimeout = None,
 ) -> None:
     """All of it: prompts, corpus, embeddings, classifier, scores, report and cards. Goes on where it was stopped."""
     from builder.embedders.augment import tried
+    from builder.executors import embedders_of
 
     loaded = _recipe(recipe)
     tried(loaded.embedder.augment)  # a package that is missing is told before the work
     corpus, model, report = out / "corpus", out / "model", out / "report"
-    _build(loaded, corpus, workers, None)
-    _embed(corpus, loaded.embedder, overwrite=False)
+    scale = _scale(executor, address, gpus_per_worker, shard_timeout)
+    _build(loaded, corpus, workers, None, scale)
+    _embed(corpus, loaded.embedder, overwrite=False, workers=embedders_of(workers, scale), scale=scale)
     _train(corpus, model, loaded)
     if loaded.evaluation.robustness is not None:
         _robustness(model, report, corpus, loaded.evaluation, loaded.evaluation.robustness)
     if loaded.evaluation.fidelity is not None:
         _fidelity(corpus, report / "fidelity", loaded.embedder, loaded.evaluation.fidelity)
-    _evaluate(model, report, corpus, loaded.evaluation)
+    _evaluate(model, report, corpus, loaded.evaluation, (), embedders_of(workers, scale), scale)
     print(f"\ncorpus  {corpus}\nmodel   {model}\nreport  {report / 'report.html'}\nscores  {report / 'scores.json'}")
 
 
@@ -475,20 +628,37 @@ def _recipe(name: str) -> Recipe:
     return Recipe.load(name)
 
 
-def _build(recipe: Recipe, out: Path, workers: int | None, clips_per_shard: int | None) -> None:
+def _scale(executor: str, address: str | None, gpus_per_worker: float, shard_timeout: float | None) -> Scale:
+    from builder.executors import Scale
+
+    return Scale(executor, address, gpus_per_worker, shard_timeout)  # type: ignore[arg-type]
+
+
+def _build(
+    recipe: Recipe, out: Path, workers: int | None, clips_per_shard: int | None, scale: Scale, extend: bool = False
+) -> None:
     from builder.corpus.build import build as make
+    from builder.corpus.folder import Corpus
 
     with _progress("build") as progress:
-        record = make(recipe, out, workers=workers, clips_per_shard=clips_per_shard, progress=progress)
+        record = make(
+            recipe, out, workers=workers, scale=scale, clips_per_shard=clips_per_shard, extend=extend,
+            progress=progress,
+        )  # fmt: skip
     print(f"corpus {out}: {record.rows:,} clips, {record.details['rejected']} rejected")
+    corpus = Corpus(out)
+    for name in corpus.behind():
+        print(f"{name} has no embeddings of the new clips yet: {corpus.embed_command(name)}")
 
 
-def _embed(corpus: Path, settings: Any, overwrite: bool) -> None:
+def _embed(corpus: Path, settings: Any, overwrite: bool, workers: int | None, scale: Scale) -> None:
     from builder.embedders.augment import stored_name
     from builder.embedders.mapping import embed_corpus
 
     with _progress("embed") as progress:
-        record = embed_corpus(corpus, settings, overwrite=overwrite, progress=progress)
+        record = embed_corpus(
+            corpus, settings, overwrite=overwrite, workers=workers, scale=scale, progress=progress
+        )  # fmt: skip
     print(f"embeddings {corpus / stored_name(settings)}: {record.rows:,} rows")
 
 
@@ -512,13 +682,25 @@ def _with_target(corpus: Path, chosen: Any, beside: Path) -> Any:
         return embed_target(corpus, Chosen(chosen.training, chosen.embedder, chosen.split), beside, progress)
 
 
-def _evaluate(model: Path, out: Path, corpus: Path | None, settings: Any, against: Sequence[Path] = ()) -> None:
+def _evaluate(
+    model: Path,
+    out: Path,
+    corpus: Path | None,
+    settings: Any,
+    against: Sequence[Path],
+    workers: int | None,
+    scale: Scale,
+) -> None:
+    from builder.executors import choose
     from evaluation.report import write_report
     from evaluation.scoring import evaluate_model
     from evaluation.table import score_table
     from training.card import write_card
 
-    scores = evaluate_model(model, list(settings.benchmarks), out, corpus, settings, against=against)
+    executor = choose(scale, workers, one_core=False)
+    scores = evaluate_model(
+        model, list(settings.benchmarks), out, corpus, settings, against=against, executor=executor
+    )  # fmt: skip
     write_card(model, out / "scores.json")
     write_report(out, model, corpus)
     print(score_table(scores))
@@ -530,6 +712,10 @@ def _robustness(model: Path, out: Path, corpus: Path | None, settings: Any, chos
     with _ticks("robustness") as tick:
         found = judge_damaged(model, chosen.benchmark, out, chosen.damages, corpus, settings, chosen.limit, tick)
     print(robustness_table(found))
+    if (out / "scores.json").exists():
+        from training.card import write_card
+
+        write_card(model, out / "scores.json")
 
 
 def _fidelity(corpus: Path, out: Path, embedder: Any, chosen: Any) -> None:
@@ -540,6 +726,14 @@ def _fidelity(corpus: Path, out: Path, embedder: Any, chosen: Any) -> None:
         found = measure(corpus, chosen.against, out, embedder, clap=chosen.clap, progress=progress)
     write_page(out)
     print(table(found))
+    _tell_in_card(corpus, out)
+
+
+def _tell_in_card(corpus: Path, out: Path) -> None:
+    from builder.corpus.fidelity import FILE, add_fidelity
+
+    if add_fidelity(corpus, out / FILE):
+        print(f"card  {corpus / 'README.md'}")
 
 
 @contextmanager
@@ -585,13 +779,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run a command; a user's mistake is told in words and ends with its exit code."""
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, hear)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in a shell's background it is ignored
+        signal.signal(signal.SIGINT, hear)
     try:
         app()
     except SynthmirError as error:

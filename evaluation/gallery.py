@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from builder.corpus.folder import newest
 
 COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
 PER_GENRE = 2
@@ -45,7 +48,7 @@ def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GEN
     files = sorted(str(path) for path in (corpus / "data").glob("validation-*.parquet"))
     if not files:
         return []
-    data = pads.dataset(files, format="parquet")
+    data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest(files)))
     if not {"id", "audio", "genre"} <= set(data.schema.names):
         return []
     names = _label_names(data.schema.metadata)

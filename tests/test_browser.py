@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ player.play().catch(error => done(String(error)));
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
+    with chrome(tmp_path / "profile") as driver:
+        yield driver
+
+
+@contextmanager
+def chrome(profile: Path) -> Iterator[Any]:
+    """A browser that reaches this machine alone."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -34,8 +42,8 @@ def browser(tmp_path: Path) -> Iterator[Any]:
         "disable-sync",
         "mute-audio",
         "autoplay-policy=no-user-gesture-required",
-        "host-resolver-rules=MAP * ~NOTFOUND",
-        f"user-data-dir={tmp_path / 'profile'}",
+        "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        f"user-data-dir={profile}",
     ):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -12,6 +12,7 @@ import soundfile
 
 from builder.corpus.folder import embed_record
 from builder.errors import DataError, RecipeError
+from builder.executors import Processes
 from builder.recipe import EvaluationSettings
 from builder.records import RunRecord
 from evaluation.classify import classify, show
@@ -79,6 +80,32 @@ def test_scoring_twice_gives_the_same_figures(model: Path, music: Path, tmp_path
     first = evaluate_model(model, [f"folder:{music}"], tmp_path / "1", workers=1)
     again = evaluate_model(model, [f"folder:{music}"], tmp_path / "2", workers=2)
     assert first["benchmarks"] == again["benchmarks"]
+
+
+def test_several_processes_hear_what_one_hears(
+    both: tuple[dict, Path], model: Path, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.hearers.AT_ONCE", 3)
+    settings, executor = EvaluationSettings(bootstrap=200, seed=3), Processes(2)
+    scores = evaluate_model(model, [f"folder:{music}"], tmp_path / "two", settings=settings, executor=executor)
+    assert scores["benchmarks"] == both[0]["benchmarks"][1:]
+    assert (tmp_path / "two" / scores["benchmarks"][0]["predictions"]).read_bytes() == (
+        both[1] / both[0]["benchmarks"][1]["predictions"]
+    ).read_bytes()
+
+
+class Elsewhere:
+    """Runs nothing: says that no track can be found."""
+
+    count = 2
+
+    def run(self, setup, tasks, tick):
+        return ((task.number, ["there is no such file"] * len(task.tracks)) for task in tasks)
+
+
+def test_recordings_that_a_worker_cannot_see_are_told(model: Path, music: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"can be read here, and not by a worker: there is no such file"):
+        evaluate_model(model, [f"folder:{music}"], tmp_path, executor=Elsewhere())
 
 
 def test_wrong_folders_are_told_in_the_worst_pair(model: Path, music: Path, tmp_path: Path) -> None:
