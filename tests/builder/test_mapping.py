@@ -10,7 +10,7 @@ from builder.corpus.build import build
 from builder.corpus.folder import Corpus, write_sums
 from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
-from builder.embedders import mapping
+from builder.embedders import shard
 from builder.embedders.mapping import embed_corpus
 from builder.embedders.windows import embed_clips
 from builder.errors import DataError
@@ -59,13 +59,13 @@ def test_stopped_it_goes_on_and_makes_nothing_twice(corpus, monkeypatch):
         made.append(source.name)
         original(source, *rest)
 
-    original = mapping._embed_shard
-    monkeypatch.setattr(mapping, "_embed_shard", counting)
+    original = shard._embed_shard
+    monkeypatch.setattr(shard, "_embed_shard", counting)
     with pytest.raises(KeyboardInterrupt):
         embed_corpus(corpus.root, LEVELS)
     assert corpus.embedders() == []
     monkeypatch.setattr(
-        mapping, "_embed_shard", lambda source, *rest: (made.append(source.name), original(source, *rest))
+        shard, "_embed_shard", lambda source, *rest: (made.append(source.name), original(source, *rest))
     )
     embed_corpus(corpus.root, LEVELS)
     assert sorted(made) == sorted(name.split("/")[1] for name in corpus.shards())
