@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -162,16 +163,30 @@ def locked(work: Path) -> Iterator[None]:
         with reaching(work.parent), leased(work / "lock"):
             yield
         return
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        handle = (work / "lock").open("a")
-    except OSError as error:
-        raise DataError(
-            f"cannot write in {work.parent}: {error.strerror}", unwritten(work.parent, error).fix
-        ) from error
-    with handle:
+    with _taken(work):
+        yield
+
+
+def _taken(work: Path) -> IO[str]:
+    """The lock file of a folder of this machine, held until it is closed."""
+    while True:
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            handle = (work / "lock").open("a")
+        except OSError as error:
+            raise DataError(
+                f"cannot write in {work.parent}: {error.strerror}", unwritten(work.parent, error).fix
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            handle.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):  # ENOLCK: a network folder without locks
+                raise DataError(
+                    f"{work.parent}: cannot be locked: {error.strerror}",
+                    "mount it with locks, or choose another folder",
+                ) from error
             raise DataError(f"{work.parent}: another run is at work here", "wait for it, or stop it first") from None
-        yield
+        if os.fstat(handle.fileno()).st_nlink:
+            return handle
+        handle.close()  # of a run that has just ended, and has taken the folder with it
