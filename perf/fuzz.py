@@ -9,21 +9,20 @@ kept with its files.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import table
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builder.records import describe_device, versions
 from tests.faults.hostile_readers import READERS
 from tests.faults.hostile_runs import Outcome, damaged, seeds, serve
 
@@ -208,7 +207,7 @@ def main() -> None:
     failed = sum(rows[-1][kind] for kind in FAILED)
     print(
         f"\n{rows[-1]['inputs']:,} inputs in {seconds:.0f} s by {options.jobs} workers; {failed} failed; "
-        f"{describe_device()}"
+        f"{table.described()}"
     )
     for name, tally in tallies.items():
         for told in {failure["told"].strip().splitlines()[-1]: failure for failure in tally.failures}.values():
@@ -216,11 +215,16 @@ def main() -> None:
     if failed:
         print(f"kept in {options.keep}")
     if options.json is not None:
-        found = {"script": "fuzz", "date": datetime.now(UTC).date().isoformat(), "device": describe_device(),
-                 "versions": versions(),
-                 "seconds": round(seconds), "jobs": options.jobs, "readers": rows,
-                 "failures": {name: tally.failures for name, tally in tallies.items() if tally.failures}}  # fmt: skip
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        lines = [
+            table.row(
+                one["reader"], "failed", sum(one[kind] for kind in FAILED), n=one["inputs"],
+                note=f"{one['accepted']:,} accepted, {one['refused']:,} refused; at most {one['worst_seconds']:.2f} s "
+                f"and {one['peak_bytes'] >> 20} MiB above rest",
+            )
+            for one in rows
+        ]  # fmt: skip
+        failures = {name: tally.failures for name, tally in tallies.items() if tally.failures}
+        table.save(options.json, "fuzz", lines, seconds=round(seconds), jobs=options.jobs, failures=failures)
     raise SystemExit(1 if failed else 0)
 
 

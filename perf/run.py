@@ -15,6 +15,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SCRIPTS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run", "table"))
+LONG = ("faults", "fuzz", "soak")  # an hour and more: run when named
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     if unknown := set(options.names) - set(SCRIPTS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     RESULTS.mkdir(exist_ok=True)
-    for name in [] if options.only_write else options.names or SCRIPTS:
+    for name in [] if options.only_write else options.names or sorted(set(SCRIPTS) - set(LONG)):
         print(f"== {name}", flush=True)
         command = [sys.executable, str(HERE / f"{name}.py"), "--json", str(RESULTS / f"{name}.json")]
         subprocess.run(command + ["--quick"] * options.quick, check=True, cwd=HERE.parent)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import random
 import re
 import shutil
@@ -20,14 +19,12 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-
-from builder.records import describe_device, versions
+import table
 
 ROOT = Path(__file__).parents[1]
 RECIPE = "{{name: soak, prompts: {{total: {clips}}}, generator: {{name: arranger, seconds: {seconds}}}}}\n"
@@ -126,6 +123,7 @@ def slopes(samples: list[Sample]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             "stage": stage, "session": session, "clips": last - first,
             "seconds": round(mine[-1].second - mine[0].second, 1),
+            "clips_per_second": round((last - first) / max(mine[-1].second - mine[0].second, 1e-9), 1),
             "samples": len(steady), "peak_mb": round(max(one.memory for one in mine), 1),
             "files": max(one.files for one in mine), "threads": max(one.threads for one in mine),
         }  # fmt: skip
@@ -222,13 +220,24 @@ def main() -> None:
     )
     print(lasting)
     print(f"verify: {verified.stdout.strip() or verified.stderr.strip()}")
-    print(describe_device())
-    found = {"script": "soak", "date": datetime.now(UTC).date().isoformat(), "device": describe_device(),
-             "versions": versions(),
-             "clips": options.clips, "clip_seconds": options.seconds, "workers": options.workers,
-             "kills": options.kills, "wall_seconds": round(wall), "sessions": sessions,
-             "verified": verified.returncode == 0, "rows": rows}  # fmt: skip
-    (out / "soak.json").write_text(json.dumps(found, indent=2) + "\n")
+    print(table.described())
+    lines = [
+        table.row(f"{stage}: {what}", unit, max(known_of, key=lambda one: one["clips"])[key], n=options.clips,
+                  note=f"the longest of {sum(one['stage'] == stage for one in rows)} sessions, all but one killed")
+        for stage in ("build", "embed")
+        if (known_of := [one for one in known if one["stage"] == stage])
+        for what, unit, key in (
+            ("growth of memory", "MB in 1,000 clips", "memory_mb_per_1000"),
+            ("growth of open files", "in 1,000 clips", "open_files_per_1000"),
+            ("growth of threads", "in 1,000 clips", "threads_more_per_1000"),
+            ("most memory, all processes", "MB", "peak_mb"),
+            ("speed", "clips/s", "clips_per_second"),
+        )
+    ]  # fmt: skip
+    table.save(
+        out / "soak.json", "soak", lines, clips=options.clips, clip_seconds=options.seconds, workers=options.workers,
+        kills=options.kills, wall_seconds=round(wall), sessions=rows, verified=verified.returncode == 0,
+    )  # fmt: skip
     if options.json is not None:
         shutil.copy(out / "soak.json", options.json)
     if options.out is None:

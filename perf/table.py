@@ -78,9 +78,18 @@ def finish(script: str, rows: list[dict[str, Any]], options: argparse.Namespace)
     widths = [max(len(cell[column]) for cell in cells) for column in range(len(cells[0]))]
     for cell in cells:
         print("  ".join(text.ljust(width) for text, width in zip(cell, widths, strict=True)).rstrip())
-    device, used = describe_device(), versions()
-    print(f"\n{device}; " + ", ".join(f"{name} {version}" for name, version in used.items()))
+    print(f"\n{described()}")
     if options.json is not None:
-        date = datetime.now(UTC).date().isoformat()
-        content = {"script": script, "date": date, "device": device, "versions": used, "rows": rows}
-        options.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        save(options.json, script, rows)
+
+
+def described() -> str:
+    """The machine and the packages, in a line."""
+    return f"{describe_device()}; " + ", ".join(f"{name} {version}" for name, version in versions().items())
+
+
+def save(file: Path, script: str, rows: list[dict[str, Any]], **more: Any) -> None:
+    """Write the file that RESULTS.md is made from; `more` is for those who look closer."""
+    about = {"script": script, "date": datetime.now(UTC).date().isoformat(), "device": describe_device()}
+    content = about | {"versions": versions(), "rows": rows} | more
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

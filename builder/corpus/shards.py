@@ -184,7 +184,7 @@ def _taken(work: Path) -> IO[str]:
             if error.errno not in (errno.EAGAIN, errno.EACCES):  # ENOLCK: a network folder without locks
                 raise DataError(
                     f"{work.parent}: cannot be locked: {error.strerror}",
-                    "mount it with locks, or choose another folder",
+                    "mount it with locks, or choose another",
                 ) from error
             raise DataError(f"{work.parent}: another run is at work here", "wait for it, or stop it first") from None
         if os.fstat(handle.fileno()).st_nlink:
