@@ -30,7 +30,7 @@ MAX_COLUMNS, MAX_DEPTH = 10_000, 50  # of a schema; Arrow builds it by recursion
 WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # bytes of a value by kind of column; all others are texts
 DATA, DICTIONARY = 0, 2  # kinds of page; 3 is the newer kind of data
 PLAIN_DICTIONARY, DELTA_BYTE_ARRAY, RLE_DICTIONARY = 2, 7, 8  # encodings
-MEND = "fetch the file again, from somebody you trust"
+MEND = "fetch the file again, from somebody you trust; what is damaged in a corpus: synthmir verify"
 
 
 def look_over(path: Path, columns: Collection[str] | None = None) -> None:

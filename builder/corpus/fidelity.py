@@ -20,6 +20,8 @@ def add_fidelity(path: str | Path, measured: Path) -> bool:
     embeddings that are gone are dropped. Raises DataError for figures of another corpus or state of it.
     """
     corpus = Corpus.open(path)
+    if not corpus.shards():  # the audio is elsewhere, and the card with it
+        return False
     found = read_measurement(measured)
     _refuse_other(corpus, found, measured)
     root = corpus.root

@@ -452,7 +452,7 @@ def test_a_stereo_corpus_is_one_for_all_that_read_it(wide: Path, tmp_path: Path)
         assert row["peak"] == pytest.approx(20 * np.log10(np.abs(samples).max()), abs=0.1)
         assert row["loudness"] == pytest.approx(loudness(samples, rate), abs=0.1)
     card = (root / "README.md").read_text()
-    assert "| `audio` | audio | the clip: stereo, 32 kHz, FLAC (16 bits) |" in card
+    assert "| `audio` | audio | 32 kHz | the clip: stereo, 32 kHz, FLAC (16 bits) |" in card
     assert "of **generated** stereo music" in card
     assert all(read_footer(path)["channels"] == 2 for path in (root / "data").iterdir())
 

@@ -17,7 +17,7 @@ from builder.audio import encode_flac
 from builder.embedders.melstats import MelStats
 from builder.errors import DataError, RecipeError
 from builder.recipe import EvaluationSettings
-from evaluation.benchmarks.base import Track
+from evaluation.benchmarks.base import Benchmark, Track
 from evaluation.candidate import Candidate
 from evaluation.classify import classify, show
 from evaluation.metrics import FOLDER
@@ -48,6 +48,8 @@ class Recordings:
         ]
         self.tracks.insert(5, Track("torn", None, labels[0], data=b"ID3\x03torn mp3" * 20))
 
+
+Benchmark.register(Recordings)
 
 def judge(folder: Path, recordings: Recordings, **settings: Any) -> Any:
     chosen = EvaluationSettings(bootstrap=100, **settings)
