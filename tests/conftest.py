@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 # Before anything imports them: the clients read these once.
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
@@ -12,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+
+from .browser import chrome
 
 TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromedriver"}
 EXTRAS = ("audiocraft",)  # packages, and the markers of what needs them
@@ -32,3 +37,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, tool in missing.items():
             if item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=f"{tool} is not installed here; .ci/run installs it"))
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """Chromium with a profile of its own."""
+    with chrome(tmp_path / "profile") as driver:
+        yield driver

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from .browser import chrome
 from .evaluation.conftest import sound
 from .evaluation.explored import HOSTILE, make_run
-from .test_browser import chrome
 
 pytestmark = pytest.mark.chromium
 

@@ -9,12 +9,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 ROOT = Path(__file__).parents[1]
+EAGER = "for (const image of document.images) { image.loading = 'eager'; image.src = image.src; }"
+WIDTHS = "return [...document.images].map(image => image.complete ? image.naturalWidth : 0)"
+PLAY = """
+const done = arguments[arguments.length - 1], player = document.querySelector("audio");
+player.ontimeupdate = () => { if (player.currentTime > 0.2) done(player.currentTime); };
+player.onerror = () => done(-1);
+player.play().catch(error => done(String(error)));
+"""
 RECIPE = """
 name: tiny
 prompts: {per_genre: 12, seed: 3}
@@ -156,3 +165,19 @@ def test_ctrl_c_ends_at_once_leaves_no_process_and_loses_nothing(tmp_path: Path)
     made = {name: (tmp_path / "c" / ".work" / name).stat().st_mtime_ns for name in names}  # what was entered is kept
     assert synthmir(*command[2:]).returncode == 0
     assert made and all((tmp_path / "c" / name).stat().st_mtime_ns == when for name, when in made.items())
+
+
+@pytest.mark.chromium
+def test_the_report_shows_its_pictures_and_plays_its_clips(run: Path, browser: Any):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get((run / "report" / "report.html").as_uri())
+    browser.execute_script(EAGER)
+    wait = WebDriverWait(browser, 20)
+    assert len(wait.until(lambda page: (w := page.execute_script(WIDTHS)) and min(w) > 0 and w)) >= 4
+    assert browser.execute_async_script(PLAY) > 0.2
+    assert len(browser.execute_script("return [...document.querySelectorAll('audio')]")) >= 5
+    assert browser.get_log("browser") == []
+    browser.set_window_size(420, 900)
+    overflow = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0

@@ -233,7 +233,7 @@ def test_a_clip_that_cannot_be_read_is_named(corpus):
 @pytest.mark.parametrize("settings", [PLAIN, NOISY], ids=["plain", "augmented"])
 def test_a_shard_of_audio_that_is_none_is_told(corpus, settings):
     (corpus.root / "data" / "train-00001-of-00003.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(DataError, match="train-00001-of-00003.parquet: not a readable Parquet file"):
+    with pytest.raises(DataError, match=r"train-00001-of-00003\.parquet: not a readable Parquet file"):
         embed_corpus(corpus.root, settings)
 
 

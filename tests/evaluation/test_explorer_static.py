@@ -22,7 +22,6 @@ from evaluation.explorer import static
 from evaluation.explorer.static import escaped, lighter, write_static
 from evaluation.explorer.store import Clips
 
-from ..test_browser import browser  # noqa: F401
 from .conftest import NASTY
 
 
@@ -184,7 +183,7 @@ POINT = "const [x, y] = place(arguments[0]); return [x - canvas.clientWidth / 2,
 
 
 @pytest.mark.chromium
-def test_the_page_works_in_a_browser_without_a_server(site: Path, browser: Any):  # noqa: F811
+def test_the_page_works_in_a_browser_without_a_server(site: Path, browser: Any):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -269,7 +268,7 @@ return [...document.querySelectorAll("h1, h2, h3, p, li, label, legend, button, 
 
 
 @pytest.mark.chromium
-def test_all_text_can_be_read_in_light_and_dark(site: Path, browser: Any):  # noqa: F811
+def test_all_text_can_be_read_in_light_and_dark(site: Path, browser: Any):
     """Contrast after WCAG 2, which asks 4.5; and everything that can be used has a name."""
     for scheme in ("light", "dark"):
         features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}

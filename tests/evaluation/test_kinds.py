@@ -51,6 +51,7 @@ class Recordings:
 
 Benchmark.register(Recordings)
 
+
 def judge(folder: Path, recordings: Recordings, **settings: Any) -> Any:
     chosen = EvaluationSettings(bootstrap=100, **settings)
     candidate = Candidate.load(folder, chosen)

@@ -204,8 +204,12 @@ def test_what_is_no_data_set(tmp_path: Path, kind: str) -> None:
         Dataset.from_dict({name: values[:1] for name, values in plain().items()}).to_parquet(path)
     else:
         path.write_text("PAR1")
-    expected = {"csv": "not a folder and not a Parquet", "empty": "folder is empty", "broken": "not a readable Parquet file",
-                "one row": "cannot be divided"}  # fmt: skip
+    expected = {
+        "csv": "not a folder and not a Parquet",
+        "empty": "folder is empty",
+        "broken": "not a readable Parquet file",
+        "one row": "cannot be divided",
+    }
     with pytest.raises(DataError, match=expected[kind]):
         load_features(path, "x", "style")
 
