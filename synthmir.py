@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from builder.errors import DataError, SynthmirError
+from builder.errors import DataError, RecipeError, SynthmirError
 from builder.interrupts import hear
 from builder.storage import place
 
@@ -198,6 +198,8 @@ def embed(
         scale = _scale(executor, address, gpus_per_worker, shard_timeout)
         _embed(place(source), settings, overwrite, workers, scale)
         return
+    if executor != "local" or workers or address or gpus_per_worker or shard_timeout:
+        raise RecipeError("--out: is embedded by this process alone", "leave --executor and what goes with it out")
     from builder.embedders.dataset_map import embed_dataset
 
     with _progress("embed") as progress:

@@ -6,8 +6,9 @@ In an object store an object appears when all of it has come: the temporary file
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
@@ -63,3 +64,33 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 `text` to `path`, whole or not at all."""
     write_bytes(path, text.encode("utf-8"))
+
+
+@contextmanager
+def whole_folder(out: Path, ours: Callable[[Path], bool], what: str, option: str = "--out") -> Iterator[Path]:
+    """A hidden empty folder to fill; it takes the place of `out` if the block ends well, else it goes.
+
+    Raises DataError for an `out` that cannot be written, and for one that holds what `ours` does not know as `what`.
+    """
+    out = out.expanduser().resolve()
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file, not a folder", f"choose another {option}")
+    if out.is_dir() and any(out.iterdir()) and not ours(out):
+        raise DataError(f"{out}: is not empty, and what it holds is no {what}", f"choose a new folder: {option} DIR")
+    part, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
+    try:
+        shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+        part.mkdir(parents=True)
+        yield part
+        shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            out.rename(old)
+        part.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {out}: {error.strerror or error}",
+            f"make room or choose another {option}, then run it again",
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

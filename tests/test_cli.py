@@ -80,6 +80,7 @@ def test_debug_shows_where(tmp_path):
     [
         (["verify", "NONE"], 3),
         (["embed", "NONE"], 3),
+        (["embed", "NONE", "--out", "e", "--executor", "ray"], 2),
         (["train", "NONE", "--out", "model"], 3),
         (["classify", "NONE", "a.wav"], 3),
         (["build", "demo"], 2),

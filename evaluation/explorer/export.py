@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from builder.atomic import write_text
+from builder.atomic import whole_folder, write_text
 from builder.corpus.folder import CARD, SUMS
 from builder.errors import BackendError, DataError, RecipeError
 from builder.records import versions
@@ -21,7 +21,6 @@ from builder.storage import remote
 
 from .place import REPO, Folder, Place, Repository
 from .store import Clips
-from .whole import whole_folder
 
 APP, REQUIREMENTS, PACKAGES = "app.py", "requirements.txt", ("builder", "training", "evaluation")
 BESIDE = ("recipes", "dataset_card.md")  # what the wheel puts into builder/
@@ -82,7 +81,7 @@ def write_space(
     places = [one.place for one in (clips, against) if one is not None]
     copies = _copies(places[1:] if repo else places)
     _refuse_large(list(copies.values()))
-    with whole_folder(out, _ours, "--export") as part:
+    with whole_folder(out, _ours, "exported Space", "--export") as part:
         files = [*_code(), *_data(copies)]
         for done, (source, name) in enumerate(files, 1):
             (part / name).parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from bisect import bisect_right
 from collections import OrderedDict
@@ -21,6 +20,8 @@ import pyarrow.parquet as pq
 
 from builder.corpus.folder import SHARD_FILE
 from builder.errors import DataError
+from builder.parquet import check_footer
+from builder.resources import parse_json
 
 from .place import PART, Place
 
@@ -90,9 +91,10 @@ def read_labels(place: Place) -> tuple[pd.DataFrame, dict[str, list[str]], list[
 
 
 def _read(place: Place, name: str, split: str) -> tuple[pa.Table, Shard, dict[str, list[str]]]:
+    place.look_over(name, (*COLUMNS, "audio"))
     try:
         with place.open(name) as handle:
-            file = pq.ParquetFile(handle, metadata=_footer(handle), pre_buffer=True)
+            file = pq.ParquetFile(handle, metadata=_footer(handle, f"{place.name}/{name}"), pre_buffer=True)
             there = file.schema_arrow.names
             if not {"id", "audio"} <= set(there):
                 raise DataError(f"{place.name}/{name}: has no columns id and audio", "give a corpus of synthmir")
@@ -111,13 +113,15 @@ def _read(place: Place, name: str, split: str) -> tuple[pa.Table, Shard, dict[st
     return pa.table(columns), Shard(name, split, file.metadata), words
 
 
-def _footer(handle: Any) -> pq.FileMetaData:
+def _footer(handle: Any, name: str) -> pq.FileMetaData:
     """A file's footer and not a byte before it; Arrow itself takes the last 64 KB, some of which are sound."""
     end = handle.seek(0, os.SEEK_END)
     handle.seek(max(0, end - 8))
     length = int.from_bytes(handle.read(4), "little")
     handle.seek(max(0, end - 8 - length))
-    return pq.read_metadata(pa.BufferReader(handle.read()))
+    tail = handle.read()
+    check_footer(tail[:-8], name)
+    return pq.read_metadata(pa.BufferReader(tail))
 
 
 def _in_words(column: pa.ChunkedArray, names: list[str] | None) -> pa.Array:
@@ -136,7 +140,7 @@ def _in_words(column: pa.ChunkedArray, names: list[str] | None) -> pa.Array:
 def label_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
     """Names of the label columns, as `datasets` writes them into a file's schema."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        features = parse_json((metadata or {})[b"huggingface"])["info"]["features"]
         inner = {column: feature.get("feature", feature) for column, feature in features.items()}
         return {column: [str(n) for n in one["names"]] for column, one in inner.items() if one.get("names")}
     except (KeyError, ValueError, TypeError, AttributeError):
@@ -222,6 +226,7 @@ def read_embeddings(place: Place, config: str, ids: Sequence[str]) -> np.ndarray
     found: np.ndarray | None = None
     seen = np.zeros(len(row), bool)
     for name, _ in shards_of(place, config):
+        place.look_over(name, ("id", "embedding"))
         try:
             with place.open(name) as handle:
                 table = pq.read_table(handle, columns=["id", "embedding"], pre_buffer=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import IO, Any, Protocol
 
 from builder.corpus.folder import Corpus, files
 from builder.errors import DataError
+from builder.parquet import look_over
+from builder.resources import MAX_JSON_BYTES, read_json, read_text
 from builder.storage import is_folder, place, reaching, remote
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
@@ -33,6 +34,9 @@ class Place(Protocol):
 
     def open(self, name: str) -> Any:
         """A context that gives a binary file to seek in."""
+
+    def look_over(self, name: str, columns: Collection[str]) -> None:
+        """Raise DataError for a Parquet file whose columns cannot be read safely."""
 
     def text(self, name: str) -> str | None:
         """A small file's text, None where it is not there."""
@@ -73,11 +77,16 @@ class Folder:
         with reaching(self.root), handle:
             yield handle
 
+    def look_over(self, name: str, columns: Collection[str]) -> None:
+        """Raise DataError for a Parquet file whose columns cannot be read safely."""
+        with reaching(self.root):
+            look_over(self.root / name, columns)
+
     def text(self, name: str) -> str | None:
         """A small file's text, None where it is not there."""
         try:
-            return (self.root / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            return read_text(self.root / name)
+        except (OSError, ValueError):
             return None
 
     def recipe_folder(self) -> Path:
@@ -129,12 +138,15 @@ class Repository:
             except (httpx2.HTTPError, HfHubHTTPError) as error:  # of a part that did not come
                 self._hub.refuse(what, error)
 
+    def look_over(self, name: str, columns: Collection[str]) -> None:
+        """Nothing: each page would be a request. The footer is looked at when it is there."""
+
     def text(self, name: str) -> str | None:
         """A small file's text, None where it is not there."""
         if name not in self._names:
             return None
         with self.open(name) as handle:
-            return handle.read().decode("utf-8", "replace")
+            return str(handle.read(MAX_JSON_BYTES).decode("utf-8", "replace"))
 
     def recipe_folder(self) -> Path:
         """The recipe and its own files, in the cache of the Hub's client."""
@@ -197,7 +209,7 @@ def find(run_or_repo: str) -> Place:
 def is_classifier(folder: Path) -> bool:
     """Whether a folder holds a finished classifier of ours; told without loading torch."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and config.get(MARK) == "synthmir" and (folder / "model.safetensors").is_file()
+    return config.get(MARK) == "synthmir" and (folder / "model.safetensors").is_file()

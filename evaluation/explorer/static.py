@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from builder.atomic import write_text
+from builder.atomic import whole_folder, write_text
 from builder.corpus.folder import CARD
 
 from .picture import thumbnail
 from .store import Clips, Source
-from .whole import whole_folder
 
 HERE = Path(__file__).parent
 MARK = '<meta name="generator" content="synthmir explore --static">'
@@ -37,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 def write_static(clips: Clips, out: Path, progress: Progress = lambda done, total: None) -> Path:
     """Write `out`/index.html with audio/ and pictures/; its path. DataError if `out` holds something else."""
-    with whole_folder(out, _ours, "--static") as part:
+    with whole_folder(out, _ours, "static page", "--static") as part:
         for name in ("audio", "pictures"):
             (part / name).mkdir()
         files = []
@@ -61,8 +60,9 @@ def _ours(folder: Path) -> bool:
 
 def _picture(data: bytes) -> bytes:
     from builder.audio import decode, mono
+    from builder.corpus.features import LONGEST
 
-    samples, rate = decode(data)
+    samples, rate = decode(data, LONGEST)
     return thumbnail(mono(samples), rate)
 
 

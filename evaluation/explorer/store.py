@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.errors import DataError
+from builder.resources import parse_json
 
 from .labels import Sound, evenly, read_embeddings, read_labels, shards_of
 from .place import Place, find
@@ -153,8 +153,9 @@ class Clips:
     def samples(self, position: int) -> tuple[np.ndarray, int]:
         """float32 [samples], channels averaged, and Hz."""
         from builder.audio import decode, mono
+        from builder.corpus.features import LONGEST
 
-        samples, rate = decode(self.audio(position)[0])
+        samples, rate = decode(self.audio(position)[0], LONGEST)
         return mono(samples), rate
 
     def spectrogram(self, position: int) -> bytes:
@@ -289,7 +290,7 @@ class Clips:
 
     def _record(self, name: str) -> dict[str, Any]:
         try:
-            found = json.loads(self.place.text(name) or "{}")
+            found = parse_json(self.place.text(name) or "{}")
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}

@@ -130,7 +130,7 @@ def test_a_space_takes_the_place_of_a_space_and_of_nothing_else(run: Path, tmp_p
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/app.py").write_text("print('mine')")
     for foreign in (tmp_path / "mine", run):
-        with pytest.raises(DataError, match="not what this command wrote"):
+        with pytest.raises(DataError, match="is not empty, and what it holds is no exported Space"):
             write_space(clips, foreign, repo="org/one")
 
 

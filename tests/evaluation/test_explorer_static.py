@@ -157,7 +157,7 @@ def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(
     for foreign in (corpus, tmp_path / "mine"):
         (tmp_path / "mine").mkdir(exist_ok=True)
         (tmp_path / "mine/index.html").write_text("<h1>My page</h1>")
-        with pytest.raises(DataError, match="not what this command wrote"):
+        with pytest.raises(DataError, match="is not empty, and what it holds is no static page"):
             write_static(clips, foreign)
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="is a file"):
