@@ -22,6 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 from .errors import DataError
+from .resources import parse_json
 from .storage import delete, reaching, store_of
 
 PATIENCE = 5  # signs of life that a lock may miss
@@ -95,7 +96,7 @@ class _Lease:
     def _read(self) -> dict[str, Any] | None:
         self.fs.invalidate_cache()
         try:
-            return dict(json.loads(self.fs.cat_file(self.key)))
+            return dict(parse_json(self.fs.cat_file(self.key)))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):

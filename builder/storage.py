@@ -309,8 +309,10 @@ def delete(path: Path) -> None:
 def remove(folder: Path) -> None:
     """Delete a folder and all in it, if it is there."""
     if not remote(folder):
-        with writing(folder):
-            shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # a worker that is dying may write in it yet
+        if folder.exists():
+            with writing(folder):
+                shutil.rmtree(folder)
         return
     with reaching(folder):
         fs, root = _upath(folder).fs, _upath(folder).path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from .quality import Take, make
 from .shards import WORK, Entry, digest, locked, read_footer, sha256, write_shard
 from .totals import details_of, told_of
 
+log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # clips made so far, clips in all
 
 
@@ -231,7 +233,8 @@ def _refuse_too_many(part: Part, out: Path, rejected: list[dict[str, Any]]) -> N
     raise DataError(
         f"{len(rejected)} of {part.clips} clips were rejected, more than quality.max_rejected "
         f"({most:.1%}) allows; {path} says which and why. First: {rejected[0]['faults'][0]}",
-        "mend the recipe or the generator, or raise quality.max_rejected and run the same command: nothing is remade",
+        "mend the recipe or the generator, or raise quality.max_rejected and run the same command: nothing is remade; "
+        f"to have them tried again delete {out / WORK}",
     )
 
 
@@ -255,8 +258,10 @@ def _finish(job: Job, recipe: Recipe, record: RunRecord, rejected: list[dict[str
     else:
         delete(out / REJECTED)
     record.write(out / BUILD_RECORD)
-    write_card(out)
     old = Corpus(out).sums() if job.finished else {}
+    if job.new is None:
+        _drop_harmed(out, old)
+    write_card(out)
     known = {name: digest for name, digest in old.items() if name.endswith(".parquet")} if job.new else {}
     write_sums(out, known | {name: entry.sha256 for name, entry in job.ledger.entries.items()})
     job.close()
@@ -268,8 +273,20 @@ def _mend_card(corpus: Corpus) -> None:
     drawn = [name for name in sums if name == CARD or name.startswith(f"{ASSETS}/")]
     if all((corpus.root / name).exists() and sha256(corpus.root / name) == sums[name] for name in drawn):
         return
+    _drop_harmed(corpus.root, sums)
     write_card(corpus.root)
     write_sums(corpus.root, {name: digest for name, digest in sums.items() if name not in drawn})
+
+
+def _drop_harmed(out: Path, sums: dict[str, str]) -> None:
+    """Delete embeddings that are not what they were, for `embed` to make again: none may get a new hash."""
+    corpus = Corpus(out)
+    shards = [shard for config in corpus.embeddings() for shard in corpus.shards(config)]
+    there = each(lambda shard: digest(out / shard), shards, out)
+    for shard in (shard for shard, found in zip(shards, there, strict=True) if sums.get(shard, found) != found):
+        again = corpus.embed_command(shard.partition("/")[0])
+        log.warning("%s: is damaged and goes; `%s` makes it again", out / shard, again)
+        delete(out / shard)
 
 
 def _lines(rows: list[dict[str, Any]]) -> str:

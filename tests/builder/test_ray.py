@@ -275,6 +275,7 @@ def test_stopped_it_leaves_no_process(tmp_path):
     ledger = tmp_path / "corpus" / ".work" / "ledger.jsonl"
     while not ledger.exists() and stop.poll() is None:
         time.sleep(0.1)
+    assert stop.poll() is None
     children = _below(stop.pid)
     assert len(children) > 3
     stop.terminate()

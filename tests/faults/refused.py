@@ -1,0 +1,227 @@
+"""A build and an embedding in processes whose writes are refused on purpose, by what stands in shim.c.
+
+`Host` is a process that is warm (everything imported, a corpus made) and forks for each fault, so that one costs a
+fraction of a second. In a fork the command line itself runs: what a person would read, and the exit code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+name: refused
+prompts: {total: 12}
+generator: {name: tone, seconds: 1}
+split: {validation: 0.25}
+quality: {max_rejected: 0.5, attempts: 1}
+embedder: {name: levels}
+"""
+SILENT = "3"  # clips whose seed begins so are silent, and rejected
+CLIPS_PER_SHARD = 3
+PATIENCE = 60  # seconds, of a fork
+TIMED = ("records/", "README.md", "SHA256SUMS")  # hold times
+
+
+@dataclass
+class Fault:
+    """Which calls fail: the n-th below the corpus, or with `lasting` all from the n-th on. `clock`: seconds that the
+    wall clock jumps there instead."""
+
+    nth: int
+    lasting: bool = True
+    error: int = errno.ENOSPC
+    clock: int = 0
+
+
+@dataclass
+class Outcome:
+    """What a run with a fault said, and how the next one without it ended."""
+
+    fault: Fault
+    refused: str  # the first call that failed: its name and the file's, "" if none did
+    code: int  # the exit code; negative: the signal
+    words: str
+    damaged: list[str]  # Parquet files that could be seen and are not what they should be
+    code_after: int
+    words_after: str
+    differs: list[str]  # files of the finished corpus that are not as in an undisturbed one
+
+
+def compiled(folder: Path) -> Path:
+    """The shim, as a library to preload. Raises FileNotFoundError where there is no C compiler."""
+    library = folder / "shim.so"
+    source = Path(__file__).with_name("shim.c")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@contextmanager
+def host(folder: Path, pictures: bool = True) -> Iterator[Host]:
+    """A warm process that works below `folder`. Without `pictures` the card's are empty, which is quicker."""
+    command = [sys.executable, "-m", "tests.faults.refused", str(folder), *(["pictures"] if pictures else [])]
+    environ = os.environ | {"LD_PRELOAD": str(compiled(folder)), "OMP_NUM_THREADS": "1", "TONE_FAULT": SILENT}
+    with (folder / "host.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    try:
+        yield Host(process, folder / "host.log")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class Host:
+    """The other end of the warm process. `calls`: how many calls the undisturbed runs made that may be refused."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process, self._log = process, log
+        self.calls: int = self._read()["calls"]
+
+    def run(self, fault: Fault) -> Outcome:
+        """Build and embed with a fault, then again without."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(asdict(fault)) + "\n")
+        self._process.stdin.flush()
+        return Outcome(fault, **self._read())
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process whose forks are disturbed has ended: {self._log.read_text()[-4000:]}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+def content(corpus: Path) -> dict[str, str]:
+    """Every file of a corpus that holds no time, by its hash. What is left of work shows as well."""
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(corpus.rglob("*"))
+        if path.is_file() and not (name := path.relative_to(corpus).as_posix()).startswith(TIMED)
+    }
+
+
+def _serve(folder: Path) -> None:
+    shim = ctypes.CDLL(None)
+    shim.shim_told.restype = ctypes.c_char_p
+    shim.shim_count.restype = ctypes.c_long
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    recipe, corpus, said = folder / "recipe.yaml", folder / "corpus", folder / "said"
+    recipe.write_text(RECIPE)
+
+    def fork(fault: Fault | None) -> tuple[int, str, str, int]:
+        """Exit code, words, what was refused and how many calls there were."""
+        child = os.fork()
+        if not child:
+            _disturbed(recipe, corpus, said, shim, fault)
+        _, status = os.waitpid(child, 0)
+        refused, calls = (folder / "told").read_text().split("\n") if (folder / "told").exists() else ("", "0")
+        (folder / "told").unlink(missing_ok=True)
+        return os.waitstatus_to_exitcode(status), said.read_text(), refused, int(calls)
+
+    _commands(recipe, corpus)  # here: what is imported and cached is there for all
+    shutil.rmtree(corpus)
+    code, words, _, calls = fork(None)
+    assert code == 0, words
+    whole = content(corpus)
+    assert {name.partition("/")[0] for name in whole} >= {"data", "levels", "recipe.yaml", "rejected.jsonl"}, whole
+    print(json.dumps({"calls": calls}), file=answers, flush=True)
+    hashes = {Path(name).name: {h for n, h in whole.items() if Path(n).name == Path(name).name} for name in whole}
+    for line in sys.stdin:
+        shutil.rmtree(corpus)
+        code, words, refused, _ = fork(Fault(**json.loads(line)))
+        seen = {} if not corpus.exists() else content(corpus)
+        damaged = [n for n, h in seen.items() if n.endswith(".parquet") and h not in hashes.get(Path(n).name, ())]
+        code_after, words_after, _, _ = fork(None)
+        there = content(corpus)
+        differs = sorted(name for name in whole.keys() | there if whole.get(name) != there.get(name))
+        answer = {"refused": refused, "code": code, "words": words, "damaged": damaged, "code_after": code_after,
+                  "words_after": words_after, "differs": differs}  # fmt: skip
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _disturbed(recipe: Path, corpus: Path, said: Path, shim: ctypes.CDLL, fault: Fault | None) -> None:
+    """A fork's life."""
+    code = 99
+    try:
+        words = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number in (1, 2):
+            os.dup2(words, number)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(PATIENCE)
+        place = str(corpus).encode()
+        if fault is None:
+            shim.shim_arm(place, ctypes.c_long(0), 0, 0)
+        elif fault.clock:
+            shim.shim_clock(place, ctypes.c_long(fault.nth), ctypes.c_long(fault.clock))
+        else:
+            shim.shim_arm(place, ctypes.c_long(fault.nth), int(fault.lasting), fault.error)
+        code = _commands(recipe, corpus)
+        refused, calls = shim.shim_told().decode(), shim.shim_count()
+        (corpus.parent / "told").write_text(f"{refused}\n{calls}")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _commands(recipe: Path, corpus: Path) -> int:
+    """Build, embed, verify by the command line, here; the exit code of the first that fails."""
+    import traceback
+
+    import synthmir
+    from tests.builder import fakes
+
+    fakes.register()
+    build = ["build", recipe, "--out", corpus, "--workers", "1", "--clips-per-shard", CLIPS_PER_SHARD]
+    for command in (build, ["embed", corpus, "--embedder", "levels"], ["verify", corpus]):
+        sys.argv = ["synthmir", *map(str, command)]
+        try:
+            synthmir.main()
+        except SystemExit as end:
+            if end.code:
+                return int(end.code) if isinstance(end.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+            return 98
+    return 0
+
+
+class _Blank:
+    def savefig(self, file: Any, **_: object) -> None:
+        file.write(b"<svg/>")
+
+
+def blank(put: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Let the pictures of cards be empty, which is quicker."""
+    from builder.corpus import pictures
+
+    drawn = pictures._pictures
+
+    def empty(*options: Any) -> Iterator[pictures.Picture]:
+        yield from (replace(picture, figure=_Blank) for picture in drawn(*options))  # type: ignore[arg-type]
+
+    put(pictures, "_pictures", empty)
+
+
+if __name__ == "__main__":
+    if "pictures" not in sys.argv[2:]:
+        blank()
+    _serve(Path(sys.argv[1]))
