@@ -6,9 +6,26 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import yaml
+
+from .errors import DataError
+from .resources import parse_yaml
+
+FRONT = re.compile(r"\A---\n(?P<yaml>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
 MARKS = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # snake_case needs no mark
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")  # and what turns the direction
+
+
+def front(card: str) -> dict[str, Any]:
+    """The YAML in a card's head. Raises DataError for a card without."""
+    match = FRONT.match(card)
+    if match is None:
+        raise DataError("README.md: has no YAML between --- lines", "write the card anew")
+    try:
+        return dict(parse_yaml(match["yaml"]) or {})
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        raise DataError(f"README.md: its YAML cannot be read: {error}", "write the card anew") from error
 
 
 def line(value: Any, longest: int | None = None) -> str:

@@ -51,6 +51,14 @@ def look_over(path: Path, columns: Collection[str] | None = None) -> None:
         raise DataError(f"{path}: not a readable Parquet file: {error}", MEND) from error
 
 
+def check_footer(footer: bytes, name: str) -> None:
+    """Raise DataError for a footer (`FileMetaData`) that is none, or that Arrow would follow too deep."""
+    try:
+        _check_schema(Thrift(footer).struct())
+    except (ValueError, IndexError) as error:
+        raise DataError(f"{name}: not a readable Parquet file: {error}", MEND) from error
+
+
 def described(schema: pa.Schema, path: Path | str) -> Features:
     """The columns as `datasets` has them, by what a file says of itself. Raises DataError where that is nonsense."""
     from datasets import Features

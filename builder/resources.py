@@ -77,7 +77,7 @@ def _refused(why: str, event: Any) -> yaml.YAMLError:
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises RecipeError that names the file and the line."""
     try:
-        return parse_yaml(_text(path, MAX_YAML_BYTES))
+        return parse_yaml(read_text(path, MAX_YAML_BYTES))
     except Oversize as error:
         raise RecipeError(f"{path}: {error}: not a file of settings") from error
     except OSError as error:
@@ -98,7 +98,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The object in a JSON file. Raises OSError where there is none, ValueError for one that is none or too large."""
-    found = parse_json(_text(path, limit))
+    found = parse_json(read_text(path, limit))
     if not isinstance(found, dict):
         raise ValueError(f"expected a JSON object, found {type(found).__name__}")
     return found
@@ -108,7 +108,7 @@ class Oversize(ValueError):
     """A file of more bytes than such a file has."""
 
 
-def _text(path: Path, limit: int) -> str:
+def read_text(path: Path, limit: int = MAX_JSON_BYTES) -> str:
     """A small file's text. Not of a pipe, which would be waited for, nor of a device, which may have no end."""
     told = path.stat()
     if not stat.S_ISREG(told.st_mode) and not stat.S_ISDIR(told.st_mode):  # to read a folder says so itself

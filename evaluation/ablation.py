@@ -26,6 +26,7 @@ from builder.errors import RecipeError
 from builder.executors import Scale, embedders_of
 from builder.recipe import Recipe
 from builder.records import recording
+from builder.resources import parse_yaml
 from builder.validation import near
 from training.seeds import train_seeds
 
@@ -108,8 +109,8 @@ def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
     for text in texts:
         key, found, values = text.partition("=")
         try:
-            told = yaml.safe_load(f"[{values}]") if found and values else None
-        except yaml.YAMLError:
+            told = parse_yaml(f"[{values}]") if found and values else None
+        except (yaml.YAMLError, RecursionError, ValueError):
             told = None
         if not told:
             raise RecipeError(f"--vary {text!r}: is not KEY=VALUE,VALUE,...", "write prompts.strategy=template,tags")

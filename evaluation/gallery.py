@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from builder.corpus.folder import newest
+from builder.parquet import look_over
+from builder.resources import parse_json
 
 COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
 PER_GENRE = 2
@@ -48,6 +49,8 @@ def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GEN
     files = sorted(str(path) for path in (corpus / "data").glob("validation-*.parquet"))
     if not files:
         return []
+    for file in files:
+        look_over(Path(file), (*COLUMNS, "audio"))
     data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest(files)))
     if not {"id", "audio", "genre"} <= set(data.schema.names):
         return []
@@ -108,8 +111,8 @@ def _example(row: Row, audio: dict[str, Any], verdict: Verdict | None, names: Ma
 def _label_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
     """Names of the ClassLabel columns (alone or in lists), as `datasets` writes them into the schema."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError):
+        features = parse_json((metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
         return {}
     found = {}
     for column, feature in features.items():

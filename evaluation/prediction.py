@@ -6,15 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from builder.audio import load_audio
 from builder.embedders.base import Embedder
 from builder.errors import DataError, RecipeError
 from builder.executors import cores
-from training.listening import AT_ONCE, OVERLAP, cut, embed_cuts, embedder_for
+from training.listening import AT_ONCE, OVERLAP, cut, embed_blocks, embed_cuts, embedder_for, sound_of
 
 from .benchmarks.base import Track, printable
 from .scores import MULTI, REGRESSION, SINGLE
@@ -24,7 +23,10 @@ if TYPE_CHECKING:
 
 HOP = OVERLAP  # of a window
 BATCH = AT_ONCE
-Read = Callable[[Track, int], np.ndarray]  # track, Hz -> float32 [samples], mono; raises DataError
+Sound = np.ndarray | Iterator[np.ndarray]  # float32 [samples], mono; or blocks of it, which may raise DataError
+Read = Callable[[Track, int], Sound]  # track, Hz -> its sound; raises DataError
+Made = TypeVar("Made")
+READING = (DataError, MemoryError, RuntimeError)  # the latter: a length or a rate beyond what this machine can hold
 Aggregate = Literal["mean", "logits", "max", "median", "vote"]
 
 
@@ -134,16 +136,21 @@ def embed_tracks(
     """Each track, in order, with float32 [windows, dim], or the reason it cannot be read.
 
     Tracks are files, or hold their encoded audio. Threads decode ahead while windows are embedded. Memory holds a few
-    tracks at a time, however many there are. `read` is how a track becomes sound, `load` unless given. An embedder
-    that says it is `light` is run by the threads that decode.
+    tracks at a time, however many there are, and of each some minutes, however long it is. `read` is how a track
+    becomes sound, `load` unless given. An embedder that says it is `light` is run by the threads that decode.
     """
     if getattr(embedder, "light", False):
         yield from _embed_ahead(embedder, tracks, batch_size, workers or 2 * cores(), read or load)
         return
     group: list[tuple[Track, np.ndarray | str]] = []
     waiting = 0
-    for track, samples in _decode_ahead(tracks, embedder.sampling_rate, workers or cores(), read or load):
-        found = samples if isinstance(samples, str) else cut(samples, embedder)
+    for track, sound in _decode_ahead(tracks, embedder.sampling_rate, workers or cores(), read or load):
+        if not isinstance(sound, str | np.ndarray):
+            yield from _embed_group(embedder, group, batch_size)
+            group, waiting = [], 0
+            yield track, _embed_long(track, embedder, sound, batch_size)
+            continue
+        found = sound if isinstance(sound, str) else cut(sound, embedder)
         group.append((track, found))
         waiting += 0 if isinstance(found, str) else len(found)
         if waiting >= batch_size:
@@ -159,7 +166,10 @@ def _embed_ahead(
     import torch
 
     def embed(track: Track, sampling_rate: int) -> np.ndarray:
-        return embed_cuts(embedder, [cut(read(track, sampling_rate), embedder)], batch_size)[0]
+        sound = read(track, sampling_rate)
+        if not isinstance(sound, np.ndarray):
+            return embed_blocks(embedder, sound, batch_size)
+        return embed_cuts(embedder, [cut(sound, embedder)], batch_size)[0]
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -178,16 +188,31 @@ def _embed_group(
         yield track, found if isinstance(found, str) else next(vectors)
 
 
+def _embed_long(track: Track, embedder: Embedder, blocks: Iterator[np.ndarray], batch_size: int) -> np.ndarray | str:
+    """float32 [windows, dim] of a track that is read as it is embedded, or why it cannot be read to its end."""
+
+    def read() -> Iterator[np.ndarray]:
+        try:
+            yield from blocks
+        except READING as error:
+            raise DataError(_reason(track, error)) from error
+
+    try:
+        return embed_blocks(embedder, read(), batch_size)
+    except DataError as error:
+        return error.message
+
+
 def answer(model: SynthmirClassifier, embeddings: np.ndarray, aggregate: Aggregate = "mean") -> np.ndarray:
     """A track's windows, float32 [windows, dim] -> its one answer, float64 [labels]."""
     return pool(logits(model, embeddings), problem_of(model), aggregate)
 
 
 def _decode_ahead(
-    tracks: Iterable[Track], sampling_rate: int, workers: int, read: Read
-) -> Iterator[tuple[Track, np.ndarray | str]]:
-    """Each track, in order, with float32 [samples] or the reason it cannot be read; `workers` threads, bounded."""
-    pending: deque[tuple[Track, Future[np.ndarray | str]]] = deque()
+    tracks: Iterable[Track], sampling_rate: int, workers: int, read: Callable[[Track, int], Made]
+) -> Iterator[tuple[Track, Made | str]]:
+    """Each track, in order, with what `read` makes of it or why it cannot be read; `workers` threads, bounded."""
+    pending: deque[tuple[Track, Future[Made | str]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
         try:
             for track in tracks:
@@ -202,9 +227,9 @@ def _decode_ahead(
             threads.shutdown(wait=True, cancel_futures=True)
 
 
-def load(track: Track, sampling_rate: int) -> np.ndarray:
-    """A track's sound, float32 [samples] at `sampling_rate`, mono. Raises DataError."""
-    return load_audio(source_of(track), sampling_rate)
+def load(track: Track, sampling_rate: int) -> Sound:
+    """A track's sound, float32 [samples] at `sampling_rate`, mono; of a long one, blocks of it. Raises DataError."""
+    return sound_of(source_of(track), sampling_rate)
 
 
 def source_of(track: Track) -> Path | bytes:
@@ -217,12 +242,16 @@ def source_of(track: Track) -> Path | bytes:
     return source
 
 
-def _read(track: Track, sampling_rate: int, read: Read) -> np.ndarray | str:
-    """float32 [samples], or in words why the track cannot be read."""
+def _read(track: Track, sampling_rate: int, read: Callable[[Track, int], Made]) -> Made | str:
+    """What `read` makes of a track, or in words why it cannot be read."""
     try:
         return read(track, sampling_rate)
-    except DataError as error:
-        name = "audio bytes" if track.path is None or track.data is not None else str(track.path)
-        return printable(error.message.removeprefix(f"{name}: "))
-    except (MemoryError, RuntimeError) as error:  # a length or a rate beyond what this machine can hold
+    except READING as error:
+        return _reason(track, error)
+
+
+def _reason(track: Track, error: Exception) -> str:
+    if not isinstance(error, DataError):
         return printable(f"cannot be decoded: {error}")
+    name = "audio bytes" if track.path is None or track.data is not None else str(track.path)
+    return printable(error.message.removeprefix(f"{name}: "))

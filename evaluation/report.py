@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,10 @@ import numpy as np
 
 from builder.atomic import write_bytes, write_text
 from builder.audio import load_audio
+from builder.corpus.features import LONGEST
 from builder.corpus.folder import BUILD_RECORD, RECIPE, embed_record
 from builder.errors import DataError
+from builder.resources import parse_json, read_json
 
 from . import gallery, plots
 from .candidate import read_features
@@ -274,7 +275,7 @@ def _examples(scores: Scores, out: Path, corpus: Path | None, assets: _Assets) -
             judged = {row["id"]: _verdict(entry, row) for row in _lines(out / entry.predictions)}
     by_genre: dict[str, list[dict[str, Any]]] = {}
     for number, example in enumerate(gallery.pick(corpus, judged), 1):
-        samples = load_audio(example.audio, PICTURE_RATE)
+        samples = load_audio(example.audio, PICTURE_RATE, LONGEST)
         by_genre.setdefault(example.genre, []).append(
             {
                 "clip": example,
@@ -320,7 +321,7 @@ def _commands(scores: Scores, details: dict[str, Any], out: Path, model: Path, c
 def _lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file of predictions. Raises DataError."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a file of predictions: {error}", "write it anew: synthmir evaluate") from error
 
@@ -328,10 +329,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _json(path: Path) -> dict[str, Any]:
     """A JSON object, {} if the file is not there. Raises DataError if it is none."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return read_json(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a JSON object: {error}", "run the stage that writes it again") from error
 
 

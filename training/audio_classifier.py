@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging as transformers_logging
 
-from builder.audio import load_audio, resample
+from builder.audio import resample, stream
 from builder.embedders.base import Embedder
 from builder.errors import DataError
 
-from .listening import embed_windows, embedder_for
+from .listening import embed_blocks, embed_windows, embedder_for, sound_of
 from .model import MULTI, REGRESSION, SynthmirClassifier, SynthmirConfig
 
 TASK = "audio-classification"
 RATE = 32_000  # Hz, where no embedder says another
 MAX_CHANNELS = 32
+LONG = "recording"  # key of what is read once it is heard
 TIMEOUT = 60  # seconds a server may be silent
 
 
@@ -54,6 +56,14 @@ class SynthmirFeatureExtractor(SequenceFeatureExtractor):
         for row, clip in enumerate(clips):
             values[row, : len(clip)], mask[row, : len(clip)] = clip, 1
         return BatchFeature({"input_values": values, "attention_mask": mask}, tensor_type=return_tensors)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Audio too long to be held: where it is, and the rate in Hz that the model hears it at."""
+
+    source: str | Path | bytes
+    sampling_rate: int
 
 
 class SynthmirForAudioClassification(SynthmirClassifier):
@@ -117,6 +127,11 @@ class SynthmirForAudioClassification(SynthmirClassifier):
             return (logits,) if loss is None else (loss, logits)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
+    def listen(self, recording: Recording) -> torch.Tensor:
+        """The logits [labels] of a recording of any length, of which a few minutes are held. Raises DataError."""
+        blocks = stream(recording.source, recording.sampling_rate)
+        return mean_logits(self._judged(embed_blocks(self.embedder, blocks)), self.config.problem)
+
     def _judged(self, vectors: np.ndarray) -> torch.Tensor:
         logits: torch.Tensor = super().forward(torch.from_numpy(vectors).to(self.device, self.dtype))[0]
         return logits
@@ -138,7 +153,22 @@ class SynthmirAudioClassificationPipeline(AudioClassificationPipeline):
         if not self._ours():
             return super().preprocess(inputs, **parameters)
         extractor: Any = self.feature_extractor
-        return extractor(*_opened(inputs, extractor.sampling_rate), return_tensors="pt")
+        samples, rate = _opened(inputs, extractor.sampling_rate)
+        long = isinstance(samples, Recording)
+        found = extractor(np.zeros(1, np.float32) if long else samples, rate, return_tensors="pt")
+        return found | {LONG: samples if long else None}  # of the same keys, so that all make batches
+
+    def _forward(self, model_inputs: Any, **parameters: Any) -> Any:  # type: ignore[override]
+        """The model's output; of a long recording, of what is read of it here."""
+        if not self._ours():
+            return super()._forward(model_inputs, **parameters)
+        model: Any = self.model
+        told = model_inputs.pop(LONG, None)
+        found = super()._forward(model_inputs, **parameters)
+        for row, recording in enumerate(told if isinstance(told, list) else [told]):
+            if recording is not None:
+                found["logits"][row] = model.listen(recording)
+        return found
 
     def _ours(self) -> bool:
         return bool(self.model.config.model_type == SynthmirConfig.model_type)
@@ -176,10 +206,11 @@ def _opened(inputs: Any, sampling_rate: int) -> tuple[Any, int]:
     if isinstance(inputs, str) and inputs.startswith(("http://", "https://")):
         inputs = _fetched(inputs)
     if isinstance(inputs, str | Path | bytes):
-        return load_audio(inputs, sampling_rate), sampling_rate
+        found = sound_of(inputs, sampling_rate)
+        return (found if isinstance(found, np.ndarray) else Recording(inputs, sampling_rate)), sampling_rate
     if hasattr(inputs, "get_all_samples"):  # torchcodec's AudioDecoder, which the rows of `datasets` hold
-        found = inputs.get_all_samples()
-        return found.data, found.sample_rate
+        heard = inputs.get_all_samples()
+        return heard.data, heard.sample_rate
     return inputs, sampling_rate
 
 

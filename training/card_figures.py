@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+from builder import resources
 from builder.corpus.measured import Measurement, read_measurement
 from builder.errors import DataError
 
@@ -34,14 +34,11 @@ AGGREGATES = {
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises DataError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return resources.read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file", "synthmir train and synthmir evaluate write it") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {error}", "train or evaluate again") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}", "train or evaluate again")
-    return content
 
 
 def judged(path: Path, problem: str) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedConfig
 
-from builder.audio import windows
+from builder.audio import stream, windows
 from builder.embedders.base import Embedder, load_embedder
 from builder.errors import BackendError, DataError
 from builder.recipe import EmbedderSettings
@@ -17,6 +19,7 @@ from builder.validation import validate
 
 OVERLAP = 0.5  # of a window: every moment but the first and last half-window is heard twice
 AT_ONCE = 16  # windows embedded together
+WHOLE = 300  # seconds: what lasts longer is embedded as it is read, and never held
 UNKNOWN = "unknown"  # the embedder's name, where the training data did not say
 
 
@@ -77,3 +80,46 @@ def embed_cuts(embedder: Embedder, cuts: Sequence[np.ndarray], batch_size: int =
             some = indices[start : start + batch_size]
             vectors[some] = embedder.embed(np.stack([pieces[index] for index in some]))
     return np.split(vectors, np.cumsum([len(windows_of) for windows_of in cuts])[:-1])
+
+
+def sound_of(source: str | Path | bytes, sampling_rate: int) -> np.ndarray | Iterator[np.ndarray]:
+    """A file or its bytes -> float32 [samples] at `sampling_rate`, mono; of more than WHOLE seconds, blocks of it.
+
+    Raises DataError; from the blocks, once the fault is reached.
+    """
+    read = stream(source, sampling_rate)
+    parts: list[np.ndarray] = []
+    done = 0
+    for part in read:
+        parts.append(part)
+        if (done := done + len(part)) > WHOLE * sampling_rate:
+            return chain(parts, read)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def embed_blocks(embedder: Embedder, blocks: Iterable[np.ndarray], batch_size: int = AT_ONCE) -> np.ndarray:
+    """One recording, float32 [samples] a block -> float32 [windows, dim], as `embed_cuts` has it of the whole."""
+    found: list[np.ndarray] = []
+    waiting: list[np.ndarray] = []
+    for piece in cut_blocks(blocks, embedder):
+        waiting.append(piece)
+        if len(waiting) == batch_size:
+            found.append(embedder.embed(np.stack(waiting)))
+            waiting = []
+    if waiting:
+        found.append(embedder.embed(np.stack(waiting)))
+    return np.concatenate(found)
+
+
+def cut_blocks(blocks: Iterable[np.ndarray], embedder: Embedder) -> Iterator[np.ndarray]:
+    """The windows of `cut`, float32 [window] each; little more than a block is held."""
+    window = round(embedder.window_seconds * embedder.sampling_rate)
+    hop = max(1, round(OVERLAP * window))
+    held, start = np.zeros(0, np.float32), 0  # where the next window starts in what is held
+    for block in blocks:
+        spare = max(0, start - hop)  # the last window may start behind the latest one, and before the next
+        held, start = np.concatenate([held[spare:], block]), start - spare
+        while start + window < len(held):
+            yield held[start : start + window]
+            start += hop
+    yield held[-window:]

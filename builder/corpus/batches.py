@@ -16,11 +16,11 @@ import torch
 from datasets import ClassLabel, Features, IterableDataset
 from torch.utils.data import DataLoader
 
-from ..audio import load_audio
+from ..audio import decode, mono, resample
 from ..errors import DataError
 from ..executors import cores
 from ..validation import near
-from .features import LABELS
+from .features import LABELS, LONGEST
 
 TASKS = {"tempo": "tempo_bpm"} | {name: name for name in LABELS if name not in ("tempo_bpm", "prompt_group")}
 SHUFFLED = 256  # clips that a stream is shuffled among: they are held undecoded
@@ -180,8 +180,8 @@ def tensors(part: Any, labels: Labels, sampling_rate: int | None) -> Tensors:
             if sampling_rate is None:
                 found.append(_matrix(column, some))
             else:
-                decode = partial(_decode, sampling_rate=sampling_rate)
-                found += pool.map(decode, column.field("bytes").to_pylist(), some)
+                heard = partial(_decode, sampling_rate=sampling_rate)
+                found += pool.map(heard, column.field("bytes").to_pylist(), some)
     dropped = _tell(labels, rows - len(ids), rows)
     y = labels.tensor(values)
     if sampling_rate is None:
@@ -204,9 +204,10 @@ def _matrix(column: Any, ids: list[str]) -> np.ndarray:
 
 def _decode(data: bytes | None, id: str, sampling_rate: int) -> np.ndarray:
     try:
-        return load_audio(data or b"", sampling_rate)
+        samples, rate = decode(data or b"", LONGEST)
     except DataError as error:
         raise DataError(f"clip {id}: {error.message}", "see what is damaged: synthmir verify CORPUS") from error
+    return resample(mono(samples), rate, sampling_rate)
 
 
 def _tell(labels: Labels, dropped: int, rows: int) -> int:

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 import yaml
 
 from ..atomic import write_text
+from ..errors import DataError
 from ..markdown import FILTERS
-from ..resources import find
+from ..resources import find, parse_json, read_yaml
 from . import counts, pictures
 from .card_head import head, infos, type_name
 from .counts import Table
@@ -32,8 +33,8 @@ def write_card(root: Path) -> None:
 
     Figures in `fidelity.json` that are of other audio or embeddings than the corpus has now are dropped from it.
     """
-    recipe = yaml.safe_load((root / RECIPE).read_text(encoding="utf-8"))
-    record = json.loads((root / BUILD_RECORD).read_text(encoding="utf-8"))
+    recipe = read_yaml(root / RECIPE)
+    record = Corpus(root).record(BUILD_RECORD)
     configs, stereo = infos(root), bool(recipe["generator"].get("stereo"))
     table = Table.read(root, configs["default"]["features"])
     embedders = [_embedder(root, name, info) for name, info in configs.items() if name != "default"]
@@ -121,13 +122,12 @@ def _makings(root: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
     for part in parts_of(record):
         kept = f"{RECIPES}/{part['fingerprint']}/{RECIPE}"
         recipe = kept if (root / kept).exists() else RECIPE
-        settings = yaml.safe_load((root / recipe).read_text(encoding="utf-8"))
-        told.append({"retried": 0, **part, "recipe": recipe, "settings": settings})
+        told.append({"retried": 0, **part, "recipe": recipe, "settings": read_yaml(root / recipe)})
     return told
 
 
 def _embedder(root: Path, name: str, info: dict[str, Any]) -> dict[str, Any]:
-    record = json.loads((root / embed_record(name)).read_text(encoding="utf-8"))
+    record = Corpus(root).record(embed_record(name))
     details = record["details"]
     embedder, damages = details["embedder"], details.get("augment") or []
     return {
@@ -152,8 +152,11 @@ def _faults(root: Path) -> list[tuple[str, int]]:
     path = root / REJECTED
     if not path.exists():
         return []
-    rows = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()]
-    kinds = Counter(kind for row in rows for kind in {fault.partition(":")[0] for fault in row["faults"]})
+    try:
+        rows = [parse_json(row) for row in path.read_text(encoding="utf-8").splitlines()]
+        kinds = Counter(kind for row in rows for kind in {fault.partition(":")[0] for fault in row["faults"]})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a list of rejected clips: {error!r:.200}", "copy the corpus anew") from error
     return sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
 
 

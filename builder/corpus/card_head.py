@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from ..parquet import described
 from ..storage import readable
 from .folder import SHARD_FILE, part_of
 
@@ -24,7 +25,6 @@ def infos(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _info(root: Path, folder: str) -> dict[str, Any]:
-    from datasets import Features
 
     paths = sorted((root / folder).glob("*.parquet"))
     newest = max(paths, key=lambda path: part_of(path.name))  # it knows every label of those before it
@@ -37,7 +37,7 @@ def _info(root: Path, folder: str) -> dict[str, Any]:
         split["num_bytes"] += sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     return {
         "folder": folder,
-        "features": Features.from_arrow_schema(pq.read_schema(readable(newest))),
+        "features": described(pq.read_schema(readable(newest)), newest),
         "splits": splits,
         "download_size": sum(path.stat().st_size for path in paths),
     }

@@ -15,11 +15,12 @@ from datasets.builder import Key
 
 from ..audio import decode, mono, resample
 from ..errors import DataError, HubError, RecipeError
+from ..parquet import described, look_over
 from ..recipe import Recipe
 from ..resources import find
-from ..storage import ADDRESS, readable
+from ..storage import ADDRESS, reaching, readable
 from .build import build, generator_for
-from .features import SAMPLING_RATE, audio_features
+from .features import LONGEST, SAMPLING_RATE, audio_features
 from .folder import Corpus, newest
 from .plan import SPLITS
 
@@ -111,7 +112,7 @@ def load_corpus(
     kind = as_ or ("dataset" if task is None else "loader" if config == "default" else "tensors")
     _check_options(kind, task, config, sampling_rate, options)
     if Path(path).exists() or ADDRESS.fullmatch(str(path)):
-        Corpus.open(path)
+        _look_over(Corpus.open(path), config)
     loaded = _load(path, config, split=split, streaming=streaming, revision=revision)
     parts = loaded if split is None else {split: loaded}
     if config == "default":
@@ -123,6 +124,13 @@ def load_corpus(
     assert task is not None
     found = _for_torch(path, config, parts, kind, task, batch_size, sampling_rate or SAMPLING_RATE, revision, options)
     return found if split is None else found[split]
+
+
+def _look_over(corpus: Corpus, config: str) -> None:
+    """Raise DataError for a shard that would unpack to far more than it is: `datasets` unpacks whatever comes."""
+    with reaching(corpus.root):
+        for name in corpus.shards("data" if config == "default" else config):
+            look_over(corpus.root / name)
 
 
 def _check_options(
@@ -173,7 +181,7 @@ def _in_a_store(address: str, config: str) -> dict[str, Any]:
     if not shards:
         raise DataError(f"{address}: has no config {config!r}", f"there are default, {', '.join(corpus.embeddings())}")
     files = {split: [f"{corpus.root}/{name}" for name in shards if f"/{split}-" in name] for split in SPLITS}
-    features = datasets.Features.from_arrow_schema(pq.read_schema(readable(corpus.root / newest(shards))))
+    features = described(pq.read_schema(readable(corpus.root / newest(shards))), address)
     return {"data_files": {split: names for split, names in files.items() if names}, "features": features}
 
 
@@ -207,7 +215,7 @@ def _with_audio(part: Any, sampling_rate: int | None, streaming: bool) -> Any:
 
 
 def _decoded(row: dict[str, Any], sampling_rate: int | None = None) -> dict[str, Any]:
-    samples, rate = decode(row["audio"]["bytes"])
+    samples, rate = decode(row["audio"]["bytes"], LONGEST)
     array = resample(mono(samples), rate, sampling_rate or rate)
     return {**row, "audio": {"array": array, "sampling_rate": sampling_rate or rate, "path": row["audio"]["path"]}}
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
 from ..atomic import write_text
 from ..errors import DataError
+from ..markdown import FRONT, front
 from .features import COLUMNS
 from .folder import CARD, Corpus
 
@@ -132,8 +132,8 @@ def _csv(columns: dict[str, list[str]]) -> str:
 
 def _readme(corpus: Corpus, how: str, columns: Sequence[str], clips: int) -> str:
     """What the export is, under which licence, and what its columns hold: from the corpus's card and record."""
-    front = re.match(r"---\n(.*?)\n---\n", (corpus.root / CARD).read_text(encoding="utf-8"), re.DOTALL)
-    license = ((yaml.safe_load(front[1]) if front else None) or {}).get("license") or "unknown"
+    card = (corpus.root / CARD).read_text(encoding="utf-8")
+    license = (front(card) if FRONT.match(card) else {}).get("license") or "unknown"
     about = corpus.record().get("details", {}).get("generator", {}).get("about", "")
     rows = [f"| `{name}` | {COLUMNS.get(name, '').format(channels='audio')} |" for name in columns]
     return "\n".join(

@@ -21,8 +21,11 @@ import pyarrow.parquet as pq
 from ..atomic import write_text
 from ..errors import DataError, RecipeError
 from ..executors import cores
+from ..parquet import described, look_over
+from ..resources import read_json
 from ..storage import reaching, readable
 from .export_tables import Clip, safe_name, words, write_tables
+from .features import LONGEST
 from .folder import SHARD_FILE, Corpus, newest
 from .shards import WORK, digest, locked
 
@@ -100,11 +103,10 @@ def _shards(corpus: Corpus, splits: Sequence[str]) -> list[str]:
 
 def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
     """Everything but the audio, with the split of each row; and the columns' features."""
-    from datasets import Features
-
     parts = []
     for name in shards:
         try:
+            look_over(corpus.root / name)
             file = pq.ParquetFile(readable(corpus.root / name))
             part = file.read([column for column in file.schema_arrow.names if column != "audio"])
         except (OSError, pa.ArrowException) as error:
@@ -114,7 +116,8 @@ def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
     ids = table["id"].to_pylist()
     if twice := [id for id, times in Counter(ids).items() if times > 1]:
         raise DataError(f"{corpus.root}: id {twice[0]!r} stands twice", f"see: synthmir verify {corpus.root}")
-    return table, Features.from_arrow_schema(parts[shards.index(newest(shards))].schema)
+    last = newest(shards)
+    return table, described(parts[shards.index(last)].schema, corpus.root / last)
 
 
 def _damaged(corpus: Corpus, name: str) -> DataError:
@@ -142,7 +145,7 @@ def _claim(root: Path, state: dict[str, Any]) -> None:
     marker = root / WORK / STATE
     try:
         if marker.is_file():
-            if json.loads(marker.read_text(encoding="utf-8")) != state:
+            if read_json(marker) != state:
                 raise DataError(
                     f"{root}: holds another export (other corpus, layout, format or splits)", "choose another folder"
                 )
@@ -218,8 +221,12 @@ def _wav(flac: bytes, id: str) -> bytes:
 
     buffer = io.BytesIO()
     try:
-        samples, rate = soundfile.read(io.BytesIO(flac), dtype="int16", always_2d=True)
-    except soundfile.SoundFileError as error:
+        with soundfile.SoundFile(io.BytesIO(flac)) as audio:
+            rate = audio.samplerate
+            samples = audio.read(round(LONGEST * rate) + 1, dtype="int16", always_2d=True)
+    except (soundfile.SoundFileError, ValueError) as error:
         raise DataError(f"clip {id}: cannot be read as audio: {error}", "see: synthmir verify CORPUS") from error
+    if len(samples) > LONGEST * rate:
+        raise DataError(f"clip {id}: is longer than {LONGEST:g} s", "see: synthmir verify CORPUS")
     soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_16")
     return buffer.getvalue()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datasets import Features
 
 SAMPLING_RATE = 32_000  # Hz, of every corpus
+LONGEST = 60.0  # seconds of a clip that is decoded; a recipe's are 30 at most
 
 COLUMNS = {
     "id": "unique and stable: genre, number within the genre, hash of the prompt",

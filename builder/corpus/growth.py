@@ -19,6 +19,8 @@ import yaml
 
 from ..atomic import write_bytes, write_text
 from ..errors import DataError
+from ..markdown import FRONT, front
+from ..parquet import look_over
 from ..prompts.taxonomy import Taxonomy
 from ..recipe import Recipe
 from ..rows import Clip
@@ -144,6 +146,7 @@ def refuse_other_plan(corpus: Corpus, parts: Sequence[Part]) -> None:
             path = corpus.root / shard.name
             if not path.exists():
                 continue
+            look_over(path, ["id"])
             there = set(pq.read_table(readable(path), columns=["id"])["id"].to_pylist())
             there |= {row["id"] for row in read_footer(path)["rejected"]}
             if there != {clip.id for clip in shard.clips}:
@@ -180,8 +183,8 @@ def name_shards(root: Path) -> None:
     card = root / CARD
     if not card.exists():
         return
-    _, head, body = card.read_text(encoding="utf-8").split("---\n", 2)
-    data = yaml.safe_load(head)
+    text = card.read_text(encoding="utf-8")
+    data, body = front(text), FRONT.sub(r"\g<body>", text)
     there = [match for file in (root / "data").glob("*.parquet") if (match := SHARD_FILE.match(file.name))]
     for config in data["configs"]:
         for files in config["data_files"] if config["config_name"] == "default" else ():

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..atomic import write_text
 from ..errors import DataError
+from ..resources import read_json
 from ..storage import delete, readable
 from .shards import read_footer
 
@@ -250,14 +251,11 @@ def _rounded(value: Any) -> Any:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file", "synthmir fidelity writes it") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {error}", MEND) from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}", MEND)
-    return content
 
 
 def _validated(kind: type[T], content: dict[str, Any], path: Path) -> T:

@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 
 from ..atomic import write_bytes
 from ..audio import decode, mono
+from ..parquet import look_over
 from ..storage import delete, readable, sha256
 from .counts import Table
+from .features import LONGEST
 from .measured import state
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ def _sounds(root: Path, table: Table) -> Figure:
     figure.subplots_adjust(0.55 / width, 0.42 / height, 1 - 0.1 / width, 1 - 0.25 / height, 0.08, 0.5)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (genre, audio) in zip(panels, clips, strict=False):
-        samples, rate = decode(audio)
+        samples, rate = decode(audio, LONGEST)
         top = min(HIGHEST, rate / 2)
         axes.imshow(
             mel_decibels(mono(samples), rate), origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0,
@@ -236,6 +238,7 @@ def _drawn(paths: Sequence[Path], chosen: np.ndarray) -> tuple[np.ndarray, np.nd
     """float32 [n, dim] and genre codes [n] of the rows `chosen`, one shard in memory at a time."""
     vectors, codes, start = [], [], 0
     for path in paths:
+        look_over(path, ("embedding", "genre"))
         part = pq.read_table(readable(path), columns=["embedding", "genre"])
         mine = pa.array(chosen[(chosen >= start) & (chosen < start + len(part))] - start)
         part, start = part.take(mine), start + len(part)

@@ -19,11 +19,10 @@ from ..errors import DataError
 from ..executors import cores
 from ..parquet import described, look_over
 from ..storage import reaching, readable
-from .features import SAMPLING_RATE
+from .features import LONGEST, SAMPLING_RATE
 from .folder import GROWTH, SHARD_FILE, STATE, Corpus, files, part_of
 from .shards import WORK, read_footer, sha256
 
-LONGEST = 60.0  # seconds of a clip that is decoded; a recipe's are 30 at most
 PEAK_TOLERANCE = 0.1  # dB: 16 bits round a sample
 ROWS_AT_ONCE = 8  # clips of 30 s take 2 MB each
 

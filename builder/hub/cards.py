@@ -12,10 +12,9 @@ from typing import Any
 
 import yaml
 
-from ..errors import DataError
+from ..markdown import FRONT, front
 
 HEADING = "## On the Hub"
-FRONT = re.compile(r"\A---\n(?P<yaml>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
 LOAD = re.compile(r'(load_dataset\(\s*)"(?:[^"\\\n]|\\.)*"')
 OWN = re.compile(r"(@misc\{synthmir-[^\n]*,\n {2}title = [^\n]*,\n)")  # how the corpus itself is cited
 SUM = re.compile(r"^[0-9a-f]{64}(?=  README\.md$)", re.MULTILINE)
@@ -60,14 +59,3 @@ def with_data(text: str, more: dict[str, Any]) -> str:
     match = FRONT.match(text)
     assert match is not None, "front has seen it"
     return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{match['body']}"
-
-
-def front(text: str) -> dict[str, Any]:
-    """The YAML in a card's head. Raises DataError for a card without."""
-    match = FRONT.match(text)
-    if match is None:
-        raise DataError("README.md: has no YAML between --- lines", "write the card anew")
-    try:
-        return dict(yaml.safe_load(match["yaml"]) or {})
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise DataError(f"README.md: its YAML cannot be read: {error}", "write the card anew") from error

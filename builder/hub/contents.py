@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from ..corpus.folder import CARD, SUMS, Corpus, files
 from ..corpus.shards import sha256
 from ..corpus.verify import verify
 from ..errors import DataError
+from ..resources import read_json
 from .cards import dataset_card, model_card, sums_with
 from .spaces import (
     PICKLED,
@@ -126,7 +126,7 @@ def _check_model(folder: Path) -> None:
 def model_config(folder: Path) -> dict[str, Any]:
     """config.json of a model folder."""
     try:
-        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        return read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}/config.json: cannot be read: {error}", "train the model anew") from error
 

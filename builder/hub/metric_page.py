@@ -18,7 +18,7 @@ def compute(predictions: str, references: str, options: str) -> Any:
     try:
         lists = {"predictions": json.loads(predictions), "references": json.loads(references)}
         return metric.compute(**lists, **json.loads(options or "{}"))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise gradio.Error(str(error)) from error
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from ..corpus.folder import CARD, SUMS
 from ..corpus.shards import sha256
 from ..errors import DataError, HubError
-from .cards import front, with_data
+from ..markdown import front
+from .cards import with_data
 from .upload import Item
 
 PAGE = "app.py"

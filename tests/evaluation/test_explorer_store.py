@@ -392,7 +392,7 @@ def test_what_is_no_corpus_is_refused(case: str, copy: Path, model: Path, tmp_pa
         "model": (str(model), "is a model, not a corpus"),
         "file": (str(copy / "recipe.yaml"), "is a file"),
         "name": ("not a name", "no name on the Hub"),
-        "torn": (str(copy), "cannot be read"),
+        "torn": (str(copy), "not a readable Parquet file"),
         "lost": (str(copy), r"1 shard\(s\) of train, of \[2\]"),
     }[case]
     if case == "unfinished":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from builder.audio import resample
+from builder import audio
+from builder.audio import load_audio, resample
 from builder.embedders.base import Embedder
 from builder.errors import DataError
 from evaluation.benchmarks.base import Track
 from evaluation.prediction import embedder_of, predict_audio, predict_tracks, probabilities
+from training import listening
 from training.model import SynthmirClassifier, SynthmirConfig, load_model
 
 from .conftest import RATE, sound
@@ -174,3 +179,76 @@ def test_another_revision_of_the_embedder_is_refused(net: SynthmirClassifier) ->
     net.config.embedder = net.config.embedder | {"revision": "0"}
     with pytest.raises(DataError, match="revision 0"):
         embedder_of(net)
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=8), st.integers(1, 30))
+@settings(max_examples=200, deadline=None)
+def test_windows_of_blocks_are_those_of_the_whole(lengths: list[int], window: int) -> None:
+    embedder = Levels()
+    embedder.window_seconds = window / embedder.sampling_rate
+    samples = np.arange(sum(lengths), dtype=np.float32)
+    got = list(listening.cut_blocks(np.split(samples, np.cumsum(lengths)[:-1]), embedder))
+    want = listening.cut(samples, embedder)
+    assert len(got) == len(want) and all((one == other).all() for one, other in zip(got, want, strict=True))
+
+
+class Heavy:
+    """An embedder that is run by the thread that calls, on whole groups."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self.inner, self.light = inner, False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize("light", [True, False], ids=["light", "heavy"])
+def test_what_is_long_is_heard_as_it_is_read_with_the_same_answer(
+    net: SynthmirClassifier, embedder: Embedder, music: Path, light: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between short ones, bit for bit; what breaks off in its midst says why."""
+    monkeypatch.setattr(audio, "BLOCK_SECONDS", 7)
+    soundfile.write(music / "long.wav", np.stack([sound(2, 30, 64.3), sound(1, 31, 64.3)], axis=1), RATE)
+    bad = sound(2, 30, 64.3)
+    bad[50 * RATE] = np.nan
+    soundfile.write(music / "bad.wav", bad, RATE, subtype="FLOAT")
+    short = music / "ROCK/20.wav"
+    tracks = [Track(str(n), path, 0) for n, path in enumerate([short, music / "long.wav", music / "bad.wav", short])]
+    ears = embedder if light else Heavy(embedder)
+    assert getattr(embedder, "light", False)
+    whole = list(predict_tracks(net, ears, tracks, workers=2))
+    monkeypatch.setattr(listening, "WHOLE", 20)
+    assert not isinstance(listening.sound_of(music / "long.wav", RATE), np.ndarray)
+    got = list(predict_tracks(net, ears, tracks, workers=2))
+    assert [track.id for track, _ in got] == ["0", "1", "2", "3"]
+    for (_, one), (_, other) in zip(got, whole, strict=True):
+        assert one == other if isinstance(one, str) else (one == other).all()
+    assert got[2][1] == "holds samples that are no numbers (NaN or infinite)"
+    alone = predict_audio(net, embedder, load_audio(music / "long.wav", embedder.sampling_rate))
+    assert (got[1][1] == alone).all()
+
+
+def test_hours_are_judged_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two and a half hours, which whole would be 288 MB at this rate and more than may be held."""
+
+    class Loud(Levels):
+        sampling_rate, window_seconds = 8_000, 10.0
+
+        def embed(self, audio: np.ndarray) -> np.ndarray:
+            return np.abs(audio).mean(axis=1, keepdims=True)
+
+    path = tmp_path / "mix.flac"
+    with soundfile.SoundFile(path, "w", 8_000, 1, "PCM_16") as file:
+        for minute in range(150):
+            file.write(np.full(60 * 8_000, 16_384 * (minute % 2), np.int16))
+    monkeypatch.setattr(audio, "MAX_HELD", 1 << 24)
+    tracemalloc.start()
+    try:
+        [(_, got)] = predict_tracks(Logistic(), Loud(), [Track("mix", path, 0)])
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
+    quiet, loud = 1 / (1 + np.exp(2)), 0.5  # of the levels 0 and 0.5; between them a window hears half of each
+    between = 1 / (1 + np.exp(2 - 4 * 0.25))
+    want = ((1_799 - 149) / 2 * (quiet + loud) + 149 * between) / 1_799
+    assert got[1] == pytest.approx(want, rel=1e-3)

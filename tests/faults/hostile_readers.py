@@ -187,6 +187,21 @@ def _clips(folder: Path) -> None:
     list(stored(folder, ("id", "audio")))
 
 
+def _export(folder: Path) -> None:
+    from builder.corpus.exports import export_corpus
+
+    export_corpus(folder, "mirdata", folder / "out", audio="wav")
+
+
+def _explore(folder: Path) -> None:
+    from evaluation.explorer.store import Clips
+
+    clips = Clips.open(str(folder))
+    _ = clips.source, clips.embeddings
+    for position in range(len(clips)):
+        clips.samples(position)
+
+
 def _open(folder: Path) -> None:
     from builder.corpus.folder import Corpus
     from builder.recipe import Recipe
@@ -448,6 +463,8 @@ READERS: tuple[Reader, ...] = (
     Reader("corpus, trained on", corpus, _features, VECTORS, 10),
     Reader("corpus, as a target", corpus, _parts, VECTORS, 5),
     Reader("corpus, its clips", corpus, _clips, SHARDS[1:], 5),
+    Reader("corpus, exported", corpus, _export, (*SHARDS, "README.md"), 2, mend=right_sums),
+    Reader("corpus, explored", corpus, _explore, (*SHARDS, *VECTORS), 2),
     Reader("corpus, embedded", corpus, _embed, (*SHARDS, *RECORDS, *VECTORS), 1, mend=right_sums),
     Reader("data set on disk", _dataset_seed, _dataset, ARROW, 2),
     Reader("model folder", model, _judge, ("config.json", "training.json"), 6),

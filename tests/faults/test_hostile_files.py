@@ -26,13 +26,21 @@ from hypothesis import strategies as st
 
 from builder import audio, parquet
 from builder.audio import decode, load_audio, stream
+from builder.corpus import card
+from builder.corpus.card import write_card
+from builder.corpus.dataset import load_corpus
+from builder.corpus.exports import export_corpus
 from builder.corpus.folder import Corpus
+from builder.corpus.growth import name_shards
+from builder.corpus.measured import drop_stale
 from builder.corpus.shards import Ledger
 from builder.corpus.verify import verify
 from builder.embedders.mapping import embed_corpus
 from builder.embedders.sources import open_source
 from builder.embedders.weights import read_tensors
 from builder.errors import BackendError, DataError, RecipeError, SynthmirError
+from builder.hub.contents import model_config
+from builder.markdown import front
 from builder.parquet import look_over
 from builder.prompts.sources import read as read_descriptions
 from builder.prompts.taxonomy import Taxonomy
@@ -40,8 +48,14 @@ from builder.recipe import EmbedderSettings, EvaluationSettings, Recipe
 from builder.records import RunRecord
 from builder.resources import read_json, read_yaml
 from builder.strangers import refuse_code
+from evaluation import gallery, report
+from evaluation.ablation import parse_vary
 from evaluation.candidate import Candidate
+from evaluation.explorer.labels import label_names
+from evaluation.explorer.place import is_classifier
+from evaluation.explorer.store import Clips
 from evaluation.mapping import find_mapping
+from training import card_figures
 from training.features import load_features
 from training.model import load_model
 
@@ -301,6 +315,52 @@ def test_bombs_in_a_corpus_are_told_by_what_opens_it(corpus: Path) -> None:
         open_source(str(corpus.parent / "alone.parquet"), "audio", 10)
 
 
+@pytest.mark.usefixtures("small_limits")
+def test_bombs_are_told_by_what_opens_a_corpus_for_people(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of silence that unpack to far more than they are, each column right in kind and number."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", corpus.parent / "cache")
+    shard = corpus / seeds.SHARDS[1]
+    table = pq.read_table(shard)
+    column = pa.array([{"bytes": bytes(40_000_000), "path": "a.flac"}] * len(table), table.schema.field("audio").type)
+    bomb = table.set_column(table.schema.get_field_index("audio"), table.schema.field("audio"), column)
+    pq.write_table(bomb, shard, compression="zstd", use_dictionary=False)
+    assert shard.stat().st_size < 1e6
+    seeds.right_sums(corpus)
+    for read in (
+        lambda: load_corpus(corpus),
+        lambda: load_corpus(corpus, task="genre", streaming=True),
+        lambda: export_corpus(corpus, "audiofolder", corpus.parent / "out"),
+        lambda: Clips.open(str(corpus)),
+        lambda: gallery.pick(corpus, {}),
+        lambda: write_card(corpus),
+    ):
+        with bounded(10), pytest.raises(DataError, match=r"unpacks? to|claims"):
+            read()
+
+
+def test_clips_of_hours_are_not_unpacked(corpus: Path) -> None:
+    """Half an hour of silence in kilobytes stands where a clip should."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(1_800 * 32_000, np.int16), 32_000, format="FLAC")
+    shard = corpus / seeds.SHARDS[1]
+    table = pq.read_table(shard)
+    kind = table.schema.field("audio")
+    column = pa.array([{"bytes": buffer.getvalue(), "path": "a.flac"}] * len(table), kind.type)
+    pq.write_table(table.set_column(table.schema.get_field_index("audio"), kind, column), shard)
+    seeds.right_sums(corpus)
+    rows = load_corpus(corpus, split="validation", streaming=True)
+    batches = load_corpus(corpus, split="validation", streaming=True, task="genre")
+    clips = Clips.open(str(corpus))
+    for read in (
+        lambda: next(iter(rows)),
+        lambda: next(iter(batches)),
+        lambda: export_corpus(corpus, "mirdata", corpus.parent / "out", audio="wav"),
+        lambda: clips.samples(len(clips) - 1),
+    ):
+        with bounded(60), pytest.raises(DataError, match="is longer than"):
+            read()
+
+
 def test_a_shard_of_numberless_others_is_counted_without_counting(corpus: Path) -> None:
     (corpus / seeds.SHARDS[0]).rename(corpus / f"data/train-00000-of-{10**15}.parquet")
     seeds.right_sums(corpus)
@@ -342,6 +402,56 @@ def test_yaml_bombs_are_refused_by_all_that_read_yaml(
         with pytest.raises(RecipeError, match="not valid YAML"):
             read()
     assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+
+
+@pytest.mark.parametrize("kind", YAML_BOMBS)
+def test_yaml_bombs_in_a_card_or_a_corpus_are_refused(corpus: Path, kind: str) -> None:
+    bomb = YAML_BOMBS[kind]
+    (corpus / "README.md").write_text(f"---\n{bomb}\n---\n# Small\n")
+    out = corpus.parent / "out"
+    for read in (
+        lambda: front((corpus / "README.md").read_text()),
+        lambda: name_shards(corpus),
+        lambda: export_corpus(corpus, "mirdata", out),
+    ):
+        with pytest.raises(DataError, match=r"README.md: its YAML cannot be read"):
+            read()
+    (corpus / "recipe.yaml").write_text(bomb)
+    with pytest.raises(RecipeError, match=r"recipe.yaml: not valid YAML"):
+        write_card(corpus)
+    with pytest.raises(RecipeError, match="is not KEY=VALUE"):
+        parse_vary([f"training.hidden={bomb}"])
+
+
+DEEP = "[" * 100_000
+
+
+def test_json_without_end_is_refused_by_all_that_read_json(corpus: Path, model: Path) -> None:
+    clips = Clips.open(str(corpus))
+    for name, read in {
+        "fidelity.json": drop_stale,
+        "rejected.jsonl": card._faults,
+        "records/embed-melstats.json": write_card,
+        "records/build.json": write_card,
+    }.items():
+        (corpus / name).write_text(DEEP)
+        with pytest.raises(DataError, match=Path(name).name):
+            read(corpus)
+    (model / "config.json").write_text(DEEP)
+    (model / "scores.jsonl").write_text(DEEP)
+    for read in (
+        lambda: model_config(model),
+        lambda: card_figures.read_json(model / "config.json"),
+        lambda: report._json(model / "config.json"),
+        lambda: report._lines(model / "scores.jsonl"),
+    ):
+        with pytest.raises(DataError, match=r"config\.json|scores\.jsonl"):
+            read()
+    assert not is_classifier(model)
+    for names in (label_names, gallery._label_names):
+        assert names({b"huggingface": DEEP.encode()}) == {}
+    (corpus / "records/build.json").write_text(DEEP)
+    assert clips._record("records/build.json") == {}
 
 
 def test_a_hundred_thousand_faults_are_counted_and_few_are_worded(tmp_path: Path) -> None:

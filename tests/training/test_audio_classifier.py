@@ -29,10 +29,12 @@ from transformers import (
     pipeline,
 )
 
+from builder import audio
 from builder.audio import resample
 from builder.errors import BackendError, DataError
 from builder.recipe import EmbedderSettings
 from evaluation.classify import classify
+from training import listening
 from training.audio_classifier import mean_logits
 from training.model import MULTI, REGRESSION, SINGLE, load_model
 
@@ -176,6 +178,26 @@ def test_a_classifier_by_neighbours_has_no_parameters_and_works(tmp_path: Path, 
     folder = listener(tmp_path / "model", neighbors=3)
     [told] = classify(folder, [music / "odd.ogg"])
     assert close(scores(pipeline(TASK, model=str(folder))(str(music / "odd.ogg"))), dict(told.labels))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_long_file_is_heard_as_it_is_read(
+    folder: Path, music: Path, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a batch with short ones and an array, with the same answers; a fault in its midst is told."""
+    monkeypatch.setattr(audio, "BLOCK_SECONDS", 4)
+    listen = pipeline(TASK, model=str(folder), top_k=None)
+    long, short = str(music / "long stereo.wav"), str(music / "short.flac")
+    inputs = [short, long, Path(long).read_bytes(), sound(1.0, 32_000)]
+    before = listen(inputs, batch_size=batch_size)
+    monkeypatch.setattr(listening, "WHOLE", 5)
+    assert listen.preprocess(long)["input_values"].shape == (1, 1)
+    assert listen(inputs, batch_size=batch_size) == before
+    bad = sound(13.0, 32_000)
+    bad[-1] = np.nan
+    soundfile.write(music / "bad end.wav", bad, 32_000, subtype="FLOAT")
+    with pytest.raises(DataError, match="no numbers"):
+        listen(str(music / "bad end.wav"))
 
 
 @given(st.integers(1, 5), st.integers(2, 4), st.integers(0, 9))
