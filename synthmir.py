@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from builder.errors import DataError, RecipeError, SynthmirError
-from builder.interrupts import hear
+from builder.interrupts import commanded
 from builder.storage import place
 
 if TYPE_CHECKING:
@@ -783,11 +782,9 @@ def _duration(seconds: float) -> str:
 
 def main() -> None:
     """Run a command; a user's mistake is told in words and ends with its exit code."""
-    signal.signal(signal.SIGTERM, hear)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in a shell's background it is ignored
-        signal.signal(signal.SIGINT, hear)
     try:
-        app()
+        with commanded():
+            app()
     except SynthmirError as error:
         if _debug:
             raise

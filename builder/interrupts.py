@@ -29,6 +29,21 @@ def obey() -> None:
 
 
 @contextmanager
+def commanded() -> Iterator[None]:
+    """Inside, a command is run: both signals are heard. What heard them before does so again after."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, hear)
+    if before[signal.SIGINT] is signal.default_int_handler:  # in a shell's background it is ignored
+        signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _heard.clear()
+
+
+@contextmanager
 def hearing() -> Iterator[None]:
     """Inside, Ctrl-C is heard also where nobody else has installed `hear`, and forgotten after: a notebook goes on."""
     ours = (

@@ -11,18 +11,18 @@ Each time the corpus must be that of an undisturbed run, to the byte.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import table
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builder.records import describe_device, versions
 from tests.faults.killed import Plan, disturb
 from tests.faults.refused import Fault, host
 
@@ -69,6 +69,33 @@ def writes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     return {"writes": options.writes, "of": count, "clear": told, "same": after, "damaged": damaged, "refused": calls}
 
 
+def of_kills(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The lines of the results' table."""
+    count = sum(told["kills"].values())
+    which = ", ".join(f"{number} {name}" for name, number in sorted(told["kills"].items()))
+    yield table.row("files that differ after the kills", "", len(told["differs"]), n=count, note=f"killed: {which}")
+    for name in ("lost", "doubled"):
+        yield table.row(f"clips {name}", f"of {told['clips']:,}", told[name], n=count)
+    for name in ("made_again", "embedded_again"):
+        yield table.row(
+            f"clips {name.replace('_', ' ')}", f"of {told['clips']:,}", told[name], n=count, note="at most"
+        )
+
+
+def of_writes(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The lines of the results' table."""
+    names = {
+        "clear": "disk full: clear errors",
+        "same": "disk full: the same corpus after",
+        "damaged": "damaged shards seen",
+    }
+    for key, name in names.items():
+        yield table.row(name, f"of {told['writes']}", told[key], n=told["writes"])
+
+
+LINES = {"kills": of_kills, "writes": of_writes}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
@@ -88,11 +115,9 @@ def main() -> None:
         if options.only in (None, name):
             with tempfile.TemporaryDirectory(prefix="synthmir-faults-") as folder:
                 found[name] = run(Path(folder), options)
-    print(f"\n{describe_device()}")
+    print(f"\n{table.described()}")
     if options.json is not None:
-        date = datetime.now(UTC).date().isoformat()
-        head = {"script": "faults", "date": date, "device": describe_device(), "versions": versions()}
-        options.json.write_text(json.dumps(head | found, indent=2) + "\n", encoding="utf-8")
+        table.save(options.json, "faults", [line for name in found for line in LINES[name](found[name])], **found)
     broken = [("kills", "equal"), ("writes", "clear")]
     wanted = {"equal": True, "clear": options.writes}
     if any(name in found and found[name][key] != wanted[key] for name, key in broken):
