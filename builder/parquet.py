@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from .errors import DataError
 
 if TYPE_CHECKING:
-    from datasets import Features
+    from datasets import Dataset, DatasetDict, Features
 
 EXPANSION, SLACK = (
     64,
@@ -69,6 +69,19 @@ def described(schema: pa.Schema, path: Path | str) -> Features:
         raise DataError(f"{path}: its columns are not described as `datasets` does: {error!r:.200}", MEND) from error
 
 
+def load_saved(folder: Path | str) -> Dataset | DatasetDict:
+    """What `save_to_disk` wrote. Raises whatever its files make `datasets` raise, and ArrowInvalid for damaged ones.
+
+    Arrow follows what its own files say when a row is read, so lists and texts that lie outside of them are told here.
+    """
+    import datasets
+
+    found = datasets.load_from_disk(str(folder))
+    for data in [found] if isinstance(found, datasets.Dataset) else found.values():
+        data.data.table.validate(full=True)
+    return found
+
+
 def _footer(file: BinaryIO, size: int) -> Struct:
     """`FileMetaData`. Arrow's own view of it is not asked for: it ends the process where statistics contradict."""
     file.seek(max(0, size - 8))
@@ -83,12 +96,16 @@ def _footer(file: BinaryIO, size: int) -> Struct:
 
 
 def _check_schema(footer: Struct) -> None:
-    """Not too many columns, and not too deep. The tree stands in preorder, each node with its number of children."""
+    """Not too many columns, not too deep, and with names that are text.
+
+    The tree stands in preorder, each node with its number of children.
+    """
     elements = footer.structs(2)
     if not 1 < len(elements) <= MAX_COLUMNS:
         raise ValueError(f"it has {len(elements):,} columns")
     waiting: list[int] = []
     for element in elements:
+        element.name().decode()  # Arrow takes any bytes, and does not tell before it is asked for a name
         if len(waiting) > MAX_DEPTH:
             raise ValueError(f"its columns are nested more than {MAX_DEPTH} deep")
         if waiting:
@@ -194,6 +211,10 @@ class Struct(dict[int, Any]):
     def number(self, field: int) -> int:
         """A whole number, 0 if it is not there."""
         return int(self._kind(field, int, 0))
+
+    def name(self) -> bytes:
+        """Of a column."""
+        return bytes(self._kind(4, bytes, b""))
 
     def inner(self, field: int) -> Struct:
         """A struct, empty if it is not there."""

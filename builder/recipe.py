@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 from .errors import BackendError, RecipeError
 from .prompts.taxonomy import SHIPPED, Taxonomy, locate
 from .resources import find, read_yaml
-from .storage import place, reaching
+from .storage import place, reaching, there
 from .validation import Section, validate
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -170,7 +170,7 @@ class AdaptationSettings(Section):
 class TrainingSettings(Section):
     """The classifier. The defaults are the 2023 paper's: one dense layer of 128 ReLU units, then softmax."""
 
-    task: Annotated[str, BeforeValidator(lambda name: {"tempo": "tempo_bpm"}.get(name, name))] = "genre"
+    task: Annotated[str, BeforeValidator(lambda name: "tempo_bpm" if name == "tempo" else name)] = "genre"
     label_column: str | None = None  # where it is not called as the task is
     embedding_column: str = "embedding"
     problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
@@ -256,7 +256,7 @@ class Recipe(Section):
         """Read a recipe file, or a shipped recipe by its name. Raises RecipeError that lists every fault at once."""
         file = place(path)
         with reaching(file):
-            if not file.exists() and file.name == str(path) and not file.suffix:
+            if not there(file) and file.name == str(path) and not file.suffix:
                 shipped = sorted(p.stem for p in find("recipes").glob("*.yaml"))
                 if str(path) not in shipped:
                     raise RecipeError(f"no file and no shipped recipe {path!r}", f"shipped: {', '.join(shipped)}")
@@ -313,7 +313,7 @@ class Recipe(Section):
         if source.path is None:
             return None
         path = self.folder / source.path
-        if not path.is_file():
+        if not (there(path) and path.is_file()):
             raise RecipeError(
                 f"prompts.source.path: there is no file {path}",
                 "put the file of descriptions there"

@@ -52,10 +52,15 @@ class RunRecord:
     def read(cls, path: Path) -> RunRecord:
         """Read a record that `write` wrote. Raises OSError, ValueError or TypeError for a file that is none."""
         record = cls(**read_json(path))
-        for name, kinds in _KINDS.items():
-            if not isinstance(value := getattr(record, name), kinds):
-                raise ValueError(f"{name} is {type(value).__name__}")
+        if (odd := misfit(vars(record))) is not None:
+            raise ValueError(odd)
         return record
+
+
+def misfit(told: dict[str, Any]) -> str | None:
+    """What in a record's content is of another kind than a record holds, None if nothing is."""
+    odd = (name for name, kinds in _KINDS.items() if name in told and not isinstance(told[name], kinds))
+    return next((f"{name} is {type(told[name]).__name__}" for name in odd), None)
 
 
 @contextmanager

@@ -112,6 +112,18 @@ def _check(scheme: str, first: str, below: str, address: str) -> None:
         raise DataError(f"{address}: a whole bucket", f"give a folder in it: {scheme}://{first}/corpus")
 
 
+def there(path: Path) -> bool:
+    """Whether anything lies there. Nothing does where no file can be called so: too long, with NUL, half a letter."""
+    try:
+        return path.exists()
+    except ValueError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def remote(path: Path) -> bool:
     """Whether a place is an object store's."""
     return not isinstance(path, Path)
@@ -179,7 +191,7 @@ def _told(path: Path, error: Exception) -> SynthmirError:
 def is_folder(path: Path) -> bool:
     """Whether a folder is there. Of a store, raises what `reaching` tells where it cannot say."""
     if not remote(path):
-        return path.is_dir()
+        return there(path) and path.is_dir()
     with reaching(path):
         fs = _upath(path).fs
         fs.invalidate_cache()

@@ -17,7 +17,7 @@ from builder.errors import DataError
 from builder.executors import Executor, InProcess
 from builder.recipe import EvaluationSettings, SplitSettings
 from builder.records import RunRecord
-from builder.storage import place
+from builder.storage import place, remote, there
 from builder.validation import validate
 
 from .benchmarks.base import Benchmark, Label, Track
@@ -268,10 +268,12 @@ def corpus_of(trained: RunRecord, model_folder: Path, given: Path | None) -> Pat
         raise DataError(
             f"{model_folder}/training.json: details.corpus is no path: {recorded!r:.60}", "add --corpus PATH"
         )
-    beside = place(recorded) if "://" in recorded else (model_folder / recorded).resolve()
+    beside = place(recorded) if "://" in recorded else model_folder / recorded
     root = place(given) if given is not None else beside
-    if not root.exists():
+    if not there(root):
         raise DataError(f"{root}: the corpus that the model was trained on is not there", "add --corpus PATH")
+    if given is None and not remote(root):
+        root = root.resolve()
     if not is_corpus(root):
         return root
     found = Corpus.open(root).record().get("fingerprint")

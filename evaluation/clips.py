@@ -59,8 +59,12 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
 def _drawn(corpus: Path, data: Dataset, labels: Sequence[str], task: str, limit: int, seed: int) -> Clips:
     if task not in data.schema.names:
         raise DataError(f"{corpus}: has no column {task!r}", f"there: {', '.join(data.schema.names)}")
+    kind = data.schema.field("audio").type if "audio" in data.schema.names else pa.null()
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        raise DataError(f"{corpus}: its column 'audio' holds {kind}, not files' bytes", MEND)
     names = _names(data.schema.metadata, task)
     table = data.to_table(columns=["id", task])
+    table.validate(full=True)
     told = [_label(value, names, labels) for value in table[task].to_pylist()]
     known = np.array([label is not None for label in told])
     chosen = sample(np.flatnonzero(known).tolist(), limit, seed)
@@ -68,7 +72,7 @@ def _drawn(corpus: Path, data: Dataset, labels: Sequence[str], task: str, limit:
         raise DataError(f"{corpus}: no validation clip has a {task} that the model knows")
     rows = data.take(chosen, columns=["id", "audio"]).to_pylist()
     tracks = [
-        Track(row["id"], None, told[index], "validation", data=row["audio"]["bytes"])  # type: ignore[arg-type]
+        Track(row["id"], None, told[index], "validation", data=(row["audio"] or {}).get("bytes"))  # type: ignore[arg-type]
         for index, row in zip(chosen, rows, strict=True)
     ]
     notes = []
@@ -93,8 +97,9 @@ def _names(metadata: dict[bytes, bytes] | None, task: str) -> list[str] | None:
         feature: Any = parse_json((metadata or {})[b"huggingface"])["info"]["features"][task]
     except (KeyError, ValueError, TypeError):
         return None
-    feature = feature.get("feature", feature)
-    return feature.get("names")
+    feature = feature.get("feature", feature) if isinstance(feature, dict) else None
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return names if isinstance(names, list) else None
 
 
 def _label(value: Any, names: list[str] | None, labels: Sequence[str]) -> int | tuple[int, ...] | float | None:
@@ -102,9 +107,15 @@ def _label(value: Any, names: list[str] | None, labels: Sequence[str]) -> int | 
     if value is None or value == -1:
         return None
     if isinstance(value, list):
-        words = [names[item] if names else str(item) for item in value]
+        words = [_word(item, names) if names else str(item) for item in value]
         return tuple(labels.index(word) for word in words if word in labels)
-    word = names[value] if names else value
+    word = _word(value, names) if names else value
     if word in labels:
         return labels.index(word)
     return float(value) if names is None and isinstance(value, int | float) else None
+
+
+def _word(value: Any, names: list[str]) -> str:
+    if not isinstance(value, int) or not 0 <= value < len(names):
+        raise DataError(f"a label is {value!r:.60}, and there are names for {len(names)}", MEND)
+    return names[value]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 
 from builder.embedders.base import Embedder
-from builder.errors import DataError, RecipeError
+from builder.errors import DataError, RecipeError, sayable
 from builder.executors import cores
 from training.listening import AT_ONCE, OVERLAP, cut, embed_blocks, embed_cuts, embedder_for, sound_of
 
@@ -254,4 +254,4 @@ def _reason(track: Track, error: Exception) -> str:
     if not isinstance(error, DataError):
         return printable(f"cannot be decoded: {error}")
     name = "audio bytes" if track.path is None or track.data is not None else str(track.path)
-    return printable(error.message.removeprefix(f"{name}: "))
+    return printable(error.message.removeprefix(f"{sayable(name)}: "))

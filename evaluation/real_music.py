@@ -11,6 +11,7 @@ from pathlib import Path
 from builder.embedders.dataset_map import embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings, TrainingSettings
+from builder.storage import there
 from training.model import REGRESSION
 from training.options import Chosen
 from training.trainer import Data, load_data
@@ -24,7 +25,7 @@ FOLDER = "real"
 
 def is_benchmark(target: str | None) -> bool:
     """Whether `target` is written as a benchmark is, NAME:PATH, and is no path itself."""
-    if target is None or ":" not in target or Path(target).expanduser().exists():
+    if target is None or ":" not in target or there(Path(target).expanduser()):
         return False
     return Spec.parse(target).name in BENCHMARKS
 

@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from builder.corpus.folder import newest
 from builder.errors import DataError
-from builder.parquet import described, look_over
+from builder.parquet import described, load_saved, look_over
+from builder.storage import there
 
 from .tables import GROUPS, is_corpus, refuse_mixture
 
@@ -55,12 +56,16 @@ class Parts:
         """These columns of these rows (int64, by split), in order of split and row."""
         with self._told():
             found = [self.splits[split].take(pa.array(at), columns=columns) for split, at in rows.items()]
-            return pa.concat_tables(found, promote_options="permissive")
+            table = pa.concat_tables(found, promote_options="permissive")
+            table.validate(full=True)  # else texts that are none are told by whoever reads them
+            return table
 
     def whole(self, split: str, columns: list[str]) -> dict[str, list[Any]]:
         """These columns of all rows of a split, as lists."""
         with self._told():
-            return dict(self.splits[split].to_table(columns=columns).to_pydict())
+            table = self.splits[split].to_table(columns=columns)
+            table.validate(full=True)
+            return dict(table.to_pydict())
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -91,7 +96,7 @@ def open_parts(path: Path | str, embedder: str) -> Parts:
     Raises DataError for a path that is none of these, and for a corpus without these embeddings.
     """
     place = Path(path).expanduser()
-    if not place.exists():
+    if not there(place):
         raise DataError(
             f"{path}: there is no such folder",
             "embed real music and give that folder: synthmir embed SOURCE --out DIR",
@@ -141,7 +146,7 @@ def _loaded(place: Path) -> dict[str, pds.Dataset]:
     for file in place.rglob("*.parquet"):
         look_over(file)
     try:
-        found: Any = datasets.load_from_disk(str(place)) if saved else datasets.load_dataset(str(place))
+        found: Any = load_saved(place) if saved else datasets.load_dataset(str(place))
     except Exception as error:  # whatever a data set's files make `datasets` raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise DataError(f"{place}: cannot be loaded as a data set: {reason}", "check the path") from error
@@ -213,7 +218,11 @@ def _names(where: str, columns: Columns, values: list[Any]) -> list[Any]:
     if None in values:
         raise DataError(f"{where}: column {SPLIT!r} of row {values.index(None)} is empty", "name the part of each row")
     names = getattr(columns[SPLIT], "names", None)
-    return values if names is None else [names[value] for value in values]
+    if names is None:
+        return values
+    if odd := [value for value in values if not 0 <= value < len(names)]:
+        raise DataError(f"{where}: column {SPLIT!r} holds {odd[0]}, and has {len(names)} names", "embed it again")
+    return [names[value] for value in values]
 
 
 def _part(where: str, name: str) -> str:

@@ -17,10 +17,10 @@ from builder.corpus.folder import BUILD_RECORD, SHARD_FILE, SUMS, Corpus, part_o
 from builder.corpus.shards import FOOTER
 from builder.embedders.augment import COLUMN, SUFFIX
 from builder.errors import DataError
-from builder.parquet import look_over
+from builder.parquet import load_saved, look_over
 from builder.recipe import SplitSettings
 from builder.resources import parse_json, read_json
-from builder.storage import readable, remote
+from builder.storage import readable, remote, there
 from builder.validation import near
 
 SPLITS = ("train", "validation")
@@ -62,7 +62,7 @@ def open_tables(path: Path, embedder: str, label: str, embedding: str, split: Sp
 
     Raises DataError: nothing there, a column that is missing, shards of several embedders, a damaged file.
     """
-    if not path.exists():
+    if not there(path):
         raise DataError(f"{path}: there is no such folder", "build a corpus: synthmir build RECIPE --out DIR")
     if is_corpus(path):
         return _corpus(path, embedder, label, embedding)
@@ -234,7 +234,7 @@ def _load(path: Path, embedder: str) -> dict[str, Any]:
             names = read_json(path / "dataset_dict.json")["splits"]
             return {name: _saved(path, name) for name in names}
         if saved:
-            found = datasets.load_from_disk(str(path))
+            found = load_saved(path)
         elif path.is_file():
             found = datasets.load_dataset("parquet", data_files=str(path))
         else:
@@ -252,10 +252,8 @@ def _load(path: Path, embedder: str) -> dict[str, Any]:
 
 def _saved(path: Path, split: str) -> Any:
     """One split of what `datasets` saved, which cannot read one without rows: None, where it is of no use to us."""
-    import datasets
-
     if read_json(path / split / "state.json")["_data_files"]:
-        return datasets.load_from_disk(str(path / split))
+        return load_saved(path / split)
     if NAMES.get(split, split) in SPLITS:
         raise DataError(f"{path}: {split}: the split is empty", "put rows into it, or leave it out")
     return None

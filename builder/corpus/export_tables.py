@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from ..atomic import write_text
 from ..errors import DataError
-from ..markdown import FRONT, front
+from ..markdown import FRONT, front, read_card
+from ..parquet import MEND
 from .features import COLUMNS
 from .folder import CARD, Corpus
 
@@ -98,6 +99,8 @@ def words(table: pa.Table, features: Any, column: str) -> list[str]:
                 )
             return SEPARATOR.join(parts)
         if named is not None:
+            if not isinstance(value, int) or not 0 <= value < len(named.names):
+                raise DataError(f"{column}: a label is {value!r:.60}, and there are {len(named.names)} names", MEND)
             return str(named.names[value])
         return str(np.float32(value)) if isinstance(value, float) else str(value)
 
@@ -132,13 +135,13 @@ def _csv(columns: dict[str, list[str]]) -> str:
 
 def _readme(corpus: Corpus, how: str, columns: Sequence[str], clips: int) -> str:
     """What the export is, under which licence, and what its columns hold: from the corpus's card and record."""
-    card = (corpus.root / CARD).read_text(encoding="utf-8")
+    card = read_card(corpus.root / CARD)
     license = (front(card) if FRONT.match(card) else {}).get("license") or "unknown"
     about = corpus.record().get("details", {}).get("generator", {}).get("about", "")
     rows = [f"| `{name}` | {COLUMNS.get(name, '').format(channels='audio')} |" for name in columns]
     return "\n".join(
         [
-            f"---\nlicense: {json.dumps(license)}\n---\n\n# {clips:,} clips of generated music\n",
+            f"---\nlicense: {json.dumps(license, default=str)}\n---\n\n# {clips:,} clips of generated music\n",
             f"{about}\n\nExported from the corpus {corpus.fingerprint}. {how} An empty cell is a label that the",
             f"prompt leaves open; names in a list have `{SEPARATOR}` between them.\n",
             "| column | what it holds |\n|---|---|",

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from ..atomic import write_text
 from ..errors import DataError, RecipeError
 from ..executors import cores
-from ..parquet import described, look_over
+from ..parquet import MEND, described, look_over
 from ..resources import read_json
 from ..storage import reaching, readable
 from .export_tables import Clip, safe_name, words, write_tables
@@ -109,10 +109,18 @@ def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
             look_over(corpus.root / name)
             file = pq.ParquetFile(readable(corpus.root / name))
             part = file.read([column for column in file.schema_arrow.names if column != "audio"])
+            part.validate(full=True)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(corpus, name) from error
+        kind = file.schema_arrow.field("audio").type if "audio" in file.schema_arrow.names else pa.null()
+        stored = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+        if not stored or not {"id", "genre"} <= set(part.column_names):
+            raise DataError(f"{corpus.root}/{name}: not a shard of clips: its columns are {part.column_names}", MEND)
         parts.append(part.append_column("split", pa.array([Path(name).name.split("-")[0]] * len(part), pa.string())))
-    table = pa.concat_tables(parts)
+    try:
+        table = pa.concat_tables(parts)
+    except pa.ArrowException as error:
+        raise DataError(f"{corpus.root}: its shards differ in their columns: {error}", MEND) from error
     ids = table["id"].to_pylist()
     if twice := [id for id, times in Counter(ids).items() if times > 1]:
         raise DataError(f"{corpus.root}: id {twice[0]!r} stands twice", f"see: synthmir verify {corpus.root}")
@@ -171,7 +179,7 @@ def _write_clips(
             (root / folder).mkdir(parents=True, exist_ok=True)
 
     def put(row: dict[str, Any], clip: Clip) -> tuple[str, bool]:
-        data = row["audio"]["bytes"] or b""
+        data = (row["audio"] or {}).get("bytes") or b""
         if audio == "wav":
             data = _wav(data, clip.id)
         path = root / clip.file
@@ -185,13 +193,20 @@ def _write_clips(
         for name in shards:
             if digest(corpus.root / name) != sums.get(name):
                 raise _damaged(corpus, name)
-            file = pq.ParquetFile(readable(corpus.root / name), buffer_size=1 << 20)
-            for batch in file.iter_batches(ROWS_AT_ONCE, columns=["audio"]):
+            for batch in _audio(corpus, name):
                 for made, same in pool.map(put, batch.to_pylist(), clips[len(md5) : len(md5) + len(batch)]):
                     md5.append(made)
                     kept += same
                 progress(len(md5), len(clips))
     return md5, kept
+
+
+def _audio(corpus: Corpus, name: str) -> Iterator[pa.RecordBatch]:
+    try:
+        file = pq.ParquetFile(readable(corpus.root / name), buffer_size=1 << 20)
+        yield from file.iter_batches(ROWS_AT_ONCE, columns=["audio"])
+    except pa.ArrowException as error:
+        raise _damaged(corpus, name) from error
 
 
 def _put(path: Path, data: bytes) -> None:

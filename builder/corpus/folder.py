@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..atomic import write_text
 from ..errors import DataError
+from ..records import misfit
 from ..resources import parse_json
 from ..storage import is_folder, names, place, reaching
 from .shards import WORK, digest
@@ -105,8 +106,9 @@ class Corpus:
             found = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: not JSON: {error}") from error
-        if not isinstance(found, dict) or not isinstance(found.get("details", {}), dict):
-            raise DataError(f"{path}: not a run record", "copy the corpus anew")
+        if not isinstance(found, dict) or (odd := misfit(found)) is not None:
+            why = f": {odd}" if isinstance(found, dict) else ""
+            raise DataError(f"{path}: not a run record{why}", "copy the corpus anew")
         return found
 
     @property

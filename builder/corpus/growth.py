@@ -19,7 +19,7 @@ import yaml
 
 from ..atomic import write_bytes, write_text
 from ..errors import DataError
-from ..markdown import FRONT, front
+from ..markdown import FRONT, front, read_card
 from ..parquet import look_over
 from ..prompts.taxonomy import Taxonomy
 from ..recipe import Recipe
@@ -183,7 +183,7 @@ def name_shards(root: Path) -> None:
     card = root / CARD
     if not card.exists():
         return
-    text = card.read_text(encoding="utf-8")
+    text = read_card(card)
     data, body = front(text), FRONT.sub(r"\g<body>", text)
     there = [match for file in (root / "data").glob("*.parquet") if (match := SHARD_FILE.match(file.name))]
     for config in data["configs"]:

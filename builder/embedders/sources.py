@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
-from ..parquet import look_over
+from ..parquet import load_saved, look_over
+from ..storage import there
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 Row = dict[str, Any]
 RESERVED = "embedding"
+MAX_ID = 255  # letters; of the Hub at most 193
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,10 @@ def _load(path: str) -> Any:
     import datasets
 
     place = Path(path).expanduser()
+    if not there(place) and (path.startswith((".", "/", "~")) or len(path) > MAX_ID):
+        raise DataError(f"{path}: there is no such folder")
     if place.is_file() and place.suffix != ".parquet":
         raise DataError(f"{path}: not a folder and not a Parquet file", "give a data set, or a folder of audio")
-    if not place.exists() and path.startswith((".", "/", "~")):
-        raise DataError(f"{path}: there is no such folder")
     saved = any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json"))
     if place.is_dir() and not saved and not any(place.rglob("*.parquet")):
         return _folder(place)
@@ -117,13 +121,14 @@ def _load(path: str) -> Any:
         for file in (place,) if place.is_file() else place.rglob("*.parquet"):
             look_over(file)
         if saved:
-            return datasets.load_from_disk(str(place))
+            return load_saved(place)
         if place.is_file():
             return datasets.load_dataset("parquet", data_files=str(place))
         return datasets.load_dataset(str(place) if place.is_dir() else path)
     except Exception as error:  # whatever a data set's files make `datasets` raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise DataError(f"{path}: cannot be loaded as a data set: {reason}", "check the path or the id") from error
+        raise DataError(
+            f"{path}: cannot be loaded as a data set: {_reason(error)}", "check the path or the id"
+        ) from error
 
 
 def _folder(folder: Path) -> Dataset:
@@ -139,15 +144,27 @@ def _folder(folder: Path) -> Dataset:
     table = pd.DataFrame({"id": names, "label": labels, "audio": [str(file) for file in files]})
     if (folder / "metadata.csv").is_file():
         try:
-            extra = pd.read_csv(folder / "metadata.csv")
+            extra = pd.read_csv(folder / "metadata.csv", dtype={"file_name": str})
         except (OSError, ValueError) as error:  # pandas' own are ValueErrors
-            raise DataError(f"{folder / 'metadata.csv'}: cannot be read as a table: {error}") from error
+            raise DataError(f"{folder / 'metadata.csv'}: cannot be read as a table: {_reason(error)}") from error
         if "file_name" not in extra:
             raise DataError(f"{folder / 'metadata.csv'}: has no column 'file_name'")
+        if odd := [name for name in map(str, extra.columns) if "\0" in name]:
+            raise DataError(f"{folder / 'metadata.csv'}: the name of column {odd[0]!r:.60} holds NUL", "mend the file")
         extra = extra.drop_duplicates("file_name").drop(columns=["id", "audio"], errors="ignore")
         table = table.drop(columns=[name for name in ("label",) if name in extra])
         table = table.merge(extra, how="left", left_on="id", right_on="file_name").drop(columns="file_name")
-    return Dataset.from_pandas(table, preserve_index=False)
+    try:
+        return Dataset.from_pandas(table, preserve_index=False)
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # a number of many digits, say
+        raise DataError(
+            f"{folder}: its file names and metadata.csv cannot be held as a table: {_reason(error)}",
+            "mend metadata.csv, or name the files in UTF-8",
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _check(path: str, data: Dataset, column: str) -> None:

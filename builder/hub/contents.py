@@ -10,6 +10,7 @@ from ..corpus.folder import CARD, SUMS, Corpus, files
 from ..corpus.shards import sha256
 from ..corpus.verify import verify
 from ..errors import DataError
+from ..markdown import read_card
 from ..resources import read_json
 from .cards import dataset_card, model_card, sums_with
 from .spaces import (
@@ -152,7 +153,7 @@ def items(part: Part, folder: Path, repo: str, link: Link | None) -> dict[str, I
         return space_items(folder)
     known = Corpus.open(folder).sums() if part == "corpus" else {}
     found = {name: _item(folder, name, known.get(name)) for name in files(folder)}
-    text = (folder / CARD).read_text(encoding="utf-8")
+    text = read_card(folder / CARD)
     if part == "corpus":
         card = dataset_card(text, repo, link)
         changed = {CARD: card, SUMS: sums_with((folder / SUMS).read_text(encoding="utf-8"), card)}

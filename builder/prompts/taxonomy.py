@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from ..errors import RecipeError
 from ..resources import read_yaml
+from ..storage import there
 from ..validation import Section, check, near, refusal, validate
 
 SHIPPED = Path(__file__).parent / "taxonomies"
@@ -166,7 +167,7 @@ def locate(name: str, folder: Path) -> Path:
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem != "common")
     if name in shipped:
         return SHIPPED / f"{name}.yaml"
-    if (folder / name).is_file():
+    if there(folder / name) and (folder / name).is_file():
         return folder / name
     raise RecipeError(
         f"taxonomy: no shipped taxonomy and no file {name!r} in {folder.resolve()}{near(name, shipped)}",

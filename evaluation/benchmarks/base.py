@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from builder.errors import DataError, RecipeError
 from builder.registry import Registry
+from builder.storage import there
 from builder.validation import near
 
 from ..mapping import Mapping, find_mapping
@@ -300,7 +301,7 @@ def load_benchmark(
     parsed = Spec.parse(spec)
     if parsed.name not in BENCHMARKS:
         known = ", ".join(["validation", *(f"{key}:PATH" for key in sorted(BENCHMARKS))])
-        hint = f"write what it is before the path: folder:{spec}, say; " if spec and Path(spec).exists() else ""
+        hint = f"write what it is before the path: folder:{spec}, say; " if spec and there(Path(spec)) else ""
         raise RecipeError(
             f"there is no benchmark called {parsed.name!r}{near(parsed.name, BENCHMARKS)}",
             f"{hint}use one of: {known}",

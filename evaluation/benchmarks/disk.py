@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from builder.audio import AUDIO_SUFFIXES
 from builder.errors import DataError
+from builder.storage import there
 
 from .text import listed, printable
 
@@ -67,12 +68,13 @@ def seek(path: Path, test: Callable[[Path], Found | None]) -> Found | None:
 
 def must_be_folder(path: Path, get: str) -> None:
     """Raises DataError if `path` is no folder; `get` tells what it must hold."""
-    if path.is_dir():
+    known = there(path)
+    if known and path.is_dir():
         return
     name = printable(str(path))
-    if path.is_file() and path.name.endswith((".zip", ".tar.gz", ".tgz", ".tar")):
+    if known and path.is_file() and path.name.endswith((".zip", ".tar.gz", ".tgz", ".tar")):
         raise DataError(f"{name}: is an archive", f"unpack it and give the folder: {unpack(path)}")
-    problem = "is no folder" if path.exists() else "does not exist"
+    problem = "is no folder" if known else "does not exist"
     raise DataError(f"{name}: {problem}", f"check the path; {get}")
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from builder.errors import DataError, HubError, RecipeError
+from builder.parquet import load_saved
+from builder.storage import there
 from builder.validation import near
 
 from .base import ALL, NUMBER_TASKS, Benchmark, Label, Recording, Track
@@ -73,11 +75,11 @@ class Hub(Benchmark):
     def open(self) -> None:
         """Look up the splits and the columns. Raises DataError, HubError or RecipeError."""
         place = Path(self.spec.target).expanduser()
-        if not place.exists() and self.spec.target.startswith((".", "/", "~")):
+        self.local = there(place)
+        if not self.local and self.spec.target.startswith((".", "/", "~")):
             raise DataError(
                 f"{printable(self.spec.target)}: does not exist", "check the path, or give an id on the Hub"
             )
-        self.local = place.exists()
         self.stream = self.spec.options.get("stream", "yes")
         if self.stream not in ("yes", "no"):
             raise RecipeError(f"{self.name}: stream is {self.stream!r}", "write stream=yes or stream=no")
@@ -201,7 +203,7 @@ class Hub(Benchmark):
         lazily = streaming and self.stream == "yes"
         with self._told():
             if self.local and any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json")):
-                saved = datasets.load_from_disk(self.place)
+                saved = load_saved(self.place)
                 found = {"train": saved} if isinstance(saved, datasets.Dataset) else dict(saved)
                 return {name: one.to_iterable_dataset() if streaming else one for name, one in found.items()}
             if self.local and place.is_file():

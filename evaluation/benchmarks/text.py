@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from builder.names import label_key
@@ -10,7 +11,8 @@ __all__ = ["label_key", "listed", "printable"]
 
 
 def printable(name: str) -> str:
-    """A file name as valid Unicode: bytes that are no UTF-8 become the replacement character."""
+    """A file name as valid Unicode: bytes that are no UTF-8 and halves of letters become the replacement character."""
+    name = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", name)  # the rest are how Python holds such bytes
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

@@ -84,7 +84,12 @@ def read_labels(place: Place) -> tuple[pd.DataFrame, dict[str, list[str]], list[
     import pandas as pd
 
     kinds = {pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}  # nulls and all
-    rows = pa.concat_tables([part for part, _, _ in parts], promote_options="default")
+    try:
+        rows = pa.concat_tables([part for part, _, _ in parts], promote_options="default")
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{place.name}: its shards differ in their columns: {error}", "synthmir verify CORPUS"
+        ) from error
     table = rows.to_pandas(types_mapper=kinds.get)
     table["instruments"] = [tuple(one) if one is not None else () for one in table["instruments"]]
     return table, words, [shard for _, shard, _ in parts]
@@ -100,17 +105,18 @@ def _read(place: Place, name: str, split: str) -> tuple[pa.Table, Shard, dict[st
                 raise DataError(f"{place.name}/{name}: has no columns id and audio", "give a corpus of synthmir")
             words = label_names(file.schema_arrow.metadata)
             table = file.read(columns=[column for column in COLUMNS if column in there])
+        table.validate(full=True)
+        columns: dict[str, Any] = {"id": table["id"], "split": pa.array([split] * len(table), pa.string())}
+        for column in COLUMNS[1:]:
+            columns[column] = _in_words(table[column], words.get(column)) if column in there else pa.nulls(len(table))
+            if column in WHOLE:
+                columns[column] = columns[column].cast(WHOLE[column], safe=False)
+            elif column in LEVELS:
+                columns[column] = columns[column].cast(pa.float32())
+        return pa.table(columns), Shard(name, split, file.metadata), words
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{place.name}/{name}: cannot be read: {reason}", "synthmir verify CORPUS") from error
-    columns: dict[str, Any] = {"id": table["id"], "split": pa.array([split] * len(table), pa.string())}
-    for column in COLUMNS[1:]:
-        columns[column] = _in_words(table[column], words.get(column)) if column in there else pa.nulls(len(table))
-        if column in WHOLE:
-            columns[column] = columns[column].cast(WHOLE[column], safe=False)
-        elif column in LEVELS:
-            columns[column] = columns[column].cast(pa.float32())
-    return pa.table(columns), Shard(name, split, file.metadata), words
 
 
 def _footer(handle: Any, name: str) -> pq.FileMetaData:

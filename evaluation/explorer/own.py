@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.audio import AUDIO_SUFFIXES, encode_flac
-from builder.errors import DataError, SynthmirError
+from builder.errors import DataError, SynthmirError, sayable
 
 from .cards import fault, note, spectrogram, text, word
 from .studio import LONGEST, Made, Studio
@@ -146,7 +146,9 @@ def listen_tab(page: Page, _: Any) -> None:
                 kept.append(Listener(model))
             heard = kept[0].hear(path)
         except SynthmirError as error:
-            error.message = error.message.removeprefix(f"{path}: ")  # where the server put it is nobody's business
+            error.message = error.message.removeprefix(
+                f"{sayable(str(path))}: "
+            )  # where the server put it is nobody's business
             return f"<h2>{text(name)}</h2>{fault(error)}"
         finally:
             with contextlib.suppress(OSError):

@@ -21,6 +21,7 @@ from builder.errors import DataError, RecipeError
 from builder.parquet import look_over
 from builder.recipe import EmbedderSettings, Recipe
 from builder.resources import parse_json, read_json
+from builder.storage import there
 from builder.validation import near
 
 from ..benchmarks.base import BENCHMARKS, load_benchmark, printable
@@ -95,18 +96,18 @@ def open_reference(
     head = spec.partition(":")[0].partition("@")[0]
     benchmark = ":" in spec and head in BENCHMARKS
     place = Path(spec).expanduser()
-    if not benchmark and ":" in spec and not place.exists() and (meant := near(head, BENCHMARKS)):
+    if not benchmark and ":" in spec and not there(place) and (meant := near(head, BENCHMARKS)):
         raise RecipeError(f"there is no benchmark called {head!r}{meant}", "check its name: synthmir benchmarks")
-    if not benchmark and (place / SUMS).exists():
+    if not benchmark and there(place / SUMS):
         found, _ = open_corpus(place, EmbedderSettings(name=corpus.embedder["name"]))
-    elif not benchmark and (place / RECORD).exists():
+    elif not benchmark and there(place / RECORD):
         found = _written(spec, place, "embeddings")
     else:
         _check_embedder(settings, corpus)
         if benchmark:
             found = _embed_benchmark(spec, settings, corpus, cache, overwrite, progress)
         else:
-            source = place if place.exists() else spec
+            source = place if there(place) else spec
             embed_dataset(source, settings, cache / "embeddings", overwrite=overwrite, progress=progress)
             found = _written(spec, cache / "embeddings", "audio")
     _refuse_other(corpus, found)

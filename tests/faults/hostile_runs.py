@@ -22,9 +22,10 @@ from .mutations import mutated
 ADDRESS_SPACE = 24 << 30  # bytes: Arrow and torch map more than they use
 KNOWN = ("uname",)  # asked by the standard library for the processor's name
 RUN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pickle.find_class", "socket.connect"}
-WRITES = {"os.remove": 0, "os.rmdir": 0, "os.mkdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1,
-          "os.truncate": 0,
-          "os.chmod": 0}  # fmt: skip
+WRITES = {  # by event: which argument is the path, and which the folder that it starts from
+    "os.remove": (0, 1), "os.rmdir": (0, 1), "os.mkdir": (0, 2), "os.chmod": (0, 2), "os.rename": (1, 3),
+    "os.link": (1, 3), "os.symlink": (1, 2), "os.truncate": (0, None),
+}  # fmt: skip
 
 
 @dataclass
@@ -61,7 +62,8 @@ class Watch:
             if written and not isinstance(path, int):
                 self._place(event, path)
         elif event in WRITES:
-            self._place(event, arguments[WRITES[event]], next((one for one in arguments[1:] if type(one) is int), -1))
+            path, folder = WRITES[event]
+            self._place(event, arguments[path], -1 if folder is None else arguments[folder])
         elif event in RUN and not self._known(event, arguments):
             self.faults.append(f"ran {event} {arguments!r:.200}")
 

@@ -37,8 +37,8 @@ from builder.corpus.shards import Ledger
 from builder.corpus.verify import verify
 from builder.embedders.mapping import embed_corpus
 from builder.embedders.sources import open_source
-from builder.embedders.weights import read_tensors
-from builder.errors import BackendError, DataError, RecipeError, SynthmirError
+from builder.embedders.weights import read_tensors, weights_file
+from builder.errors import MAX_TOLD, BackendError, DataError, RecipeError, SynthmirError
 from builder.hub.contents import model_config
 from builder.markdown import front
 from builder.parquet import look_over
@@ -50,14 +50,18 @@ from builder.resources import read_json, read_yaml
 from builder.strangers import refuse_code
 from evaluation import gallery, report
 from evaluation.ablation import parse_vary
-from evaluation.candidate import Candidate
+from evaluation.benchmarks.base import load_benchmark
+from evaluation.candidate import Candidate, corpus_of
+from evaluation.clips import validation_clips
 from evaluation.explorer.labels import label_names
 from evaluation.explorer.place import is_classifier
 from evaluation.explorer.store import Clips
 from evaluation.mapping import find_mapping
+from evaluation.real_music import is_benchmark
 from training import card_figures
 from training.features import load_features
 from training.model import load_model
+from training.parts import divide, open_parts
 
 from . import hostile_readers as seeds
 
@@ -801,3 +805,162 @@ def test_a_kill_just_before_the_sums_are_written_is_made_good(
     embed_corpus(corpus, EmbedderSettings(), overwrite=overwrite)
     assert verify(corpus).faults == []
     assert verify(corpus).embeddings == {"melstats": 6}
+
+
+# What the long fuzz found -----------------------------------------------------------------------------------------
+
+NAMELESS = {"long": "x" * 5000, "deep": "/".join(["y" * 200] * 40), "half-a-letter": "\ud800", "nul": "a\0b"}
+
+
+@pytest.mark.parametrize("kind", NAMELESS)
+def test_names_that_no_file_can_have(model: Path, tmp_path: Path, kind: str) -> None:
+    name = NAMELESS[kind]
+    recipe = Recipe.model_validate({"name": "a", "prompts": {"per_genre": 1}})
+    described = {"prompts.source": {"kind": "file", "path": name}}
+    record = RunRecord("train", seeds.FINGERPRINT, rows=6, details={"corpus": name})
+    reads: list[Callable[[], object]] = [
+        lambda: Taxonomy.load(name, tmp_path),
+        lambda: recipe.with_options(described).source_file(),
+        lambda: corpus_of(record, model, None),
+        lambda: load_features(tmp_path / name, "melstats", "genre"),
+        lambda: open_parts(tmp_path / name, "melstats"),
+        lambda: open_source(f"./{name}", "audio", 10),
+        lambda: weights_file(name),
+        lambda: Corpus.open(tmp_path / name),
+        lambda: load_benchmark(f"folder:{name}", ["a", "b"], "genre").recordings,
+        lambda: load_benchmark(name, ["a", "b"], "genre"),
+        lambda: find_mapping([], ["jazz"], ["funk", "pop"], name),
+    ]
+    for read in reads:
+        with pytest.raises(SynthmirError) as told:
+            read()
+        str(told.value).encode()  # it can be printed
+        assert len(told.value.message) < 2 * MAX_TOLD
+    assert not is_benchmark(name)
+
+
+def test_messages_are_of_bounded_lines_and_can_be_written() -> None:
+    error = DataError(f"a\ud800b: {'x' * 10**6}\nsecond {'y' * 100}", "z" * 10**6)
+    str(error).encode()
+    assert error.message.startswith("a\\ud800b: xxx")
+    assert error.message.splitlines()[1] == f"second {'y' * 100}"
+    assert max(map(len, str(error).splitlines())) < MAX_TOLD + 20
+    assert DataError("short", "é ☃").fix == "é ☃"
+
+
+@pytest.mark.parametrize("value", [{}, [], {"a": 1}], ids=["mapping", "list", "full"])
+def test_a_task_that_is_no_word(tmp_path: Path, value: object) -> None:
+    told = {"name": "a", "prompts": {"per_genre": 1}, "training": {"task": value}}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(told))
+    with pytest.raises(RecipeError, match=r"training\.task: input should be a valid string"):
+        Recipe.load(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("rows", [[]]), ("rows", None), ("fingerprint", 3), ("wall_seconds", "long"), ("details", [])]
+)  # fmt: skip
+def test_a_record_of_another_kind_is_told_with_its_key(corpus: Path, key: str, value: object) -> None:
+    path = corpus / "records/build.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(DataError, match=f"build.json: not a run record: {key} is {type(value).__name__}"):
+        verify(corpus)
+
+
+def test_texts_that_are_none_in_embeddings(corpus: Path) -> None:
+    file = corpus / seeds.VECTORS[0]
+    data = file.read_bytes()
+    assert data.count(b"train-0") > 1
+    file.write_bytes(data.replace(b"train-0", b"train\xff0"))
+    with pytest.raises(DataError, match="Invalid UTF8"):
+        divide(open_parts(corpus, "melstats"))
+
+
+def test_clips_whose_columns_are_not_what_they_say(corpus: Path) -> None:
+    file = corpus / seeds.SHARDS[1]
+    sound = pq.read_table(file)
+    place = sound.column_names.index("genre")
+
+    def clips(table: pa.Table) -> Any:
+        pq.write_table(table.replace_schema_metadata(sound.schema.metadata), file)
+        return validation_clips(corpus, ["electronica", "funk"], "genre", 10, 0)
+
+    assert clips(sound).tracks
+    for value in (2**21, -2):
+        labels = pa.array([value] * len(sound), sound.schema.field("genre").type)
+        with pytest.raises(DataError, match=f"a label is {value}, and there are names for"):
+            clips(sound.set_column(place, sound.schema.field("genre"), labels))
+    paths = pa.array([{"path": "a.flac"}] * len(sound))
+    with pytest.raises(DataError, match="column 'audio' holds struct"):
+        clips(sound.set_column(sound.column_names.index("audio"), "audio", paths))
+    nothing = pa.nulls(len(sound), sound.schema.field("audio").type)
+    assert all(track.data is None for track in clips(sound.set_column(1, sound.schema.field("audio"), nothing)).tracks)
+
+
+def test_arrow_files_whose_lists_and_texts_lie_outside(tmp_path: Path) -> None:
+    seeds._dataset_seed(tmp_path)
+    file = tmp_path / seeds.ARROW[0]
+    data = file.read_bytes()
+    offsets = {"texts": b"".join(struct.pack("<i", i) for i in (0, 2, 4, 6)),
+               "lists": b"".join(struct.pack("<i", i) for i in (0, 2, 4, 6))}  # fmt: skip
+    texts = data.index(offsets["texts"])
+    lists = data.index(offsets["lists"], texts + 4)
+    for at in (texts, lists):
+        file.write_bytes(data[: at + 8] + struct.pack("<i", 0x3272_0000) + data[at + 12 :])
+        for read in (
+            lambda: load_features(tmp_path, "melstats", "genre"),
+            lambda: open_parts(tmp_path, "melstats"),
+            lambda: open_source(str(tmp_path), "embedding", 10),
+        ):
+            with pytest.raises(DataError, match="cannot be loaded as a data set: Column"):
+                read()
+    file.write_bytes(data)
+    open_parts(tmp_path, "melstats")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("file_name,te\0mpo\nb.flac,1\n", "the name of column 'te.x00mpo' holds NUL"),
+        (f"file_name,tempo\nb.flac,{'9' * 60}\n", "cannot be held as a table"),
+    ],
+    ids=["nul", "digits"],
+)
+def test_a_table_beside_audio_that_no_data_set_holds(tmp_path: Path, text: str, told: str) -> None:
+    seeds._metadata_seed(tmp_path)
+    (tmp_path / "metadata.csv").write_text(text)
+    with pytest.raises(DataError, match=told):
+        open_source(str(tmp_path), "audio", 10)
+
+
+def test_files_called_by_numbers_find_their_line(tmp_path: Path) -> None:
+    seeds._metadata_seed(tmp_path)
+    (tmp_path / "metadata.csv").write_text("file_name,tempo\n1,120\n2,90\n")
+    assert len(next(iter(open_source(str(tmp_path), "audio", 10).values()))) == 2
+
+
+@pytest.mark.parametrize(
+    ("card", "told"),
+    [(b"---\nlicense: \xff\n---\n", "cannot be read"), (b"---\nlicense: !!binary aGVsbG8=\n---\n", None)],
+    ids=["bytes", "binary"],
+)
+def test_a_card_that_is_no_text_is_told_by_the_exporter(corpus: Path, card: bytes, told: str | None) -> None:
+    (corpus / "README.md").write_bytes(card)
+    seeds.right_sums(corpus)
+    with pytest.raises(DataError, match=told) if told else contextlib.nullcontext():
+        export_corpus(corpus, "mirdata", corpus.parent / "out")
+
+
+def test_columns_called_by_no_text_and_shards_that_differ(corpus: Path) -> None:
+    file = corpus / seeds.SHARDS[1]
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b"prompt_group", b"prompt\xffgroup"))
+    seeds.right_sums(corpus)
+    for read in (lambda: export_corpus(corpus, "mirdata", corpus.parent / "out"), lambda: Clips.open(corpus)):
+        with pytest.raises(DataError, match=r"not a readable Parquet file|cannot be read"):
+            read()
+    file.write_bytes(data)
+    table = pq.read_table(file)
+    place = table.column_names.index("genre")
+    pq.write_table(table.set_column(place, "genre", table["genre"].cast(pa.string())).replace_schema_metadata(), file)
+    with pytest.raises(DataError, match="its shards differ in their columns"):
+        Clips.open(corpus)
