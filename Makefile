@@ -3,13 +3,16 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 DEMO := runs/demo
 
-.PHONY: demo test check perf clean setup setup-dev
+.PHONY: demo test test-long check perf clean setup setup-dev
 
 demo: setup  ## 500 clips, embeddings, a classifier, its scores, report and cards
 	$(RUN) synthmir run recipes/demo.yaml --out $(DEMO)
 
 test: setup-dev  ## the whole suite, no network
 	$(RUN) pytest -n 2 --dist loadfile
+
+test-long: setup-dev  ## what takes minutes: kills, hangs, clusters
+	$(RUN) pytest -n 2 --dist loadfile -m long
 
 check: setup-dev  ## lint, format, types, import layers
 	$(RUN) ruff check .

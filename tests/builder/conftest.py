@@ -22,6 +22,13 @@ embedder: {{name: levels}}
 """
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pictures in cards, where they are not the question: hundreds of tests build a corpus."""
+    if request.path.stem not in ("test_card", "test_build"):
+        monkeypatch.setattr("builder.corpus.pictures.draw", lambda *_: [])
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Callable[..., Recipe]:
     """Makes a small recipe: one-second tones, `per_genre` of each of five genres."""

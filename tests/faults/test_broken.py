@@ -227,6 +227,7 @@ def test_a_generator_in_trouble(place: Place, tmp_path, monkeypatch, kind, error
     place.assert_the_same()
 
 
+@pytest.mark.long
 def test_a_generator_that_hangs_is_stopped_and_its_shard_made_again(place: Place, tmp_path, monkeypatch):
     mark = tmp_path / "trouble"
     mark.write_text(next(clip.id for clip in plan(place.recipe) if clip.split == "train"))

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from builder.corpus.build import build
 from builder.corpus.folder import Corpus
@@ -15,6 +16,7 @@ from builder.recipe import Recipe
 from .killed import Plan, disturb, start, workers
 
 
+@pytest.mark.long
 def test_killed_at_drawn_moments_it_ends_in_the_same_corpus(tmp_path: Path):
     tones = {"clips": 24, "clips_per_shard": 3, "generator": "tone", "embedder": "levels", "slow": 0.1}
     plan = Plan(tmp_path, kills=2, workers=1, embedding=False, **tones)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 import soundfile
 import yaml
 from datasets import Features
@@ -161,6 +162,7 @@ def test_strangers_filter_by_column_without_downloading_audio(
     assert read == {"melstats"}
 
 
+@pytest.mark.long
 def test_strangers_load_metrics_and_their_page_runs(hub: LoopbackHub, send: Send, tmp_path: Path) -> None:
     """The figures are scikit-learn's, of the same lists."""
     send(Path("all"), "org", what="metrics", metrics=FOLDER, revision="v1")
