@@ -29,6 +29,8 @@ from builder.executors import ray as on_ray  # noqa: E402
 ROOT = Path(__file__).parents[2]
 RECIPE = "{name: two, prompts: {per_genre: 4}, generator: {seconds: 1}, split: {validation: 0.3}}"
 
+pytestmark = pytest.mark.long  # a Ray of its own: minutes
+
 
 @pytest.fixture(scope="module")
 def scale():
@@ -65,7 +67,6 @@ def _note(news: list[tuple[int, int]], done: int, total: int) -> None:
     news.append((done, total))
 
 
-@pytest.mark.long
 def test_what_fails_is_told_as_by_the_local_ones(scale, tmp_path):
     tasks = [("refuse", tmp_path / "a"), ("die", tmp_path / "b"), ("once-die", tmp_path / "c"), *range(5)]
     found, ticks, error = run(choose(scale, 2, one_core=True), tasks)
@@ -76,14 +77,12 @@ def test_what_fails_is_told_as_by_the_local_ones(scale, tmp_path):
     assert "the shard is bad" in error.message and "a worker process died" in error.message
 
 
-@pytest.mark.long
 def test_a_shard_that_hangs_is_stopped(scale, tmp_path):
     limited = Scale("ray", shard_timeout=1)
     found, _, error = run(choose(limited, 2, one_core=True), [("once-hang", tmp_path / "log"), 1])
     assert (set(found), error) == ({"once-hang", 2}, None)
 
 
-@pytest.mark.long
 def test_progress_is_told_while_a_shard_is_made(scale, tmp_path):
     ticks: list[tuple[float, int]] = []
     results = choose(scale, 1, one_core=True).run(slow_setup, [1], lambda n: ticks.append((time.monotonic(), n)))
@@ -124,7 +123,6 @@ class Fragile(ShardBuilder):
         return super().__call__(shard, tick)
 
 
-@pytest.mark.long
 def test_a_poisoned_shard_is_set_aside_and_the_same_command_goes_on(scale, arranged, tmp_path, monkeypatch):
     trouble = tmp_path / "trouble"
     trouble.touch()
@@ -254,7 +252,6 @@ def marked_setup(marks: Path):
     return worker
 
 
-@pytest.mark.long
 def test_a_node_that_is_killed_takes_no_shard_with_it(tmp_path):
     (tmp_path / "marks").mkdir()
     run = subprocess.run(
@@ -269,7 +266,6 @@ def test_a_node_that_is_killed_takes_no_shard_with_it(tmp_path):
     assert set(tries) == set(map(str, range(6))) and len(tries) > 6
 
 
-@pytest.mark.long
 def test_stopped_it_leaves_no_process(tmp_path):
     """Ray takes SIGTERM for itself, and starts a dozen processes."""
     (tmp_path / "r.yaml").write_text(RECIPE.replace("per_genre: 4", "per_genre: 400"))
