@@ -28,10 +28,11 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class News:
     """What a worker tells: it is "ready", has "ticked" so many clips of its task, is "done" with it (Done or Fault),
-    or is "unable" to start (Fault). What is told of it: "gone" (Fault), or "lost" (Fault) with the machine it was on.
+    or is "unable" to start (Fault). What is told of it: "gone" (Fault), "lost" (Fault) with the machine it was on, or
+    "absent" (Fault): it was hired and never came.
     """
 
-    kind: Literal["ready", "ticked", "done", "unable", "gone", "lost"]
+    kind: Literal["ready", "ticked", "done", "unable", "gone", "lost", "absent"]
     value: Any = None
 
 
@@ -73,7 +74,7 @@ class Crew(ABC):
     def _run(self, setup: Callable[[], Worker], tasks: Sequence[Any], tick: Tick) -> Iterator[Any]:
         tally, hands = Tally(tasks), list[Hand]()
         waiting = deque(range(len(tasks)))
-        stillborn = lost = 0
+        stillborn = absent = lost = 0
 
         def again(hand: Hand, fault: Fault, blamed: bool = True) -> None:
             job, hand.job = hand.job, None
@@ -99,7 +100,7 @@ class Crew(ABC):
                 for hand, told in self.news(hands, POLL_SECONDS):
                     match told.kind:
                         case "ready":
-                            hand.ready, stillborn = True, 0
+                            hand.ready, stillborn, absent = True, 0, 0
                         case "ticked" if hand.job and told.value != hand.job.ticked:
                             tick(told.value - hand.job.ticked)
                             hand.job.ticked = told.value
@@ -113,6 +114,11 @@ class Crew(ABC):
                                 dismiss(hand)
                         case "unable":
                             raise told.value.error()
+                        case "absent":
+                            dismiss(hand)
+                            absent += 1
+                            if absent >= TRIES and not any(one.ready for one in hands):
+                                raise told.value.error()
                         case "gone" | "lost":
                             dismiss(hand)
                             lost += told.kind == "lost"

@@ -27,18 +27,24 @@ if TYPE_CHECKING:
 ASK_SECONDS = 0.5  # between questions to a worker how far it is
 ANSWER_SECONDS = 120.0  # for a node to say what it has installed
 DOUBT_SECONDS = 20.0  # for a worker out of reach to come back
+START_SECONDS = 120.0  # for a worker's process to come up, where the Ray is our own
+ROOM_SECONDS = 600.0  # for a cluster to have room for a worker, which may need a new node
+TELL_SECONDS = 30.0  # of waiting for that, until it is told
 START = (
     "start one (ray start --head), name another --address, or leave it out to start one here alone; where the cluster "
     "asks for tokens, as ray start does: --address auto, or RAY_AUTH_MODE=token and its ~/.ray/auth_token"
 )
+NO_ROOM = "ray status tells what it lacks; ask for less (--workers, --gpus-per-worker). The same command goes on"
 STORE_BYTES = 128 << 20  # Ray's object store, where Ray is started here: a few shards' rows at a time
-_QUIET = {
+_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # 15 by default: beside anything else that computes they would get a 30th of a core
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # which would send the working folder to every node
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
 }
 _started_here = False
+log = logging.getLogger(__name__)
 
 
 class OnRay(Crew):
@@ -50,6 +56,7 @@ class OnRay(Crew):
         if not _started_here:
             _refuse_other_versions(self._look())
         count, self._cpus = share(_nodes(self._ray), workers, scale.gpus_per_worker, one_core)
+        self._told = False
         super().__init__(count, scale.shard_timeout)
 
     def run(self, setup: Callable[[], Worker], tasks: Sequence[Any], tick: Tick) -> Iterator[Any]:
@@ -82,7 +89,7 @@ class OnRay(Crew):
             scheduling_strategy="SPREAD",
             concurrency_groups={"news": 1},
         )(_Actor)
-        return _Actress(self._ray, actor.remote(), setup)
+        return _Actress(self._ray, actor.remote(), setup, START_SECONDS if _started_here else ROOM_SECONDS)
 
     def news(self, hands: Sequence[Hand], seconds: float) -> list[tuple[Hand, News]]:
         """See Crew."""
@@ -94,7 +101,15 @@ class OnRay(Crew):
         elif self._ray.wait(list(refs), num_returns=1, timeout=seconds)[0]:
             ready, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=0)
             found += [(refs[ref], one) for ref in ready for one in refs[ref].hear(ref)]
+        self._tell_of_waiting(actors)
         return found + [(hand, one) for hand in actors for one in hand.doubted()]
+
+    def _tell_of_waiting(self, actors: Sequence[_Actress]) -> None:
+        """Once: that the cluster has no room for some."""
+        absent = [actor for actor in actors if actor.absent() > TELL_SECONDS]
+        if absent and not self._told:
+            self._told = True
+            log.warning("%d of %d worker(s) wait for room on Ray (ray status tells why)", len(absent), self.count)
 
     def _look(self, token: str = "") -> dict[str, dict[str, Any]]:
         """What each living node has: {address: {"versions": ..., "seen": ...}}."""
@@ -128,7 +143,7 @@ def connect(address: str | None, workers: int | None = None) -> Any:
     this process. Raises BackendError.
     """
     global _started_here
-    for key, value in _QUIET.items():
+    for key, value in _SETTINGS.items():
         os.environ.setdefault(key, value)
     address = address or os.environ.get("RAY_ADDRESS") or None
     try:
@@ -261,14 +276,17 @@ class _Actor:
     def __init__(self) -> None:
         self.serial = self.ticked = 0
 
-    def begin(self, setup: Callable[[], Worker]) -> str | Fault:
+    def where(self) -> str:
         import ray
 
+        return str(ray.get_runtime_context().get_node_id())
+
+    def begin(self, setup: Callable[[], Worker]) -> Fault | None:
         try:
             self.worker = setup()
         except Exception as error:
             return Fault.of(error)
-        return str(ray.get_runtime_context().get_node_id())
+        return None
 
     def work(self, serial: int, task: Any) -> tuple[Done | Fault, int]:
         self.serial, self.ticked = serial, 0
@@ -283,14 +301,17 @@ class _Actor:
 
 
 class _Actress(Hand):
-    """The master's end of an actor."""
+    """The master's end of an actor. It may take `patience` seconds to come up; then it loads its model, which may
+    take any time.
+    """
 
-    def __init__(self, ray: Any, actor: Any, setup: Callable[[], Worker]) -> None:
-        self._ray, self._actor = ray, actor
+    def __init__(self, ray: Any, actor: Any, setup: Callable[[], Worker], patience: float) -> None:
+        self._ray, self._actor, self._setup, self._patience = ray, actor, setup, patience
         self._node, self._serial = "", 0
-        self._main: Any = actor.begin.remote(setup)
+        self._main: Any = actor.where.remote()
         self._question: Any = None
         self._asked = self._doubt = 0.0
+        self._hired = time.monotonic()
 
     def give(self, task: Any) -> None:
         self._serial += 1
@@ -329,16 +350,24 @@ class _Actress(Hand):
             return []
         except errors.RayError:
             return [self._lost() or News("gone", Fault.died("killed, crashed, or out of memory"))]
+        if not self._node:
+            self._node, self._main = value, self._actor.begin.remote(self._setup)
+            return []
+        if value is None:
+            return [News("ready")]
         if isinstance(value, Fault):
             return [News("unable", value)]
-        if isinstance(value, str):
-            self._node = value
-            return [News("ready")]
         result, ticked = value
         return [News("ticked", ticked), News("done", result)]
 
+    def absent(self) -> float:
+        """For how many seconds it has not come up."""
+        return 0.0 if self._node else time.monotonic() - self._hired
+
     def doubted(self) -> list[News]:
-        """Of an actor that could not be reached: whether its node is gone, or it alone."""
+        """Of an actor that could not be reached: whether its node is gone, or it alone. Also: that it never came."""
+        if self._main is not None and self.absent() > self._patience:
+            return [News("absent", Fault("BackendError", f"no worker came up in {self._patience:g} s", NO_ROOM))]
         if not self._doubt:
             return []
         told = self._lost()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ import pytest
 
 from builder.errors import BackendError, DataError, RecipeError
 from builder.executors import TRIES, InProcess, Processes, Scale, choose, cores
+from builder.executors.base import Done, Fault
+from builder.executors.crew import Crew, Hand, News
 
 EXECUTORS = [pytest.param(InProcess(), id="in-process"), pytest.param(Processes(2), id="processes")]
 
@@ -126,6 +129,45 @@ def dying_setup():
 def test_workers_that_die_while_they_start_are_not_started_for_ever():
     with pytest.raises(BackendError, match=r"worker process died \(SIGKILL: killed, crashed, or out of memory\)"):
         list(Processes(2).run(dying_setup, [1, 2], lambda _: None))
+
+
+class Desk(Crew):
+    """Of those it hires only some come; who comes works at once, here."""
+
+    class Seat(Hand):
+        def __init__(self, comes: bool) -> None:
+            self.comes, self.task = comes, None
+
+        def give(self, task):
+            self.task = task
+
+        def kill(self):
+            self.comes = False
+
+    def __init__(self, comes) -> None:
+        super().__init__(2)
+        self.comes, self.hired = iter(comes), 0
+
+    def hire(self, setup):
+        self.hired += 1
+        return self.Seat(next(self.comes))
+
+    def news(self, hands, seconds):
+        return [(hand, self.one(hand)) for hand in hands]
+
+    def one(self, hand):
+        if not hand.comes:
+            return News("absent", Fault("BackendError", "no worker came up"))
+        return News("done", Done(hand.task)) if hand.job else News("ready")
+
+
+def test_workers_that_never_come_are_not_waited_for_without_end():
+    desk = Desk(itertools.repeat(False))
+    with pytest.raises(BackendError, match="no worker came up"):
+        list(desk.run(setup, [1, 2], lambda _: None))
+    assert desk.hired <= TRIES + 2
+    late = Desk(itertools.chain([False, False, True], itertools.repeat(False)))
+    assert sorted(late.run(setup, range(20), lambda _: None)) == list(range(20))
 
 
 def test_a_dead_worker_is_replaced_and_its_shard_made_again(tmp_path):

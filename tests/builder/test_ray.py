@@ -29,8 +29,6 @@ from builder.executors import ray as on_ray  # noqa: E402
 ROOT = Path(__file__).parents[2]
 RECIPE = "{name: two, prompts: {per_genre: 4}, generator: {seconds: 1}, split: {validation: 0.3}}"
 
-pytestmark = pytest.mark.long  # a Ray of its own: minutes
-
 
 @pytest.fixture(scope="module")
 def scale():
@@ -138,6 +136,26 @@ def test_a_poisoned_shard_is_set_aside_and_the_same_command_goes_on(scale, arran
     assert made[0] == 16  # of 20: the others were kept
     build(arranged, tmp_path / "whole", clips_per_shard=4, workers=1)
     assert files(tmp_path / "corpus", "data") == files(tmp_path / "whole", "data")
+
+
+def test_workers_for_whom_there_is_no_room_are_not_waited_for_without_end(scale, monkeypatch, caplog):
+    @ray.remote(num_cpus=1)
+    class Other:
+        def here(self):
+            return True
+
+    cores = int(ray.cluster_resources()["CPU"])
+    others = [Other.remote() for _ in range(cores)]
+    assert all(ray.get([other.here.remote() for other in others]))
+    monkeypatch.setattr(on_ray, "START_SECONDS", 2)
+    monkeypatch.setattr(on_ray, "TELL_SECONDS", 1)
+    with pytest.raises(BackendError, match=r"no worker came up in 2 s\n  fix: ray status tells"):
+        list(choose(scale, 2, one_core=True).run(slow_setup, [1, 2], lambda _: None))
+    assert "2 of 2 worker(s) wait for room on Ray" in caplog.text
+    ray.kill(others.pop())  # one works, the other is waited for
+    assert list(choose(scale, 2, one_core=True).run(slow_setup, range(3), lambda _: None)) == [10] * 3
+    for other in others:
+        ray.kill(other)
 
 
 def test_gpus_and_cores_that_are_not_there_are_told(scale):
@@ -252,6 +270,7 @@ def marked_setup(marks: Path):
     return worker
 
 
+@pytest.mark.long
 def test_a_node_that_is_killed_takes_no_shard_with_it(tmp_path):
     (tmp_path / "marks").mkdir()
     run = subprocess.run(
@@ -266,6 +285,7 @@ def test_a_node_that_is_killed_takes_no_shard_with_it(tmp_path):
     assert set(tries) == set(map(str, range(6))) and len(tries) > 6
 
 
+@pytest.mark.long
 def test_stopped_it_leaves_no_process(tmp_path):
     """Ray takes SIGTERM for itself, and starts a dozen processes."""
     (tmp_path / "r.yaml").write_text(RECIPE.replace("per_genre: 4", "per_genre: 400"))
