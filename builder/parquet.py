@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .errors import DataError
+from .resources import parse_json
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
@@ -67,6 +68,21 @@ def described(schema: pa.Schema, path: Path | str) -> Features:
         return Features.from_arrow_schema(schema)
     except Exception as error:  # it is JSON of anybody's
         raise DataError(f"{path}: its columns are not described as `datasets` does: {error!r:.200}", MEND) from error
+
+
+def label_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Names of the label columns (of lists, too), as `datasets` writes them into a schema; what is odd is left out."""
+    try:
+        columns = parse_json((metadata or {})[b"huggingface"])["info"]["features"].items()
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+    found = {}
+    for column, feature in columns:
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else None
+        names = inner.get("names") if isinstance(inner, dict) else None
+        if isinstance(names, list) and names:
+            found[column] = [str(name) for name in names]
+    return found
 
 
 def load_saved(folder: Path | str) -> Dataset | DatasetDict:

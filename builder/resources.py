@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .errors import RecipeError
+from .errors import DataError, RecipeError
 
 PACKAGE = Path(__file__).parent
 MAX_YAML_BYTES = 2 << 20
@@ -102,6 +102,23 @@ def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"expected a JSON object, found {type(found).__name__}")
     return found
+
+
+def read_record(
+    path: Path, mend: str, *, origin: str | None = None, fault: str = "cannot be read as JSON"
+) -> dict[str, Any]:
+    """As `read_json`, of a file that a stage wrote. One that is not there: {} if its `origin` is not named.
+
+    Raises DataError, which tells `fault` and `mend` of a file that is damaged, `origin` of one that is not there.
+    """
+    try:
+        return read_json(path)
+    except FileNotFoundError as error:
+        if origin is None:
+            return {}
+        raise DataError(f"{path}: there is no such file", origin) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {fault}: {error}", mend) from error
 
 
 class Oversize(ValueError):

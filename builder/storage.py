@@ -217,8 +217,8 @@ def publish(part: Path, target: Path) -> None:
             fs.pipe_file(key, part.read_bytes())  # put_file would show it while it grows
         else:
             fs.put_file(str(part), key)
-        if (there := fs.info(key)["size"]) != size:
-            raise DataError(f"{target}: {there} bytes arrived of {size}", "run the same command again")
+        if (arrived := fs.info(key)["size"]) != size:
+            raise DataError(f"{target}: {arrived} bytes arrived of {size}", "run the same command again")
 
 
 def told_sha256(path: Path) -> str | None:
@@ -347,9 +347,9 @@ def move(source: Path, target: Path) -> None:
         fs.invalidate_cache()
 
         def one(path: str) -> None:
-            there = new + path[len(old) :]
-            fs.cp_file(path, there)
-            if fs.info(there)["size"] != fs.info(path)["size"]:
+            copy = new + path[len(old) :]
+            fs.cp_file(path, copy)
+            if fs.info(copy)["size"] != fs.info(path)["size"]:
                 raise DataError(f"{target}: a copy is not whole", "run the same command again")
             fs.rm_file(path)
 

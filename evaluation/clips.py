@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from builder.corpus.folder import newest
 from builder.errors import DataError
-from builder.parquet import look_over
-from builder.resources import parse_json
+from builder.parquet import label_names, look_over
 
 from .benchmarks.base import Track
 
@@ -62,7 +61,7 @@ def _drawn(corpus: Path, data: Dataset, labels: Sequence[str], task: str, limit:
     kind = data.schema.field("audio").type if "audio" in data.schema.names else pa.null()
     if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         raise DataError(f"{corpus}: its column 'audio' holds {kind}, not files' bytes", MEND)
-    names = _names(data.schema.metadata, task)
+    names = label_names(data.schema.metadata).get(task)
     table = data.to_table(columns=["id", task])
     table.validate(full=True)
     told = [_label(value, names, labels) for value in table[task].to_pylist()]
@@ -89,17 +88,6 @@ def sample(items: Sequence[T], limit: int, seed: int) -> list[T]:
         return list(items)
     chosen = np.random.default_rng(seed).choice(len(items), limit, replace=False)
     return [items[index] for index in np.sort(chosen)]
-
-
-def _names(metadata: dict[bytes, bytes] | None, task: str) -> list[str] | None:
-    """The label names of a column, None where its values stand for themselves."""
-    try:
-        feature: Any = parse_json((metadata or {})[b"huggingface"])["info"]["features"][task]
-    except (KeyError, ValueError, TypeError):
-        return None
-    feature = feature.get("feature", feature) if isinstance(feature, dict) else None
-    names = feature.get("names") if isinstance(feature, dict) else None
-    return names if isinstance(names, list) else None
 
 
 def _label(value: Any, names: list[str] | None, labels: Sequence[str]) -> int | tuple[int, ...] | float | None:

@@ -11,8 +11,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from builder.corpus.folder import newest
-from builder.parquet import look_over
-from builder.resources import parse_json
+from builder.parquet import label_names, look_over
 
 COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
 PER_GENRE = 2
@@ -54,7 +53,7 @@ def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GEN
     data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest(files)))
     if not {"id", "audio", "genre"} <= set(data.schema.names):
         return []
-    names = _label_names(data.schema.metadata)
+    names = label_names(data.schema.metadata)
     rows = data.to_table(columns=[name for name in COLUMNS if name in data.schema.names]).to_pylist()
     by_genre: dict[Any, list[Row]] = {}
     for row in rows:
@@ -106,17 +105,3 @@ def _example(row: Row, audio: dict[str, Any], verdict: Verdict | None, names: Ma
         suffix=Path(audio.get("path") or "clip.flac").suffix or ".flac",
         verdict=verdict,
     )
-
-
-def _label_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Names of the ClassLabel columns (alone or in lists), as `datasets` writes them into the schema."""
-    try:
-        features = parse_json((metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
-        return {}
-    found = {}
-    for column, feature in features.items():
-        inner = feature.get("feature", feature) if isinstance(feature, dict) else feature
-        if isinstance(inner, dict) and "names" in inner:
-            found[column] = [str(name) for name in inner["names"]]
-    return found

@@ -5,26 +5,25 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from builder import drawing
+from builder.drawing import BANDS, HIGHEST, LOWEST, decibels, mel_ticks, project
+
 if TYPE_CHECKING:
     from typing import ParamSpec
 
     from matplotlib.axes import Axes
+    from torchaudio.transforms import MelSpectrogram
 
     P = ParamSpec("P")
 
-# After Okabe and Ito 2008: colours that colour-blind readers tell apart. Shapes tell apart what colours cannot.
-COLOURS = (
-    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"),
-    *("#D55E00", "#7A5195", "#8C8C00", "#444444", "#A0522D"),
-)
-SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
+COLOURS, SHAPES = (*drawing.COLOURS, "#A0522D"), (*drawing.SHAPES, "*")
 INK, FAINT = "#1f2933", "#d5dbe1"
 STYLE: Any = {
     "font.size": 10,
@@ -48,7 +47,6 @@ STYLE: Any = {
     "svg.hashsalt": "synthmir",  # the same figure, the same bytes
 }
 MAP_POINTS = 1_500  # t-SNE takes seconds up to here
-LOWEST, HIGHEST, MELS = 40.0, 14_000.0, 96
 
 
 def styled(draw: Callable[P, bytes]) -> Callable[P, bytes]:
@@ -227,53 +225,48 @@ def embedding_map(
     return svg(figure)
 
 
-def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
-    """float32 [n >= 3, dim] -> float32 [n, 2]: standardised, 50 principal components, t-SNE from the first two."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-    from sklearn.preprocessing import StandardScaler
-
-    scaled = StandardScaler().fit_transform(embeddings.astype(np.float64))
-    size = min(50, *scaled.shape)
-    reduced = PCA(size, svd_solver="full").fit_transform(scaled)
-    perplexity = min(30.0, max(1.0, (len(reduced) - 1) / 5))  # a fifth: small sets keep their small groups
-    points: np.ndarray = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
-    return points
-
-
 @styled
 def spectrogram(samples: np.ndarray, sampling_rate: int, seconds: float = 10.0) -> bytes:
     """float32 [samples] -> PNG of the log-mel picture of the first `seconds`: dB under its loudest point."""
-    import torch
-    from torchaudio.transforms import MelSpectrogram
-
-    top = min(HIGHEST, sampling_rate / 2)
-    frame = 2 ** round(np.log2(0.064 * sampling_rate))
-    mel = MelSpectrogram(sampling_rate, frame, hop_length=frame // 4, f_min=LOWEST, f_max=top, n_mels=MELS)
-    cut = np.ascontiguousarray(samples[: round(seconds * sampling_rate)], dtype=np.float32)
-    cut = np.pad(cut, (0, max(0, frame - len(cut))))
-    with torch.inference_mode():
-        power = mel(torch.from_numpy(cut)).numpy()
-    decibels = 10 * np.log10(np.maximum(power / max(float(power.max()), 1e-12), 1e-8))
+    frame = _frame(sampling_rate)
+    cut = samples[: round(seconds * sampling_rate)]
+    mel = log_mel(cut, sampling_rate, frame // 4)
     figure = Figure(figsize=(4.6, 1.7), layout="constrained")
     axes = figure.subplots()
-    length = len(cut) / sampling_rate
-    axes.imshow(decibels, origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0, extent=(0, length, 0, 1))
-    ticks = [hertz for hertz in (100, 500, 1_000, 2_000, 5_000, 10_000) if hertz < top]
-    low, high = _mel(LOWEST), _mel(top)
-    axes.set_yticks(
-        [(_mel(hertz) - low) / (high - low) for hertz in ticks],
-        [f"{hertz} Hz" if hertz < 1000 else f"{hertz // 1000} kHz" for hertz in ticks],
-    )
+    length = max(len(cut), frame) / sampling_rate
+    axes.imshow(mel, origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0, extent=(0, length, 0, 1))
+    axes.set_yticks(*mel_ticks((100, 500, 1_000, 2_000, 5_000, 10_000), sampling_rate))
     axes.set_xlabel("seconds", labelpad=1, fontsize=8)
     axes.tick_params(length=2, pad=2, labelsize=8)
     axes.spines[:].set_visible(False)
     return _save(figure, "png", dpi=160)
 
 
-def _mel(hertz: float) -> float:
-    """The HTK mel scale, which the filters above use."""
-    return float(2595 * np.log10(1 + hertz / 700))
+def log_mel(samples: np.ndarray, sampling_rate: int, hop: int) -> np.ndarray:
+    """float [samples] -> float32 [BANDS, moments] every `hop` samples: dB under the loudest point, -80 at least.
+
+    What is shorter than one frame (some 64 ms) is followed by silence.
+    """
+    import torch
+
+    filters = _filters(sampling_rate, hop)
+    sound = np.ascontiguousarray(samples, dtype=np.float32)
+    sound = np.pad(sound, (0, max(0, _frame(sampling_rate) - len(sound))))
+    with torch.inference_mode():
+        return decibels(filters(torch.from_numpy(sound)).numpy())
+
+
+@lru_cache(maxsize=4)
+def _filters(sampling_rate: int, hop: int) -> MelSpectrogram:
+    from torchaudio.transforms import MelSpectrogram
+
+    top = min(HIGHEST, sampling_rate / 2)
+    return MelSpectrogram(sampling_rate, _frame(sampling_rate), hop_length=hop, f_min=LOWEST, f_max=top, n_mels=BANDS)
+
+
+def _frame(sampling_rate: int) -> int:
+    """Samples in some 64 ms, a power of two."""
+    return int(2 ** round(np.log2(0.064 * sampling_rate)))
 
 
 def panel(width: float, height: float, title: str) -> tuple[Figure, Axes]:

@@ -14,7 +14,7 @@ from builder.audio import load_audio
 from builder.corpus.features import LONGEST
 from builder.corpus.folder import BUILD_RECORD, RECIPE, embed_record
 from builder.errors import DataError
-from builder.resources import parse_json, read_json
+from builder.resources import parse_json, read_record
 
 from . import gallery, plots
 from .candidate import read_features
@@ -328,12 +328,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _json(path: Path) -> dict[str, Any]:
     """A JSON object, {} if the file is not there. Raises DataError if it is none."""
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a JSON object: {error}", "run the stage that writes it again") from error
+    return read_record(path, "run the stage that writes it again", fault="not a JSON object")
 
 
 def _percent(share: float) -> str:

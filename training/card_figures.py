@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from builder import resources
 from builder.corpus.measured import Measurement, read_measurement
 from builder.errors import DataError
+from builder.resources import read_record
 
 SCORES_SCHEMA, ROBUSTNESS_SCHEMA = 2, 1
 ROBUSTNESS, FIDELITY = "robustness.json", "fidelity/fidelity.json"  # beside the scores
@@ -33,12 +33,7 @@ AGGREGATES = {
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises DataError."""
-    try:
-        return resources.read_json(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file", "synthmir train and synthmir evaluate write it") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}", "train or evaluate again") from error
+    return read_record(path, "train or evaluate again", origin="synthmir train and synthmir evaluate write it")
 
 
 def judged(path: Path, problem: str) -> dict[str, Any]:
@@ -155,17 +150,17 @@ def known(figure: Any) -> bool:
 
 def share(figure: dict[str, float] | None) -> str:
     """ "84.6 % [82.0, 87.1]", without the interval where there is none, "" where there is no figure."""
-    if not figure:
-        return ""
-    low, high = figure.get("low"), figure.get("high")
-    interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    return f"{100 * figure['value']:.1f} %{interval}"
+    return _told(figure, 100, 1, " %")
 
 
 def amount(figure: dict[str, float] | None) -> str:
-    """As `share`, of what is none: "3.2 [2.9, 3.6]"."""
+    """As `share`, of what is none: "3.25 [2.94, 3.61]"."""
+    return _told(figure, 1, 2, "")
+
+
+def _told(figure: dict[str, float] | None, factor: int, digits: int, unit: str) -> str:
     if not figure:
         return ""
     low, high = figure.get("low"), figure.get("high")
-    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-    return f"{figure['value']:.2f}{interval}"
+    interval = "" if low is None or high is None else f" [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"
+    return f"{factor * figure['value']:.{digits}f}{unit}{interval}"

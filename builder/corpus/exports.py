@@ -9,7 +9,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -23,7 +22,7 @@ from ..errors import DataError, RecipeError
 from ..executors import cores
 from ..parquet import MEND, described, look_over
 from ..resources import read_json
-from ..storage import reaching, readable
+from ..storage import make_folder, reaching, readable, sweep, writing
 from .export_tables import Clip, safe_name, words, write_tables
 from .features import LONGEST
 from .folder import SHARD_FILE, Corpus, newest
@@ -82,8 +81,7 @@ def export_corpus(
     }
     _claim(root, state)
     with locked(root / WORK), reaching(corpus.root):
-        for torn in root.rglob(".*.part"):
-            torn.unlink(missing_ok=True)
+        sweep(root)
         md5, kept = _write_clips(corpus, shards, sums, clips, root, audio, progress)
         tables = write_tables(corpus, layout, table, features, clips, md5, root)
     return Export(len(clips), kept, tables)
@@ -175,15 +173,14 @@ def _write_clips(
     md5: list[str] = []
     kept = 0
     for folder in sorted({clip.file.rpartition("/")[0] for clip in clips}):
-        with _writing(root / folder):
-            (root / folder).mkdir(parents=True, exist_ok=True)
+        make_folder(root / folder)
 
     def put(row: dict[str, Any], clip: Clip) -> tuple[str, bool]:
         data = (row["audio"] or {}).get("bytes") or b""
         if audio == "wav":
             data = _wav(data, clip.id)
         path = root / clip.file
-        with _writing(path):
+        with writing(path):
             same = path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
             if not same:
                 _put(path, data)
@@ -217,17 +214,6 @@ def _put(path: Path, data: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror or error}",
-            "make room or choose another folder, then run the same command again: finished work is kept",
-        ) from error
 
 
 def _wav(flac: bytes, id: str) -> bytes:

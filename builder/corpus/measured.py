@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..atomic import write_text
 from ..errors import DataError
-from ..resources import read_json
+from ..resources import read_record
 from ..storage import delete, readable
 from .shards import read_footer
 
@@ -250,12 +250,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file", "synthmir fidelity writes it") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}", MEND) from error
+    return read_record(path, MEND, origin="synthmir fidelity writes it")
 
 
 def _validated(kind: type[T], content: dict[str, Any], path: Path) -> T:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ..atomic import write_bytes
 from ..audio import decode, mono
+from ..drawing import BANDS, COLOURS, HIGHEST, LOWEST, SHAPES, decibels, mel_ticks, project
 from ..parquet import look_over
 from ..storage import delete, readable, sha256
 from .counts import Table
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ASSETS = "assets"
-# After Okabe and Ito 2008: colours that colour-blind readers tell apart. Shapes tell apart what colours cannot.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A5195", "#8C8C00", "#444444")
-SHAPES = ("o", "s", "^", "D", "v", "P", "X")
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -44,8 +42,7 @@ STYLE: Any = {
     "svg.hashsalt": "synthmir",  # the same figure, the same bytes
 }
 SHOWN = 12  # genres of which a clip is shown
-FRAME, HOP, BANDS = 2048, 512, 96  # samples, samples, mel bands
-LOWEST, HIGHEST = 40.0, 14_000.0  # Hz
+FRAME, HOP = 2048, 512  # samples
 LEAST, POINTS = 50, 1_000  # clips on a map: fewer show nothing, more take minutes
 STYLED = "synthmir pictures 1,"  # a change of how they look is another number
 
@@ -154,14 +151,11 @@ def _sounds(root: Path, table: Table) -> Figure:
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (genre, audio) in zip(panels, clips, strict=False):
         samples, rate = decode(audio, LONGEST)
-        top = min(HIGHEST, rate / 2)
         axes.imshow(
             mel_decibels(mono(samples), rate), origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0,
             extent=(0, len(samples) / rate, 0, 1),
         )  # fmt: skip
-        ticks = [hertz for hertz in (100, 1_000, 5_000) if hertz < top]
-        at = [(_mel(hertz) - _mel(LOWEST)) / (_mel(top) - _mel(LOWEST)) for hertz in ticks]
-        axes.set_yticks(at, [f"{hertz} Hz" if hertz < 1_000 else f"{hertz // 1_000} kHz" for hertz in ticks])
+        axes.set_yticks(*mel_ticks((100, 1_000, 5_000), rate))
         axes.set_title(genre)
         axes.tick_params(length=2, labelsize=7)
     for axes in panels[len(clips) :]:
@@ -201,28 +195,14 @@ def mel_decibels(samples: np.ndarray, rate: int) -> np.ndarray:
     power = np.abs(np.fft.rfft(frames)) ** 2
     bands = melscale_fbanks(FRAME // 2 + 1, LOWEST, min(HIGHEST, rate / 2), BANDS, rate)
     mel: np.ndarray = power @ bands.numpy()
-    return np.asarray(10 * np.log10(np.maximum(mel / max(float(mel.max()), 1e-12), 1e-8)).T)
-
-
-def _mel(hertz: float) -> float:
-    """The HTK mel scale, which the filters above use."""
-    return float(2595 * np.log10(1 + hertz / 700))
+    return decibels(mel.T)
 
 
 def _map(paths: Sequence[Path], total: int, table: Table) -> Figure:
-    """t-SNE (van der Maaten and Hinton 2008) of the standardised embeddings, in one thread: sums in one order."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-    from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
-
+    """t-SNE of the standardised embeddings, in one thread: sums in one order."""
     chosen = np.linspace(0, total - 1, min(total, POINTS)).astype(int)  # evenly over all genres
     vectors, codes = _drawn(paths, chosen)
-    with threadpool_limits(1):
-        scaled = StandardScaler().fit_transform(vectors.astype(np.float64))
-        reduced = PCA(min(50, *scaled.shape), svd_solver="full").fit_transform(scaled)
-        perplexity = min(30.0, (len(reduced) - 1) / 5)
-        points = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
+    points = project(vectors, threads=1)
     figure, axes = _panel(6.4, 4.4)
     for code, genre in enumerate(table.names("genre")):
         mine = points[codes == code]

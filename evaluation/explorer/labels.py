@@ -20,8 +20,7 @@ import pyarrow.parquet as pq
 
 from builder.corpus.folder import SHARD_FILE
 from builder.errors import DataError
-from builder.parquet import check_footer
-from builder.resources import parse_json
+from builder.parquet import check_footer, label_names
 
 from .place import PART, Place
 
@@ -141,16 +140,6 @@ def _in_words(column: pa.ChunkedArray, names: list[str] | None) -> pa.Array:
         return pa.ListArray.from_arrays(array.offsets, _in_words(pa.chunked_array([array.values]), names))
     known = pc.if_else(pc.and_(pc.greater_equal(array, 0), pc.less(array, len(names))), array, None)
     return pa.array(names, pa.string()).take(known)
-
-
-def label_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Names of the label columns, as `datasets` writes them into a file's schema."""
-    try:
-        features = parse_json((metadata or {})[b"huggingface"])["info"]["features"]
-        inner = {column: feature.get("feature", feature) for column, feature in features.items()}
-        return {column: [str(n) for n in one["names"]] for column, one in inner.items() if one.get("names")}
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return {}
 
 
 class Sound:

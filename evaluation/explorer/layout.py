@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from builder.atomic import write_bytes
+from builder.drawing import project
 from builder.errors import DataError
 
 LANDMARKS = 1_500  # clips that t-SNE places; the others go where their nearest of these are
@@ -19,13 +20,11 @@ EDITION = 1  # of the layout: another one is not read from the cache
 
 
 def lay_out(vectors: np.ndarray) -> np.ndarray:
-    """float32 [n >= 3, dim] -> float32 [n, 2] in [-1, 1]: as the report's map is made (`plots.project`).
+    """float32 [n >= 3, dim] -> float32 [n, 2] in [-1, 1]: as the report's map is made (`drawing.project`).
 
     Beyond `LANDMARKS` clips t-SNE would take minutes: it places so many, evenly taken, and every other clip goes to
     the mean of its nearest of them, the nearer the heavier.
     """
-    from ..plots import project
-
     scale = vectors.std(axis=0, dtype=np.float64)
     if not (scale > 0).any():  # all alike: on a line, so that each can be pointed at
         return np.stack([np.linspace(-1, 1, len(vectors)), np.zeros(len(vectors))], axis=1).astype(np.float32)

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..plots import HIGHEST, LOWEST, MELS
-
-if TYPE_CHECKING:
-    from torchaudio.transforms import MelSpectrogram
+from ..plots import log_mel
 
 WIDTH = 480  # pixels at most
 DEEPEST = -70.0  # dB under the loudest point: black
-
-
-@lru_cache(maxsize=4)
-def _mel(sampling_rate: int, hop: int) -> MelSpectrogram:
-    from torchaudio.transforms import MelSpectrogram
-
-    frame = 2 ** round(np.log2(0.064 * sampling_rate))
-    top = min(HIGHEST, sampling_rate / 2)
-    return MelSpectrogram(sampling_rate, frame, hop_length=hop, f_min=LOWEST, f_max=top, n_mels=MELS)
 
 
 def thumbnail(samples: np.ndarray, sampling_rate: int) -> bytes:
@@ -31,16 +18,10 @@ def thumbnail(samples: np.ndarray, sampling_rate: int) -> bytes:
 
     No axes: where it is shown they stand beside it, in the reader's own letters and colours.
     """
-    import torch
     from PIL import Image
 
-    mel = _mel(sampling_rate, max(256, -(-len(samples) // (WIDTH - 1))))
-    sound = np.ascontiguousarray(samples, dtype=np.float32)
-    sound = np.pad(sound, (0, max(0, mel.n_fft - len(sound))))
-    with torch.inference_mode():
-        power = mel(torch.from_numpy(sound)).numpy()
-    decibels = 10 * np.log10(np.maximum(power / max(float(power.max()), 1e-12), 1e-8))
-    shade = np.clip(255 * (1 - decibels / DEEPEST), 0, 255).astype(np.uint8)
+    mel = log_mel(samples, sampling_rate, max(256, -(-len(samples) // (WIDTH - 1))))
+    shade = np.clip(255 * (1 - mel / DEEPEST), 0, 255).astype(np.uint8)
     picture = Image.fromarray(np.flipud(shade), "L").convert("P")
     picture.putpalette(_palette())
     buffer = io.BytesIO()

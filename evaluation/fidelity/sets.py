@@ -18,9 +18,9 @@ from builder.corpus.folder import RECIPE, SUMS, Corpus, embed_record, newest
 from builder.embedders.base import config_name, load_embedder
 from builder.embedders.dataset_map import RECORD, embed_dataset
 from builder.errors import DataError, RecipeError
-from builder.parquet import look_over
+from builder.parquet import label_names, look_over
 from builder.recipe import EmbedderSettings, Recipe
-from builder.resources import parse_json, read_json
+from builder.resources import read_json
 from builder.storage import there
 from builder.validation import near
 
@@ -242,30 +242,17 @@ def _labels_fit(schema: pa.Schema, column: str) -> bool:
         return False
     kind = schema.field(column).type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return text or (pa.types.is_integer(kind) and column in label_names(schema))
+    return text or (pa.types.is_integer(kind) and column in label_names(schema.metadata))
 
 
 def _labels(rows: pa.Table, schema: pa.Schema, column: str | None) -> list[str | None]:
     if column is None:
         return [None] * len(rows)
-    names = label_names(schema).get(column)
     values = rows[column].to_pylist()
-    if names is None:
+    if not pa.types.is_integer(schema.field(column).type):
         return [None if value is None or value == "" else str(value) for value in values]
+    names = label_names(schema.metadata)[column]
     return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
-
-
-def label_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """Names of the ClassLabel columns, as `datasets` writes them into the schema."""
-    try:
-        features = parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
-        return {}
-    return {
-        column: [str(name) for name in feature["names"]]
-        for column, feature in features.items()
-        if isinstance(feature, dict) and "names" in feature
-    }
 
 
 def _vectors(name: str, shards: list[Path], ids: list[str]) -> np.ndarray:

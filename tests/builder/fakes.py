@@ -12,8 +12,18 @@ import numpy as np
 from builder.embedders.base import EMBEDDERS
 from builder.generators.base import GENERATORS
 from builder.prompts.taxonomy import Taxonomy
-from builder.recipe import EmbedderSettings, GeneratorSettings
+from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe
 from builder.rows import Clip
+
+RECIPE = """
+name: small
+taxonomy: paper
+prompts: {{per_genre: {per_genre}, seed: {seed}}}
+generator: {{name: tone, seconds: 1, batch_size: {batch_size}}}
+quality: {{max_rejected: {max_rejected}, attempts: {attempts}}}
+split: {{validation: 0.2}}
+embedder: {{name: levels}}
+"""
 
 
 class Tone:
@@ -64,6 +74,19 @@ class Levels:
     def embed(self, audio: np.ndarray) -> np.ndarray:
         parts = [(audio**2).mean(1), np.abs(audio).max(1), audio.mean(1), np.full(len(audio), audio.shape[1] / 16_000)]
         return np.stack(parts, axis=1).astype(np.float32)
+
+
+def small_recipe(
+    folder: Path, per_genre: int = 6, seed: int = 0, batch_size: int = 4, max_rejected: float = 0.01, attempts: int = 4
+) -> Recipe:
+    """small.yaml in a folder: tones of a second, `per_genre` of each of five genres."""
+    path = folder / "small.yaml"
+    path.write_text(
+        RECIPE.format(
+            per_genre=per_genre, seed=seed, batch_size=batch_size, max_rejected=max_rejected, attempts=attempts
+        )
+    )
+    return Recipe.load(path)
 
 
 def register() -> None:

@@ -27,7 +27,6 @@ from builder.recipe import EmbedderSettings, Recipe
 
 from .. import markdown as page
 from . import fakes
-from .conftest import RECIPE
 
 fakes.register()
 LEVELS = EmbedderSettings(name="levels")
@@ -37,8 +36,7 @@ LEVELS = EmbedderSettings(name="levels")
 def made(tmp_path_factory):
     """A corpus of 60 clips with embeddings; only to be read."""
     place = tmp_path_factory.mktemp("made")
-    (place / "small.yaml").write_text(RECIPE.format(per_genre=12, seed=0, batch_size=4, max_rejected=0.01, attempts=4))
-    build(Recipe.load(place / "small.yaml"), place / "corpus", clips_per_shard=20, workers=1)
+    build(fakes.small_recipe(place, per_genre=12), place / "corpus", clips_per_shard=20, workers=1)
     embed_corpus(place / "corpus", LEVELS)
     return place / "corpus"
 

@@ -29,26 +29,17 @@ from builder.corpus.export_tables import safe_name, words
 from builder.corpus.exports import Export, export_corpus
 from builder.corpus.shards import write_shard
 from builder.errors import DataError, RecipeError
-from builder.recipe import Recipe
 
 from . import fakes
 
 fakes.register()
-RECIPE = """
-name: small
-taxonomy: paper
-prompts: {per_genre: 8, seed: 0}
-generator: {name: tone, seconds: 1, batch_size: 8}
-split: {validation: 0.2}
-"""
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 clips of a second."""
     root = tmp_path_factory.mktemp("export")
-    (root / "small.yaml").write_text(RECIPE)
-    build(Recipe.load(root / "small.yaml"), root / "corpus", clips_per_shard=12, workers=1)
+    build(fakes.small_recipe(root, per_genre=8, batch_size=8), root / "corpus", clips_per_shard=12, workers=1)
     return root / "corpus"
 
 

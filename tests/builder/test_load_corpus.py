@@ -22,27 +22,17 @@ from builder.corpus.batches import Labels, labels_of, padded
 from builder.corpus.build import build
 from builder.embedders.mapping import embed_corpus
 from builder.errors import DataError, HubError, RecipeError
-from builder.recipe import Recipe
 
 from . import fakes
 
 fakes.register()
-RECIPE = """
-name: small
-taxonomy: paper
-prompts: {per_genre: 8, seed: 0}
-generator: {name: tone, seconds: 1, batch_size: 8}
-split: {validation: 0.2}
-embedder: {name: levels}
-"""
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 clips of a second in 4 shards, with embeddings."""
     root = tmp_path_factory.mktemp("load")
-    (root / "small.yaml").write_text(RECIPE)
-    recipe = Recipe.load(root / "small.yaml")
+    recipe = fakes.small_recipe(root, per_genre=8, batch_size=8)
     build(recipe, root / "corpus", clips_per_shard=12, workers=1)
     embed_corpus(root / "corpus", recipe.embedder)
     return root / "corpus"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from datasets import ClassLabel, Features, List, Value, load_dataset
@@ -226,6 +229,19 @@ def test_labels_that_are_missing_or_few_are_left_out_and_said(tmp_path: Path) ->
     itself = vectors_only(tmp_path / "itself", *clouds(60, 1))
     found = measure(itself, str(bare), tmp_path / "out3")
     assert found.adherence is not None and found.adherence.probe == "corpus" and found.adherence.accuracy.value > 0.8
+
+
+def test_text_that_is_said_to_be_numbered_is_read_as_text(tmp_path: Path) -> None:
+    mine, genres = clouds(40, 1)
+    corpus = vectors_only(tmp_path / "corpus", mine, genres)
+    for shard in (corpus / "melstats").iterdir():
+        table = pq.read_table(shard)
+        texts = pa.array([GENRES[code] for code in table["genre"].to_pylist()])
+        at = table.schema.get_field_index("genre")
+        pq.write_table(table.set_column(at, "genre", texts), shard)
+    write_sums(corpus, {})
+    found = measure(corpus, str(corpus), tmp_path / "out")
+    assert found.corpus.unlabelled == 0 and found.corpus.labels == Counter(GENRES[code] for code in genres)
 
 
 @pytest.mark.usefixtures("unmapped")

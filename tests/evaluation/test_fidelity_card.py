@@ -12,20 +12,18 @@ from builder.corpus.build import build
 from builder.corpus.measured import FILE, measurements
 from builder.corpus.verify import verify
 from builder.embedders.mapping import embed_corpus
-from builder.recipe import EmbedderSettings, Recipe
+from builder.recipe import EmbedderSettings
 from evaluation.fidelity.figures import Fidelity
 
 from .. import markdown as page
 from ..builder import fakes
-from ..builder.conftest import RECIPE
 
 fakes.register()
 
 
 def test_what_is_measured_stands_in_the_card(tmp_path: Path) -> None:
     corpus, out = tmp_path / "corpus", tmp_path / "out"
-    (tmp_path / "r.yaml").write_text(RECIPE.format(per_genre=10, seed=0, batch_size=4, max_rejected=0.01, attempts=4))
-    build(Recipe.load(tmp_path / "r.yaml"), corpus, clips_per_shard=40, workers=1)
+    build(fakes.small_recipe(tmp_path, per_genre=10), corpus, clips_per_shard=40, workers=1)
     embed_corpus(corpus, EmbedderSettings(name="levels"))
     command = ["fidelity", str(corpus), "--against", "validation", "--out", str(out)]
     done = CliRunner().invoke(synthmir.app, command, catch_exceptions=False)

@@ -41,7 +41,7 @@ from builder.embedders.weights import read_tensors, weights_file
 from builder.errors import MAX_TOLD, BackendError, DataError, RecipeError, SynthmirError
 from builder.hub.contents import model_config
 from builder.markdown import front
-from builder.parquet import look_over
+from builder.parquet import label_names, look_over
 from builder.prompts.sources import read as read_descriptions
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import EmbedderSettings, EvaluationSettings, Recipe
@@ -53,7 +53,6 @@ from evaluation.ablation import parse_vary
 from evaluation.benchmarks.base import load_benchmark
 from evaluation.candidate import Candidate, corpus_of
 from evaluation.clips import validation_clips
-from evaluation.explorer.labels import label_names
 from evaluation.explorer.place import is_classifier
 from evaluation.explorer.store import Clips
 from evaluation.mapping import find_mapping
@@ -452,8 +451,7 @@ def test_json_without_end_is_refused_by_all_that_read_json(corpus: Path, model: 
         with pytest.raises(DataError, match=r"config\.json|scores\.jsonl"):
             read()
     assert not is_classifier(model)
-    for names in (label_names, gallery._label_names):
-        assert names({b"huggingface": DEEP.encode()}) == {}
+    assert label_names({b"huggingface": DEEP.encode()}) == {}
     (corpus / "records/build.json").write_text(DEEP)
     assert clips._record("records/build.json") == {}
 
