@@ -28,6 +28,7 @@ _KINDS: dict[str, Any] = {
     "versions": dict,
     "details": dict,
 }
+_DETAILS: dict[str, Any] = {"embedder": dict | None, "generator": dict | None, "augment": list}
 
 
 @dataclass
@@ -59,8 +60,11 @@ class RunRecord:
 
 def misfit(told: dict[str, Any]) -> str | None:
     """What in a record's content is of another kind than a record holds, None if nothing is."""
-    odd = (name for name, kinds in _KINDS.items() if name in told and not isinstance(told[name], kinds))
-    return next((f"{name} is {type(told[name]).__name__}" for name in odd), None)
+    for known, within, before in ((_KINDS, told, ""), (_DETAILS, told.get("details", {}), "details.")):
+        for name, kinds in known.items():
+            if name in within and not isinstance(within[name], kinds):
+                return f"{before}{name} is {type(within[name]).__name__}"
+    return None
 
 
 @contextmanager

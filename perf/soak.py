@@ -42,7 +42,7 @@ class Sample:
     stage: str
     session: int  # one more after each kill
     clips: int  # done in the stage
-    memory: float  # MB: what each process has for itself, and its share of what they share
+    memory: float  # MB that each process has for itself: shares of libraries would change with other programs
     files: int  # open
     threads: int
     processes: int
@@ -57,7 +57,7 @@ def look(process: psutil.Process) -> tuple[float, int, int, int] | None:
         return None
     for one in tree:
         try:
-            memory += one.memory_full_info().pss / 1e6
+            memory += one.memory_full_info().uss / 1e6
             files += one.num_fds()
             threads += one.num_threads()
             count += 1

@@ -864,6 +864,15 @@ def test_a_record_of_another_kind_is_told_with_its_key(corpus: Path, key: str, v
         verify(corpus)
 
 
+@pytest.mark.parametrize(("key", "value"), [("embedder", ["melstats"]), ("augment", None), ("generator", "none")])
+def test_details_of_another_kind_are_told_with_their_key(corpus: Path, key: str, value: object) -> None:
+    path = corpus / "records/embed-melstats.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"details": record["details"] | {key: value}}))
+    with pytest.raises(DataError, match=rf"not a run record: details\.{key} is {type(value).__name__}"):
+        embed_corpus(corpus, EmbedderSettings(name="melstats"), overwrite=True)
+
+
 def test_texts_that_are_none_in_embeddings(corpus: Path) -> None:
     file = corpus / seeds.VECTORS[0]
     data = file.read_bytes()
