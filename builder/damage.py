@@ -18,6 +18,7 @@ from .audio import resample
 from .errors import BackendError, RecipeError
 
 Function = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
+CODED_FRAMES = 1 << 20  # written at a time: libvorbis keeps 4 bytes of each on the stack, which ends at 8 MiB
 MPEG_RATES = (32_000, 44_100, 48_000)  # Hz, of MPEG-1, whose bit rates go from 32 to 320 kbit/s
 
 
@@ -184,7 +185,9 @@ def _coded(samples: np.ndarray, rate: int, **options: Any) -> np.ndarray:
     import soundfile
 
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, **options)
+    with soundfile.SoundFile(buffer, "w", rate, samples.shape[1], **options) as file:
+        for start in range(0, len(samples), CODED_FRAMES):
+            file.write(samples[start : start + CODED_FRAMES])
     buffer.seek(0)
     out: np.ndarray = soundfile.read(buffer, dtype="float32", always_2d=True)[0]
     return out

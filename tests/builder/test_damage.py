@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from builder.damage import DAMAGES, Damage
 from builder.errors import BackendError, RecipeError
 
+ROOT = Path(__file__).parents[2]
 RATE = 44_100
 EVERY = [Damage(kind, level) for kind, known in DAMAGES.items() for level in known.levels]
 
@@ -58,6 +61,23 @@ def test_codecs_lose_more_at_lower_rates_and_shift_nothing(kind):
         np.corrcoef(samples[:, 0], Damage(kind, level)(samples, RATE)[:, 0])[0, 1] for level in DAMAGES[kind].levels
     ]
     assert alike == sorted(alike, reverse=True) and alike[0] > 0.97 and alike[-1] > 0.9
+
+
+def test_a_codec_is_given_a_long_track_in_parts(tmp_path):
+    """libvorbis holds what it is first given on the stack: at once, a minute of it ends the process."""
+    import soundfile
+
+    samples = music()
+    soundfile.write(tmp_path / "x.ogg", samples, RATE, format="OGG", subtype="VORBIS", compression_level=0.8)
+    np.testing.assert_array_equal(
+        Damage("ogg", 2)(samples, RATE), soundfile.read(tmp_path / "x.ogg", dtype="float32")[0]
+    )
+    code = (
+        "import numpy as np\nfrom builder.damage import Damage\n"
+        "x = np.zeros((2_500_000, 1), np.float32)\nprint(Damage('ogg', 2)(x, 44_100).shape)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "(2500000, 1)\n"), run.stderr
 
 
 def test_filters_pass_what_they_should_and_stop_the_rest():
