@@ -34,6 +34,7 @@ START = (
     "start one (ray start --head), name another --address, or leave it out to start one here alone; where the cluster "
     "asks for tokens, as ray start does: --address auto, or RAY_AUTH_MODE=token and its ~/.ray/auth_token"
 )
+KEYS = "what reaches the store (AWS_..., ~/.aws, HF_TOKEN) must be in the environment of ray start on every node"
 NO_ROOM = "ray status tells what it lacks; ask for less (--workers, --gpus-per-worker). The same command goes on"
 STORE_BYTES = 128 << 20  # Ray's object store, where Ray is started here: a few shards' rows at a time
 _SETTINGS = {
@@ -132,7 +133,9 @@ class OnRay(Crew):
                     f"node {name} of the Ray cluster did not answer in {ANSWER_SECONDS:g} s", "ray status tells more"
                 ) from None
             except self._ray.exceptions.RayTaskError as error:
-                raise BackendError(f"node {name} of the Ray cluster: {error.cause or error}") from None
+                raise BackendError(
+                    f"node {name} of the Ray cluster: {error.cause or error}", KEYS if token else None
+                ) from None
             except self._ray.exceptions.RayError:  # a node that has just died is none of the cluster's
                 continue
         return found
