@@ -32,7 +32,18 @@ def write_card(root: Path) -> None:
     """Write README.md and `assets/` of the corpus at `root` from its recipe, records, shards and figures.
 
     Figures in `fidelity.json` that are of other audio or embeddings than the corpus has now are dropped from it.
+    Raises DataError for records that do not tell what they must, of a corpus that others made.
     """
+    from jinja2 import UndefinedError
+
+    try:
+        content = _content(root)
+    except (LookupError, TypeError, ValueError, AttributeError, UndefinedError) as error:
+        raise DataError(f"{root}: its records are not those of a corpus: {error!r:.200}", "copy it anew") from error
+    write_text(root / CARD, content)
+
+
+def _content(root: Path) -> str:
     recipe = read_yaml(root / RECIPE)
     record = Corpus(root).record(BUILD_RECORD)
     configs, stereo = infos(root), bool(recipe["generator"].get("stereo"))
@@ -80,7 +91,7 @@ def write_card(root: Path) -> None:
     names = [one["name"] for one in generators]
     told = head(recipe["name"], licence, names, clips, configs)
     yaml_head = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10_000)
-    write_text(root / CARD, f"---\n{yaml_head}---\n\n{_template().render(context).strip()}\n")
+    return f"---\n{yaml_head}---\n\n{_template().render(context).strip()}\n"
 
 
 def _template() -> Any:
@@ -135,15 +146,15 @@ def _embedder(root: Path, name: str, info: dict[str, Any]) -> dict[str, Any]:
         "variable": re.sub(r"\W", "_", name),
         "dim": info["features"]["embedding"].length,
         "rows": sum(split["num_examples"] for split in info["splits"].values()),
-        "about": embedder["about"],
+        "about": embedder.get("about", ""),
         "revision": embedder.get("revision", ""),
         "of": embedder["name"],
         "augment": damages,
         "command": " ".join(
             ["synthmir embed corpus --embedder", embedder["name"], *(f"--augment {damage}" for damage in damages)]
         ),
-        "seconds": details["seconds"],
-        "device": record["device"],
+        "seconds": details.get("seconds"),
+        "device": record.get("device", ""),
     }
 
 

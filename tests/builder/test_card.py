@@ -171,6 +171,28 @@ def test_how_it_was_made_is_the_records(made):
     assert "One sine a clip." in text and "rejected no clip" in text
 
 
+def test_what_a_strangers_record_does_not_tell_is_left_out_or_refused(corpus):
+    path = corpus / "records" / "embed-levels.json"
+    told = json.loads(path.read_text())
+    del told["details"]["embedder"]["about"], told["details"]["seconds"], told["device"]
+    path.write_text(json.dumps(told))
+    write_card(corpus)
+    assert row(read(corpus), "levels", "## Embeddings")[-1] == ""
+    assert row(read(corpus), "synthmir embed corpus --embedder levels", "## How it was made") == ["", ""]
+    before = read(corpus)
+    del told["details"]["embedder"]
+    path.write_text(json.dumps(told))
+    with pytest.raises(DataError, match=r"corpus: its records are not those of a corpus: KeyError\('embedder'\)"):
+        write_card(corpus)
+    built = Corpus(corpus).record()
+    del built["details"]["worker_seconds"]
+    (corpus / "records" / "build.json").write_text(json.dumps(built))
+    shutil.rmtree(corpus / "levels")
+    with pytest.raises(DataError, match=r"its records are not those of a corpus.*worker_seconds"):
+        write_card(corpus)
+    assert read(corpus) == before
+
+
 def test_every_column_is_described_with_its_unit(made):
     text = read(made)
     (described,) = (table[1:] for table in page.tables(text) if table[0][:3] == ["column", "type", "unit"])
