@@ -1,16 +1,19 @@
 """Broken on purpose: a build and an embedding killed at drawn moments, and a disk that is full from each write on.
 
-uv run perf/faults.py [--kills 50] [--clips 2000] [--writes 200] [--only kills|writes] [--quick] [--json FILE]
+uv run perf/faults.py [--kills 50] [--clips 2000] [--writes 200] [--only kills|writes|growth] [--quick] [--json FILE]
 
 Kills: SIGKILL to the main process, a worker, or a node of a Ray cluster that is started here, half of the runs being
 on it; after each death of the main process the same command. Writes: from the n-th call on that needs room every one
 fails (tests/faults/shim.c, preloaded; a C compiler is needed), then there is room again and the same command goes on.
-Each time the corpus must be that of an undisturbed run, to the byte.
+Each time the corpus must be that of an undisturbed run, to the byte. Growth: both, while as many clips again are added
+to a corpus that is there, which must stay as it was for who reads it. With --only the figures of the others stay in
+FILE, with the day that they are of.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -29,15 +32,20 @@ from tests.faults.refused import Fault, host
 
 def kills(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The table of the kills."""
+    return killed(Plan(folder, options.clips, options.kills, options.clips_per_shard, options.ray, seed=options.seed))
+
+
+def killed(plan: Plan) -> dict[str, Any]:
+    """What became of a plan."""
     clock = time.monotonic()
-    plan = Plan(folder, options.clips, options.kills, options.clips_per_shard, options.ray, seed=options.seed)
     found = disturb(plan, lambda words: print(f"{time.monotonic() - clock:7.0f} s  {words}", flush=True))
-    told = vars(found) | {"clips": options.clips, "wall_seconds": round(time.monotonic() - clock)}
-    told["equal"] = not found.differs and not found.faults
-    print(f"\n{options.clips:,} clips built and embedded, {found.kills.total()} kills: "
+    told = vars(found) | {"clips": plan.clips, "wall_seconds": round(time.monotonic() - clock)}
+    told["equal"] = not found.differs and not found.faults and not found.seen
+    what = f"{plan.clips:,} clips " + ("added to as many" if plan.grow else "built and embedded")
+    print(f"\n{what}, {found.kills.total()} kills: "
           + ", ".join(f"{count} {name}" for name, count in sorted(found.kills.items())))  # fmt: skip
     print(f"{found.sessions} sessions, of which {found.given_up} gave up and said so; {told['wall_seconds']} s")
-    print(f"equal corpus: {'yes' if told['equal'] else f'NO: {found.differs} {found.faults}'}")
+    print(f"equal corpus: {'yes' if told['equal'] else f'NO: {found.differs} {found.faults} {found.seen}'}")
     print(f"lost {found.lost}, doubled {found.doubled}")
     print(f"clips begun again {found.made_again}, embedded again {found.embedded_again}")
     return told
@@ -45,44 +53,63 @@ def kills(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def writes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The table of the writes."""
+    return refused(folder, options.writes)
+
+
+def refused(folder: Path, count: int, grow: bool = False) -> dict[str, Any]:
+    """What became of so many runs on a full disk: from each of the first writes on, with `grow` from some of all."""
     told = after = damaged = other = 0
     calls: Counter[str] = Counter()
-    with host(folder) as disturbed:
-        numbers = range(1, options.writes + 1)
+    with host(folder, grow=grow) as disturbed:
+        of = disturbed.calls
+        numbers = [1 + number * of // count for number in range(count)] if grow else range(1, count + 1)
         for nth in numbers:
             outcome = disturbed.run(Fault(nth))
             clear = outcome.code == 3 and "make room" in outcome.words and "Traceback" not in outcome.words
             same = outcome.code_after == 0 and not outcome.differs
             told += clear
             after += same
-            damaged += len(outcome.damaged)
+            damaged += len(outcome.damaged) + len(outcome.seen)
             other += not outcome.refused
             calls[outcome.refused.partition(" ")[0]] += 1
-            if not (clear and same):
+            if not (clear and same) or outcome.seen:
                 print(f"write {nth} ({outcome.refused}): exit {outcome.code}, then {outcome.code_after}")
-                print(outcome.words, outcome.words_after, outcome.differs)
-        count = disturbed.calls
-    print(f"\ndisk full from write 1, 2, ... {options.writes} on, of {count:,} of a build and an embedding")
-    print(f"clear errors {told} of {options.writes}; the same corpus after {after} of {options.writes}")
+                print(outcome.words, outcome.words_after, outcome.differs, outcome.seen)
+    which = f"{count} of the {of:,} writes" if grow else f"write 1, 2, ... {count} on, of {of:,}"
+    print(f"\ndisk full from {which} of {'an extension' if grow else 'a build'} and an embedding")
+    print(f"clear errors {told} of {count}; the same corpus after {after} of {count}")
     print(f"damaged shards that could be seen {damaged}; runs in which nothing was refused {other}")
     print("refused: " + ", ".join(f"{count} {name}" for name, count in calls.most_common()))
-    return {"writes": options.writes, "of": count, "clear": told, "same": after, "damaged": damaged, "refused": calls}
+    return {"writes": count, "of": of, "clear": told, "same": after, "damaged": damaged, "refused": calls}
 
 
-def of_kills(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def growth(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Both tables, of a corpus that is extended."""
+    made = {}
+    for name in ("writes", "kills"):
+        (folder / name).mkdir()
+    made["writes"] = refused(folder / "writes", options.growth_writes, grow=True)
+    clips, count = options.growth_clips, options.growth_kills
+    plan = Plan(folder / "kills", clips, count, options.clips_per_shard, seed=options.seed, grow=True)
+    return made | {"kills": killed(plan)}
+
+
+def of_kills(told: dict[str, Any], of: str = "") -> Iterator[dict[str, Any]]:
     """The lines of the results' table."""
     count = sum(told["kills"].values())
     which = ", ".join(f"{number} {name}" for name, number in sorted(told["kills"].items()))
-    yield table.row("files that differ after the kills", "", len(told["differs"]), n=count, note=f"killed: {which}")
+    yield table.row(
+        f"{of}files that differ after the kills", "", len(told["differs"]), n=count, note=f"killed: {which}"
+    )
     for name in ("lost", "doubled"):
-        yield table.row(f"clips {name}", f"of {told['clips']:,}", told[name], n=count)
+        yield table.row(f"{of}clips {name}", f"of {told['clips']:,}", told[name], n=count)
     for name in ("made_again", "embedded_again"):
         yield table.row(
-            f"clips {name.replace('_', ' ')}", f"of {told['clips']:,}", told[name], n=count, note="at most"
+            f"{of}clips {name.replace('_', ' ')}", f"of {told['clips']:,}", told[name], n=count, note="at most"
         )
 
 
-def of_writes(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def of_writes(told: dict[str, Any], of: str = "") -> Iterator[dict[str, Any]]:
     """The lines of the results' table."""
     names = {
         "clear": "disk full: clear errors",
@@ -90,10 +117,27 @@ def of_writes(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
         "damaged": "damaged shards seen",
     }
     for key, name in names.items():
-        yield table.row(name, f"of {told['writes']}", told[key], n=told["writes"])
+        yield table.row(f"{of}{name}", f"of {told['writes']}", told[key], n=told["writes"])
 
 
-LINES = {"kills": of_kills, "writes": of_writes}
+def of_growth(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The lines of the results' table."""
+    growing = "a corpus that grows: "
+    yield from of_writes(told["writes"], growing)
+    yield from of_kills(told["kills"], growing)
+    kills = told["kills"]
+    yield table.row(f"{growing}faults seen by readers after a kill", "", len(kills["seen"]), n=kills["looks"])
+
+
+LINES = {"writes": of_writes, "kills": of_kills, "growth": of_growth}
+
+
+def kept(file: Path) -> dict[str, Any]:
+    """The sections of a file that an earlier run wrote, each with the day that it is of."""
+    if not file.exists():
+        return {}
+    told = json.loads(file.read_text(encoding="utf-8"))
+    return {name: {"date": told["date"]} | told[name] for name in LINES if name in told}
 
 
 def main() -> None:
@@ -103,25 +147,38 @@ def main() -> None:
     parser.add_argument("--clips-per-shard", type=int, default=25)
     parser.add_argument("--ray", type=float, default=0.5, help="share of the runs that are on a Ray cluster")
     parser.add_argument("--writes", type=int, default=200)
-    parser.add_argument("--only", choices=("kills", "writes"))
+    parser.add_argument("--only", choices=tuple(LINES))
+    parser.add_argument("--growth-kills", type=int, default=30)
+    parser.add_argument("--growth-clips", type=int, default=1000, help="that there are, and that are added")
+    parser.add_argument("--growth-writes", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0, help="of the moments and of what is killed")
-    parser.add_argument("--quick", action="store_true", help="4 kills over 80 clips, 10 writes")
+    parser.add_argument("--quick", action="store_true", help="4 kills over 80 clips, 10 writes, of each")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     if options.quick:
         options.kills, options.clips, options.clips_per_shard, options.writes = 4, 80, 8, 10
+        options.growth_kills, options.growth_clips, options.growth_writes = 4, 80, 10
     found: dict[str, Any] = {}
-    for name, run in (("writes", writes), ("kills", kills)):
+    for name, run in (("writes", writes), ("kills", kills), ("growth", growth)):
         if options.only in (None, name):
             with tempfile.TemporaryDirectory(prefix="synthmir-faults-") as folder:
                 found[name] = run(Path(folder), options)
     print(f"\n{table.described()}")
     if options.json is not None:
-        table.save(options.json, "faults", [line for name in found for line in LINES[name](found[name])], **found)
-    broken = [("kills", "equal"), ("writes", "clear")]
-    wanted = {"equal": True, "clear": options.writes}
-    if any(name in found and found[name][key] != wanted[key] for name, key in broken):
+        told = (kept(options.json) if options.only else {}) | found
+        rows = [line for name in LINES if name in told for line in LINES[name](told[name])]
+        table.save(options.json, "faults", rows, **told)
+    if any(broken(name, told) for name, told in found.items()):
         raise SystemExit(1)
+
+
+def broken(name: str, told: dict[str, Any]) -> bool:
+    """Whether anything was lost, or not told in words."""
+    if name == "growth":
+        return any(broken(part, told[part]) for part in ("writes", "kills"))
+    if name == "kills":
+        return not told["equal"]
+    return (told["clear"], told["same"], told["damaged"]) != (told["writes"],) * 2 + (0,)
 
 
 if __name__ == "__main__":

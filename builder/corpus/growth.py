@@ -175,19 +175,22 @@ def write_recipe(root: Path, recipe: Recipe) -> None:
         delete(root / name)
 
 
-def name_shards(root: Path) -> None:
-    """Make the card name the parts that are there, one by one: for who loads the corpus nothing joins them unseen.
+def name_shards(root: Path, config: str = "data") -> None:
+    """Make the card name the parts of a config that are there, one by one: for who loads it nothing joins them unseen.
 
-    The card that comes after names all that is there again, and with it the corpus is the grown one.
+    The card that comes after names all that is there again, and with it the corpus is the grown one. What a run that
+    was stopped in between has named stays: some of the new are there by now.
     """
     card = root / CARD
     if not card.exists():
         return
-    text = read_card(card)
+    text, called = read_card(card), "default" if config == "data" else config
     data, body = front(text), FRONT.sub(r"\g<body>", text)
-    there = [match for file in (root / "data").glob("*.parquet") if (match := SHARD_FILE.match(file.name))]
-    for config in data["configs"]:
-        for files in config["data_files"] if config["config_name"] == "default" else ():
+    there = [match for file in (root / config).glob("*.parquet") if (match := SHARD_FILE.match(file.name))]
+    for told in data["configs"]:
+        for files in told["data_files"] if told["config_name"] == called else ():
+            if files["path"] != f"{config}/{files['split']}-*":
+                continue
             parts = sorted({match["part"] or "" for match in there if match["split"] == files["split"]})
-            files["path"] = [f"data/{files['split']}-{f'p{part}-' if part else '0'}*" for part in parts]
+            files["path"] = [f"{config}/{files['split']}-{f'p{part}-' if part else '0'}*" for part in parts]
     write_text(card, f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{body}")

@@ -44,7 +44,7 @@ class Job:
     finished: dict[str, Any] | None = None  # the record of the corpus that is there, None in a first build
 
     def __post_init__(self) -> None:
-        sweep(self.home)
+        sweep(self.out)
         self.ledger = Ledger(self.home)
         if self.finished is None:
             resume_move(self.home / "data", self.out / "data")

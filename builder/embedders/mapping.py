@@ -10,6 +10,7 @@ from typing import Any
 
 from ..corpus.card import write_card
 from ..corpus.folder import SUMS, Corpus, embed_record, write_sums
+from ..corpus.growth import name_shards
 from ..corpus.shards import WORK, Entry, Ledger, digest, locked, read_footer
 from ..errors import DataError
 from ..executors import Executor, Scale, Tick, choose, cores
@@ -23,7 +24,6 @@ from ..storage import (
     move,
     remote,
     remove,
-    resume_move,
     sweep,
     workers_at,
 )
@@ -90,19 +90,20 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
     root, name = corpus.root, config.name
     work = root / WORK / name
     make_folder(work)
-    sweep(work)
+    sweep(root)
     sums = corpus.sums()
     ledger = Ledger(work)
-    resume_move(work / name, root / name)
-    place = root if is_folder(root / name) else work
-    if place == root:
-        unknown = [shard for shard in corpus.shards(name) if shard not in ledger.entries]
-        sources = each(lambda shard: _source(root / shard), unknown, root)
-        for shard, source in zip(unknown, sources, strict=True):
-            ledger.enter(Entry(shard, sums.get(shard, ""), 0.0, 0, source))
+    unknown = [shard for shard in corpus.shards(name) if shard not in ledger.entries]
+    sources = each(lambda shard: _source(root / shard), unknown, root)
+    for shard, source in zip(unknown, sources, strict=True):
+        ledger.enter(Entry(shard, sums.get(shard, ""), 0.0, 0, source))
     data = {shard: f"{name}/{shard.split('/', 1)[1]}" for shard in corpus.shards()}
     origin = {shard: f"{sums.get(shard, '')} {config.made}" for shard in data}
-    intact = each(lambda shard: ledger.intact(place, data[shard], origin[shard]), list(data), root)
+
+    def made(shard: str) -> bool:
+        return any(ledger.intact(place, data[shard], origin[shard]) for place in (root, work))
+
+    intact = each(made, list(data), root)
     todo = [shard for shard, there in zip(data, intact, strict=True) if not there]
     record_file = root / embed_record(name)
     whole = not todo and record_file.exists() and set(corpus.shards(name)) == set(data.values())
@@ -120,11 +121,10 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
             progress(done)
 
         parts = [Part(root / shard, sums[shard], data[shard]) for shard in todo]
-        for entry in executor.run(Hired(config, place), parts, tick):
+        for entry in executor.run(Hired(config, work), parts, tick):
             ledger.enter(entry)
-        sweep(place)  # what workers that died left half-written
-        if place == work:
-            move(work / name, root / name)
+        sweep(work)  # what workers that died left half-written
+        _join(work / name, root / name)
         for spare in set(corpus.shards(name)) - set(data.values()):
             delete(root / spare)
         record.rows = sum(each(lambda target: rows_in(root / target), list(data.values()), root))
@@ -132,10 +132,7 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
         if config.damages:
             record.details["augment"] = [str(damage) for damage in config.damages]
     record.write(record_file)
-    try:
-        write_card(root)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:  # of a corpus that others made
-        raise DataError(f"{root}: its records are not those of a corpus: {error!r:.200}", "copy it anew") from error
+    write_card(root)
     kept = {key: value for key, value in sums.items() if not key.startswith(f"{name}/") and key.endswith(".parquet")}
     write_sums(root, kept | {entry.name: entry.sha256 for entry in ledger.entries.values()})
     remove(work)
@@ -146,6 +143,15 @@ def details(embedder: Embedder, seconds: float) -> dict[str, Any]:
     """What a run's record says of its embedder, and the seconds that its shards took."""
     named = ("name", "revision", "dim", "sampling_rate", "window_seconds", "about")
     return {"embedder": {key: getattr(embedder, key) for key in named}, "seconds": round(seconds, 3)}
+
+
+def _join(made: Path, target: Path) -> None:
+    """Put the shards that were made in their place, all of them being made: who loads the config sees them at once."""
+    if not is_folder(target):
+        move(made, target)
+    elif is_folder(made):
+        name_shards(target.parent, target.name)
+        each(lambda shard: move(shard, target / shard.name), sorted(made.glob("*.parquet")), target)
 
 
 def _source(path: Path) -> str:

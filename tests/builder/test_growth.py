@@ -7,15 +7,19 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import datasets
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder import storage
 from builder.corpus import growth
 from builder.corpus.build import build
 from builder.corpus.dataset import MusicGenCorpus
@@ -26,6 +30,7 @@ from builder.corpus.verify import verify
 from builder.embedders.mapping import embed_corpus
 from builder.errors import DataError
 from builder.generators.base import GENERATORS
+from builder.markdown import front
 from builder.recipe import EmbedderSettings, Recipe
 from builder.rows import Clip
 
@@ -322,6 +327,32 @@ def test_only_what_is_new_is_embedded(wanted, tmp_path):
     for split in audio:
         assert audio[split]["id"] == vectors[split]["id"] and audio[split]["genre"] == vectors[split]["genre"]
     assert vectors["train"].features["genre"].names == ["funk", "rock", "pop"]
+
+
+@pytest.mark.parametrize("step", ["cp_file", "rm_file"])
+def test_new_embeddings_join_at_once_in_a_store_too(wanted, monkeypatch, step):
+    out = f"memory://{uuid4().hex}"
+    monkeypatch.setitem(storage.STORES, "memory", replace(storage.STORES["memory"], beat=0.1))
+    build(wanted(), out, workers=1)
+    embed_corpus(out, LEVELS)
+    build(wanted("b.yaml", genres="[funk, rock, pop]"), out, extend=True, clips_per_shard=2, workers=1)
+    old, original, calls = Corpus.open(out).shards("levels"), getattr(MemoryFileSystem, step), []
+
+    def stop(self: MemoryFileSystem, *arguments: str, **options: Any) -> None:
+        calls.append(arguments)
+        assert Corpus.open(out).shards("levels") == old or len(calls) > 1  # none before all are made
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        original(self, *arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MemoryFileSystem, step, stop)
+        embed_corpus(out, LEVELS)
+    card = front((storage.place(out) / "README.md").read_text())
+    named = {files["split"]: files["path"] for files in card["configs"][1]["data_files"]}
+    assert named == {split: [f"levels/{split}-0*"] for split in ("train", "validation")}
+    embed_corpus(out, LEVELS)
+    assert verify(out).faults == [] and verify(out).embeddings == {"levels": 18}
 
 
 def test_a_classifier_is_trained_and_judged_on_a_grown_corpus(wanted, tmp_path):

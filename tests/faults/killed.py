@@ -1,13 +1,15 @@
 """A build and an embedding whose processes are killed at drawn moments, and what became of the corpus.
 
 SIGKILL ends the main process, a worker, or a node of a Ray cluster of this machine. After a main process the same
-command is given again. Each clip is noted as its making begins, so that what is made twice can be counted.
+command is given again. Each clip is noted as its making begins, so that what is made twice can be counted. Where a
+corpus grows, the main process is also asked to stop (Ctrl-C, SIGTERM), and looked at is what a reader sees in between.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,12 +26,15 @@ import psutil
 import pyarrow.parquet as pq
 
 from builder.corpus.build import ShardBuilder, build
+from builder.corpus.folder import GROWTH, STATE, SUMS
+from builder.corpus.shards import WORK
 from builder.corpus.verify import verify
 from builder.embedders.mapping import Hired, embed_corpus
 from builder.errors import BackendError
 from builder.recipe import Recipe
 from tests.builder import fakes
 
+from .growing import Before, clips
 from .refused import ROOT, content
 
 fakes.register()  # in every process that unpickles a worker of these
@@ -41,6 +46,8 @@ HUNG = 300.0  # seconds without an end, after which a run is called hung
 AT_START = 0.2  # of the kills: at any moment since the start, the others once so much is done
 LAST = 0.85  # of the shards: about when the last kill is due
 DELAY = 0.6  # seconds at most, after that
+JOINING = 0.4  # of the kills of an extension: while new shards are put in their place
+JOINED = 1.5  # seconds at most, since that began
 
 
 class LoggedBuilder(ShardBuilder):
@@ -104,7 +111,8 @@ def session(log: str, *command: str) -> None:
 
 @dataclass
 class Plan:
-    """What is built, and how it is disturbed. `ray`: share of the sessions that run on a cluster of two nodes."""
+    """What is built, and how it is disturbed. `ray`: share of the sessions that run on a cluster of two nodes. `grow`:
+    such a corpus is there already, and what is disturbed is that it becomes twice as large, in three steps."""
 
     folder: Path
     clips: int
@@ -118,28 +126,45 @@ class Plan:
     workers: int = 2
     embedding: bool = True  # is disturbed too
     slow: float = 0.0  # seconds that a tone waits, and its embedding
+    grow: bool = False
 
     @property
     def recipe(self) -> Path:
         """Its file, written."""
-        path = self.folder / "recipe.yaml"
+        return self._recipe("recipe", self.clips)
+
+    def _recipe(self, name: str, total: int, taxonomy: str = "paper", generator: str | None = None) -> Path:
+        path = self.folder / f"{name}.yaml"
         path.write_text(
-            f"{{name: killed, prompts: {{total: {self.clips}}}, embedder: {{name: {self.embedder}}}, "
-            f"generator: {{name: {self.generator}, seconds: {self.seconds:g}}}}}\n"
+            f"{{name: killed, taxonomy: {taxonomy}, prompts: {{total: {total}}}, embedder: {{name: {self.embedder}}}, "
+            f"generator: {{name: {generator or self.generator}, seconds: {self.seconds:g}}}}}\n"
         )
         return path
 
+    def _growth(self) -> list[Path]:
+        """Recipes of more clips, a genre more, another generator's clips: a third, a quarter, the rest of as many."""
+        (self.folder / "six.yaml").write_text("{name: six, genres: [electronica, funk, orchestral, pop, rock, blues]}")
+        more, other = self.clips * 4 // 3, "arranger" if self.generator == "tone" else "tone"
+        return [
+            self._recipe("more", more),
+            self._recipe("genre", more * 6 // 5, "six.yaml"),
+            self._recipe("source", 2 * self.clips - more * 6 // 5, "six.yaml", other),
+        ]
+
     def commands(self, corpus: Path) -> list[list[str]]:
-        """Build, embed."""
-        build = ["build", str(self.recipe), "--out", str(corpus), "--clips-per-shard", str(self.clips_per_shard)]
-        return [build, ["embed", str(corpus), "--embedder", self.embedder]]
+        """Build, embed; or build thrice what it grows by, embed."""
+        options = ["--out", str(corpus), "--clips-per-shard", str(self.clips_per_shard)]
+        build = [["build", str(self.recipe), *options]]
+        if self.grow:
+            build = [["build", str(recipe), *options, "--extend"] for recipe in self._growth()]
+        return [*build, ["embed", str(corpus), "--embedder", self.embedder]]
 
 
 @dataclass
 class Found:
     """What there is to tell after the last kill."""
 
-    kills: Counter[str] = field(default_factory=Counter)  # of what: main, worker, node
+    kills: Counter[str] = field(default_factory=Counter)  # of what: main, worker, node; stop: of main, but asked to
     sessions: int = 0
     given_up: int = 0  # sessions that ended as a shard's workers were killed thrice, or all as they started
     differs: list[str] = field(default_factory=list)
@@ -148,24 +173,36 @@ class Found:
     made_again: int = 0
     embedded_again: int = 0
     faults: list[str] = field(default_factory=list)  # of `verify`
+    looks: int = 0  # at a corpus that grows, in between
+    seen: list[str] = field(default_factory=list)  # what a reader saw then, and must not
 
 
 def disturb(plan: Plan, told: Callable[[str], None] = lambda words: None) -> Found:
     """Build and embed twice, once undisturbed, and compare."""
     whole, corpus = plan.folder / "whole", plan.folder / "corpus"
     recipe = Recipe.load(plan.recipe)
-    build(recipe, whole, workers=1, clips_per_shard=plan.clips_per_shard)
-    embed_corpus(whole, recipe.embedder)
+    if plan.grow:
+        _undisturbed(plan.recipe, whole, plan)
+        embed_corpus(whole, recipe.embedder)
+        shutil.copytree(whole, corpus)
     log, found = plan.folder / "killed.log", Found()
+    embedded = _ids(corpus / plan.embedder).total()
     with ExitStack() as stack:
         cluster = stack.enter_context(_Cluster()) if plan.ray else None
         chance = random.Random(plan.seed)
-        for stage, command in enumerate(plan.commands(corpus)):
-            some = plan.kills - found.kills.total() if stage or not plan.embedding else -(-plan.kills // 2)
-            if stage and not plan.embedding:
-                embed_corpus(corpus, recipe.embedder)
+        commands = plan.commands(corpus)
+        for stage, command in enumerate(commands):
+            if command[0] == "build":
+                _undisturbed(Path(command[1]), whole, plan)
             else:
-                _Stage(plan, command, log, cluster, chance, some, found, told).run()
+                embed_corpus(whole, recipe.embedder)
+            rest = len(commands) - stage if plan.embedding else len(commands) - stage - 1
+            if not rest:
+                embed_corpus(corpus, recipe.embedder)
+                continue
+            before = Before.of(corpus) if plan.grow else None
+            kills = -(-(plan.kills - found.kills.total()) // rest)
+            _Stage(plan, command, log, cluster, chance, kills, found, told, before, clips(whole)).run()
     wanted, there = content(whole), content(corpus)
     found.differs = sorted(name for name in wanted.keys() | there if wanted.get(name) != there.get(name))
     for config in ("data", plan.embedder):
@@ -175,9 +212,14 @@ def disturb(plan: Plan, told: Callable[[str], None] = lambda words: None) -> Fou
     noted = Counter(log.read_text().splitlines())
     begun = Counter({key: count for key, count in noted.items() if key.startswith("make ")})
     found.made_again = begun.total() - len(begun)
-    found.embedded_again = noted.total() - begun.total() - _ids(whole / plan.embedder).total()
+    found.embedded_again = noted.total() - begun.total() - (_ids(whole / plan.embedder).total() - embedded)
     found.faults = verify(corpus).faults
     return found
+
+
+def _undisturbed(recipe: Path, whole: Path, plan: Plan) -> None:
+    extend = (whole / SUMS).exists()
+    build(Recipe.load(recipe), whole, workers=1, clips_per_shard=plan.clips_per_shard, extend=extend)
 
 
 def _ids(folder: Path) -> Counter[str]:
@@ -228,7 +270,7 @@ class _Cluster:
 
 @dataclass
 class _Stage:
-    """One command, given until it is done."""
+    """One command, given until it is done. `before`: the corpus that it extends; `clips`: those that are to be."""
 
     plan: Plan
     command: list[str]
@@ -238,33 +280,57 @@ class _Stage:
     kills: int
     found: Found
     told: Callable[[str], None]
+    before: Before | None
+    clips: frozenset[str]
+
+    @property
+    def corpus(self) -> Path:
+        """The folder that is disturbed."""
+        return self.plan.folder / "corpus"
+
+    @property
+    def name(self) -> str:
+        """Of the command, and what it adds."""
+        return f"{Path(self.command[1]).stem}" if "--extend" in self.command else self.command[0]
 
     def run(self) -> None:
-        done = 0
+        done, joining = 0, self.kills - int(JOINING * self.kills) if "--extend" in self.command else self.kills
         while True:
             on_ray = self.cluster is not None and self.chance.random() < self.plan.ray
             options = ["--executor", "ray", "--address", self.cluster.address] if on_ray and self.cluster else []
+            joined = self._joined()
             run = start(self.log, [*self.command, *workers(self.plan.workers), *options], self.plan.slow)
             self.found.sessions += 1
-            killed = False
-            while not killed and done < self.kills:
-                if not self._wait(run, self._after(), done):
+            killed = ""
+            while killed not in ("main", "stop") and done < self.kills:
+                kinds = ["main", "worker", *(["node"] if on_ray else []), *(["stop"] if self.before else [])]
+                if done < joining:
+                    after = self._after()
+                    there = self._wait(run, after, done)
+                    kinds = kinds[: -1 if after < 0 and self.before else None]  # not before it can hear
+                else:
+                    there, kinds = self._wait_for_joining(run, joined), ["main", "stop"]
+                if not there:
                     break
-                victim = self._kill(run, on_ray)
-                if victim:
+                if killed := self._kill(run, kinds):
                     done += 1
-                    self.found.kills[victim] += 1
+                    self.found.kills[killed] += 1
                     where = "on Ray" if on_ray else "here"
-                    self.told(f"{self.command[0]}: {victim} {where}, {self._done()} shards done")
-                killed = victim == "main"
+                    told = ", joining" if done > joining else ""
+                    self.told(f"{self.name}: {killed} {where}, {self._done()} shards done{told}")
             words = run.communicate(timeout=HUNG)[0]
-            if killed:
+            if self.before and run.returncode:
+                self.found.looks += 1
+                self.found.seen += self.before.seen(self.corpus, self.clips)
+            if killed == "main":
                 continue
             if run.returncode == 0:
                 return
-            if run.returncode != BackendError.exit_code or "the same command tries" not in words:
+            asked = killed == "stop" and run.returncode == 130 and "goes on from here" in words
+            gave_up = run.returncode == BackendError.exit_code and "the same command tries" in words
+            if not (asked or gave_up) or "Traceback" in words:
                 raise RuntimeError(f"{self.command[0]} ended with {run.returncode}:\n{words}")
-            self.found.given_up += 1
+            self.found.given_up += gave_up
 
     def _after(self) -> float:
         """Seconds until the next kill, from the start or from when enough is done; negative: from the start."""
@@ -273,40 +339,58 @@ class _Stage:
     def _wait(self, run: subprocess.Popen[str], after: float, done: int) -> bool:
         """Whether the moment of the next kill came before the end."""
         shards = -(-self.plan.clips // self.plan.clips_per_shard)
+        shards = shards // 3 if "--extend" in self.command else shards  # it grows in three steps
         enough = int(LAST * shards * (done + 0.5) / self.kills) if after > 0 else 0
-        clock, before = time.monotonic(), self._noted()
-        while run.poll() is None and time.monotonic() - clock < HUNG:
-            if after < 0 or (self._done() >= enough and self._noted() > before):  # something is in work again
-                break
+        before = self._noted()
+        return self._reached(  # something is in work again
+            run, lambda: after < 0 or (self._done() >= enough and self._noted() > before), abs(after)
+        )
+
+    def _wait_for_joining(self, run: subprocess.Popen[str], before: int) -> bool:
+        """The same, of a moment while new shards are put in their place; `before`: when that last began."""
+        return self._reached(run, lambda: self._joined() not in (0, before), self.chance.uniform(0, JOINED))
+
+    def _reached(self, run: subprocess.Popen[str], moment: Callable[[], bool], after: float) -> bool:
+        """Whether it is still at work so many seconds after a moment, waited for."""
+        clock = time.monotonic()
+        while run.poll() is None and time.monotonic() - clock < HUNG and not moment():
             time.sleep(0.02)
-        until = time.monotonic() + abs(after)
+        until = time.monotonic() + after
         while run.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         return run.poll() is None
+
+    def _joined(self) -> int:
+        """When a run last began to put new shards in their place, 0 if none did."""
+        try:
+            return (self.corpus / WORK / STATE).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _noted(self) -> int:
         return self.log.stat().st_size if self.log.exists() else 0
 
     def _done(self) -> int:
         """Shards that are finished in this stage."""
-        work = self.plan.folder / "corpus" / ".work"
-        ledger = work / ("ledger.jsonl" if self.command[0] == "build" else f"{self.plan.embedder}/ledger.jsonl")
+        place = (GROWTH if self.before else "") if self.command[0] == "build" else self.plan.embedder
         try:
-            return ledger.read_bytes().count(b"\n")
+            return (self.corpus / WORK / place / "ledger.jsonl").read_bytes().count(b"\n")
         except OSError:
             return 0
 
-    def _kill(self, run: subprocess.Popen[str], on_ray: bool) -> str:
+    def _kill(self, run: subprocess.Popen[str], kinds: list[str]) -> str:
         """What was killed, "" if there was none of it."""
-        kinds = ("main", "worker", "node") if on_ray else ("main", "worker")
-        victim = self.chance.choices(kinds, (4, 4, 3)[: len(kinds)])[0]
+        weights = {"main": 4, "worker": 4, "node": 3, "stop": 2}
+        victim = self.chance.choices(kinds, [weights[kind] for kind in kinds])[0]
         if victim == "main":
             run.kill()
+        elif victim == "stop":
+            run.send_signal(self.chance.choice((signal.SIGTERM, signal.SIGINT)))
         elif victim == "node":
             assert self.cluster
             self.cluster.kill_node()
         else:
-            workers = _workers(os.getpid(), ACTOR) if on_ray else _workers(run.pid, SPAWNED)
+            workers = _workers(os.getpid(), ACTOR) if "node" in kinds else _workers(run.pid, SPAWNED)
             if not workers:
                 return ""
             os.kill(self.chance.choice(workers), signal.SIGKILL)

@@ -1,12 +1,14 @@
 /* Preloaded into a process, lets a system call fail that would write below a folder: the n-th, or all from the n-th on.
 
    Counted are the calls that may need room: write, pwrite, writev, ftruncate, fallocate, sendfile, copy_file_range,
-   fsync, and open, rename, link and mkdir where they make an entry. The clock on the wall can be set there, too. */
+   fsync, and open, rename, link and mkdir where they make an entry. The clock on the wall can be set there, too, or the
+   process killed; then unlink and rmdir count as well. What is counted can be written down. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,13 +21,22 @@
 
 static char prefix[PATH_MAX], told[PATH_MAX + 64];
 static long nth, count, shift;
-static int lasting, error, shifting;
+static int lasting, error, shifting, killing, noted = -1;
 
 /* Begin to count below `folder`; with n > 0 let the n-th call fail with `code`, and with `last` all after it. */
 void shim_arm(const char *folder, long n, int last, int code) {
     snprintf(prefix, sizeof prefix, "%s/", folder);
-    nth = n, lasting = last, error = code, count = 0, told[0] = 0, shifting = 0;
+    nth = n, lasting = last, error = code, count = 0, told[0] = 0, shifting = 0, killing = 0;
 }
+
+/* Begin to count; before the n-th call, or with n = 0 never, the process is killed. */
+void shim_kill(const char *folder, long n) {
+    shim_arm(folder, n, 0, 0);
+    killing = 1;
+}
+
+/* Write each call that is counted to this file: its name and the path, a line each. */
+void shim_note(int file) { noted = file; }
 
 /* Begin to count; from the n-th call on the wall clock is `seconds` off. */
 void shim_clock(const char *folder, long n, long seconds) {
@@ -42,6 +53,10 @@ static int refused(const char *call, const char *path) {
     if (!prefix[0] || strncmp(path, prefix, strlen(prefix)))
         return 0;
     long now = __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
+    if (noted >= 0)
+        dprintf(noted, "%s %s\n", call, path + strlen(prefix));
+    if (killing && now == nth)
+        kill(getpid(), SIGKILL);
     if (!error || !nth || now < nth || (now > nth && !lasting))
         return 0;
     if (now == nth)
@@ -155,6 +170,21 @@ int renameat(int source, const char *from, int folder, const char *to) {
 int link(const char *from, const char *to) {
     REAL(link);
     return refused_at("link", AT_FDCWD, to) ? -1 : real(from, to);
+}
+
+int unlink(const char *path) {
+    REAL(unlink);
+    return killing && refused_at("unlink", AT_FDCWD, path) ? -1 : real(path);
+}
+
+int unlinkat(int folder, const char *path, int flags) {
+    REAL(unlinkat);
+    return killing && refused_at("unlinkat", folder, path) ? -1 : real(folder, path, flags);
+}
+
+int rmdir(const char *path) {
+    REAL(rmdir);
+    return killing && refused_at("rmdir", AT_FDCWD, path) ? -1 : real(path);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {

@@ -26,6 +26,15 @@ def test_killed_at_drawn_moments_it_ends_in_the_same_corpus(tmp_path: Path):
     assert found.made_again + found.embedded_again <= 2 * plan.clips_per_shard, found  # what was in work
 
 
+@pytest.mark.long
+def test_a_corpus_that_grows_is_killed_and_stopped_at_drawn_moments(tmp_path: Path):
+    tones = {"clips": 24, "clips_per_shard": 3, "generator": "tone", "embedder": "levels", "slow": 0.1}
+    plan = Plan(tmp_path, kills=8, workers=2, grow=True, **tones)  # type: ignore[arg-type]
+    found = disturb(plan)
+    assert found.kills.total() > 3 and found.kills.keys() <= {"main", "worker", "stop"}, found
+    assert (found.differs, found.lost, found.doubled, found.faults, found.seen) == ([], 0, 0, [], []), found
+
+
 def test_sigterm_ends_it_with_words_and_leaves_no_process_and_no_torn_file(tmp_path: Path):
     plan = Plan(tmp_path, clips=24, kills=0, clips_per_shard=3, generator="tone", embedder="levels")
     log, (command, _) = tmp_path / "log", plan.commands(tmp_path / "corpus")
