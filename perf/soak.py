@@ -186,6 +186,8 @@ def main() -> None:
     out = options.out or Path(tempfile.mkdtemp(prefix="synthmir-soak-"))
     out.mkdir(parents=True, exist_ok=True)
     recipe, corpus = out / "soak.yaml", out / "corpus"
+    if corpus.exists():
+        parser.error(f"{corpus}: is there already")
     recipe.write_text(RECIPE.format(clips=options.clips, seconds=options.seconds))
     chance = random.Random(options.seed)
     moments = [(chance.random() < 0.7, chance.uniform(0.1, 0.9)) for _ in range(options.kills)]
