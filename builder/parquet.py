@@ -8,6 +8,7 @@ Parquet format 2.x, Thrift's compact protocol) are read here, which are all that
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -49,6 +50,15 @@ def look_over(path: Path, columns: Collection[str] | None = None) -> None:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}", MEND) from error
     except (ValueError, IndexError, pa.ArrowException) as error:
+        raise DataError(f"{path}: not a readable Parquet file: {error}", MEND) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell in words what Arrow finds damaged inside, where `look_over` does not look: DataError."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}", MEND) from error
 
 

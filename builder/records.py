@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -51,11 +51,19 @@ class RunRecord:
 
     @classmethod
     def read(cls, path: Path) -> RunRecord:
-        """Read a record that `write` wrote. Raises OSError, ValueError or TypeError for a file that is none."""
-        record = cls(**read_json(path))
-        if (odd := misfit(vars(record))) is not None:
+        """Read a record that `write` wrote. Raises OSError, or ValueError for a file that is none."""
+        told = read_json(path)
+        if (odd := misfit(told)) is not None:
             raise ValueError(odd)
-        return record
+        try:
+            return cls(**told)
+        except TypeError as error:
+            raise ValueError(error) from error
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> RunRecord:
+        """What has no `misfit`, as a record; what another version may have added is left out."""
+        return cls(**{"command": ""} | {one.name: told[one.name] for one in fields(cls) if one.name in told})
 
 
 def misfit(told: dict[str, Any]) -> str | None:

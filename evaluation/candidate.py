@@ -250,7 +250,7 @@ def _training_record(model_folder: Path) -> RunRecord:
         raise DataError(
             f"cannot read {path}: {error.strerror}", "give a folder that `synthmir train` wrote"
         ) from error
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: not a run record: {error}", "give a folder that `synthmir train` wrote") from error
 
 

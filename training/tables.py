@@ -17,7 +17,7 @@ from builder.corpus.folder import BUILD_RECORD, SHARD_FILE, SUMS, Corpus, part_o
 from builder.corpus.shards import FOOTER
 from builder.embedders.augment import COLUMN, SUFFIX
 from builder.errors import DataError
-from builder.parquet import load_saved, look_over
+from builder.parquet import load_saved, look_over, reading
 from builder.recipe import SplitSettings
 from builder.resources import parse_json, read_json
 from builder.storage import readable, remote, there
@@ -101,10 +101,8 @@ def _corpus(path: Path, embedder: str, label: str, embedding: str) -> Tables:
 def _column_of(files: list[Path], embedding: str) -> Callable[[], Iterator[pa.Array]]:
     def read() -> Iterator[pa.Array]:
         for file in files:
-            try:
+            with reading(file):
                 column = pq.read_table(readable(file), columns=[embedding])[embedding].combine_chunks()
-            except (OSError, pa.ArrowException) as error:
-                raise DataError(f"{file}: not a readable Parquet file: {error}", MEND) from error
             yield column
 
     return read
@@ -149,13 +147,11 @@ def _wider(kind: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None
 
 
 def _read(file: Path, label: str, embedding: str) -> tuple[pa.Table, dict[str, Any]]:
-    try:
+    with reading(file):
         schema = pq.read_schema(readable(file))
         _check_columns(str(file), schema.names, ("id", label, "prompt_group", embedding))
         damage = [COLUMN] if COLUMN in schema.names else []
         table = pq.read_table(readable(file), columns=list(dict.fromkeys(["id", label, "prompt_group", *damage])))
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{file}: not a readable Parquet file: {error}", MEND) from error
     columns = {"id": table["id"], "label": table[label], "group": table["prompt_group"]}
     columns |= {name: table[name] for name in damage}
     return pa.table(columns), _described(schema, label)

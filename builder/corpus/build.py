@@ -179,7 +179,7 @@ def build(
         if job.new is None and not count:
             _mend_card(Corpus(out))
             job.close()
-            return RunRecord(**(job.finished or {}))
+            return RunRecord.of(job.finished or {})
         with recording("build", job.fingerprint) as record:
             total = max(count, job.new.clips if job.new else sum(part.clips for part in job.parts))
             done = total - count
@@ -207,7 +207,7 @@ def build(
             record = details_of(record, [*job.told, told], job.finished)
             record.details["made_in_this_session"] = count
         else:  # what was mended does not change how the corpus was made
-            record = RunRecord(**(job.finished or {}))
+            record = RunRecord.of(job.finished or {})
             record.details["mended_shards"] = record.details.get("mended_shards", 0) + sum(len(s) for _, s in todo)
         _finish(job, recipe, record, rejected)
     return record

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..parquet import look_over
+from ..parquet import look_over, reading
 from ..storage import readable
 from .features import LABELS
 
@@ -37,7 +37,8 @@ class Table:
         parts = []
         for path in sorted((root / "data").glob("*.parquet")):
             look_over(path, (*COLUMNS, "audio"))  # a picture is made of some
-            part = pq.read_table(readable(path), columns=list(COLUMNS))
+            with reading(path):
+                part = pq.read_table(readable(path), columns=list(COLUMNS))
             parts.append(part.append_column("split", pa.repeat(path.name.split("-")[0], len(part))))
         return cls(pa.concat_tables(parts).replace_schema_metadata(None), features)
 

@@ -20,7 +20,7 @@ import yaml
 from ..atomic import write_bytes, write_text
 from ..errors import DataError
 from ..markdown import FRONT, front, read_card
-from ..parquet import look_over
+from ..parquet import look_over, reading
 from ..prompts.taxonomy import Taxonomy
 from ..recipe import Recipe
 from ..rows import Clip
@@ -147,7 +147,8 @@ def refuse_other_plan(corpus: Corpus, parts: Sequence[Part]) -> None:
             if not path.exists():
                 continue
             look_over(path, ["id"])
-            there = set(pq.read_table(readable(path), columns=["id"])["id"].to_pylist())
+            with reading(path):
+                there = set(pq.read_table(readable(path), columns=["id"])["id"].to_pylist())
             there |= {row["id"] for row in read_footer(path)["rejected"]}
             if there != {clip.id for clip in shard.clips}:
                 raise DataError(
@@ -187,10 +188,13 @@ def name_shards(root: Path, config: str = "data") -> None:
     text, called = read_card(card), "default" if config == "data" else config
     data, body = front(text), FRONT.sub(r"\g<body>", text)
     there = [match for file in (root / config).glob("*.parquet") if (match := SHARD_FILE.match(file.name))]
-    for told in data["configs"]:
-        for files in told["data_files"] if told["config_name"] == called else ():
-            if files["path"] != f"{config}/{files['split']}-*":
-                continue
-            parts = sorted({match["part"] or "" for match in there if match["split"] == files["split"]})
-            files["path"] = [f"{config}/{files['split']}-{f'p{part}-' if part else '0'}*" for part in parts]
+    try:
+        for told in data["configs"]:
+            for files in told["data_files"] if told["config_name"] == called else ():
+                if files["path"] != f"{config}/{files['split']}-*":
+                    continue
+                parts = sorted({match["part"] or "" for match in there if match["split"] == files["split"]})
+                files["path"] = [f"{config}/{files['split']}-{f'p{part}-' if part else '0'}*" for part in parts]
+    except (LookupError, TypeError):
+        return  # a card that somebody wrote by hand: it promises no files of ours
     write_text(card, f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{body}")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ..atomic import write_bytes
 from ..audio import decode, mono
 from ..drawing import BANDS, COLOURS, HIGHEST, LOWEST, SHAPES, decibels, mel_ticks, project
-from ..parquet import look_over
+from ..parquet import look_over, reading
 from ..storage import delete, readable, sha256
 from .counts import Table
 from .features import LONGEST
@@ -175,14 +175,15 @@ def _one_a_genre(root: Path, table: Table) -> list[tuple[str, bytes]]:
             wanted[place] = genre
     found, start = [], 0
     for path in sorted((root / "data").glob("*.parquet")):
-        file = pq.ParquetFile(readable(path))
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            inside = [place - start for place in wanted if start <= place < start + rows]
-            if inside:
-                audio = file.read_row_group(group, columns=["audio.bytes"])["audio"].combine_chunks().field("bytes")
-                found += [(wanted[start + place], audio[place].as_py()) for place in inside]
-            start += rows
+        with reading(path):
+            file = pq.ParquetFile(readable(path))
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                inside = [place - start for place in wanted if start <= place < start + rows]
+                if inside:
+                    audio = file.read_row_group(group, columns=["audio.bytes"])["audio"].combine_chunks()
+                    found += [(wanted[start + place], audio.field("bytes")[place].as_py()) for place in inside]
+                start += rows
     return sorted(found, key=lambda pair: table.names("genre").index(pair[0]))
 
 
@@ -219,7 +220,8 @@ def _drawn(paths: Sequence[Path], chosen: np.ndarray) -> tuple[np.ndarray, np.nd
     vectors, codes, start = [], [], 0
     for path in paths:
         look_over(path, ("embedding", "genre"))
-        part = pq.read_table(readable(path), columns=["embedding", "genre"])
+        with reading(path):
+            part = pq.read_table(readable(path), columns=["embedding", "genre"])
         mine = pa.array(chosen[(chosen >= start) & (chosen < start + len(part))] - start)
         part, start = part.take(mine), start + len(part)
         if len(part):

@@ -109,7 +109,7 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
     whole = not todo and record_file.exists() and set(corpus.shards(name)) == set(data.values())
     if whole and _listed(sums, {target: ledger.entries[target].sha256 for target in data.values()}, record_file, name):
         remove(work)
-        return RunRecord.read(record_file)
+        return RunRecord.of(corpus.record(embed_record(name)))
     _refuse_changed(root, {shard: sums.get(shard, "") for shard in data})
     done = sum(each(config.work, [root / shard for shard in data if shard not in todo], root))
     with recording("embed", corpus.fingerprint) as record:

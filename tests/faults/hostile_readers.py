@@ -164,7 +164,9 @@ def _embed(folder: Path) -> None:
     from builder.embedders.mapping import embed_corpus
     from builder.recipe import EmbedderSettings
 
-    shutil.rmtree(folder / "melstats")
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if there % 2:  # else it is replaced
+        shutil.rmtree(folder / "melstats")
     embed_corpus(folder, EmbedderSettings(name="melstats"), overwrite=True)
 
 
@@ -465,7 +467,7 @@ READERS: tuple[Reader, ...] = (
     Reader("corpus, its clips", corpus, _clips, SHARDS[1:], 5),
     Reader("corpus, exported", corpus, _export, (*SHARDS, "README.md"), 2, mend=right_sums),
     Reader("corpus, explored", corpus, _explore, (*SHARDS, *VECTORS), 2),
-    Reader("corpus, embedded", corpus, _embed, (*SHARDS, *RECORDS, *VECTORS), 1, mend=right_sums),
+    Reader("corpus, embedded", corpus, _embed, (*SHARDS, *RECORDS, *VECTORS, "README.md"), 1, mend=right_sums),
     Reader("data set on disk", _dataset_seed, _dataset, ARROW, 2),
     Reader("model folder", model, _judge, ("config.json", "training.json"), 6),
     Reader("model folder: weights", model, _judge, ("model.safetensors",), 6, (0, 0.8)),

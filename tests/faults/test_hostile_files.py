@@ -971,3 +971,37 @@ def test_columns_called_by_no_text_and_shards_that_differ(corpus: Path) -> None:
     pq.write_table(table.set_column(place, "genre", table["genre"].cast(pa.string())).replace_schema_metadata(), file)
     with pytest.raises(DataError, match="its shards differ in their columns"):
         Clips.open(corpus)
+
+
+def test_a_record_of_another_version_is_gone_on_with(corpus: Path) -> None:
+    path = corpus / "records/embed-melstats.json"
+    first = embed_corpus(corpus, EmbedderSettings(name="melstats"), overwrite=True)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"spare": 1}))
+    seeds.right_sums(corpus)
+    assert embed_corpus(corpus, EmbedderSettings(name="melstats")) == first
+
+
+def test_a_card_by_hand_is_no_hindrance(corpus: Path) -> None:
+    for text in (
+        "---\nlicense: mit\n---\n",
+        "---\nconfigs: 3\n---\n",
+        "---\nconfigs: [{config_name: melstats}]\n---\n",
+    ):
+        (corpus / "README.md").write_text(text)
+        (corpus / seeds.VECTORS[0]).unlink()
+        embed_corpus(corpus, EmbedderSettings(name="melstats"), overwrite=True)
+        assert "melstats" in (corpus / "README.md").read_text()
+
+
+def test_columns_that_only_the_card_reads(corpus: Path) -> None:
+    file = corpus / seeds.SHARDS[1]
+    metadata = pq.read_metadata(file).row_group(0)
+    columns = [metadata.column(number) for number in range(metadata.num_columns)]
+    [prompt] = [column for column in columns if column.path_in_schema == "prompt"]
+    data, start = bytearray(file.read_bytes()), prompt.dictionary_page_offset or prompt.data_page_offset
+    last = start + prompt.total_compressed_size
+    data[last - 6 : last] = b"\xff" * 6  # of its last page, not of a header
+    file.write_bytes(data)
+    seeds.right_sums(corpus)
+    with pytest.raises(DataError, match=rf"{file.name}: not a readable Parquet file"):
+        embed_corpus(corpus, EmbedderSettings(name="melstats"), overwrite=True)
