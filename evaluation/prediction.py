@@ -40,7 +40,8 @@ def logits(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
     import torch
 
     with torch.inference_mode():
-        found = model(torch.from_numpy(np.ascontiguousarray(embeddings)).to(model.device)).logits
+        own = np.require(embeddings, requirements=["C", "W"])  # what comes from Ray cannot be written
+        found = model(torch.from_numpy(own).to(model.device)).logits
         out: np.ndarray = found.double().cpu().numpy()
     return out
 
