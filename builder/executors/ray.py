@@ -35,7 +35,10 @@ START = (
     "asks for tokens, as ray start does: --address auto, or RAY_AUTH_MODE=token and its ~/.ray/auth_token"
 )
 KEYS = "what reaches the store (AWS_..., ~/.aws, HF_TOKEN) must be in the environment of ray start on every node"
-NO_ROOM = "ray status tells what it lacks; ask for less (--workers, --gpus-per-worker). The same command goes on"
+NO_ROOM = (
+    "ray status, and /tmp/ray/session_latest/logs/raylet.err, tell why; mend that or ask for less (--workers, "
+    "--gpus-per-worker). The same command goes on"
+)
 STORE_BYTES = 128 << 20  # Ray's object store, where Ray is started here: a few shards' rows at a time
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -158,6 +161,8 @@ def connect(address: str | None, workers: int | None = None) -> Any:
         ) from error
     if ray.is_initialized():
         return ray
+    if os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0":  # which Ray read when it was imported, maybe long ago
+        ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
         _refuse_unreachable(address)

@@ -65,6 +65,10 @@ def _note(news: list[tuple[int, int]], done: int, total: int) -> None:
     news.append((done, total))
 
 
+def test_under_uv_run_the_workers_have_this_environment_all_the_same(scale):
+    assert ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV is False  # this file has imported Ray before
+
+
 def test_what_fails_is_told_as_by_the_local_ones(scale, tmp_path):
     tasks = [("refuse", tmp_path / "a"), ("die", tmp_path / "b"), ("once-die", tmp_path / "c"), *range(5)]
     found, ticks, error = run(choose(scale, 2, one_core=True), tasks)
@@ -149,7 +153,7 @@ def test_workers_for_whom_there_is_no_room_are_not_waited_for_without_end(scale,
     assert all(ray.get([other.here.remote() for other in others]))
     monkeypatch.setattr(on_ray, "START_SECONDS", 2)
     monkeypatch.setattr(on_ray, "TELL_SECONDS", 1)
-    with pytest.raises(BackendError, match=r"no worker came up in 2 s\n  fix: ray status tells"):
+    with pytest.raises(BackendError, match=r"no worker came up in 2 s\n  fix: ray status, and"):
         list(choose(scale, 2, one_core=True).run(slow_setup, [1, 2], lambda _: None))
     assert "2 of 2 worker(s) wait for room on Ray" in caplog.text
     ray.kill(others.pop())  # one works, the other is waited for
