@@ -72,7 +72,7 @@ def _packing_works(
         expected = _plain(weight, bias, gelu)(x).float()
         try:
             found = _packed(weight, bias, rows, gelu)(x).float()
-        except (RuntimeError, AttributeError, NotImplementedError):
+        except (RuntimeError, AttributeError):
             return False  # another processor, or another torch
         return _same(found, expected, dtype)
 
@@ -118,7 +118,7 @@ def _blocked_works(dtype: torch.dtype, queries: int, width: int, keys: int) -> b
         q, k, v = (torch.randn(shape, generator=draw).to(dtype) for shape in shapes)
         try:
             found = _blocked(q, k, v).float()
-        except (RuntimeError, AttributeError, NotImplementedError):
+        except (RuntimeError, AttributeError):
             return False
         return _same(found, F.scaled_dot_product_attention(q, k, v).float(), dtype)
 

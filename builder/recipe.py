@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 from .errors import BackendError, RecipeError
 from .prompts.taxonomy import SHIPPED, Taxonomy, locate
 from .resources import find, read_yaml
-from .storage import place, reaching, there
+from .storage import is_file, place, reaching, there
 from .validation import Section, validate
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -313,7 +313,7 @@ class Recipe(Section):
         if source.path is None:
             return None
         path = self.folder / source.path
-        if not (there(path) and path.is_file()):
+        if not is_file(path):
             raise RecipeError(
                 f"prompts.source.path: there is no file {path}",
                 "put the file of descriptions there"

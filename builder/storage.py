@@ -201,6 +201,11 @@ def is_folder(path: Path) -> bool:
             return False
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there."""
+    return there(path) and path.is_file()
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hex. All of it is read."""
     with path.open("rb") as handle:

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from builder.embedders.weights import check_header
 from builder.errors import DataError
 from builder.resources import read_json
-from builder.storage import there
+from builder.storage import is_folder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
@@ -301,7 +301,7 @@ def is_model_folder(folder: Path) -> bool:
 
 def _check_kind(folder: Path) -> dict[str, Any]:
     """What config.json holds. Raises DataError where it is not that of a model of ours."""
-    if not (there(folder) and folder.is_dir()):
+    if not is_folder(folder):
         raise DataError(f"{folder}: there is no such model folder", "train one: synthmir train CORPUS --out MODEL")
     try:
         told = read_json(folder / CONFIG, MAX_CONFIG)

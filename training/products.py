@@ -79,7 +79,7 @@ def _works(outputs: int, inputs: int) -> bool:
         try:
             mine = _Product.apply(x, weight, bias)
             found = [mine, *torch.autograd.grad(mine, (x, weight, bias), gradient)]
-        except (RuntimeError, AttributeError, NotImplementedError):
+        except (RuntimeError, AttributeError):
             return False  # another processor, or another torch
         plain = linear(x, weight, bias)
         expected = [plain, *torch.autograd.grad(plain, (x, weight, bias), gradient)]

@@ -25,7 +25,6 @@ def infos(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _info(root: Path, folder: str) -> dict[str, Any]:
-
     paths = sorted((root / folder).glob("*.parquet"))
     newest = max(paths, key=lambda path: part_of(path.name))  # it knows every label of those before it
     splits: dict[str, dict[str, int]] = {}

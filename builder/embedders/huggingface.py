@@ -16,7 +16,7 @@ from torch import Tensor
 from ..corpus.shards import sha256
 from ..cpu import tune_allocator
 from ..errors import BackendError, RecipeError
-from ..storage import there
+from ..storage import is_folder
 from ..strangers import refuse_code
 from .base import config_name
 
@@ -95,9 +95,7 @@ def _load(source: str, dtype: torch.dtype, device: torch.device) -> tuple[Any, A
     from transformers import AutoFeatureExtractor, AutoModel
 
     where = f"embedder 'hf:{source}'"
-    if source.startswith((".", "/", "~")) and not (
-        there(Path(source).expanduser()) and Path(source).expanduser().is_dir()
-    ):
+    if source.startswith((".", "/", "~")) and not is_folder(Path(source).expanduser()):
         raise BackendError(f"{where}: there is no such folder", "give what save_pretrained wrote, or a Hub id")
     path = str(Path(source).expanduser())
     try:

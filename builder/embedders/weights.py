@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..corpus.shards import sha256
 from ..errors import BackendError
-from ..storage import there
+from ..storage import is_file, is_folder
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 PREFIXES = ("", "net.", "model.", "module.", "model.net.")  # of hear21passt's wrapper, of Lightning, of DataParallel
@@ -25,9 +25,9 @@ MAX_HEADER = 8 << 20  # bytes; a thousand tensors are described in 100 kB
 def weights_file(path: str | Path) -> Path:
     """The file itself, or the only file of weights in a folder (a .safetensors before others). Raises BackendError."""
     path = Path(path).expanduser()
-    if (known := there(path)) and path.is_file():
+    if is_file(path):
         return path
-    if not (known and path.is_dir()):
+    if not is_folder(path):
         raise BackendError(f"embedder.weights: there is no file and no folder {path}", f"give a {_listed(SUFFIXES)}")
     found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
     found = [file for file in found if file.suffix == SUFFIXES[0]] or found

@@ -31,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from ..errors import BackendError, RecipeError
-from ..storage import there
+from ..storage import is_folder
 from ..strangers import refuse_code
 
 LICENSE = "cc-by-nc-4.0"  # of Meta's weights (facebookresearch/audiocraft, LICENSE_weights)
@@ -67,7 +67,7 @@ class Checkpoint:
         with a `revision`.
         """
         folder = Path(name).expanduser()
-        if not (local := there(folder) and folder.is_dir()) and re.match(r"[./~]", name):
+        if not (local := is_folder(folder)) and re.match(r"[./~]", name):
             raise BackendError(f"{name}: there is no such folder", "generator.model: a Hub id or a folder that exists")
         if local and revision is not None:
             raise RecipeError(f"generator.revision: {name} is a folder, which has no revisions", "leave revision out")

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from ..errors import RecipeError
 from ..resources import read_yaml
-from ..storage import there
+from ..storage import is_file
 from ..validation import Section, check, near, refusal, validate
 
 SHIPPED = Path(__file__).parent / "taxonomies"
@@ -167,7 +167,7 @@ def locate(name: str, folder: Path) -> Path:
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem != "common")
     if name in shipped:
         return SHIPPED / f"{name}.yaml"
-    if there(folder / name) and (folder / name).is_file():
+    if is_file(folder / name):
         return folder / name
     raise RecipeError(
         f"taxonomy: no shipped taxonomy and no file {name!r} in {folder.resolve()}{near(name, shipped)}",

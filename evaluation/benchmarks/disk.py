@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from builder.audio import AUDIO_SUFFIXES
 from builder.errors import DataError
-from builder.storage import there
+from builder.storage import is_file, is_folder, there
 
 from .text import listed, printable
 
@@ -68,13 +68,12 @@ def seek(path: Path, test: Callable[[Path], Found | None]) -> Found | None:
 
 def must_be_folder(path: Path, get: str) -> None:
     """Raises DataError if `path` is no folder; `get` tells what it must hold."""
-    known = there(path)
-    if known and path.is_dir():
+    if is_folder(path):
         return
     name = printable(str(path))
-    if known and path.is_file() and path.name.endswith((".zip", ".tar.gz", ".tgz", ".tar")):
+    if is_file(path) and path.name.endswith((".zip", ".tar.gz", ".tgz", ".tar")):
         raise DataError(f"{name}: is an archive", f"unpack it and give the folder: {unpack(path)}")
-    problem = "is no folder" if known else "does not exist"
+    problem = "is no folder" if there(path) else "does not exist"
     raise DataError(f"{name}: {problem}", f"check the path; {get}")
 
 

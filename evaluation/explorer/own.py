@@ -146,9 +146,8 @@ def listen_tab(page: Page, _: Any) -> None:
                 kept.append(Listener(model))
             heard = kept[0].hear(path)
         except SynthmirError as error:
-            error.message = error.message.removeprefix(
-                f"{sayable(str(path))}: "
-            )  # where the server put it is nobody's business
+            # where the server put it is nobody's business
+            error.message = error.message.removeprefix(f"{sayable(str(path))}: ")
             return f"<h2>{text(name)}</h2>{fault(error)}"
         finally:
             with contextlib.suppress(OSError):

@@ -291,7 +291,7 @@ class _Stage:
     @property
     def name(self) -> str:
         """Of the command, and what it adds."""
-        return f"{Path(self.command[1]).stem}" if "--extend" in self.command else self.command[0]
+        return Path(self.command[1]).stem if "--extend" in self.command else self.command[0]
 
     def run(self) -> None:
         done, joining = 0, self.kills - int(JOINING * self.kills) if "--extend" in self.command else self.kills
@@ -390,10 +390,10 @@ class _Stage:
             assert self.cluster
             self.cluster.kill_node()
         else:
-            workers = _workers(os.getpid(), ACTOR) if "node" in kinds else _workers(run.pid, SPAWNED)
-            if not workers:
+            there = _workers(os.getpid(), ACTOR) if "node" in kinds else _workers(run.pid, SPAWNED)
+            if not there:
                 return ""
-            os.kill(self.chance.choice(workers), signal.SIGKILL)
+            os.kill(self.chance.choice(there), signal.SIGKILL)
         return victim
 
 
