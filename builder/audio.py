@@ -10,14 +10,12 @@ from functools import lru_cache
 from itertools import chain
 from math import ceil, gcd
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .errors import DataError
-
-if TYPE_CHECKING:
-    from torchaudio.transforms import Resample
+from .resampling import resample
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".au", ".aif", ".aiff"})
 MIN_LOUDNESS = -70.0  # LUFS: the absolute gate of ITU-R BS.1770, reported for silence and for under 0.4 s
@@ -27,7 +25,6 @@ MAX_HOURS = 24  # of one file that is streamed
 ENDLESS = 1 << 62  # frames: so many are told of a stream that does not say how long it is
 BLOCK_SECONDS, BLOCK_VALUES = 60, 1 << 24  # what is decoded at a time: 64 MiB at most, whatever the channels
 REACH = 20  # samples of the lower rate that a resampler's filter sees to each side, at most
-MAX_RATIO = 2_000  # of reduced rates: above it torchaudio's table of filters fills gigabytes (11,127 Hz to 32,000: 12)
 
 
 def encode_flac(samples: np.ndarray, sampling_rate: int) -> bytes:
@@ -155,29 +152,6 @@ def mono(samples: np.ndarray) -> np.ndarray:
     """
     channels = samples.shape[1]
     return samples[:, 0] if channels == 1 else samples @ np.full(channels, 1 / channels, np.float32)
-
-
-@lru_cache(maxsize=16)
-def _resampler(origin: int, target: int) -> Resample:
-    from torchaudio.transforms import Resample
-
-    return Resample(origin, target)
-
-
-def resample(samples: np.ndarray, origin: int, target: int) -> np.ndarray:
-    """float32 [samples] at `origin` Hz -> float32 [samples] at `target` Hz (windowed sinc)."""
-    if origin == target:
-        return samples
-    divisor = gcd(origin, target)
-    if max(origin, target) // divisor > MAX_RATIO:
-        from scipy.signal import resample_poly
-
-        return np.asarray(resample_poly(samples, target // divisor, origin // divisor), dtype=np.float32)
-    import torch
-
-    with torch.inference_mode():
-        out: np.ndarray = _resampler(origin, target)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
-    return out
 
 
 def _resampled(blocks: Iterator[np.ndarray], origin: int, target: int) -> Iterator[np.ndarray]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .mel import hz_to_mel, mel_filters
+
 # After Okabe and Ito 2008: colours that colour-blind readers tell apart. Shapes tell apart what colours cannot.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A5195", "#8C8C00", "#444444")
 SHAPES = ("o", "s", "^", "D", "v", "P", "X")
@@ -36,15 +38,30 @@ def decibels(power: np.ndarray) -> np.ndarray:
     return found
 
 
+def log_mel(samples: np.ndarray, sampling_rate: int, hop: int) -> np.ndarray:
+    """Compute a log-mel spectrogram of `BANDS` bands from `LOWEST` to `HIGHEST` Hz, in frames of about 64 ms.
+
+    Args:
+        samples: float [samples] in [-1, 1]; what is shorter than a frame is followed by silence.
+        sampling_rate: Hz.
+        hop: Samples between the centres of two frames.
+
+    Returns:
+        float32 [BANDS, 1 + samples // hop] in dB under the loudest point, -80 at least.
+    """
+    frame = int(2 ** round(np.log2(0.064 * sampling_rate)))
+    padded = np.pad(np.asarray(samples, np.float32), (0, max(0, frame - len(samples))))
+    padded = np.pad(padded, frame // 2, mode="reflect")  # a frame is centred on each `hop`-th sample
+    frames = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop] * np.hanning(frame + 1)[:-1]
+    power = np.abs(np.fft.rfft(frames.astype(np.float32))) ** 2
+    filters = mel_filters(sampling_rate, frame, BANDS, LOWEST, min(HIGHEST, sampling_rate / 2))
+    return decibels(np.ascontiguousarray((power @ filters).T, np.float32))
+
+
 def mel_ticks(hertz: Sequence[int], sampling_rate: float) -> tuple[list[float], list[str]]:
     """Those of `hertz` that a spectrogram reaches: where they stand on its axis from 0 to 1, and their names."""
     top = min(HIGHEST, sampling_rate / 2)
-    low, high = _mel(LOWEST), _mel(top)
+    low, high = hz_to_mel(LOWEST), hz_to_mel(top)
     ticks = [one for one in hertz if one < top]
     names = [f"{one} Hz" if one < 1_000 else f"{one // 1_000} kHz" for one in ticks]
-    return [(_mel(one) - low) / (high - low) for one in ticks], names
-
-
-def _mel(hertz: float) -> float:
-    """The HTK mel scale, which torchaudio's filters use too."""
-    return float(2595 * np.log10(1 + hertz / 700))
+    return [float((hz_to_mel(one) - low) / (high - low)) for one in ticks], names

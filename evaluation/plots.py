@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -13,13 +13,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from builder import drawing
-from builder.drawing import BANDS, HIGHEST, LOWEST, decibels, mel_ticks, project
+from builder.drawing import log_mel, mel_ticks, project
 
 if TYPE_CHECKING:
     from typing import ParamSpec
 
     from matplotlib.axes import Axes
-    from torchaudio.transforms import MelSpectrogram
 
     P = ParamSpec("P")
 
@@ -228,45 +227,17 @@ def embedding_map(
 @styled
 def spectrogram(samples: np.ndarray, sampling_rate: int, seconds: float = 10.0) -> bytes:
     """float32 [samples] -> PNG of the log-mel picture of the first `seconds`: dB under its loudest point."""
-    frame = _frame(sampling_rate)
     cut = samples[: round(seconds * sampling_rate)]
-    mel = log_mel(cut, sampling_rate, frame // 4)
+    mel = log_mel(cut, sampling_rate, round(0.016 * sampling_rate))
     figure = Figure(figsize=(4.6, 1.7), layout="constrained")
     axes = figure.subplots()
-    length = max(len(cut), frame) / sampling_rate
+    length = max(len(cut) / sampling_rate, 0.064)  # a frame at least
     axes.imshow(mel, origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0, extent=(0, length, 0, 1))
     axes.set_yticks(*mel_ticks((100, 500, 1_000, 2_000, 5_000, 10_000), sampling_rate))
     axes.set_xlabel("seconds", labelpad=1, fontsize=8)
     axes.tick_params(length=2, pad=2, labelsize=8)
     axes.spines[:].set_visible(False)
     return _save(figure, "png", dpi=160)
-
-
-def log_mel(samples: np.ndarray, sampling_rate: int, hop: int) -> np.ndarray:
-    """float [samples] -> float32 [BANDS, moments] every `hop` samples: dB under the loudest point, -80 at least.
-
-    What is shorter than one frame (some 64 ms) is followed by silence.
-    """
-    import torch
-
-    filters = _filters(sampling_rate, hop)
-    sound = np.ascontiguousarray(samples, dtype=np.float32)
-    sound = np.pad(sound, (0, max(0, _frame(sampling_rate) - len(sound))))
-    with torch.inference_mode():
-        return decibels(filters(torch.from_numpy(sound)).numpy())
-
-
-@lru_cache(maxsize=4)
-def _filters(sampling_rate: int, hop: int) -> MelSpectrogram:
-    from torchaudio.transforms import MelSpectrogram
-
-    top = min(HIGHEST, sampling_rate / 2)
-    return MelSpectrogram(sampling_rate, _frame(sampling_rate), hop_length=hop, f_min=LOWEST, f_max=top, n_mels=BANDS)
-
-
-def _frame(sampling_rate: int) -> int:
-    """Samples in some 64 ms, a power of two."""
-    return int(2 ** round(np.log2(0.064 * sampling_rate)))
 
 
 def panel(width: float, height: float, title: str) -> tuple[Figure, Axes]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ..atomic import write_bytes
 from ..audio import decode, mono
-from ..drawing import BANDS, COLOURS, HIGHEST, LOWEST, SHAPES, decibels, mel_ticks, project
+from ..drawing import COLOURS, SHAPES, log_mel, mel_ticks, project
 from ..parquet import look_over, reading
 from ..storage import delete, readable, sha256
 from .counts import Table
@@ -42,7 +42,7 @@ STYLE: Any = {
     "svg.hashsalt": "synthmir",  # the same figure, the same bytes
 }
 SHOWN = 12  # genres of which a clip is shown
-FRAME, HOP = 2048, 512  # samples
+HOP = 512  # samples
 LEAST, POINTS = 50, 1_000  # clips on a map: fewer show nothing, more take minutes
 STYLED = "synthmir pictures 1,"  # a change of how they look is another number
 
@@ -152,7 +152,7 @@ def _sounds(root: Path, table: Table) -> Figure:
     for axes, (genre, audio) in zip(panels, clips, strict=False):
         samples, rate = decode(audio, LONGEST)
         axes.imshow(
-            mel_decibels(mono(samples), rate), origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0,
+            log_mel(mono(samples), rate, HOP), origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0,
             extent=(0, len(samples) / rate, 0, 1),
         )  # fmt: skip
         axes.set_yticks(*mel_ticks((100, 1_000, 5_000), rate))
@@ -185,18 +185,6 @@ def _one_a_genre(root: Path, table: Table) -> list[tuple[str, bytes]]:
                     found += [(wanted[start + place], audio.field("bytes")[place].as_py()) for place in inside]
                 start += rows
     return sorted(found, key=lambda pair: table.names("genre").index(pair[0]))
-
-
-def mel_decibels(samples: np.ndarray, rate: int) -> np.ndarray:
-    """float32 [samples] -> [bands, frames] dB under the loudest point, -80 at least."""
-    from torchaudio.functional import melscale_fbanks
-
-    padded = np.pad(samples, (0, max(0, FRAME - len(samples))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP] * np.hanning(FRAME)
-    power = np.abs(np.fft.rfft(frames)) ** 2
-    bands = melscale_fbanks(FRAME // 2 + 1, LOWEST, min(HIGHEST, rate / 2), BANDS, rate)
-    mel: np.ndarray = power @ bands.numpy()
-    return decibels(mel.T)
 
 
 def _map(paths: Sequence[Path], total: int, table: Table) -> Figure:

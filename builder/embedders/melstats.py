@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torchaudio.functional import melscale_fbanks
 
 from ..errors import RecipeError
+from ..mel import mel_filters
 
 if TYPE_CHECKING:
     from ..recipe import EmbedderSettings
@@ -72,7 +72,7 @@ class MelStats:
                 f"embedder.weights: melstats has no weights, found {settings.weights!r}", "remove embedder.weights"
             )
         settings.refuse("arch", "layer", "dtype")
-        bands = melscale_fbanks(FRAME // 2 + 1, LOWEST, HIGHEST, BANDS, SAMPLING_RATE, norm=None, mel_scale="slaney")
+        bands = torch.from_numpy(mel_filters(SAMPLING_RATE, FRAME, BANDS, LOWEST, HIGHEST, "slaney"))
         heard = bands.any(dim=1).nonzero().flatten()
         self._bins = slice(int(heard[0]), int(heard[-1]) + 1)  # the others are in no band
         self._bands, self._window = bands[self._bins].contiguous(), torch.hann_window(FRAME)
@@ -90,7 +90,7 @@ class MelStats:
             samples = np.pad(samples, (0, FRAME + HOP - len(samples)))
         with torch.inference_mode():
             spectrum = torch.fft.rfft(torch.from_numpy(samples).unfold(0, FRAME, HOP) * self._window)[:, self._bins]
-            # Half the time of torchaudio's MelSpectrogram, which takes a root to square it and multiplies by noughts.
+            # Squares of the parts: the absolute value would take a root only to square it again.
             power = ((spectrum.real.square() + spectrum.imag.square()) @ self._bands).T.numpy()
         relative = power / max(power.mean(), np.finfo(np.float32).tiny)
         return np.ascontiguousarray(10 * np.log10(np.maximum(relative, np.float32(FLOOR))))

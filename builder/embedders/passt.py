@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +15,7 @@ from torch import Tensor
 from ..cpu import tune_allocator
 from ..errors import BackendError, RecipeError
 from ..validation import near
-from .passt_network import ARCHS, SAMPLING_RATE, WIDTH, PasstNetwork
+from .passt_network import ARCHS, RELEASES, SAMPLING_RATE, WIDTH, PasstNetwork
 from .weights import fitting, read_tensors, revision, weights_file
 
 if TYPE_CHECKING:
@@ -93,21 +90,15 @@ def single_threads(count: int) -> ThreadPoolExecutor:
 
 def download(arch: str) -> Path:
     """The released weights in torch's cache, fetched if they are not there. Raises BackendError."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            from hear21passt.models.helpers.vit_helpers import download_cached_file
-            from hear21passt.models.passt import default_cfgs
-        except ModuleNotFoundError as error:
-            raise BackendError(
-                f"embedder 'passt' fetches its weights through the package {error.name!r}, which is not installed",
-                "pip install hear21passt   (or give the file: embedder.weights)",
-            ) from error
-        url = default_cfgs[ARCHS[arch].checkpoint]["url"]
-        try:
-            return Path(download_cached_file(url, check_hash=False, progress=False))
-        except OSError as error:  # URLError is one
-            raise BackendError(
-                f"the weights of PaSST ({arch}) could not be fetched from {url}: {error}",
-                "connect once (they are kept), or fetch that file elsewhere and give it: embedder.weights",
-            ) from error
+    url = RELEASES + ARCHS[arch].checkpoint
+    file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])  # where hear21passt keeps them, too
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(file), progress=False)
+    except OSError as error:  # URLError is one
+        raise BackendError(
+            f"the weights of PaSST ({arch}) could not be fetched from {url}: {error}",
+            "connect once (they are kept), or fetch that file elsewhere and give it: embedder.weights",
+        ) from error
+    return file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ LAYERS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 class Arch:
     """What tells one PaSST from another. All take ten seconds at 32 kHz."""
 
-    checkpoint: str  # its name in hear21passt's table of downloads
+    checkpoint: str  # its file among the releases
     depth: int = 12  # blocks
     stride: int = 10  # of the patches, in mel bands and in frames
     hop: int = 320  # of the spectrogram, in samples
@@ -46,18 +46,19 @@ class Arch:
         }
 
 
+RELEASES = "https://github.com/kkoutini/PaSST/releases/download/"
 ARCHS = {
-    "passt_s_swa_p16_128_ap476": Arch("passt_s_swa_p16_128_ap476"),
-    "passt_s_kd_p16_128_ap486": Arch("passt_s_kd_p16_128_ap486"),
-    "passt_l_kd_p16_128_ap47": Arch("passt_l_kd_p16_128_ap47", depth=7),
-    "passt_s_p16_s16_128_ap468": Arch("passt_s_p16_s16_128_ap468", stride=16),
-    "passt_b_f128_p16_s16_ap_459": Arch("passt_b_f128_p16_s16_ap_459", stride=16),
-    "passt_u600_f128_p16_s16_ap_460": Arch("passt_u600_f128_p16_s16_ap_460", stride=16),
-    "stfthop160": Arch("passt_s_swa_f128_stfthop160_p16_s10_ap473", hop=160, frames=2000),
-    "stfthop100": Arch("passt_s_swa_f128_stfthop100_p16_s10_ap473", hop=100, frames=3200),
-    "openmic": Arch("openmic_passt_s_f128_10sec_p16_s10_ap85"),
-    "fsd50k": Arch("fsd50k_passt_s_f128_p16_s10_ap655"),
-    "fsd50k-n": Arch("fsd50k_passt_s_n_f128_p16_s16_ap642", stride=16),
+    "passt_s_swa_p16_128_ap476": Arch("v0.0.1-audioset/passt-s-f128-p16-s10-ap.476-swa.pt"),
+    "passt_s_kd_p16_128_ap486": Arch("v.0.0.9/passt-s-kd-ap.486.pt"),
+    "passt_l_kd_p16_128_ap47": Arch("v.0.0.10/passt-l-kd-ap.47.pt", depth=7),
+    "passt_s_p16_s16_128_ap468": Arch("v0.0.2-audioset/passt-s-f128-p16-s16-ap.468.pt", stride=16),
+    "passt_b_f128_p16_s16_ap_459": Arch("v.0.0.7-audioset/passt-b-f128-p16-s16-ap.459.pt", stride=16),
+    "passt_u600_f128_p16_s16_ap_460": Arch("v.0.0.7-audioset/passt-u600-f128-p16-s16-ap.460.pt", stride=16),
+    "stfthop160": Arch("v0.0.3-audioset/passt-s-f128-stfthop160-p16-s10-ap.473-swa.pt", hop=160, frames=2000),
+    "stfthop100": Arch("v0.0.3-audioset/passt-s-f128-stfthop100-p16-s10-ap.473-swa.pt", hop=100, frames=3200),
+    "openmic": Arch("v0.0.5/openmic-passt-s-f128-10sec-p16-s10-ap.85.pt"),
+    "fsd50k": Arch("v0.0.5/fsd50k-passt-s-f128-p16-s10-ap.655.pt"),
+    "fsd50k-n": Arch("v0.0.5/fsd50k-passt-s-n-f128-p16-s16-ap.642.pt", stride=16),
 }
 """By the names that hear21passt gives them. Koutini et al. 2022, Efficient training of audio transformers with
 patchout (arXiv 2110.05069)."""
@@ -67,13 +68,10 @@ class LogMel:
     """float32 [batch, samples] -> float32 [batch, 128, frames]: PaSST's log-mel spectrogram, as in evaluation."""
 
     def __init__(self, hop: int, device: torch.device) -> None:
-        from torchaudio.compliance.kaldi import get_mel_banks
-
         self.hop, self.size = hop, 1024
         self.window = torch.hann_window(800, periodic=False, device=device)
         self.preemphasis = torch.tensor([[[-0.97, 1.0]]], device=device)
-        banks, _ = get_mel_banks(MELS, self.size, SAMPLING_RATE, 0.0, 15_000.0, 100.0, -500.0, 1.0)
-        self.banks = F.pad(banks, (0, 1)).to(device)
+        self.banks = _mel_banks(self.size).to(device)
 
     def __call__(self, audio: Tensor) -> Tensor:
         """See the class."""
@@ -81,6 +79,18 @@ class LogMel:
         spectrum = torch.stft(audio, self.size, self.hop, 800, self.window, return_complex=True)
         power = torch.view_as_real(spectrum).square().sum(dim=-1)
         return ((self.banks @ power + 1e-5).log() + 4.5) / 5.0
+
+
+def _mel_banks(size: int) -> Tensor:
+    """float32 [128, size // 2 + 1]: Kaldi's triangles over mels from 0 to 15 kHz.
+
+    In float32 throughout, as the released weights were trained: rounded otherwise, features move by 1e-5.
+    """
+    mels = 1127 * (1 + torch.arange(size // 2 + 1) * (SAMPLING_RATE / size) / 700).log()
+    edges = torch.arange(MELS + 2.0) * (1127 * math.log(1 + 15_000 / 700) / (MELS + 1))
+    rise = (mels - edges[:-2, None]) / edges.diff()[:-1, None]
+    fall = (edges[2:, None] - mels) / edges.diff()[1:, None]
+    return torch.minimum(rise, fall).clamp(min=0)
 
 
 class Block:
@@ -131,9 +141,7 @@ class PasstNetwork:
 
     def __init__(self, weights: Mapping[str, Tensor], arch: Arch, dtype: torch.dtype, device: torch.device) -> None:
         tensors = {name: weights[name].detach().to(device, dtype) for name in arch.shapes()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.mel = LogMel(arch.hop, device)
+        self.mel = LogMel(arch.hop, device)
         self.stride, self.dtype = arch.stride, dtype
         self.patch = tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"]
         frames = 1 + (WINDOW - 2) // arch.hop  # the pre-emphasis takes one sample

@@ -3,6 +3,8 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import subprocess
+import sys
 from urllib.error import URLError
 
 import numpy as np
@@ -133,7 +135,7 @@ def test_archs_are_the_packages(name):
     from hear21passt.models.passt import PaSST, default_cfgs
 
     arch = ARCHS[name]
-    assert default_cfgs[arch.checkpoint]["url"].startswith("https://github.com/kkoutini/PaSST/releases/")
+    assert passt_network.RELEASES + arch.checkpoint in {released["url"] for released in default_cfgs.values()}
     with pytest.MonkeyPatch.context() as patch:
         for init in ("trunc_normal_", "_init_vit_weights"):
             patch.setattr(f"hear21passt.models.passt.{init}", lambda *a, **k: None)
@@ -282,13 +284,31 @@ def test_offline_without_weights_says_what_to_give(monkeypatch, tmp_path):
 def test_weights_that_were_fetched_before_are_used(monkeypatch, tmp_path, weights, embedder):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", lambda *a, **k: pytest.fail("the network was asked"))
-    monkeypatch.setitem(passt_network.ARCHS, TINY, Arch("passt_s_swa_p16_128_ap476", depth=2))
+    monkeypatch.setitem(passt_network.ARCHS, TINY, Arch("v0/passt-s-f128-p16-s10-ap.476-swa.pt", depth=2))
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
     torch.save(load_file(weights), cache / "passt-s-f128-p16-s10-ap.476-swa.pt")
     fetched = load_embedder(settings(weights, weights=None))
     audio = music(10)
     np.testing.assert_array_equal(fetched.embed(audio), embedder.embed(audio))
+
+
+def test_only_the_weights_are_needed(weights):
+    """Neither PaSST nor melstats nor resampling imports torchaudio, or the packages that need it."""
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(("torchaudio", "torchvision", "timm", "hear21passt")))
+import numpy as np
+from builder.audio import resample
+from builder.embedders import passt_network
+from builder.embedders.base import load_embedder
+from builder.recipe import EmbedderSettings
+passt_network.ARCHS["{TINY}"] = passt_network.Arch("none", depth=2)
+audio = resample(np.ones(441, np.float32), 44_100, 32_000)[None]
+for settings in (dict(), dict(name="passt", weights={str(weights)!r}, arch="{TINY}", device="cpu")):
+    assert np.isfinite(load_embedder(EmbedderSettings(**settings)).embed(audio)).all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_corpus_gets_lists_of_768(recipe, tmp_path, weights):
