@@ -61,16 +61,17 @@ class Evaluator(AudioClassificationEvaluator):
         self, data: Dataset, input_column: str, label_column: str, *args: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], Sounds]:
         """The references as class numbers, and the recordings one by one."""
-        from datasets import Audio, ClassLabel
+        from datasets import ClassLabel
+
+        from builder.hf_audio import stored_audio
 
         self.check_required_columns(data, {"input_column": input_column, "label_column": label_column})
+        data = stored_audio(data)
         kind, references = data.features[label_column], list(data[label_column])
         self._names = list(kind.names) if isinstance(kind, ClassLabel) else None
         if self._names is None and all(isinstance(value, str) for value in references):
             self._names = sorted(set(references))
             references = [self._names.index(value) for value in references]
-        if isinstance(data.features[input_column], Audio):
-            data = data.cast_column(input_column, Audio(decode=False))
         return {"references": references}, Sounds(data, input_column)
 
     def predictions_processor(

@@ -17,7 +17,7 @@ from builder.corpus.folder import BUILD_RECORD, SHARD_FILE, SUMS, Corpus, part_o
 from builder.corpus.shards import FOOTER
 from builder.embedders.augment import COLUMN, SUFFIX
 from builder.errors import DataError
-from builder.parquet import load_saved, look_over, reading
+from builder.parquet import look_over, reading
 from builder.recipe import SplitSettings
 from builder.resources import parse_json, read_json
 from builder.storage import readable, remote, there
@@ -218,6 +218,8 @@ def _dataset(path: Path, embedder: str, label: str, embedding: str, split: Split
 def _load(path: Path, embedder: str) -> dict[str, Any]:
     import datasets
 
+    from builder.hf_audio import load_dataset, load_from_disk
+
     if path.is_file() and path.suffix != ".parquet":
         raise DataError(f"{path}: not a folder and not a Parquet file", "give a corpus or a data set on disk")
     saved = any((path / name).exists() for name in ("dataset_dict.json", "dataset_info.json", "state.json"))
@@ -230,14 +232,14 @@ def _load(path: Path, embedder: str) -> dict[str, Any]:
             names = read_json(path / "dataset_dict.json")["splits"]
             return {name: _saved(path, name) for name in names}
         if saved:
-            found = load_saved(path)
+            found = load_from_disk(path)
         elif path.is_file():
-            found = datasets.load_dataset("parquet", data_files=str(path))
+            found = load_dataset("parquet", data_files=str(path))
         else:
             names = datasets.get_dataset_config_names(str(path))
             if embedder not in names and len(names) > 1:
                 raise DataError(f"{path}: has no config {embedder!r} (there: {', '.join(names)})", "--embedder NAME")
-            found = datasets.load_dataset(str(path), embedder if embedder in names else names[0])
+            found = load_dataset(str(path), embedder if embedder in names else names[0])
     except DataError:
         raise
     except Exception as error:  # whatever a data set's files make `datasets` raise
@@ -249,7 +251,9 @@ def _load(path: Path, embedder: str) -> dict[str, Any]:
 def _saved(path: Path, split: str) -> Any:
     """One split of what `datasets` saved, which cannot read one without rows: None, where it is of no use to us."""
     if read_json(path / split / "state.json")["_data_files"]:
-        return load_saved(path / split)
+        from builder.hf_audio import load_from_disk
+
+        return load_from_disk(path / split)
     if NAMES.get(split, split) in SPLITS:
         raise DataError(f"{path}: {split}: the split is empty", "put rows into it, or leave it out")
     return None

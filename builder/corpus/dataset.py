@@ -15,6 +15,7 @@ from datasets.builder import Key
 
 from ..audio import decode, mono, resample
 from ..errors import DataError, HubError, RecipeError
+from ..hf_audio import load_dataset
 from ..parquet import described, look_over
 from ..recipe import Recipe
 from ..resources import find
@@ -115,8 +116,6 @@ def load_corpus(
         _look_over(Corpus.open(path), config)
     loaded = _load(path, config, split=split, streaming=streaming, revision=revision)
     parts = loaded if split is None else {split: loaded}
-    if config == "default":
-        parts.update({name: part.cast_column("audio", datasets.Audio(decode=False)) for name, part in parts.items()})
     if kind == "dataset":
         if config == "default" and decode_audio:
             parts.update({name: _with_audio(part, sampling_rate, streaming) for name, part in parts.items()})
@@ -154,8 +153,8 @@ def _load(path: str | Path, config: str, **options: Any) -> Any:
 
     try:
         if ADDRESS.fullmatch(str(path)):
-            return datasets.load_dataset("parquet", **_in_a_store(str(path), config), **options)
-        return datasets.load_dataset(str(path), config, **options)
+            return load_dataset("parquet", **_in_a_store(str(path), config), **options)
+        return load_dataset(str(path), config, **options)
     except DatasetNotFoundError as error:
         raise HubError(
             f"{path}: there is no such folder, nor a repository that may be seen",

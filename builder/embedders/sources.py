@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
-from ..parquet import load_saved, look_over
+from ..parquet import look_over
 from ..storage import there
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def open_source(path: str, column: str, rows: int) -> dict[str, Part]:
 
 
 def _load(path: str) -> Any:
-    import datasets
+    from ..hf_audio import load_dataset, load_from_disk
 
     place = Path(path).expanduser()
     if not there(place) and (path.startswith((".", "/", "~")) or len(path) > MAX_ID):
@@ -121,10 +121,10 @@ def _load(path: str) -> Any:
         for file in (place,) if place.is_file() else place.rglob("*.parquet"):
             look_over(file)
         if saved:
-            return load_saved(place)
+            return load_from_disk(place)
         if place.is_file():
-            return datasets.load_dataset("parquet", data_files=str(place))
-        return datasets.load_dataset(str(place) if place.is_dir() else path)
+            return load_dataset("parquet", data_files=str(place))
+        return load_dataset(str(place) if place.is_dir() else path)
     except Exception as error:  # whatever a data set's files make `datasets` raise
         raise DataError(
             f"{path}: cannot be loaded as a data set: {_reason(error)}", "check the path or the id"

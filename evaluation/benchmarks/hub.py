@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from builder.errors import DataError, HubError, RecipeError
-from builder.parquet import load_saved
 from builder.storage import there
 from builder.validation import near
 
@@ -146,7 +145,7 @@ class Hub(Benchmark):
         for part in self.parts:
             if recordings := sorted((one for one in kept if one.split == part), key=lambda one: one.row or 0):
                 rows = whole[part].select_columns([self.audio]).select([one.row for one in recordings])
-                audio = _undecoded(rows, self.audio).flatten_indices().data.column(self.audio)  # mapped, not in memory
+                audio = rows.flatten_indices().data.column(self.audio)  # mapped, not in memory
                 told = as_dataset(recordings, names, multi)
                 table = told.data.table
                 table = table.set_column(table.schema.get_field_index("audio"), table.schema.field("audio"), audio)
@@ -197,20 +196,22 @@ class Hub(Benchmark):
 
     def _load(self, streaming: bool = True, **options: Any) -> dict[str, Any]:
         """Every split. Raises HubError for what is not to be had from the Hub, DataError for a folder."""
-        import datasets
+        from datasets import Dataset
+
+        from builder.hf_audio import load_dataset, load_from_disk
 
         place = Path(self.place)
         lazily = streaming and self.stream == "yes"
         with self._told():
             if self.local and any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json")):
-                saved = load_saved(self.place)
-                found = {"train": saved} if isinstance(saved, datasets.Dataset) else dict(saved)
+                saved = load_from_disk(self.place)
+                found = {"train": saved} if isinstance(saved, Dataset) else dict(saved)
                 return {name: one.to_iterable_dataset() if streaming else one for name, one in found.items()}
             if self.local and place.is_file():
                 options["data_files"] = self.place
             kind = place.suffix.lstrip(".").replace("jsonl", "json") if "data_files" in options else self.place
             config, revision = self.spec.options.get("config"), self.spec.options.get("revision")
-            loaded = dict(datasets.load_dataset(kind, config, revision=revision, streaming=lazily, **options))
+            loaded = dict(load_dataset(kind, config, revision=revision, streaming=lazily, **options))
             return {
                 name: one.to_iterable_dataset() if streaming and not lazily else one for name, one in loaded.items()
             }
@@ -269,7 +270,7 @@ class Streamed(Sequence[Track]):
         for split, wanted in by_split.items():
             first, last = min(wanted), max(wanted)
             with self.hub._told():
-                rows = _undecoded(self.hub._stream(split, [self.hub.audio]), self.hub.audio).skip(first)
+                rows = self.hub._stream(split, [self.hub.audio]).skip(first)
                 for number, row in enumerate(rows, first):
                     if number in wanted:
                         one, label = wanted[number]
@@ -302,14 +303,6 @@ def _where(value: Any) -> tuple[Path | None, bytes | None]:
             return None, file.read()
     except OSError:
         return None, None
-
-
-def _undecoded(data: Any, column: str) -> Any:
-    """The audio as it is stored, path or bytes: decoding is ours."""
-    from datasets import Audio
-
-    kind = (data.features or {}).get(column)
-    return data.cast_column(column, Audio(decode=False)) if isinstance(kind, Audio) else data
 
 
 def _features(stream: IterableDataset) -> Features:

@@ -29,9 +29,7 @@ def columns(names: Sequence[str], multi: bool) -> Features:
 
 def as_dataset(recordings: Sequence[Recording], names: Sequence[str], multi: bool) -> Dataset:
     """Recordings -> rows; the audio is where it is, not copied. What has no parts is `train`, as `datasets` has it."""
-    import pyarrow as pa
-    from datasets import Dataset
-    from datasets.table import InMemoryTable
+    from builder.hf_audio import make_dataset
 
     index = {name: number for number, name in enumerate(names)}
     features = columns(names, multi)
@@ -42,12 +40,11 @@ def as_dataset(recordings: Sequence[Recording], names: Sequence[str], multi: boo
         values = [[index[name] for name in one.labels] for one in recordings]
     else:
         values = [index[one.labels[0]] for one in recordings]
-    data = {
+    data: dict[str, list[Any]] = {
         "id": [one.id for one in recordings],
-        "audio": [{"bytes": None, "path": one.path and str(one.path.absolute())} for one in recordings],
+        "audio": [one.path and one.path.absolute() for one in recordings],
         "labels" if "labels" in features else "label": values,
         "split": ["train" if one.split in (None, "all") else one.split for one in recordings],
         "artist": [one.artist for one in recordings],
     }
-    # By Arrow: the feature's own encoder asks for torchcodec even where it has nothing to encode.
-    return Dataset(InMemoryTable(pa.table(data, schema=features.arrow_schema)))
+    return make_dataset(data, features)

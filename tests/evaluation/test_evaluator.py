@@ -17,6 +17,7 @@ import evaluation.evaluator  # noqa: F401 - takes its place in `evaluate`
 import training  # noqa: F401 - makes transformers know the model
 from builder.audio import encode_flac
 from builder.errors import DataError
+from builder.hf_audio import make_dataset
 from training.remote_code import add_remote_code
 
 from .conftest import GENRES, RATE, sound
@@ -47,7 +48,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         ]
         rows["label"] += [NAMES.index(name)] * 2
     rows["label"][-1] = NAMES.index("Hip Hop")
-    return Dataset.from_dict(rows, Features({"audio": Audio(RATE), "label": ClassLabel(names=NAMES)}))
+    made = make_dataset(rows, Features({"audio": Audio(RATE), "label": ClassLabel(names=NAMES)}))
+    return made.cast_column("audio", Audio(RATE))
 
 
 def judge(model: Any, data: Dataset, **options: Any) -> dict[str, Any]:

@@ -1,0 +1,141 @@
+"""Audio goes through `datasets` with torchcodec absent, broken (as where FFmpeg is missing) and working."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Audio, ClassLabel, Dataset, Features, Value
+
+from builder.audio import decode, encode_flac
+from builder.errors import DataError
+from builder.hf_audio import StoredAudio, load_dataset, load_from_disk, make_dataset, stored_audio
+
+RATE = 8_000
+BROKEN = 'raise RuntimeError("Could not load libtorchcodec. Likely causes: FFmpeg is not properly installed")'
+EVERYTHING = """
+import sys
+from pathlib import Path
+import numpy as np, soundfile
+if sys.argv[2] == "absent":
+    sys.modules["torchcodec"] = None
+import datasets
+from builder.corpus.build import build
+from builder.corpus.dataset import load_corpus
+from builder.corpus.exports import export_corpus
+from builder.embedders.dataset_map import embed_dataset
+from builder.embedders.mapping import embed_corpus
+from builder.hf_audio import load_dataset
+from builder.recipe import EmbedderSettings
+from evaluation.benchmarks.base import load_benchmark
+from evaluation.evaluator import Sounds
+from tests.builder import fakes
+
+assert datasets.config.TORCHCODEC_AVAILABLE == (sys.argv[2] == "broken")
+fakes.register()
+root, levels = Path(sys.argv[1]), EmbedderSettings(name="levels")
+build(fakes.small_recipe(root, per_genre=2), root / "corpus", workers=1)
+embed_corpus(root / "corpus", levels)
+
+clips = load_corpus(root / "corpus", split="train")
+assert clips[0]["audio"]["array"].shape == (32_000,)
+assert next(iter(load_corpus(root / "corpus", split="train", streaming=True)))["audio"]["array"].shape == (32_000,)
+assert next(iter(load_corpus(root / "corpus", task="genre", split="train")))["audio"].shape[1] == 32_000
+stored = load_corpus(root / "corpus", split="train", decode_audio=False)
+stored.save_to_disk(root / "saved")
+stored.map(lambda row: {"short": row["id"][:3]}).to_parquet(root / "mapped/data.parquet")
+assert len(datasets.concatenate_datasets([stored, stored]).shuffle(seed=0).filter(lambda row: True)) == 2 * len(stored)
+
+export_corpus(root / "corpus", "audiofolder", root / "folder")
+for number, source in enumerate(["saved", "mapped", "folder", "corpus"]):
+    record = embed_dataset(root / source, levels, root / f"embedded-{number}")
+    assert record.rows >= len(stored) and not record.details["skipped"], source
+rows = load_dataset("audiofolder", data_dir=str(root / "folder"), split="train", cache_dir=str(root / "cache"))
+assert sorted(rows["id"]) == sorted(clips["id"]) and rows[0]["audio"]["path"].endswith(".flac")
+streamed = load_dataset("audiofolder", data_dir=str(root / "folder"), split="train", streaming=True)
+assert sorted(row["id"] for row in streamed) == sorted(clips["id"])
+
+names = clips.features["genre"].names
+for place in (root / "mapped", root / "saved"):
+    for stream in ("yes", "no"):
+        found = load_benchmark(f"hub:{place}?label=genre&split=train&stream={stream}", names)
+        assert len([track.data for track in found.tracks if track.data]) == len(stored)
+found.dataset(names).save_to_disk(root / "benchmark")
+assert embed_dataset(root / "benchmark", levels, root / "embedded").rows == len(stored)
+"""
+
+
+@pytest.mark.parametrize("state", ["absent", "broken"])
+def test_everything_works_without_torchcodec(state: str, tmp_path: Path):
+    if state == "broken":
+        (tmp_path / "first/torchcodec").mkdir(parents=True)
+        (tmp_path / "first/torchcodec/__init__.py").write_text(BROKEN)
+    search = os.pathsep.join(
+        [str(tmp_path / "first"), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", EVERYTHING, str(tmp_path), state],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3_000:]
+
+
+@pytest.mark.ffmpeg
+def test_users_still_decode_by_torchcodec(tmp_path: Path):
+    wave = np.float32(0.5 * np.sin(np.arange(RATE) / 5))
+    made = make_dataset({"audio": [encode_flac(wave, RATE)]}, Features({"audio": Audio()}))
+    samples = made.cast_column("audio", Audio())[0]["audio"].get_all_samples()
+    np.testing.assert_allclose(samples.data[0].numpy(), wave, atol=1e-4)
+
+
+def test_each_form_of_audio_is_stored(tmp_path: Path):
+    wave = np.float32(0.5 * np.sin(np.arange(RATE) / 5))
+    values = ["a.wav", tmp_path / "b.wav", b"123", None, {"bytes": b"4", "path": "c.ogg"}]
+    values += [
+        {"array": wave, "sampling_rate": RATE, "path": "d.wav"},
+        {"array": [wave, -wave], "sampling_rate": RATE},
+    ]
+    found = make_dataset({"audio": values}, Features({"audio": Audio(RATE)}))["audio"][:]
+    assert found[:5] == [
+        {"bytes": None, "path": "a.wav"}, {"bytes": None, "path": str(tmp_path / "b.wav")},
+        {"bytes": b"123", "path": None}, None, {"bytes": b"4", "path": "c.ogg"},
+    ]  # fmt: skip
+    assert [row["path"] for row in found[5:]] == ["d.flac", "audio.flac"]
+    np.testing.assert_allclose(decode(found[5]["bytes"])[0][:, 0], wave, atol=1e-4)
+    np.testing.assert_allclose(decode(found[6]["bytes"])[0], np.stack([wave, -wave], axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [{}, {"bytes": None, "path": None}, 5, [0.0]])
+def test_what_is_not_audio_is_refused(value: object):
+    with pytest.raises(DataError, match="not audio") as caught:
+        StoredAudio().encode_example(value)
+    assert "sampling_rate" in (caught.value.fix or "")
+
+
+def test_saved_and_loaded_again_it_is_a_plain_audio_column(tmp_path: Path):
+    columns = {"audio": [b"1", b"2"], "label": [0, 1]}
+    made = make_dataset(columns, Features({"audio": Audio(RATE), "label": ClassLabel(names=["a", "b"])}))
+    made.save_to_disk(tmp_path / "saved")
+    made.to_parquet(tmp_path / "rows.parquet")
+    for data in (
+        Dataset.load_from_disk(str(tmp_path / "saved")),
+        Dataset.from_parquet(str(tmp_path / "rows.parquet")),
+    ):
+        assert type(data.features["audio"]) is Audio and data.features["audio"].sampling_rate == RATE
+    for data in (
+        load_from_disk(tmp_path / "saved"),
+        load_dataset("parquet", data_files=str(tmp_path / "rows.parquet"))["train"],
+    ):
+        assert isinstance(data.features["audio"], StoredAudio)
+        assert data[1]["audio"] == {"bytes": b"2", "path": None} and data["label"][:] == [0, 1]
+
+
+def test_other_columns_and_streams_without_features_are_left_alone():
+    plain = Dataset.from_dict({"a": [1, 2]}, Features({"a": Value("int32")}))
+    assert stored_audio(plain) is plain
+    stream = plain.to_iterable_dataset().map(lambda row: row)
+    assert next(iter(stored_audio(stream))) == {"a": 1}
