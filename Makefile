@@ -1,9 +1,9 @@
-# make demo | test | check | perf | clean. Each sets up what it needs; uv is fetched where there is none.
+# make demo | test | check | perf | wheel-check | lowest | clean. Each sets up what it needs; uv is fetched where there is none.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 DEMO := runs/demo
 
-.PHONY: demo test test-long check perf clean setup setup-dev
+.PHONY: demo test test-long check wheel-check lowest perf clean setup setup-dev
 
 demo: setup  ## 500 clips, embeddings, a classifier, its scores, report and cards
 	$(RUN) synthmir run recipes/demo.yaml --out $(DEMO)
@@ -20,11 +20,20 @@ check: setup-dev  ## lint, format, types, import layers
 	$(RUN) mypy
 	$(RUN) lint-imports
 
+wheel-check: setup-dev  ## the wheel by pip's own resolution, on every Python it is for: before a release
+	$(RUN) python .ci/wheel_check.py
+
+lowest: $(filter .uv/bin/uv,$(UV))  ## the suite on the lowest versions that pyproject.toml allows: before a release
+	$(UV) pip compile pyproject.toml --group dev --resolution lowest-direct --quiet --output-file .lowest/requirements.txt
+	$(UV) venv --quiet --allow-existing --python 3.11 .lowest/venv
+	$(UV) pip sync --quiet --python .lowest/venv .lowest/requirements.txt
+	PYTHONPATH=$(CURDIR) .lowest/venv/bin/python -m pytest -n 2 --dist loadfile
+
 perf: setup-dev  ## measure, then write perf/RESULTS.md from the files
 	$(RUN) python perf/run.py
 
 clean:  ## what the other targets made, the environment included
-	rm -rf runs .venv .uv .mypy_cache .ruff_cache .hypothesis .pytest_cache .import_linter_cache
+	rm -rf runs .venv .uv .lowest dist .mypy_cache .ruff_cache .hypothesis .pytest_cache .import_linter_cache
 
 setup: $(filter .uv/bin/uv,$(UV))
 	$(UV) sync --frozen --no-dev --inexact --quiet

@@ -1,0 +1,83 @@
+"""Build the wheel, install it with pip in a clean environment of every Python it is for, and run a tiny recipe there.
+
+Nothing of the lock is used: pip resolves as it does for a user. Interpreters that are not on this machine are listed
+and fail the check; --python names others. Each environment takes about 7 GB and is removed after its run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ("3.11", "3.12", "3.13")
+RECIPE = """
+name: tiny
+taxonomy: paper
+prompts: {per_genre: 10, seed: 0}
+generator: {name: arranger, seconds: 2}
+split: {validation: 0.2}
+training: {epochs: 5}
+"""
+SEEN = """
+import datasets, builder, sys
+rows = builder.load_corpus(sys.argv[1], split="train")
+assert rows[0]["audio"]["array"].shape == (64_000,), rows[0]["audio"]["array"].shape
+assert len(datasets.load_dataset(sys.argv[1], "melstats", split="train")) == len(rows)
+"""
+
+
+def check(python: str, wheel: Path, folder: Path) -> str:
+    """Install the wheel for one Python and run it; returns what is wrong, or nothing."""
+    if (interpreter := shutil.which(f"python{python}")) is None:
+        return f"there is no python{python} on the PATH"
+    environment, out = folder / "venv", folder / "out"
+    (folder / "tiny.yaml").write_text(RECIPE)
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "UV_"))}
+    bin = environment / ("Scripts" if os.name == "nt" else "bin")
+    steps = [
+        [interpreter, "-m", "venv", environment],
+        [bin / "python", "-m", "pip", "install", "--quiet", wheel],
+        [bin / "python", "-m", "pip", "check"],
+        [bin / "synthmir", "run", folder / "tiny.yaml", "--out", out],
+        [bin / "synthmir", "verify", out / "corpus"],
+        [bin / "python", "-c", SEEN, out / "corpus"],
+    ]
+    for step in steps:
+        done = subprocess.run(step, cwd=folder, env=bare, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"{' '.join(map(str, step))[:200]}: exit {done.returncode}\n{(done.stdout + done.stderr)[-3_000:]}"
+    versions = subprocess.run([bin / "python", "-m", "pip", "freeze"], env=bare, capture_output=True, text=True).stdout
+    kept = ("torch==", "torchaudio==", "torchvision==", "transformers==", "datasets==", "numpy==")
+    print("  " + ", ".join(line for line in versions.splitlines() if line.startswith(kept)))
+    return ""
+
+
+def main() -> int:
+    """Check each Python; exit 1 if one fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", action="append", help="3.12, say; default: all of them. Can be repeated.")
+    chosen = parser.parse_args().python or PYTHONS
+    failed = 0
+    with tempfile.TemporaryDirectory() as made:
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", made]
+        subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+        (wheel,) = Path(made).glob("*.whl")
+        for python in chosen:
+            begun = time.monotonic()
+            with tempfile.TemporaryDirectory() as folder:
+                fault = check(python, wheel, Path(folder))
+            failed += bool(fault)
+            print(f"Python {python}: {fault or 'passed'} ({time.monotonic() - begun:.0f} s)", flush=True)
+    print(f"{len(chosen) - failed} passed, {failed} failed")
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
