@@ -74,13 +74,14 @@ def test_everything_works_without_torchcodec(state: str, tmp_path: Path):
     if state == "broken":
         (tmp_path / "first/torchcodec").mkdir(parents=True)
         (tmp_path / "first/torchcodec/__init__.py").write_text(BROKEN)
-    search = os.pathsep.join(
-        [str(tmp_path / "first"), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    )
+    places = (tmp_path / "first", Path(__file__).parents[2], os.environ.get("PYTHONPATH", ""))
     done = subprocess.run(
         [sys.executable, "-c", EVERYTHING, str(tmp_path), state],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3_000:]
 
 
