@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -787,8 +788,9 @@ def main() -> None:
             app()
     except SynthmirError as error:
         if _debug:
-            raise
-        print(f"synthmir: {error}", file=sys.stderr)
+            traceback.print_exception(error)
+        else:
+            print(f"synthmir: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except SystemExit as stop:
         if stop.code == INTERRUPTED:

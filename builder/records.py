@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .atomic import write_text
@@ -29,6 +32,27 @@ _KINDS: dict[str, Any] = {
     "details": dict,
 }
 _DETAILS: dict[str, Any] = {"embedder": dict | None, "generator": dict | None, "augment": list}
+
+_SPEC = re.compile(r"(?P<scheme>(?:[A-Za-z][\w+.-]+:)?(?://(?=/))?)(?P<path>.*)", re.DOTALL)  # gtzan:PATH, file://PATH
+_ROOTS = frozenset(  # where paths begin on other machines too; labels such as /m/04rlf are none
+    (
+        "home",
+        "Users",
+        "root",
+        "tmp",
+        "private",
+        "var",
+        "mnt",
+        "media",
+        "data",
+        "srv",
+        "opt",
+        "usr",
+        "scratch",
+        "Volumes",
+    )
+)
+_END = r"[^\s\"'`,;()<>\[\]{}|]*"  # the rest of a path inside of text
 
 
 @dataclass
@@ -117,3 +141,62 @@ def describe_device() -> str:
     if torch is not None and torch.cuda.is_available():
         text += f", {torch.cuda.get_device_name(0)}"
     return text
+
+
+def without_paths(value: Any, folder: Path) -> Any:
+    """A record's content as it may be published: of a path only its last part is left, as `./NAME`.
+
+    Args:
+        value: What JSON or YAML holds.
+        folder: Where the record is. What lies beside it is of this machine too.
+
+    Returns:
+        The same, of the same kinds. Relative paths stay, but those that climb past `..` become `../NAME`.
+    """
+    if isinstance(value, dict):
+        return {without_paths(key, folder): without_paths(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(inner, folder) for inner in value]
+    if not isinstance(value, str):
+        return value
+    spec = _SPEC.fullmatch(value)
+    scheme, path = (spec["scheme"], spec["path"]) if spec else ("", value)
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    if re.match(r"[A-Za-z]:[\\/]", value):
+        scheme, parts = "", PurePosixPath(value.replace("\\", "/")).parts
+    if "\n" not in value and _is_of_machine(parts):
+        return f"{scheme.removesuffix('//')}{'..' if parts[0] == '..' else '.'}/{parts[-1]}"
+    return _machine_path(folder, _ROOTS).sub(lambda match: f"./{PurePosixPath(match[0]).name}", value)
+
+
+def find_machine_path(text: str, folder: Path) -> str | None:
+    """The first path in a text that begins at its `folder`, the home or the temporary folder; None without one."""
+    match = _machine_path(folder).search(text)
+    return match[0] if match else None
+
+
+def _is_of_machine(parts: tuple[str, ...]) -> bool:
+    if len(parts) < 2:
+        return False
+    if parts[0] == "/":
+        return parts[1] in _ROOTS or parts[1] in _top_folders()
+    return parts[0].startswith("~") or re.fullmatch("[A-Za-z]:", parts[0]) is not None or parts[:2] == ("..", "..")
+
+
+@lru_cache(maxsize=1)
+def _top_folders() -> frozenset[str]:
+    return frozenset(path.name for path in Path("/").iterdir() if path.is_dir())
+
+
+def _machine_path(folder: Path, roots: frozenset[str] = frozenset()) -> re.Pattern[str]:
+    """What a path of this machine looks like inside of text; with `roots` one that begins at these of any machine."""
+    return _pattern(folder, Path.home(), Path(tempfile.gettempdir()), roots)
+
+
+@lru_cache(maxsize=32)
+def _pattern(folder: Path, home: Path, temporary: Path, roots: frozenset[str]) -> re.Pattern[str]:
+    own = {home, folder.absolute().parent, folder.resolve().parent}
+    known = [rf"{re.escape(str(path))}(?![\w.-])(?:/{_END})?" for path in own if len(path.parts) > 1]
+    known.append(rf"{re.escape(str(temporary))}/(?!ray/){_END}")  # where Ray writes is in our own messages
+    known += [rf"(?<!/)/{root}/{_END}" for root in roots]
+    return re.compile(rf"(?<![\w.~-])(?:{'|'.join(sorted(known, key=len, reverse=True))})")

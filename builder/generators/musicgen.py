@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from transformers import MusicgenMelodyForConditionalGeneration
 
 from ..cpu import tune_allocator
 from ..errors import BackendError, DataError, RecipeError
+from ..records import without_paths
 from ..rows import Clip
 from .checkpoint import Checkpoint
 from .codec import Codec
@@ -76,8 +78,9 @@ class MusicGen:
         self.sampling_rate = self._player.codec.sampling_rate
         self.seconds = settings.seconds
         self.batch_size = settings.batch_size or self._fitting(limit)
+        model = without_paths(self._model, Path.cwd())  # it is in every shard, which is published as it is
         self.about = (
-            f"MusicGen ({self._model}, {str(self.dtype).removeprefix('torch.')}), Copet et al. 2023: a language model "
+            f"MusicGen ({model}, {str(self.dtype).removeprefix('torch.')}), Copet et al. 2023: a language model "
             "over EnCodec's codes, told what to play by the prompt alone."
         )
 

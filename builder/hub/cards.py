@@ -1,23 +1,50 @@
 """Cards as they stand on the Hub: with their own address, and with that of the model or the data set they go with.
 
-The folder's files are left as they are. What is published differs from them in README.md alone and, for a corpus, in
-the line of SHA256SUMS that tells its hash: a folder that is downloaded is as sound as the one that was sent.
+The folder's files are left as they are. What is published differs from them in README.md, in what named a path of
+this machine and, for a corpus, in the lines of SHA256SUMS that hold their hashes: a folder that is downloaded is as
+sound as the one that was sent.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ..corpus.folder import SUMS
+from ..errors import DataError
 from ..markdown import FRONT, front
+from ..records import find_machine_path, without_paths
+from ..resources import parse_yaml
+from .client import CHANGE_CARD
 
 HEADING = "## On the Hub"
 LOAD = re.compile(r'(load_dataset\(\s*)"(?:[^"\\\n]|\\.)*"')
 OWN = re.compile(r"(@misc\{synthmir-[^\n]*,\n {2}title = [^\n]*,\n)")  # how the corpus itself is cited
-SUM = re.compile(r"^[0-9a-f]{64}(?=  README\.md$)", re.MULTILINE)
+SUM = re.compile(r"^[0-9a-f]{64}  (?P<path>\S.*)$", re.MULTILINE)
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the Hub writes all of its own, which only it can list
+TEXT_FILES = (
+    ".json",
+    ".jsonl",
+    ".yaml",
+    ".yml",
+    ".md",
+    ".csv",
+    ".txt",
+    ".svg",
+    ".html",
+    ".css",
+    ".js",
+    ".py",
+    ".toml",
+)
+TEXTS = ("license", "language", "tags", "task_categories", "size_categories", "pretty_name", "datasets", "metrics")
 
 
 def dataset_card(text: str, repo: str, model: tuple[str, str] | None) -> str:
@@ -41,9 +68,194 @@ def model_card(text: str, repo: str, dataset: tuple[str, str] | None) -> str:
     return _with_section(text, lines)
 
 
-def sums_with(sums: str, card: str) -> str:
-    """SHA256SUMS with the hash of another README.md."""
-    return SUM.sub(hashlib.sha256(card.encode()).hexdigest(), sums)
+def clean_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The files that name paths of this machine, as they are published: without, and sums of them with their hashes.
+
+    Records, recipes and cards are cleaned, see `without_paths`. What must not change is only searched: code, files of
+    descriptions, whose hash is in the corpus's fingerprint, and the metadata of shards and weights.
+
+    Args:
+        folder: What is published.
+        names: Its files, relative to it.
+
+    Raises:
+        DataError: A file that cannot be cleaned; the message names it, and the key or the line.
+    """
+    names, changed = list(names), {}
+    for name in names:
+        path = folder / name
+        if path.suffix == ".parquet":
+            _search_metadata(path, folder, _footer(path))
+        elif path.suffix == ".safetensors":
+            _search_metadata(path, folder, _weights_metadata(path))
+        elif path.suffix in TEXT_FILES and (text := _text(path)) is not None:
+            if (cleaned := _cleaned(path, text, folder)) != text:
+                changed[name] = cleaned
+            if (found := find_machine_path(cleaned, folder)) is not None:
+                line = cleaned[: cleaned.index(found)].count("\n") + 1
+                raise DataError(f"{path}, line {line}: names a path of this machine: {found}", "write it without")
+    for name in names:
+        place = name.removesuffix(SUMS)
+        if name.endswith(SUMS) and any(other.startswith(place) for other in changed):
+            inner = {other.removeprefix(place): text for other, text in changed.items() if other.startswith(place)}
+            changed[name] = sums_with((folder / name).read_text(encoding="utf-8"), inner)
+    return changed
+
+
+def _cleaned(path: Path, text: str, folder: Path) -> str:
+    """A text without paths, if it is of a kind that may be changed."""
+    if path.name.startswith("descriptions."):
+        return text
+    if path.suffix == ".md":
+        return str(without_paths(f"{text}\n", folder))[:-1]
+    try:
+        if path.suffix == ".json":
+            data = json.loads(text)
+            cleaned = _clean_config(data, folder) if path.name == "config.json" else without_paths(data, folder)
+            return text if cleaned == data else json.dumps(cleaned, indent=2, ensure_ascii=False) + "\n"
+        if path.suffix == ".jsonl":
+            rows = [(line, json.loads(line)) for line in text.splitlines()]
+            pairs = [(line, row, without_paths(row, folder)) for line, row in rows]
+            lines = [line if row == clean else json.dumps(clean, ensure_ascii=False) for line, row, clean in pairs]
+            return text if all(row == clean for _, row, clean in pairs) else "\n".join(lines) + "\n"
+        if path.suffix in (".yaml", ".yml"):
+            data = parse_yaml(text)
+            cleaned = without_paths(data, folder)
+            return text if cleaned == data else yaml.safe_dump(cleaned, sort_keys=False, allow_unicode=True)
+    except (ValueError, yaml.YAMLError, RecursionError):
+        return text  # not what its name says: it is searched as text
+    return text
+
+
+def _clean_config(data: Any, folder: Path) -> Any:
+    """A model's config: its labels are the user's, whatever they look like."""
+    if not isinstance(data, dict) or "embedder" not in data:
+        return data
+    return data | {"embedder": without_paths(data["embedder"], folder)}
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _footer(path: Path) -> dict[str, str]:
+    """The metadata of a Parquet file, but for the schema that Arrow packs into it: it holds columns alone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return {}  # `check` refuses it
+    texts = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
+    return {key: text for key, text in texts.items() if key != "ARROW:schema"}
+
+
+def _weights_metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as weights:
+            return dict(weights.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}  # `check` refuses it
+
+
+def _search_metadata(path: Path, folder: Path, metadata: dict[str, str]) -> None:
+    for key, text in metadata.items():
+        try:
+            data = json.loads(text)
+        except ValueError:
+            data = text
+        for place, value in _strings(data, key):
+            if without_paths(value, folder) != value:
+                raise DataError(
+                    f"{path}: its metadata names a path of this machine: {place}: {value}",
+                    "it cannot be changed there: make the file again with this version, which keeps the name alone",
+                )
+
+
+def _strings(data: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Every text in JSON, with the keys that lead to it."""
+    if isinstance(data, str):
+        yield key, data
+    elif isinstance(data, dict | list):
+        for name, inner in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _strings(inner, f"{key}.{name}")
+
+
+def sums_with(sums: str, changed: Mapping[str, str]) -> str:
+    """SHA256SUMS with the hashes of other contents, given by path."""
+
+    def line(match: re.Match[str]) -> str:
+        text = changed.get(match["path"])
+        return match[0] if text is None else f"{hashlib.sha256(text.encode()).hexdigest()}  {match['path']}"
+
+    return SUM.sub(line, sums)
+
+
+def check_card(text: str, kind: str, path: str) -> None:
+    """Check a card's YAML by the rules that the client libraries hold, which need no Hub.
+
+    Args:
+        text: The card as it will be published.
+        kind: "dataset", "model" or "space".
+        path: Its file, for the message.
+
+    Raises:
+        DataError: A value that the Hub or `datasets` would refuse; the message names its key.
+    """
+    for key, fault in _faults(front(text), kind):
+        raise DataError(f"{path}: its YAML is not as the Hub takes it: {key}: {fault}", CHANGE_CARD)
+
+
+def _faults(data: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
+    values = {key: data[key] if isinstance(data[key], list) else [data[key]] for key in TEXTS if key in data}
+    for key, found in values.items():
+        yield from ((key, f"{value!r} is not text") for value in found if not isinstance(value, str))
+    for value in values.get("license", ()):
+        if not LICENSE.fullmatch(value):
+            yield "license", f"{value!r} is not an identifier such as cc-by-4.0"
+    if "language" in values:
+        known = {*_known("languages"), "code", "multilingual"}
+        yield from (("language", f"{v!r} is not an ISO 639 code") for v in values["language"] if v not in known)
+    if kind == "dataset":
+        known = {*_known("size_categories"), "other"}
+        for value in values.get("size_categories", ()):
+            if value not in known:
+                yield "size_categories", f"{value!r} is not one of {', '.join(sorted(known))}"
+        yield from _data_faults(data)
+    elif kind == "model":
+        from huggingface_hub import ModelCardData
+
+        try:
+            ModelCardData(**data)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            yield "model-index", str(error)
+
+
+def _data_faults(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What `datasets` cannot read: which files are in which config and split, and what is in their columns."""
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCardData
+
+    for key, read in (
+        ("configs", lambda card: MetadataConfigs.from_dataset_card_data(card).get_default_config_name()),
+        ("dataset_info", DatasetInfosDict.from_dataset_card_data),
+    ):
+        try:
+            read(DatasetCardData(**{key: data[key]} if key in data else {}))
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            yield key, " ".join(str(error).split())
+
+
+def _known(name: str) -> list[str]:
+    """What `datasets` lists as known values."""
+    return list(json.loads((resources.files("datasets.utils.resources") / f"{name}.json").read_text("utf-8")))
 
 
 def _with_section(text: str, lines: list[str]) -> str:

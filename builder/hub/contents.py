@@ -12,7 +12,7 @@ from ..corpus.verify import verify
 from ..errors import DataError
 from ..markdown import read_card
 from ..resources import read_json
-from .cards import dataset_card, model_card, sums_with
+from .cards import clean_files, dataset_card, model_card, sums_with
 from .spaces import (
     PICKLED,
     check_metric,
@@ -153,12 +153,13 @@ def items(part: Part, folder: Path, repo: str, link: Link | None) -> dict[str, I
         return space_items(folder)
     known = Corpus.open(folder).sums() if part == "corpus" else {}
     found = {name: _item(folder, name, known.get(name)) for name in files(folder)}
-    text = read_card(folder / CARD)
+    changed = clean_files(folder, found)
+    text = changed.get(CARD) or read_card(folder / CARD)
     if part == "corpus":
-        card = dataset_card(text, repo, link)
-        changed = {CARD: card, SUMS: sums_with((folder / SUMS).read_text(encoding="utf-8"), card)}
+        changed[CARD] = dataset_card(text, repo, link)
+        changed[SUMS] = sums_with((folder / SUMS).read_text(encoding="utf-8"), changed)
     else:
-        changed = {CARD: model_card(text, repo, link)}
+        changed[CARD] = model_card(text, repo, link)
     return found | {name: made(name, new) for name, new in changed.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..corpus.folder import CARD, SHARD_FILE, SUMS, Corpus
 from ..errors import HubError, RecipeError
-from .client import Hub, origin, quiet_client, status_of
+from .cards import check_card
+from .client import PASSING, WRITTEN, Hub, origin, quiet_client, status_of
 from .contents import (
     KINDS,
     PARTS,
@@ -104,17 +105,24 @@ def publish(
         ]
         known = {"corpus": dataset_repo, "model": model_repo} | {target.part: target.repo for target in targets}
         uploads = [_upload(hub, target, known, pull_request) for target in targets]
-        for target, upload in zip(targets, uploads, strict=True):
+        pairs = list(zip(targets, uploads, strict=True))
+        cards = [(upload.items[CARD].text(), target.kind, f"{target.folder}/{CARD}") for target, upload in pairs]
+        for card in cards:
+            check_card(*card)
+        for target, upload in pairs:
             _look(hub, target, upload, private, revision)
+        for card in cards:
+            hub.validate_card(*card)
         for target in targets:
             check(target.part, target.folder, meter("verify"))
             if target.part == "model" and (weights := local_weights(target.folder)):
                 notice(f"{target.repo} hears through weights of this machine, which others must have too: {weights}")
         if dry_run:
             return targets
-        for target, upload in zip(targets, uploads, strict=True):
+        for target, upload in pairs:
             if target.head is None:
                 _create(hub, target, private)
+                upload.created = True
             upload.progress = meter("publish")
             target.head = upload.send()
             target.pull_url = upload.pull_url
@@ -235,17 +243,19 @@ def _create(hub: Hub, target: Target, private: bool) -> None:
     )  # fmt: skip
 
 
-def _tags(hub: Hub, target: Target) -> dict[str, str]:
-    refs = hub.ask(f"list the tags of {target.repo}", hub.api.list_repo_refs, target.repo, repo_type=target.kind)
+def _tags(hub: Hub, target: Target, codes: Collection[int | None] = PASSING) -> dict[str, str]:
+    refs = hub.ask(
+        f"list the tags of {target.repo}", hub.api.list_repo_refs, target.repo, repo_type=target.kind, codes=codes
+    )  # fmt: skip
     return {tag.name: tag.target_commit for tag in refs.tags}
 
 
 def _tag(hub: Hub, target: Target, tag: str) -> None:
     """Name the commit. Raises HubError if the tag stands for another one."""
-    if _tags(hub, target).get(tag) != target.head:
+    if _tags(hub, target, WRITTEN).get(tag) != target.head:
         hub.ask(
             f"tag {target.repo} as {tag}", hub.api.create_tag, target.repo, tag=tag, revision=target.head,
-            repo_type=target.kind, exist_ok=True,
+            repo_type=target.kind, exist_ok=True, codes=WRITTEN,
         )  # fmt: skip
-        if _tags(hub, target).get(tag) != target.head:
+        if _tags(hub, target, WRITTEN).get(tag) != target.head:
             raise HubError(f"{target.repo}: the tag {tag} now stands for another commit", "choose another --revision")

@@ -11,7 +11,7 @@ from ..corpus.folder import CARD, SUMS
 from ..corpus.shards import sha256
 from ..errors import DataError, HubError
 from ..markdown import front
-from .cards import with_data
+from .cards import clean_files, with_data
 from .upload import Item
 
 PAGE = "app.py"
@@ -108,7 +108,8 @@ def sdk_of(folder: Path) -> str:
 def metric_items(folder: Path, repo: str) -> dict[str, Item]:
     """The files as they will be in `repo`: its card names it, and a page is added where the metric has none."""
     found = _files(folder)
-    text = _card(folder).replace(f'"path/to/{folder.name}"', f'"{repo}"')
+    found |= {name: made(name, text) for name, text in clean_files(folder, found).items()}
+    text = found[CARD].text().replace(f'"path/to/{folder.name}"', f'"{repo}"')
     told = front(text)
     tags = [tag for tag in ("evaluate", "metric") if tag not in (told.get("tags") or [])]
     more: dict[str, Any] = {"sdk": "gradio", "app_file": told.get("app_file") or PAGE}
@@ -122,6 +123,7 @@ def metric_items(folder: Path, repo: str) -> dict[str, Item]:
 def space_items(folder: Path) -> dict[str, Item]:
     """The files as they are, with their sums: by those a later publishing knows the Space as its own."""
     found = _files(folder)
+    found |= {name: made(name, text) for name, text in clean_files(folder, found).items()}
     sums = "".join(f"{item.sha256}  {path}\n" for path, item in sorted(found.items()))
     return found | {SUMS: made(SUMS, sums)}
 

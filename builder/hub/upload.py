@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils.sha import git_hash
 
 from ..errors import HubError
-from .client import AGAIN, Hub, origin, status_of
+from .client import AGAIN, PASSING, UNDONE, WRITTEN, Hub, origin, status_of
 
 COMMIT_FILES = 50  # the Hub's advice is 50-100 a commit: hub docs, storage limits
 COMMIT_BYTES = 10 * 10**9  # what is sent and in no commit may be swept: commit before it is much
@@ -34,6 +34,10 @@ class Item:
     source: Path | bytes
     size: int
     sha256: str
+
+    def text(self) -> str:
+        """What a file of text holds."""
+        return (self.source if isinstance(self.source, bytes) else self.source.read_bytes()).decode("utf-8")
 
     @property
     def alone(self) -> bool:
@@ -76,6 +80,8 @@ class Upload:
     progress: Callable[[int, int], None] = lambda done, total: None
     branch: str = "main"
     pull_url: str | None = None
+    created: bool = False  # by this run: what is there then may lag behind, and takes no pull request
+    _additions: dict[str, CommitOperationAdd] = field(default_factory=dict)  # by path: each knows what was sent of it
     _found: Tree = field(default_factory=dict)  # the repository as it was when we came
     _sent: int = 0  # bytes that are there
 
@@ -91,10 +97,10 @@ class Upload:
                 "build with more clips a shard: synthmir build RECIPE --out NEW --clips-per-shard N",
             )
 
-    def look(self) -> tuple[str, Tree] | None:
+    def look(self, codes: Collection[int | None] = PASSING) -> tuple[str, Tree] | None:
         """The head and the files of the branch, None if there is no such repository (or none that we may see)."""
         try:
-            head = self.hub.ask(f"look at {self.repo}", self._info).sha
+            head = self.hub.ask(f"look at {self.repo}", self._info, codes=codes).sha
         except HubError as error:
             cause = origin(error)
             missing = isinstance(cause, RepositoryNotFoundError) or (
@@ -103,17 +109,17 @@ class Upload:
             if missing:
                 return None
             raise
-        return str(head), self._tree(str(head))
+        return str(head), self._tree(str(head), codes)
 
     def _info(self) -> Any:
         return self.hub.api.repo_info(self.repo, repo_type=self.kind, revision=self.branch)
 
-    def _tree(self, head: str) -> Tree:
+    def _tree(self, head: str, codes: Collection[int | None] = PASSING) -> Tree:
         def listed() -> Tree:
             tree = self.hub.api.list_repo_tree(self.repo, repo_type=self.kind, revision=head, recursive=True)
             return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
-        return self.hub.ask(f"list {self.repo}", listed)
+        return self.hub.ask(f"list {self.repo}", listed, codes=codes)
 
     def changes(self, tree: Tree) -> tuple[list[Item], list[str]]:
         """What is to be sent, and what is to go."""
@@ -136,7 +142,7 @@ class Upload:
             group = self._group(todo, gone)
             try:
                 head = self._commit(group, head)
-                left, _ = self.changes(tree := self._tree(head))
+                left, _ = self.changes(tree := self._tree(head, WRITTEN))
                 if lost := [item.path for item in group if isinstance(item, Item) and item in left]:
                     raise HubError(f"{self.repo}: {lost[0]} did not arrive as it was sent (another hash)", AGAIN)
                 failed = 0
@@ -144,8 +150,9 @@ class Upload:
                 raise
             except Exception as error:
                 failed += 1
-                if not self.hub.pause(error, failed, also=(412,)):
-                    self.hub.refuse(f"commit to {self.repo}", error)
+                # What else may pass was tried again already, save what may have opened a pull request: look for that.
+                if not self.hub.pause(error, failed, (412, *PASSING) if self._opening else (412,)):
+                    self.hub.refuse(f"commit to {self.repo}", error, self._advice)
                 if self.pull_request:
                     self._find_pull_request()
                 head, tree = self._present()  # an answer may be lost after the work was done
@@ -154,7 +161,7 @@ class Upload:
         return head
 
     def _present(self) -> tuple[str, Tree]:
-        found = self.look()
+        found = self.look(WRITTEN)
         if found is None:
             raise HubError(
                 f"{self.repo}: is not there, or this token may not see it", "check both, or choose another name"
@@ -177,27 +184,48 @@ class Upload:
         return group
 
     def _commit(self, group: list[Item | str], head: str) -> str:
-        """Send the large files one after the other, then commit all. Raises what the client raises."""
-        opening = self.pull_request and self.branch == "main"
+        """Send the large files one after the other, the others together, then commit. Raises what the client raises.
+
+        Each request is repeated by itself: what an addition has sent, it sends no second time.
+        """
+        opening, send = self._opening, self.hub.api.preupload_lfs_files
         place: dict[str, Any] = {"repo_id": self.repo, "repo_type": self.kind, "revision": self.branch}
         place["create_pr"] = opening
-        additions = {item: item.addition() for item in group if isinstance(item, Item)}
+        options = {"num_threads": 1, "free_memory": False, "advice": self._advice, **place}
+        additions = {item: self._addition(item) for item in group if isinstance(item, Item)}
         for item, operation in additions.items():
             if item.alone:
-                self.hub.ask(
-                    f"send {item.path} to {self.repo}", self.hub.api.preupload_lfs_files,
-                    additions=[operation], num_threads=1, free_memory=False, **place,
-                )  # fmt: skip
+                self.hub.ask(f"send {item.path} to {self.repo}", send, additions=[operation], **options)
                 self._sent += item.size
                 self.progress(self._sent, sum(each.size for each in self.items.values()))
+        if small := [operation for item, operation in additions.items() if not item.alone]:
+            self.hub.ask(f"send small files to {self.repo}", send, additions=small, **options)
         operations: list[CommitOperationAdd | CommitOperationDelete] = [*additions.values()]
         operations += [CommitOperationDelete(path, is_folder=False) for path in group if isinstance(path, str)]
-        done = self.hub.api.create_commit(
-            operations=operations, commit_message=self.title, parent_commit=head, num_threads=1, **place
+        done = self.hub.attempt(
+            self.hub.api.create_commit, operations=operations, commit_message=self.title, parent_commit=head,
+            num_threads=1, codes=UNDONE if opening else PASSING, **place,
         )  # fmt: skip
         if opening:
             self.branch, self.pull_url = str(done.pr_revision), done.pr_url
         return str(done.oid)
+
+    @property
+    def _opening(self) -> bool:
+        """Whether the next commit opens the pull request."""
+        return self.pull_request and self.branch == "main"
+
+    @property
+    def _advice(self) -> dict[int, str]:
+        """What a general fix lacks: others' repositories take pull requests, those that are not there do not."""
+        if self.pull_request or self.created:
+            return {}
+        return {403: "use a name in a namespace of yours, a token with write access to it, or a pull request: --pr"}
+
+    def _addition(self, item: Item) -> CommitOperationAdd:
+        if item.path not in self._additions:
+            self._additions[item.path] = item.addition()
+        return self._additions[item.path]
 
     def _refuse_strangers(self, tree: Tree) -> None:
         """Raises HubError if, since we came, somebody else has changed what we are about to write."""

@@ -78,6 +78,8 @@ class Connection(BaseHTTPRequestHandler):
         with self.hub.lock:
             self.hub.log.append(f"{name} {unquote(url.path)}")
             fault = self._fault(name)
+            if self.hub.every and len(self.hub.log) % self.hub.every[0] == 0:
+                fault = Fault(name, self.hub.every[1])
         if fault is not None and self._spoil(fault, name):
             return None
         try:

@@ -33,6 +33,8 @@ class LoopbackHub:
         self.issued: set[str] = set()  # upload addresses given out
         self.modes: dict[tuple[str, str, str], str] = {}  # what preupload said of a path
         self.faults: list[Fault] = []
+        self.every: tuple[int, int] | None = None  # (n, status): each n-th request is answered by this status
+        self.handled: Counter[str] = Counter()  # "preupload PATH" and "batch SHA256", answered as asked
         self.problems: list[str] = []
         self.log: list[str] = []  # "route path" of every request
         self.begun: Counter[str] = Counter()  # PUTs by sha256: some of the body came

@@ -16,6 +16,7 @@ from .loopback_connection import Connection
 from .loopback_state import PREFIXES, Entry, Refusal, Repo, git_hash
 
 PIECE = 1 << 20
+LICENSES = ("apache-2.0", "mit", "cc-by-4.0", "cc-by-nc-4.0", "other")  # some of the Hub's
 MAX_PREUPLOAD = 256  # files a question, as the client has it
 MAX_COMMIT = 100  # files a commit, as the Hub's documentation advises
 PAGE = 4  # entries a page of a tree, so that every listing has several
@@ -53,6 +54,8 @@ class Routes(Connection):
             raise Refusal(400, "Invalid metadata", errors=[{"message": "no YAML"}], warnings=[])
         data = yaml.safe_load(head[1])
         errors = [] if "license" in data else [{"message": '"license" is required'}]
+        if data.get("license") not in (None, *LICENSES):
+            errors.append({"message": f'"license" must be one of [{", ".join(LICENSES)}]'})
         if errors:
             raise Refusal(400, "Invalid metadata", errors=errors, warnings=[])
         return {"errors": [], "warnings": []}
@@ -66,6 +69,7 @@ class Routes(Connection):
         told = []
         for file in files:
             path, size, sample = file["path"], file["size"], base64.b64decode(file["sample"])
+            self.hub.handled[f"preupload {path}"] += 1
             self._check_path(path)
             if len(sample) != min(512, size):
                 self.hub.problem(f"preupload {path}: a sample of {len(sample)} bytes of {size}")
@@ -88,6 +92,7 @@ class Routes(Connection):
         objects = []
         for one in asked["objects"]:
             found: dict[str, Any] = {"oid": one["oid"], "size": one["size"]}
+            self.hub.handled[f"batch {one['oid']}"] += 1
             if self.hub.sizes.get(one["oid"]) != one["size"]:
                 href = f"{self.hub.endpoint}/lfs/{one['oid']}?size={one['size']}&X-Signature={secrets.token_hex(8)}"
                 self.hub.issued.add(href)

@@ -100,6 +100,48 @@ def test_patience_ends(hub: LoopbackHub, send: Send, pauses: list[float], status
     check(hub)
 
 
+@pytest.mark.parametrize("every", [2, 3, 5])
+@pytest.mark.parametrize("pull_request", [False, True])
+def test_a_hub_that_is_overloaded(
+    hub: LoopbackHub, send: Send, pauses: list[float], every: int, pull_request: bool
+) -> None:
+    """Each n-th request is answered 503: that request is repeated, and no other."""
+
+    def publish() -> int:
+        for store in (hub.repos, hub.sizes, hub.begun, hub.whole, hub.handled, hub.log):
+            store.clear()
+        if pull_request:
+            hub.add_repo("dataset", "org/small")
+        send(what="corpus", pull_request=pull_request)
+        return len(hub.log)
+
+    needed = publish()
+    hub.every = (every, 503)
+    sent = publish()
+    assert sent - sent // every == needed and pauses
+    assert set(hub.whole.values()) == set(hub.handled.values()) == {1} and len(hub.whole) == 8
+    repo = hub.repos["dataset", "org/small"]
+    assert len(repo.pulls) == pull_request and len(repo.commits) == 2
+
+
+def test_a_conflict_sends_no_file_again(hub: LoopbackHub, send: Send, pauses: list[float]) -> None:
+    hub.fail("commit", 412, times=3)
+    send(what="corpus")
+    assert pauses == [1.0, 2.0, 4.0] and set(hub.handled.values()) == {1}
+
+
+@pytest.mark.parametrize(("route", "skip"), [("info", 1), ("tree", 0), ("tree", 1), ("refs", 0), ("tag", 0)])
+def test_a_replica_that_lags_behind_is_waited_for(
+    hub: LoopbackHub, send: Send, pauses: list[float], route: str, skip: int
+) -> None:
+    """What was just made or written answers 404 for a while."""
+    hub.fail(route, 404, times=2, skip=skip, headers={"X-Error-Code": "RevisionNotFound"})
+    if route == "info":  # the first tells whether it is there at all
+        hub.add_repo("dataset", "org/small")
+    send(what="corpus", revision="v1")
+    assert pauses == [1.0, 2.0] and hub.repos["dataset", "org/small"].tags
+
+
 def test_too_long_a_wait_is_not_begun(hub: LoopbackHub, send: Send, pauses: list[float]) -> None:
     hub.fail("commit", 429, headers={"Retry-After": "86400"})
     with pytest.raises(HubError, match="wait 86400 s"):
@@ -211,6 +253,7 @@ def test_what_arrives_otherwise_is_not_tagged(hub: LoopbackHub, send: Send, monk
 
 def test_nobody_there(send: Send, hub: LoopbackHub, pauses: list[float], made: Path) -> None:
     hub.stop()
-    with pytest.raises(HubError, match=r"cannot log in: .*refused.*\n  fix: check the network and HF_ENDPOINT"):
+    words = rf"cannot log in: {hub.endpoint}: .*refused.*\n  fix: check the network and HF_ENDPOINT"
+    with pytest.raises(HubError, match=words):
         send()
     assert not pauses

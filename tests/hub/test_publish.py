@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from datasets import Features
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from builder.corpus.folder import write_sums
+from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
-from builder.errors import HubError
+from builder.errors import DataError, HubError
 from builder.hub import upload
 from builder.hub.publish import Target
 from builder.hub.table import lines
+from builder.recipe import EmbedderSettings, TrainingSettings
+from builder.records import RunRecord, without_paths
+from evaluation.candidate import corpus_of
+from evaluation.metrics import FOLDER
 
 from .loopback_hub import LoopbackHub
 from .loopback_state import Repo, git_hash
@@ -170,7 +181,7 @@ def test_a_dry_run_needs_no_token_and_sends_nothing(
     monkeypatch.delenv("HF_TOKEN")
     words = "\n".join(lines(send(dry_run=True), dry_run=True))
     assert "a new repository" in words and "data/train-00000-of-00003.parquet" in words
-    assert {line.split()[0] for line in hub.log} == {"info"} and not hub.repos
+    assert {line.split()[0] for line in hub.log} == {"info", "validate"} and not hub.repos
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     send(what="corpus")
     hub.push(hub.repos["dataset", "org/small"], {"data/train-00000-of-00009.parquet": b"old", "recipe.yaml": b"x"})
@@ -227,3 +238,129 @@ def test_memory_does_not_grow_with_a_file(hub: LoopbackHub, send: Send, run: Pat
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 << 20 and max(hub.sizes.values()) > 64 << 20
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+@pytest.fixture
+def trained_elsewhere(run: Path, tmp_path: Path) -> Path:
+    """A run whose model learnt from a corpus and real music in other folders, its records as 0.1 wrote them."""
+    from training.trainer import train
+
+    elsewhere = shutil.copytree(run / "corpus", tmp_path / "their-music" / "deep" / "corpus")
+    settings = TrainingSettings(hidden=(8,), epochs=2, strategy="joint", target=str(elsewhere))
+    train(elsewhere, run / "model", settings, EmbedderSettings())
+    weights = {"weights": str(tmp_path / "melstats.pt"), "name": "melstats"}
+    edit(run / "model/config.json", lambda data: data["embedder"].update(settings=weights))
+    corpus = run / "corpus"
+    about = f"MusicGen ({tmp_path}/musicgen-small, float32), Copet et al. 2023"
+    edit(corpus / "records/build.json", lambda data: data["details"]["generator"].update(about=about))
+    recipe = yaml.safe_load((corpus / "recipe.yaml").read_text())
+    recipe["generator"]["model"] = "/opt/models/musicgen-small"
+    recipe["evaluation"]["benchmarks"] = ["validation", f"gtzan:{Path.home()}/gtzan", "folder:~/music"]
+    (corpus / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    card = corpus / "README.md"
+    card.write_text(card.read_text().replace("# small", f"# small\n\n{about}.", 1))
+    write_sums(corpus, {})
+    return run
+
+
+ABSOLUTE = re.compile(rb"""(?<![\w.~>)/-])(?:~|[A-Za-z]:)?/(?:home|root|tmp|opt|usr|var|mnt|data|Users)/[\w.-]+""")
+
+
+def test_nothing_that_is_published_names_a_path_of_this_machine(
+    hub: LoopbackHub, send: Send, trained_elsewhere: Path, tmp_path: Path
+) -> None:
+    """Corpus, model, metrics and a Space with both inside; the folder keeps its paths, and what arrives is sound."""
+    run = trained_elsewhere
+    record, before = run / "model/training.json", contents(run)
+    details = json.loads(record.read_text())["details"]
+    assert details["settings"]["target"].startswith(str(tmp_path)) and "their-music" in details["corpus"]
+    space = tmp_path / "space"
+    shutil.copytree(run, space / "runs/small")
+    (space / "app.py").write_text("print(1)\n")
+    card = {"sdk": "gradio", "sdk_version": "6.31.0", "app_file": "app.py", "license": "apache-2.0"}
+    (space / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n\n# Small\n")
+    send(run)
+    send(Path("all"), "org", what="metrics", metrics=FOLDER)
+    send(space, "org/explorer", what="space")
+    assert contents(run) == before and len(hub.repos) == 6
+
+    named = {
+        str(tmp_path).encode(),
+        str(Path.home()).encode() + b"/",
+        b"their-music",
+        str(Path(__file__).parents[2]).encode(),
+    }
+    for repo in hub.repos.values():
+        for path in repo.files:
+            content = hub.content(repo.kind, repo.id, path)
+            if path.endswith(".parquet"):
+                file = pq.ParquetFile(io.BytesIO(content))
+                rows = [{k: v for k, v in row.items() if k != "audio"} for row in file.read().to_pylist()]
+                content = json.dumps([str(file.metadata.metadata), rows]).encode()
+            found = [text for text in named if text in content] + ABSOLUTE.findall(content)
+            assert not found, (repo.id, path, found)
+
+    published = json.loads(hub.content("model", "org/small-genre", "training.json"))["details"]
+    assert published["settings"]["target"] == "./corpus" and published["corpus"] == "../corpus"
+    assert {k: v for k, v in published.items() if k not in ("settings", "corpus")} == {
+        k: v for k, v in details.items() if k not in ("settings", "corpus")
+    }
+    recipe = yaml.safe_load(hub.content("dataset", "org/small", "recipe.yaml"))
+    assert recipe["generator"]["model"] == "./musicgen-small"
+    assert recipe["evaluation"]["benchmarks"] == ["validation", "gtzan:./gtzan", "folder:./music"]
+    arrived = download(hub, hub.repos["dataset", "org/small"], tmp_path / "arrived")
+    inside = download(hub, hub.repos["space", "org/explorer"], tmp_path / "page") / "runs/small/corpus"
+    assert not verify(arrived).faults and not verify(inside).faults
+
+
+def test_a_model_is_evaluated_on_the_corpus_that_its_record_names(trained_elsewhere: Path) -> None:
+    found = corpus_of(RunRecord.read(trained_elsewhere / "model/training.json"), trained_elsewhere / "model", None)
+    assert found == trained_elsewhere.parent / "their-music/deep/corpus"
+
+
+def test_paths_that_cannot_be_cleaned_are_refused(hub: LoopbackHub, send: Send, run: Path, tmp_path: Path) -> None:
+    """In code and in metadata; each with its file, and the key or the line."""
+    (run / "model/notes.txt").write_text(f"one\nsee {tmp_path}/log\n")
+    with pytest.raises(
+        DataError, match=rf"model/notes.txt, line 2: names a path of this machine: {tmp_path}/log\n  fix: "
+    ):
+        send(run)
+    (run / "model/notes.txt").unlink()
+    shard = run / "corpus/data/train-00001-of-00003.parquet"
+    rows, footer = pq.read_table(shard).to_pylist(), read_footer(shard)
+    footer["generator"]["about"] = f"MusicGen ({tmp_path}/musicgen-small, float32)"
+    write_shard(shard, [rows], Features.from_arrow_schema(pq.read_schema(shard)), footer)
+    write_sums(run / "corpus", {})
+    words = (
+        r"train-00001-of-00003.parquet: its metadata names a path of this machine: synthmir.generator.about: MusicGen"
+    )
+    with pytest.raises(DataError, match=words):
+        send(run)
+    assert not hub.repos
+
+
+@pytest.mark.parametrize(
+    ("value", "published"),
+    [
+        ("/home/me/a b/weights.pt", "./weights.pt"),
+        ("gtzan:/data/GTZAN", "gtzan:./GTZAN"),
+        ("C:\\Users\\me\\gtzan", "./gtzan"),
+        ("file:///home/me/x.pt", "file:./x.pt"),
+        ("../../../me/corpus", "../corpus"),
+        ("Made from /mnt/models/small, in float32", "Made from ./small, in float32"),
+        ("../corpus", "../corpus"),
+        ("s3://bucket/corpus", "s3://bucket/corpus"),
+        ("https://huggingface.co/home/x/y", "https://huggingface.co/home/x/y"),
+        ("hf:facebook/hubert-base", "hf:facebook/hubert-base"),
+        ("/m/04rlf", "/m/04rlf"),
+        ("4/4", "4/4"),
+    ],
+)
+def test_what_is_left_of_a_path(value: str, published: str, tmp_path: Path) -> None:
+    assert without_paths({"a": [value, 1, None]}, tmp_path / "run") == {"a": [published, 1, None]}

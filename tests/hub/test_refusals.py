@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from builder.errors import DataError, HubError, RecipeError, SynthmirError
+from builder.hub.cards import with_data
 from builder.hub.publish import Target
 
 from .loopback_hub import LoopbackHub
@@ -67,6 +69,29 @@ def test_a_namespace_of_others(hub: LoopbackHub, send: Send) -> None:
     assert not hub.repos and not hub.begun
 
 
+def test_a_pull_request_is_proposed_where_there_is_a_repository(hub: LoopbackHub, send: Send) -> None:
+    with pytest.raises(HubError) as error:
+        send(repo="strangers/small")
+    assert "--pr" not in str(error.value)
+    hub.add_repo("dataset", "strangers/small")
+    with pytest.raises(HubError, match=r"403 .*\n  fix: .*or a pull request: --pr"):
+        send(repo="strangers/small", what="corpus")
+
+
+@pytest.mark.parametrize(("route", "options"), [("whoami", {}), ("info", {"dry_run": True})])
+def test_a_page_that_is_no_hub(
+    hub: LoopbackHub, send: Send, monkeypatch: pytest.MonkeyPatch, route: str, options: dict[str, bool]
+) -> None:
+    hub.fail(route, 404, times=-1, page=b"<html>nothing here</html>")
+    if options:
+        monkeypatch.delenv("HF_TOKEN")
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")
+    words = (
+        rf"{hub.endpoint} answers 404 \(Not Found\)\n  fix: check HF_ENDPOINT, which is {hub.endpoint}: .* no Hugging"
+    )
+    refused(hub, send, HubError, words, **options)
+
+
 def test_a_name_that_is_taken(hub: LoopbackHub, send: Send) -> None:
     hub.add_repo("dataset", "org/small", {"train.csv": b"a,b\n"})
     refused(hub, send, HubError, r"is taken, it holds something else \(train.csv\)\n  fix: choose another name")
@@ -104,11 +129,50 @@ def test_offline(hub: LoopbackHub, send: Send, monkeypatch: pytest.MonkeyPatch) 
     refused(hub, send, HubError, r"offline mode is on\n  fix: unset HF_HUB_OFFLINE")
 
 
-def test_a_card_that_the_hub_does_not_take(hub: LoopbackHub, send: Send) -> None:
-    hub.fail("validate", 400, times=-1, message="no such license")
-    with pytest.raises(HubError, match=r"cannot commit to org/small: Invalid metadata in README\.md"):
-        send(revision="v1")
-    assert not any(repo.tags for repo in hub.repos.values())
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_card_that_the_hub_does_not_take(hub: LoopbackHub, send: Send, run: Path, dry_run: bool) -> None:
+    """It is validated before anything is sent, and with --dry-run."""
+    set_in_card(run / "model", license="gpl-9.0")
+    words = (
+        r'model/README\.md: the Hub does not take its YAML: "license" must be one of .*\n  fix: change that key in the'
+    )
+    refused(hub, send, HubError, words, run=run, dry_run=dry_run)
+    hub.fail("validate", 400, times=-1, page=b'{"error": "not a card"}')
+    refused(hub, send, HubError, "its YAML: not a card", dry_run=dry_run)
+
+
+def test_a_card_is_validated_once(hub: LoopbackHub, send: Send) -> None:
+    send(revision="v1")
+    assert len(hub.requests("validate")) == len(hub.repos) == 2
+
+
+def set_in_card(folder: Path, **changed: object) -> None:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    (folder / "README.md").write_text(with_data(text, changed), encoding="utf-8")
+
+
+CARDS: list[tuple[str, dict[str, object], str]] = [
+    ("model", {"license": "CC BY 4.0"}, "license: 'CC BY 4.0' is not an identifier"),
+    ("model", {"tags": ["music", 2026]}, "tags: 2026 is not text"),
+    ("model", {"model-index": [{"name": "x"}]}, "model-index: "),
+    ("corpus", {"license": None}, "license: None is not text"),
+    ("corpus", {"language": ["english"]}, "language: 'english' is not an ISO 639 code"),
+    ("corpus", {"size_categories": ["30"]}, r"size_categories: '30' is not one of .*n<1K"),
+    ("corpus", {"task_categories": [{"audio": 1}]}, "task_categories: {'audio': 1} is not text"),
+    ("corpus", {"configs": [{"data_files": "data/*"}]}, "configs: .*config_name"),
+    ("corpus", {"configs": [{"config_name": "a", "data_files": 5}]}, "configs: .*data_files"),
+    ("corpus", {"dataset_info": [{"features": [{"name": "id", "dtype": "strin"}]}]}, "dataset_info: .*Strin"),
+]
+
+
+@pytest.mark.parametrize(("part", "changed", "words"), CARDS)
+def test_cards_that_no_hub_takes(
+    hub: LoopbackHub, send: Send, run: Path, part: str, changed: dict[str, object], words: str
+) -> None:
+    """What the client libraries know is wrong needs no Hub."""
+    set_in_card(run / part, **changed)
+    refused(hub, send, DataError, f"{part}/README.md: its YAML is not as the Hub takes it: {words}", run=run)
+    assert {line.split()[0] for line in hub.log} == {"whoami"}
 
 
 def _flip(path: Path) -> None:
@@ -163,7 +227,9 @@ def test_the_command_prints_addresses_and_how_to_load(hub: LoopbackHub, made: Pa
     assert first == f"corpus  {hub.endpoint}/datasets/org/small  (v1.0)"
     assert rest[1] == '    corpus = load_dataset("org/small", revision="v1.0")'
     assert f"model  {hub.endpoint}/org/small-genre  (v1.0)" in rest
-    assert "publish" in done.stderr and "hf_test" not in done.stdout + done.stderr
+    assert "hf_test" not in done.stdout + done.stderr
+    bars = {line.partition(":")[0].strip() for line in re.split(r"[\r\n]+", done.stderr) if "%|" in line}
+    assert bars == {"verify", "publish"} and "LFS" not in done.stderr  # the client's own are silent
 
 
 @pytest.mark.parametrize("debug", [(), ("--debug",)], ids=["plain", "debug"])
@@ -173,7 +239,7 @@ def test_no_token_in_any_output(hub: LoopbackHub, made: Path, tmp_path: Path, de
     done = cli(hub, tmp_path, *debug, "publish", made, "--repo", "org/small")
     assert "bad header: Bearer hf_***" in done.stderr
     assert "hf_test" not in done.stdout + done.stderr
-    assert ("Traceback" in done.stderr) == bool(debug) and done.returncode == (1 if debug else 5)
+    assert ("Traceback" in done.stderr) == bool(debug) and done.returncode == 5
 
 
 def test_a_hub_without_xet_storage(hub: LoopbackHub, made: Path, tmp_path: Path) -> None:
