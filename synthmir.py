@@ -570,7 +570,9 @@ def publish(
     private: Annotated[bool, typer.Option("--private", help="Create repositories that others do not see.")] = False,
     revision: Annotated[str | None, typer.Option(help="Tag the release so, when all of it is there: v1.0")] = None,
     pr: Annotated[bool, typer.Option("--pr", help="As a pull request, not to the main branch.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list what would go; send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, have the cards validated, list what would go; send no file.")
+    ] = False,
 ) -> None:
     """Send corpus, model, metrics or a Space to the Hugging Face Hub, checked before and after. Resumes if stopped."""
     from contextlib import ExitStack

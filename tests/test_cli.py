@@ -70,9 +70,21 @@ def test_a_missing_recipe_names_the_shipped_ones():
     assert done.returncode == 2 and "demo" in done.stderr
 
 
-def test_debug_shows_where(tmp_path):
-    done = synthmir("--debug", "verify", tmp_path)
-    assert "Traceback" in done.stderr and "DataError" in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "name", "code"),
+    [
+        (["verify", "NONE"], "DataError", 3),
+        (["prompts", "none"], "RecipeError", 2),
+        (["publish", "none", "--repo", "a b"], "HubError", 5),
+    ],
+)
+def test_debug_shows_where_and_keeps_the_exit_code(tmp_path, arguments, name, code):
+    (tmp_path / "none").mkdir()
+    for file in ("config.json", "model.safetensors", "training.json", "README.md"):
+        (tmp_path / "none" / file).touch()
+    done = synthmir("--debug", *arguments, cwd=tmp_path)
+    assert "Traceback" in done.stderr and f"errors.{name}: " in done.stderr
+    assert done.returncode == code
 
 
 @pytest.mark.parametrize(
