@@ -148,7 +148,7 @@ def without_paths(value: Any, folder: Path) -> Any:
 
     Args:
         value: What JSON or YAML holds.
-        folder: Where the record is. What lies beside it is of this machine too.
+        folder: Where the record is. Its parent is known to be of this machine too.
 
     Returns:
         The same, of the same kinds. Relative paths stay, but those that climb past `..` become `../NAME`.
