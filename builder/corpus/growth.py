@@ -25,12 +25,17 @@ from ..prompts.taxonomy import Taxonomy
 from ..recipe import Recipe
 from ..rows import Clip
 from ..storage import delete, readable
+from ..tables import SUFFIXES
 from .folder import CARD, RECIPE, RECIPES, SHARD_FILE, Corpus
 from .plan import Planned, Shard, plan, shard_size, shards
 from .shards import read_footer
 
 MAX_PARTS = 100  # so that 10 million clips stay under 10,000 files a folder however they came: see scale.py
-PORTABLE = (RECIPE, "taxonomy.yaml", "descriptions.csv", "descriptions.jsonl")  # what Recipe.portable may write
+PORTABLE = (
+    RECIPE,
+    "taxonomy.yaml",
+    *(f"descriptions{suffix}" for suffix in SUFFIXES),
+)  # what Recipe.portable may write
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from ..errors import RecipeError
-from ..resources import parse_json
 from ..rows import Prompt
+from ..tables import read_rows
 from ..validation import MAX_FAULTS, Section, check, near, refusal
 from . import grammar
 from .taxonomy import Taxonomy
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 
-MAX_LINE = 1 << 17  # letters of a line of descriptions
+REQUIRED = ("genre", "description")
 ENOUGH = 1_000  # faults that are counted; to word a million takes hours
 
 _VOICE = {"unspecified": "", "instrumental": " Instrumental, no vocals.", "with-vocals": " With lead vocals."}
@@ -82,8 +82,12 @@ def read(file: Path, taxonomy: Taxonomy, growing: bool = False) -> dict[str, lis
     """
     corpus: dict[str, list[Description]] = {name: [] for name in taxonomy.genre_names}
     faults: list[str] = []
-    for number, record in _records(file, growing):
-        found = _parse(record, taxonomy)
+    if file.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
+        raise RecipeError(f"{file}: a file of descriptions ends in .csv, .tsv or .jsonl", "rename it to what it is")
+    check_header = partial(_check_header, file)
+    rows = read_rows(file, REQUIRED, error=RecipeError, check_header=check_header, growing=growing)
+    for number, row in rows:
+        found = _parse(row, taxonomy)
         if isinstance(found, list):
             faults += [f"line {number}: {fault}" for fault in found]
             if len(faults) >= ENOUGH:
@@ -117,64 +121,20 @@ def _require(recipe: Recipe, file: Path, corpus: dict[str, list[Description]]) -
         )
 
 
-def _records(file: Path, growing: bool) -> Iterator[tuple[int, Any]]:
-    """Line numbers and what stands there: a mapping (CSV) or the line itself (JSONL)."""
-    if file.suffix.lower() not in (".csv", ".jsonl"):
-        raise RecipeError(f"{file}: a file of descriptions ends in .csv or .jsonl", "rename it to what it is")
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            lines = _lines(file, handle)
-            if file.suffix.lower() == ".jsonl":
-                for number, line in enumerate(lines, 1):
-                    if line.strip() and not (growing and not line.endswith("\n")):
-                        yield number, line
-                return
-            reader = csv.DictReader(lines, strict=True)
-            _check_header(file, reader.fieldnames or [])
-            for row in reader:
-                yield reader.line_num, row
-    except OSError as error:
-        raise RecipeError(f"{file}: {error.strerror or error}", "put the file of descriptions there") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{file}: not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
-    except csv.Error as error:
-        raise RecipeError(f"{file}, line {reader.line_num}: not valid CSV: {error}", "quote its text") from error
-
-
-def _lines(file: Path, handle: TextIO) -> Iterator[str]:
-    """The lines of a file. Raises RecipeError for one of a length that no description has: it would fill memory."""
-    number = 0
-    while line := handle.readline(MAX_LINE):
-        number += 1
-        if len(line) == MAX_LINE:
-            raise RecipeError(f"{file}, line {number}: longer than {MAX_LINE:,} letters", "a line is one description")
-        yield line
-
-
-def _check_header(file: Path, columns: Any) -> None:
+def _check_header(file: Path, columns: list[str]) -> None:
     known = list(Description.model_fields)
-    faults = [f"line 1: column {name!r} is missing" for name in ("genre", "description") if name not in columns]
-    faults += [
+    faults = [
         f"line 1: unknown column {name!r}{near(name, known)}. Known: {', '.join(known)}"
         for name in columns
         if name not in known
     ]
-    faults += [f"line 1: column {name!r} stands twice" for name in known if list(columns).count(name) > 1]
     if faults:
         raise refusal(str(file), faults)
 
 
-def _parse(record: Any, taxonomy: Taxonomy) -> Description | list[str]:
-    """A record as a description with its genre's name, or its faults."""
-    if isinstance(record, str):
-        try:
-            data = parse_json(record)
-        except ValueError as error:
-            return [f"not valid JSON: {error}"]
-    elif None in record:  # where DictReader puts cells beyond the header
-        return ["more cells than columns: quote a text that holds a comma"]
-    else:
-        data = {key: _cell(key, value.strip()) for key, value in record.items() if value and value.strip()}
+def _parse(row: dict[str, Any], taxonomy: Taxonomy) -> Description | list[str]:
+    """A row as a description with its genre's name, or its faults."""
+    data = {key: _cell(key, value) for key, value in row.items() if value is not None}
     line = check(Description, data)
     if isinstance(line, list):
         return line
@@ -199,7 +159,9 @@ def _parse(record: Any, taxonomy: Taxonomy) -> Description | list[str]:
     return list(islice(faults, MAX_FAULTS)) or line.model_copy(update={"genre": genre, "description": text})
 
 
-def _cell(column: str, value: str) -> Any:
+def _cell(column: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
     if column == "instruments":
         return [name.strip() for name in value.split(";") if name.strip()]
     if column in ("tempo_bpm", "seed") and value.lstrip("-").isdecimal() and len(value) < 20:

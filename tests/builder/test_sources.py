@@ -70,6 +70,15 @@ def test_jsonl_says_the_same_as_csv(tmp_path: Path) -> None:
     assert prompts[3] == make_prompts(from_file(tmp_path, CSV))[3]
 
 
+@pytest.mark.parametrize(("name", "mark"), [("d.csv", ";"), ("d.csv", "\t"), ("d.tsv", "\t")])
+def test_semicolons_and_tabs_say_the_same_as_commas(tmp_path: Path, name: str, mark: str) -> None:
+    plain = make_prompts(from_file(tmp_path, CSV))
+    text = "\ufeff" + CSV.replace('"A bright, bouncing chorus"', "A bright# bouncing chorus").replace(
+        "piano; drums", '"piano; drums"'
+    ).replace(",", mark).replace("#", ",")
+    assert make_prompts(from_file(tmp_path, text, name)) == plain
+
+
 @pytest.mark.parametrize(
     ("prompts", "text"),
     [
@@ -91,12 +100,12 @@ def test_the_articles_of_a_description_are_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("d.csv", "", "column 'genre' is missing"),
+        ("d.csv", "", "has no header"),
         ("d.csv", "genre,description\n", "holds no descriptions"),
         ("d.jsonl", "", "holds no descriptions"),
         ("d.csv", "genre,text\npop,x\n", "column 'description' is missing"),
         ("d.csv", "genre,description,moods\npop,x,y\n", "unknown column 'moods' (did you mean 'mood'?). Known: genre"),
-        ("d.csv", "genre,description,genre\npop,x,y\n", "column 'genre' stands twice"),
+        ("d.csv", "genre,description,genre\npop,x,y\n", "column 'genre' is there twice"),
         ("d.csv", "genre,description\npop,a, b\n", "line 2: more cells than columns"),
         ("d.csv", "genre,description\npop,\n", "line 2: description: missing"),
         ("d.csv", "genre,description\npopp,x\n", "line 2: genre 'popp' is not in the taxonomy (did you mean 'pop'?)"),
@@ -107,14 +116,15 @@ def test_the_articles_of_a_description_are_left_alone(tmp_path: Path) -> None:
         ("d.csv", "genre,description,tempo_bpm\npop,x,999\n", "line 2: tempo_bpm: input should be less than"),
         ("d.csv", "genre,description,key\npop,x,H dur\n", "line 2: key: string should match pattern"),
         ("d.csv", 'genre,description\npop,"x" y\n', "not valid CSV"),
-        ("d.csv", b"genre,description\npop,caf\xe9\n", "not UTF-8 text"),
+        ("d.csv", b"genre,description\npop,caf\xe9\n", "line 2: not UTF-8 text"),
+        ("d.csv", "genre,description\npop,x\n".encode("utf-16"), "is UTF-16, not UTF-8"),
         ("d.jsonl", '{"genre": "pop"\n', "line 1: not valid JSON"),
         ("d.jsonl", "[" * 100_000, "line 1: not valid JSON"),
-        ("d.jsonl", '\n["pop", "x"]\n', "line 2: expected `key: value` lines, found list"),
+        ("d.jsonl", '\n["pop", "x"]\n', "line 2: expected a JSON object, found list"),
         ("d.jsonl", '{"genre": "pop", "description": 5}\n', "line 1: description: input should be a valid string"),
-        ("d.jsonl", '{"genre": "pop", "description": "  "}\n', "line 1: description: string should have at least 1"),
+        ("d.jsonl", '{"genre": "pop", "description": "  "}\n', "line 1: description: missing"),
         ("d.jsonl", '{"genre": "pop", "description": "x", "bpm": 5}\n', "line 1: bpm: unknown key"),
-        ("d.txt", "genre,description\npop,x\n", "ends in .csv or .jsonl"),
+        ("d.txt", "genre,description\npop,x\n", "ends in .csv, .tsv or .jsonl"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, name: str, text: str | bytes, told: str) -> None:
