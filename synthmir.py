@@ -205,6 +205,8 @@ def embed(
     with _progress("embed") as progress:
         record = embed_dataset(source, settings, out, column=column, overwrite=overwrite, progress=progress)
     print(f"embeddings {out}: {record.rows:,} rows, {record.details['skipped']} skipped")
+    for note in record.details.get("notes", ()):
+        print(f"  {note}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from .resources import parse_yaml
 FRONT = re.compile(r"\A---\n(?P<yaml>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
 MARKS = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # snake_case needs no mark
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+NUMBER = re.compile(r"[-+.]?[0-9][0-9a-zA-Z_.+-]*")  # begins as a number: quoted in YAML, whatever its version
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")  # and what turns the direction
 
 
@@ -35,6 +36,35 @@ def front(card: str) -> dict[str, Any]:
         return dict(parse_yaml(match["yaml"]) or {})
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
         raise DataError(f"README.md: its YAML cannot be read: {error}", "write the card anew") from error
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML whose texts are texts for readers of YAML 1.2 as well, which take `1e3` and `0o7` for numbers."""
+
+
+def _quote(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if NUMBER.fullmatch(value) else None)
+
+
+_Dumper.add_representer(str, _quote)
+
+
+def front_matter(head: dict[str, Any]) -> str:
+    """The YAML head of a card, with the --- lines around it. Raises DataError where it does not read back the same."""
+    try:
+        dumped = yaml.dump(head, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    except yaml.YAMLError as error:
+        raise DataError(
+            f"README.md: its head cannot be written as YAML: {error!s:.300}", "rename the label"
+        ) from error
+    card = f"---\n{dumped}---\n"
+    read = front(f"{card}\n")
+    if changed := [key for key in head if head[key] != read.get(key)]:
+        raise DataError(
+            f"README.md: {changed[0]} reads back from YAML as {read.get(changed[0])!r:.200}",
+            "rename the labels that YAML cannot hold",
+        )
+    return card
 
 
 def line(value: Any, longest: int | None = None) -> str:

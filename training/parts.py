@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from builder.corpus.folder import newest
 from builder.errors import DataError
+from builder.names import SPLIT_KEYWORDS
 from builder.parquet import described, look_over
 from builder.storage import there
 
@@ -31,11 +32,6 @@ from .tables import GROUPS, is_corpus, refuse_mixture
 if TYPE_CHECKING:
     from datasets import Features as Columns
 
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # where the data set itself makes no division
 SPLIT = "split"
 
@@ -228,10 +224,10 @@ def _names(where: str, columns: Columns, values: list[Any]) -> list[Any]:
 
 
 def _part(where: str, name: str) -> str:
-    for part, names in PARTS.items():
+    for part, names in SPLIT_KEYWORDS.items():
         if name.casefold() in names:
             return part
-    known = ", ".join(name for names in PARTS.values() for name in names)
+    known = ", ".join(name for names in SPLIT_KEYWORDS.values() for name in names)
     raise DataError(f"{where}: {name!r} is no part that can be learnt from or kept for the end", f"known: {known}")
 
 

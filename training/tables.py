@@ -17,6 +17,7 @@ from builder.corpus.folder import BUILD_RECORD, SHARD_FILE, SUMS, Corpus, part_o
 from builder.corpus.shards import FOOTER
 from builder.embedders.augment import COLUMN, SUFFIX
 from builder.errors import DataError
+from builder.names import SPLIT_KEYWORDS
 from builder.parquet import look_over, reading
 from builder.recipe import SplitSettings
 from builder.resources import parse_json, read_json
@@ -24,7 +25,7 @@ from builder.storage import readable, remote, there
 from builder.validation import near
 
 SPLITS = ("train", "validation")
-NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}  # what others call it
+NAMES = {word: split for split, words in SPLIT_KEYWORDS.items() for word in words}  # what others call it
 GROUPS = ("prompt_group", "group", "artist", "artist_id", "album", "album_id", "track_id", "speaker")
 MEND = "see what is damaged: synthmir verify CORPUS"
 

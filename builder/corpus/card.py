@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import yaml
 
 from ..atomic import write_text
 from ..errors import DataError
-from ..markdown import FILTERS
+from ..markdown import FILTERS, front_matter
 from ..resources import find, parse_json, read_yaml
 from . import counts, pictures
 from .card_head import head, infos, type_name
@@ -90,8 +89,7 @@ def _content(root: Path) -> str:
     context["gaps"] = gaps(context, found)
     names = [one["name"] for one in generators]
     told = head(recipe["name"], licence, names, clips, configs)
-    yaml_head = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10_000)
-    return f"---\n{yaml_head}---\n\n{_template().render(context).strip()}\n"
+    return f"{front_matter(told)}\n{_template().render(context).strip()}\n"
 
 
 def _template() -> Any:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ..atomic import write_text
 from ..errors import DataError
-from ..markdown import FRONT, front, read_card
+from ..markdown import FRONT, front, front_matter, read_card
 from ..parquet import MEND
 from .features import COLUMNS
 from .folder import CARD, Corpus
@@ -141,7 +141,8 @@ def _readme(corpus: Corpus, how: str, columns: Sequence[str], clips: int) -> str
     rows = [f"| `{name}` | {COLUMNS.get(name, '').format(channels='audio')} |" for name in columns]
     return "\n".join(
         [
-            f"---\nlicense: {json.dumps(license, default=str)}\n---\n\n# {clips:,} clips of generated music\n",
+            f"{front_matter({'license': license if isinstance(license, str | list) else str(license)})}\n"
+            f"# {clips:,} clips of generated music\n",
             f"{about}\n\nExported from the corpus {corpus.fingerprint}. {how} An empty cell is a label that the",
             f"prompt leaves open; names in a list have `{SEPARATOR}` between them.\n",
             "| column | what it holds |\n|---|---|",

@@ -15,12 +15,13 @@ from ..atomic import write_text
 from ..corpus.shards import WORK, locked, read_footer, write_shard
 from ..errors import DataError, RecipeError
 from ..executors import Tick, cores
+from ..markdown import front_matter, text
 from ..recipe import EmbedderSettings
 from ..records import RunRecord, recording
 from .base import Embedder, load_embedder
 from .mapping import Progress, details
 from .shard import embed_rows
-from .sources import RESERVED, Part, Row, open_source
+from .sources import RESERVED, Part, Row, Shards, open_source
 
 RECORD, SKIPPED, CARD = "records/embed.json", "skipped.jsonl", "README.md"
 
@@ -40,7 +41,8 @@ def embed_dataset(
     `path` is a data set on disk or on the Hub, or a folder of audio files (see `sources.open_source`).
     Goes on where it was stopped; audio that changed since, and another embedder, are refused unless `overwrite`.
     Clips that cannot be read (damaged, empty, with NaN samples) are left out and listed in `out`/skipped.jsonl; the
-    record's `details["skipped"]` counts them. Raises DataError, RecipeError and BackendError.
+    record's `details["skipped"]` counts them. Files and rows of metadata that do not match are in `details["notes"]`,
+    and counted in `details["metadata"]`. Raises DataError, RecipeError and BackendError.
     """
     if settings.augment:
         raise RecipeError("embedder.augment: only a corpus gets damaged copies", "leave out --augment, or --out")
@@ -78,6 +80,10 @@ def embed_dataset(
             record.rows = total - len(skipped)
             record.details = details(embedder, sum(footer["seconds"] for footer in footers))
             record.details |= {"source": str(path), "skipped": len(skipped)}
+            if plan.notes:
+                record.details["notes"] = plan.notes
+            if plan.metadata:
+                record.details["metadata"] = plan.metadata
         for name in plan:  # a shard of which nothing could be read stays hidden: `datasets` cannot read an empty one
             if (work / name).exists() and pq.read_metadata(work / name).num_rows:
                 (work / name).replace(out / name)
@@ -104,7 +110,7 @@ def _clear(out: Path) -> None:
         shard.unlink()
 
 
-def _finished(out: Path, plan: dict[str, Part], embedder: Embedder) -> set[str]:
+def _finished(out: Path, plan: Shards, embedder: Embedder) -> set[str]:
     """The shards that need not be made again. Raises DataError for any that is of something else."""
     done = set()
     mine = f"{embedder.name} of revision {embedder.revision}"
@@ -149,18 +155,15 @@ def _embed_part(
     write_shard(target, embedded(), features, footer)
 
 
-def _card(out: Path, embedder: Embedder, plan: dict[str, Part], record: RunRecord) -> str:
-    """The front matter that `load_dataset` reads, and in a few words what this is."""
-    splits = dict.fromkeys(part.split for name, part in plan.items() if (out / name).exists())
-    files = [line for name in splits for line in (f'  - split: "{name}"', f'    path: "{name}-*-of-*.parquet"')]
-    return "\n".join(
-        [
-            *("---", "configs:", "- config_name: default", "  data_files:", *files, "---"),
-            f"# Embeddings: {embedder.name}",
-            "",
-            f"`embedding` holds {embedder.dim} numbers for each of {record.rows:,} clips, joined to audio by `id`;",
-            f"{record.details['skipped']} clips could not be read ([{SKIPPED}]({SKIPPED})).",
-            f"{embedder.about} Revision `{embedder.revision}`.",
-            "",
-        ]
+def _card(out: Path, embedder: Embedder, plan: Shards, record: RunRecord) -> str:
+    """README.md, by which `datasets` finds the splits."""
+    names = dict.fromkeys(part.split for name, part in plan.items() if (out / name).exists())
+    files = [{"split": name, "path": f"{name}-*-of-*.parquet"} for name in names]
+    notes = "".join(f"- {text(note)}\n" for note in plan.notes)
+    return (
+        f"{front_matter({'configs': [{'config_name': 'default', 'data_files': files}]})}"
+        f"# Embeddings: {embedder.name}\n\n"
+        f"`embedding` holds {embedder.dim} numbers for each of {record.rows:,} clips, joined to audio by `id`;\n"
+        f"{record.details['skipped']} clips could not be read ([{SKIPPED}]({SKIPPED})).\n"
+        f"{embedder.about} Revision `{embedder.revision}`.\n" + (f"\n{notes}" if notes else "")
     )

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
 from ..parquet import look_over
 from ..storage import there
+from .audio_folder import METADATA, AudioFolder, read_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -82,28 +80,49 @@ def _state(source: Path | bytes | None) -> bytes:
     return hashlib.sha256(told.encode(errors="surrogateescape")).digest()
 
 
-def open_source(path: str, column: str, rows: int) -> dict[str, Part]:
-    """The shards that `path` makes, by file name, with `rows` rows each.
+class Shards(dict[str, Part]):
+    """The parts of a source by the file names of the shards that they become, and what is to be reported of it."""
+
+    def __init__(self, parts: dict[str, Part], notes: Sequence[str] = (), metadata: dict[str, int] | None = None):
+        super().__init__(parts)
+        self.notes = list(notes)
+        self.metadata = dict(metadata or {})  # counts, where a folder of audio has metadata: see AudioFolder
+
+
+def open_source(path: str, column: str, rows: int) -> Shards:
+    """The shards that `path` makes, with `rows` rows each.
 
     `path` is what `save_to_disk` or `to_parquet` wrote, a folder of audio files, or an id on the Hub. In a plain
-    folder each file is a row: its path within the folder is the `id`, its folder's name the `label`, and what
-    `metadata.csv` says of its `file_name` comes along. Raises DataError, also where `column` holds no audio.
+    folder each file is a row, and its path within the folder is the `id`: see `audio_folder.read_folder`. Raises
+    DataError, also where `column` holds no audio.
     """
     from datasets import Dataset
 
     found = _load(path)
-    splits = {"train": found} if isinstance(found, Dataset) else dict(found)
+    folder = found if isinstance(found, AudioFolder) else AudioFolder()
+    splits = folder.splits or ({"train": found} if isinstance(found, Dataset) else dict(found))
     for data in splits.values():
         _check(path, data, column)
     if not any(len(data) for data in splits.values()):
         raise DataError(f"{path}: holds no rows")
-    return {
+    parts = {
         f"{name}-{i:05d}-of-{-(-len(data) // rows):05d}.parquet": Part(
             name, data, column, start, min(start + rows, len(data))
         )
         for name, data in splits.items()
         for i, start in enumerate(range(0, len(data), rows))
     }
+    return Shards(parts, folder.notes, folder.counts)
+
+
+def is_audio_folder(place: Path) -> bool:
+    """Whether a folder is read file by file: it is no saved data set and holds no Parquet but metadata."""
+    return place.is_dir() and not is_saved(place) and all(file.name in METADATA for file in place.rglob("*.parquet"))
+
+
+def is_saved(place: Path) -> bool:
+    """Whether `save_to_disk` wrote a folder."""
+    return any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json"))
 
 
 def _load(path: str) -> Any:
@@ -114,13 +133,12 @@ def _load(path: str) -> Any:
         raise DataError(f"{path}: there is no such folder")
     if place.is_file() and place.suffix != ".parquet":
         raise DataError(f"{path}: not a folder and not a Parquet file", "give a data set, or a folder of audio")
-    saved = any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json"))
-    if place.is_dir() and not saved and not any(place.rglob("*.parquet")):
-        return _folder(place)
+    if is_audio_folder(place):
+        return read_folder(place)
     try:
         for file in (place,) if place.is_file() else place.rglob("*.parquet"):
             look_over(file)
-        if saved:
+        if is_saved(place):
             return load_from_disk(place)
         if place.is_file():
             return load_dataset("parquet", data_files=str(place))
@@ -128,38 +146,6 @@ def _load(path: str) -> Any:
     except Exception as error:  # whatever a data set's files make `datasets` raise
         raise DataError(
             f"{path}: cannot be loaded as a data set: {_reason(error)}", "check the path or the id"
-        ) from error
-
-
-def _folder(folder: Path) -> Dataset:
-    import pandas as pd
-    from datasets import Dataset
-
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
-    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
-    if not files:
-        raise DataError(f"{folder}: holds no audio files", f"of these kinds: {', '.join(sorted(AUDIO_SUFFIXES))}")
-    names = [file.relative_to(folder).as_posix() for file in files]
-    labels = [file.parent.name if file.parent != folder else None for file in files]
-    table = pd.DataFrame({"id": names, "label": labels, "audio": [str(file) for file in files]})
-    if (folder / "metadata.csv").is_file():
-        try:
-            extra = pd.read_csv(folder / "metadata.csv", dtype={"file_name": str})
-        except (OSError, ValueError) as error:  # pandas' own are ValueErrors
-            raise DataError(f"{folder / 'metadata.csv'}: cannot be read as a table: {_reason(error)}") from error
-        if "file_name" not in extra:
-            raise DataError(f"{folder / 'metadata.csv'}: has no column 'file_name'")
-        if odd := [name for name in map(str, extra.columns) if "\0" in name]:
-            raise DataError(f"{folder / 'metadata.csv'}: the name of column {odd[0]!r:.60} holds NUL", "mend the file")
-        extra = extra.drop_duplicates("file_name").drop(columns=["id", "audio"], errors="ignore")
-        table = table.drop(columns=[name for name in ("label",) if name in extra])
-        table = table.merge(extra, how="left", left_on="id", right_on="file_name").drop(columns="file_name")
-    try:
-        return Dataset.from_pandas(table, preserve_index=False)
-    except (ValueError, OverflowError, pa.ArrowException) as error:  # a number of many digits, say
-        raise DataError(
-            f"{folder}: its file names and metadata.csv cannot be held as a table: {_reason(error)}",
-            "mend metadata.csv, or name the files in UTF-8",
         ) from error
 
 

@@ -17,6 +17,7 @@ from builder.atomic import write_bytes
 from builder.corpus.folder import RECIPE, SUMS, Corpus, embed_record, newest
 from builder.embedders.base import config_name, load_embedder
 from builder.embedders.dataset_map import RECORD, embed_dataset
+from builder.embedders.sources import is_audio_folder
 from builder.errors import DataError, RecipeError
 from builder.parquet import label_names, look_over
 from builder.recipe import EmbedderSettings, Recipe
@@ -199,12 +200,13 @@ def _written(spec: str, folder: Path, kind: str, files: dict[str, str] | None = 
     def sound(ids: Sequence[str]) -> dict[str, Path | bytes]:
         if files is not None:
             return {name: Path(files[name]) for name in ids}
-        if source.is_dir() and not any(source.rglob("*.parquet")):
+        if is_audio_folder(source):
             return {name: source / name for name in ids if (source / name).is_file()}
         return _stored(source, ids) if source.exists() else {}
 
     skipped = details.get("skipped", 0)
     notes = [f"{skipped} clip(s) could not be read and are in no figure"] if skipped else []
+    notes += details.get("notes") or []
     return _read(spec, kind, sorted(folder.glob("*.parquet")), embedder, None, sound, notes=notes)
 
 

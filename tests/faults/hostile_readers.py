@@ -392,6 +392,13 @@ def _metadata_seed(root: Path) -> None:
                "metadata.csv": b"file_name,label,tempo\nrock/a.wav,rock,120\nb.flac,jazz,90\n"})  # fmt: skip
 
 
+def _metadata_lines_seed(root: Path) -> None:
+    _metadata_seed(root)
+    (root / "metadata.csv").unlink()
+    put(root, {"metadata.jsonl": b'{"file_name": "rock/a.wav", "label": "rock", "tempo": 120, "tags": ["a"]}\n'
+                                 b'{"file_name": "b.flac", "label": null, "tempo": 9, "tags": []}\n'})  # fmt: skip
+
+
 def _source(root: Path) -> None:
     from builder.embedders.sources import open_source
 
@@ -484,5 +491,6 @@ READERS: tuple[Reader, ...] = (
     Reader("ledger", _ledger_seed, _ledger, ("ledger.jsonl",), 6),
     Reader("run record", lambda root: put(root, SMALL), _record, ("r.json",), 6),
     Reader("folder of audio", _metadata_seed, _source, ("metadata.csv",), 3),
+    Reader("folder of audio, JSONL", _metadata_lines_seed, _source, ("metadata.jsonl",), 3),
     Reader("what was heard", _heard_seed, _heard, ("h.npz",), 6),
 )

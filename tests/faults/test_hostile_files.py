@@ -925,16 +925,21 @@ def test_arrow_files_whose_lists_and_texts_lie_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("name", "text", "told"),
     [
-        ("file_name,te\0mpo\nb.flac,1\n", "the name of column 'te.x00mpo' holds NUL"),
-        (f"file_name,tempo\nb.flac,{'9' * 60}\n", "cannot be held as a table"),
+        ("metadata.csv", "file_name,te\0mpo\nb.flac,1\n", "the name of column 'te.x00mpo' holds NUL"),
+        ("metadata.jsonl", f'{{"file_name": "b.flac", "tempo": {"9" * 60}}}\n', "cannot be held as a table"),
+        ("metadata.jsonl", '{"file_name": "b.flac", "x": 1}\n{"file_name": "a", "x": "y"}\n', "cannot be held as"),
+        ("metadata.jsonl", '{"file_name": "b.flac", "x": "\\ud800"}\n', "line 1: holds half of a surrogate pair"),
+        ("metadata.jsonl", '{"file_name": ["b.flac"]}\n', "line 1: has no file_name"),
+        ("metadata.parquet", "PAR1 and no more", "not a readable Parquet file"),
     ],
-    ids=["nul", "digits"],
+    ids=["nul", "digits", "two-types", "half-a-letter", "a-list", "no-parquet"],
 )
-def test_a_table_beside_audio_that_no_data_set_holds(tmp_path: Path, text: str, told: str) -> None:
+def test_a_table_beside_audio_that_no_data_set_holds(tmp_path: Path, name: str, text: str, told: str) -> None:
     seeds._metadata_seed(tmp_path)
-    (tmp_path / "metadata.csv").write_text(text)
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=told):
         open_source(str(tmp_path), "audio", 10)
 

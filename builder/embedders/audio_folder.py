@@ -1,0 +1,252 @@
+"""A plain folder of audio files as `datasets` rows: splits, labels, and what its metadata says of each file."""
+
+from __future__ import annotations
+
+import posixpath
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..audio import AUDIO_SUFFIXES
+from ..errors import DataError
+from ..markdown import line
+from ..names import find_split
+from ..parquet import described, look_over, reading
+from ..tables import SUFFIXES, read_rows, text_column
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
+TABLES = (*SUFFIXES, ".xlsx", ".xls")  # suffixes of tables that people put beside audio
+OWN = ("id", "audio")  # columns that a folder has already
+
+
+@dataclass
+class AudioFolder:
+    """What `read_folder` found: rows of `id`, `label`, `audio` (a path) and the metadata's columns, by split.
+
+    `notes` are sentences about files and rows that do not match; `counts` has their numbers where there is metadata:
+    rows, rows_without_file, files_without_row.
+    """
+
+    splits: dict[str, Dataset] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    where: str  # the file and the line
+    name: str  # of the audio file, from the root
+    cells: dict[str, Any]
+
+
+def read_folder(root: Path) -> AudioFolder:
+    """Read the names of a folder's audio files and its metadata; no audio is opened.
+
+    Splits: folders of one level that all name a split ("train", "valid", "test-clean"), with every file in one of
+    them, are splits, not labels; else file names, if all of them name a split and not all the same. The label is the
+    name of the folder that a file is in. A table of METADATA in the root or in any folder below adds its columns, and
+    replaces the label where it has a column `label`; its `file_name` is relative to the folder that it is in.
+
+    Raises:
+        DataError: no audio, split folders beside others, metadata that cannot be read, that names a file outside of
+            its folder, or that has two different rows for one file.
+    """
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    files = [path for path in files if not _is_hidden(path.relative_to(root))]
+    if not files:
+        raise DataError(f"{root}: holds no audio files", f"of these kinds: {', '.join(sorted(AUDIO_SUFFIXES))}")
+    names = [path.relative_to(root).as_posix() for path in files]
+    found = AudioFolder()
+    splits, labels = _place(root, [PurePosixPath(name) for name in names], found)
+    columns = {"id": names, "label": labels, "audio": [str(path) for path in files]}
+    try:
+        table = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
+    except (ValueError, pa.ArrowException) as error:
+        raise DataError(f"{root}: a file name is not UTF-8: {error!s:.200}", "name the files in UTF-8") from error
+    table = _add_metadata(root, table, found)
+    for split in dict.fromkeys(splits):
+        found.splits[split] = _dataset(table.filter(pa.array([one == split for one in splits])))
+    return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _dataset(table: pa.Table) -> Dataset:
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    return Dataset(InMemoryTable(table))
+
+
+def _place(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder) -> tuple[list[str], list[str | None]]:
+    """The split and the label of each file, by the folders that it is in."""
+    folders = [path.parts[:-1] for path in paths]
+    for depth in range(min(map(len, folders))):
+        splits = [find_split(parts[depth]) for parts in folders]
+        if all(splits):
+            above = {parts[:depth] for parts in folders}
+            if len(above) == 1:  # they hold everything, and are no label
+                folders = [parts[depth:] for parts in folders]
+                depth = 0
+            others = [parts[:depth] + parts[depth + 1 :] for parts in folders]
+            return [split for split in splits if split], [parts[-1] if parts else None for parts in others]
+    tops = {parts[0] if parts else str(path) for parts, path in zip(folders, paths, strict=True)}
+    named = {top: split for top in sorted(tops) if (split := find_split(top)) and (root / top).is_dir()}
+    other = next((top for top in sorted(tops) if top not in named), None)
+    if len(set(named.values())) > 1 and other:
+        raise DataError(
+            f"{root}: its folders {', '.join(named)} are splits, and {other!r:.100} beside them is none",
+            f"move {other!r:.100} into one of them, or out of {root}",
+        )
+    if named:
+        found.notes.append(f"folder {', '.join(named)} is taken as a label, not as a split: others beside it are none")
+    labels = [parts[-1] if parts else None for parts in folders]
+    splits = [find_split(path.stem) for path in paths]
+    if all(splits) and len(set(splits)) > 1:
+        return [split for split in splits if split], labels
+    return ["train"] * len(paths), labels
+
+
+def _add_metadata(root: Path, table: pa.Table, found: AudioFolder) -> pa.Table:
+    """The rows of files with the columns that metadata has for them."""
+    tables = sorted(path for path in root.rglob("metadata.*") if path.name in METADATA and path.is_file())
+    tables = [path for path in tables if not _is_hidden(path.relative_to(root))]
+    if not tables:
+        if ignored := sorted(path.name for path in root.iterdir() if path.suffix.lower() in TABLES):
+            found.notes.append(f"ignored {_some(ignored)}: a table about the files is called {' or '.join(METADATA)}")
+        return table
+    if len({path.suffix for path in tables}) > 1:
+        shown = _some([path.relative_to(root).as_posix() for path in tables])
+        raise DataError(f"{root}: holds metadata of several kinds: {shown}", "keep one kind")
+    rows: list[_Row] = []
+    typed: list[pa.Table] = []
+    for path in tables:
+        base = path.parent.relative_to(root)
+        start = len(rows)
+        for number, cells in _rows_of(path, typed):
+            where = f"{path}, {'row' if path.suffix == '.parquet' else 'line'} {number}"
+            rows.append(_Row(where, _inside(cells.pop("file_name", None), base, where), cells))
+        if len(rows) == start:
+            raise DataError(f"{path}: holds no rows", "write one for each file, or remove it")
+    chosen = _match(table["id"].to_pylist(), rows, _some([path.name for path in tables][:1]), found)
+    try:
+        extra = _columns(rows, typed, tables[0])
+        spare = [name for name in extra.column_names if name in OWN]
+        extra = extra.drop_columns([*spare, *(["file_name"] if "file_name" in extra.column_names else [])])
+        table = table.drop_columns([name for name in ("label",) if name in extra.column_names])
+        extra = extra.take(pa.array(chosen, pa.int64()))
+    except (ValueError, OverflowError, TypeError, pa.ArrowException) as error:
+        raise DataError(f"{tables[0]}: cannot be held as a table: {error!s:.300}", "correct it") from error
+    if spare:
+        found.notes.append(f"left out column {', '.join(spare)} of the metadata: an `id` is a file's path")
+    return _joined(table, extra)
+
+
+def _joined(table: pa.Table, extra: pa.Table) -> pa.Table:
+    """Both tables' columns; what `datasets` says of the second's stays."""
+    from datasets import Features, Value
+
+    features = Features({name: Value("string") for name in table.column_names} | described(extra.schema, "metadata"))
+    for name in extra.column_names:
+        table = table.append_column(extra.schema.field(name), extra[name])
+    return table.cast(features.arrow_schema)
+
+
+def _rows_of(path: Path, typed: list[pa.Table]) -> Any:
+    """The number and the cells of each row; a Parquet file is added to `typed` as it is."""
+    if path.suffix != ".parquet":
+        return read_rows(path, ("file_name",))
+    look_over(path)
+    with reading(path):
+        content = pq.read_table(path)
+        content.validate(full=True)
+        typed.append(content)
+        return enumerate(content.to_pylist(), 1)
+
+
+def _columns(rows: Sequence[_Row], typed: Sequence[pa.Table], path: Path) -> pa.Table:
+    """The metadata as Arrow holds it: text of CSV by `text_column`, JSON and Parquet by their own types."""
+    if typed:
+        return pa.concat_tables(typed, promote_options="permissive")
+    names = dict.fromkeys(name for row in rows for name in row.cells)
+    arrays = {}
+    for name in names:
+        cells = [row.cells.get(name) for row in rows]
+        if path.suffix != ".jsonl":
+            arrays[name] = text_column(cells)
+        else:
+            arrays[name] = pa.array(cells) if any(cell is not None for cell in cells) else pa.array(cells, pa.string())
+    return pa.table(arrays)
+
+
+def _inside(name: Any, base: Path, where: str) -> str:
+    """A `file_name` of a table in the folder `base`, from the root. Raises DataError for one outside of `base`."""
+    if not isinstance(name, str):
+        raise DataError(
+            f"{where}: has no file_name", "write the path of an audio file, relative to the table's folder"
+        )
+    path = posixpath.normpath(name.replace("\\", "/"))
+    if path.startswith(("/", "../")) or path == ".." or "://" in name or PureWindowsPath(name).drive:
+        raise DataError(
+            f"{where}: file_name {name!r:.200} is not within the table's folder",
+            "write paths relative to the folder that the table is in",
+        )
+    return (base / path).as_posix()
+
+
+def _key(name: str) -> str:
+    """A file name without what file systems and tables write differently."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _match(names: Sequence[str], rows: Sequence[_Row], table: str, found: AudioFolder) -> list[int | None]:
+    """The number of each file's row. Raises DataError for two rows that differ about one file."""
+    exact = {name: number for number, name in enumerate(names)}
+    loose: dict[str, int] = {}
+    for number, name in enumerate(names):
+        loose.setdefault(_key(name.replace("\\", "/")), number)
+    chosen: list[int | None] = [None] * len(names)
+    missing, again = [], 0
+    for number, row in enumerate(rows):
+        file = exact.get(row.name, loose.get(_key(row.name)))
+        if file is None:
+            missing.append(row.name)
+            continue
+        before = chosen[file]
+        if before is None:
+            chosen[file] = number
+            continue
+        again += 1
+        first = rows[before].cells
+        if differing := [name for name in {**first, **row.cells} if first.get(name) != row.cells.get(name)]:
+            column = differing[0]
+            raise DataError(
+                f"{row.where}: {row.name!r:.200} has {column} {row.cells.get(column)!r:.100}, and "
+                f"{first.get(column)!r:.100} in {rows[before].where}",
+                "keep one row for each file",
+            )
+    bare = [name for name, row in zip(names, chosen, strict=True) if row is None]
+    found.counts = {"rows": len(rows), "rows_without_file": len(missing), "files_without_row": len(bare)}
+    if missing:
+        found.notes.append(f"{len(missing):,} of {len(rows):,} row(s) of {table} name no file here: {_some(missing)}")
+    if bare:
+        found.notes.append(f"{len(bare):,} of {len(names):,} file(s) have no row in {table}: {_some(bare)}")
+    if again:
+        found.notes.append(f"{again:,} row(s) of {table} repeat another")
+    return chosen
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of many names, in a sentence."""
+    shown = ", ".join(line(name, 100) for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5:,} more"
