@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -152,7 +153,7 @@ def _objects(path: Path, lines: Iterator[str], error: type[SynthmirError], growi
             raise error(
                 f"{path}, line {number}: expected a JSON object, found {type(row).__name__}", "one JSON object a line"
             )
-        if "\\u" in line and _HALF.search(str(row)):
+        if "\\u" in line and _HALF.search(json.dumps(row, ensure_ascii=False)):
             raise error(f"{path}, line {number}: holds half of a surrogate pair (\\ud800 to \\udfff)", "correct it")
         yield number, {key: (value.strip() or None) if isinstance(value, str) else value for key, value in row.items()}
 

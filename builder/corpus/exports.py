@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from ..atomic import write_text
 from ..errors import DataError, RecipeError
 from ..executors import cores
+from ..names import hide_split
 from ..parquet import MEND, described, look_over
 from ..resources import read_json
 from ..storage import make_folder, reaching, readable, sweep, writing
@@ -135,7 +136,10 @@ def _place(table: pa.Table, features: Any, layout: str, audio: str) -> list[Clip
     """Where each clip's file goes: by split or not, by genre, and by number where a genre has many."""
     ids, splits = table["id"].to_pylist(), table["split"].to_pylist()
     genres = [safe_name(genre or "unlabelled") for genre in words(table, features, "genre")]
-    folders = [f"{split if layout == 'audiofolder' else 'audio'}/{g}" for split, g in zip(splits, genres, strict=True)]
+    if layout == "audiofolder":  # a genre "test" would be a split as well
+        folders = [f"{split}/{hide_split(genre)}" for split, genre in zip(splits, genres, strict=True)]
+    else:
+        folders = [f"audio/{genre}" for genre in genres]
     sizes = Counter(folders)
     numbers = {folder: count() for folder in sizes}
     clips = []

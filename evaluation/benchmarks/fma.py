@@ -147,6 +147,8 @@ def _read(path: Path) -> pd.DataFrame:
             header=None,
             skiprows=3 if named else 2,
             dtype=str,
+            keep_default_na=False,  # an artist may be called None
+            na_values=[""],
             usecols=[0, *(places[p] for p in _NEEDED.values())],
         )
         names = {0: "id", **{places[pair]: name for name, pair in _NEEDED.items()}}

@@ -28,6 +28,7 @@ from builder.corpus.build import build
 from builder.corpus.export_tables import safe_name, words
 from builder.corpus.exports import Export, export_corpus
 from builder.corpus.shards import write_shard
+from builder.embedders.audio_folder import read_folder
 from builder.errors import DataError, RecipeError
 
 from . import fakes
@@ -257,6 +258,39 @@ def test_a_label_that_one_split_lacks_reads_alike(corpus: Path, tmp_path: Path) 
     raw = {split: part.remove_columns("audio")[:] for split, part in loaded.items()}
     assert raw["train"]["subgenre"] == ["techno", "techno", "none"] and raw["validation"]["subgenre"] == ["none"] * 3
     assert raw["train"]["tempo_bpm"] == [90, 90, None] and raw["validation"]["tempo_bpm"] == [None] * 3
+
+
+def test_ids_and_genres_that_name_splits_change_no_split(corpus: Path, tmp_path: Path) -> None:
+    """`datasets` finds splits in folder names at any depth: a genre "test" took rows into a split of its own."""
+    rows, features = stored(corpus)
+    names = ["test", "validation", "train", "dev", "my eval-2", "trainer"]
+    features["genre"] = datasets.ClassLabel(names=names)
+    words = ["train-1", "test", "validation.2", "a-train-b", "eval", "x"]
+    source = forged(corpus, tmp_path / "corpus", list(rows.values())[:1])
+    expected: dict[str, dict[str, str]] = {}
+    with (source / "SHA256SUMS").open("w") as sums:
+        for split in ("train", "validation"):
+            some = [
+                row | {"id": f"{split}-{word}", "genre": n}
+                for n, (row, word) in enumerate(zip(rows.values(), words, strict=False))
+            ]
+            name = f"data/{split}-00000-of-00001.parquet"
+            write_shard(source / name, [some], features, {})
+            sums.write(f"{hashlib.sha256((source / name).read_bytes()).hexdigest()}  {name}\n")
+            expected[split] = {row["id"]: names[row["genre"]] for row in some}
+    out = tmp_path / "out"
+    export_corpus(source, "audiofolder", out)
+    for loaded in (
+        datasets.load_dataset("audiofolder", data_dir=str(out), cache_dir=str(tmp_path / "cache")),
+        datasets.load_dataset(str(out), cache_dir=str(tmp_path / "other")),
+    ):
+        found = {split: dict(zip(part["id"], part["genre"], strict=True)) for split, part in loaded.items()}
+        assert found == expected
+    own = read_folder(out)
+    assert not own.counts["rows_without_file"] and not own.counts["files_without_row"]
+    assert {split: sorted(part["genre"]) for split, part in own.splits.items()} == dict.fromkeys(
+        expected, sorted(names)
+    )
 
 
 def test_a_name_with_the_separator_in_it_is_told() -> None:
