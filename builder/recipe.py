@@ -28,6 +28,9 @@ class SourceSettings(Section):
     path: str | None = None  # file: CSV or JSONL to read. chat: JSONL that its answers are written to
     model: str | None = None  # chat: a Hub id or a folder
     revision: str | None = None
+    # What is believed where a row's text names another tempo, key or instruments than its columns: the `columns`, the
+    # `text` (no label where it is unclear), neither (`empty`: no label), each with a warning; `error`: it is refused.
+    on_conflict: Literal["columns", "text", "empty", "error"] = "columns"
 
     @model_validator(mode="after")
     def _complete(self) -> SourceSettings:
@@ -39,6 +42,8 @@ class SourceSettings(Section):
         allowed = {"grammar": (), "file": ("path",), "chat": ("path", "model", "revision")}[self.kind]
         if unused := [key for key in spare if key not in allowed]:
             raise ValueError(f"source kind {self.kind!r} does not use {' and '.join(unused)}")
+        if self.kind == "grammar" and self.on_conflict != "columns":
+            raise ValueError("source kind 'grammar' does not use on_conflict: its texts and labels agree")
         if self.kind == "chat" and ((path := PurePath(self.path or "")).is_absolute() or ".." in path.parts):
             raise ValueError(
                 f"path must be within the recipe's folder: answers are written to it, found {self.path!r}"
@@ -56,6 +61,11 @@ class PromptSettings(Section):
     vocals: Literal["unspecified", "instrumental", "with-vocals"] = "unspecified"
     instrumentation: bool = True  # YAML: on | off
     source: SourceSettings = SourceSettings()
+
+    def audible(self) -> dict[str, Any]:
+        """What changes the prompts and their labels. `on_conflict` is younger: left out where it changes nothing."""
+        unset = {"on_conflict"} if self.source.on_conflict == "columns" else set()
+        return self.model_dump(mode="json", exclude={"source": {"path"} | unset})
 
     @model_validator(mode="after")
     def _one_count(self) -> PromptSettings:
@@ -300,7 +310,7 @@ class Recipe(Section):
         parts = {
             "name": self.name,
             "taxonomy": self.labels.model_dump(mode="json"),
-            "prompts": self.prompts.model_dump(mode="json", exclude={"source": {"path"}}),
+            "prompts": self.prompts.audible(),
             "source": self.source_hash(),
             "generator": self.generator.audible(),
             "quality": self.quality.model_dump(mode="json", exclude={"max_rejected"}),

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .errors import DataError, SynthmirError
 from .resources import parse_json
 from .validation import near
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 MAX_LINE = 1 << 17  # characters of a line, and of a cell
@@ -70,6 +71,8 @@ def text_column(cells: Sequence[str | None]) -> pa.Array:
     A column is whole numbers if every cell that is not empty is written as one ("120", not "007" or "1e3"), and
     decimal numbers if every one is their shortest form ("0.5") or all have as many decimals ("0.50", "1.25").
     """
+    import pyarrow as pa
+
     texts = [cell for cell in cells if cell is not None]
     if not texts:
         return pa.nulls(len(cells), pa.string())

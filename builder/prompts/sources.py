@@ -1,9 +1,10 @@
-"""Descriptions that the grammar did not write: a CSV or JSONL file of them -> prompts."""
+"""Descriptions that the grammar did not write: a CSV, TSV or JSONL file of them -> prompts."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +16,13 @@ from ..rows import Prompt
 from ..tables import read_rows
 from ..validation import MAX_FAULTS, Section, check, near, refusal
 from . import grammar
+from .conflicts import find_conflicts
 from .taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 
@@ -29,7 +33,7 @@ _VOICE = {"unspecified": "", "instrumental": " Instrumental, no vocals.", "with-
 
 
 class Description(Section):
-    """A line of a file of descriptions. What it labels, its text is trusted to ask for."""
+    """A row of a file of descriptions. Its text may ask for more than it labels, not for another thing: see conflicts."""
 
     genre: str  # a genre's name or tag
     description: Text
@@ -53,7 +57,8 @@ def prompts(recipe: Recipe) -> Iterator[Prompt]:
         return
     settings, taxonomy, file = recipe.prompts, recipe.labels, recipe.source_file()
     assert file is not None, "SourceSettings sees to it that a file and a chat model have a path"
-    corpus = read(file, taxonomy, growing=settings.source.kind == "chat")
+    source = settings.source
+    corpus = read(file, taxonomy, growing=source.kind == "chat", on_conflict=source.on_conflict)
     _require(recipe, file, corpus)
     for genre, count in grammar.counts(recipe).items():
         tag, lines = taxonomy.genres[genre].tag, corpus[genre]
@@ -73,15 +78,25 @@ def prompts(recipe: Recipe) -> Iterator[Prompt]:
             )
 
 
-def read(file: Path, taxonomy: Taxonomy, growing: bool = False) -> dict[str, list[Description]]:
-    """The descriptions of a CSV or JSONL file, by genre, in the file's order; `genre` and `description` are required.
+def read(
+    file: Path, taxonomy: Taxonomy, growing: bool = False, on_conflict: str = "columns"
+) -> dict[str, list[Description]]:
+    """The descriptions of a CSV, TSV or JSONL file, by genre, in the file's order.
 
-    Of a `growing` file the last line is left out if its end is missing: whoever writes it was interrupted.
-    Raises RecipeError that lists the faults with their lines: unknown columns, genres, moods or instruments, empty
-    texts, values of a wrong type; or tells that the file is missing, empty or not UTF-8.
+    Args:
+        file: `genre` and `description` are required, the other fields of Description are optional.
+        taxonomy: the genres, moods and instruments that there are.
+        growing: leave out a last line whose end is missing: its writer was interrupted.
+        on_conflict: what is believed where a text names another tempo, key or instruments than its columns: see
+            SourceSettings. Such rows are logged as a warning, or refused.
+
+    Raises:
+        RecipeError: lists the faults with their lines: unknown columns, genres, moods or instruments, empty texts,
+            values of a wrong type; or says that the file is missing, empty or not UTF-8.
     """
     corpus: dict[str, list[Description]] = {name: [] for name in taxonomy.genre_names}
     faults: list[str] = []
+    conflicts: list[str] = []
     if file.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise RecipeError(f"{file}: a file of descriptions ends in .csv, .tsv or .jsonl", "rename it to what it is")
     check_header = partial(_check_header, file)
@@ -93,13 +108,53 @@ def read(file: Path, taxonomy: Taxonomy, growing: bool = False) -> dict[str, lis
             if len(faults) >= ENOUGH:
                 faults.append("and nothing was read behind that line")
                 break
-        else:
-            corpus[found.genre].append(found)
+            continue
+        differing = find_conflicts(
+            found.description, found.tempo_bpm, found.key, found.instruments, taxonomy.instrument_names
+        )
+        for label, (own, named) in differing.items():
+            shown = "something else" if named is None else _shown(named)
+            said = f"line {number}: {label} is {_shown(own)}, and the text says {shown}"
+            (faults if on_conflict == "error" else conflicts).append(said)
+        corpus[found.genre].append(_settle(found, differing, on_conflict))
     if faults:
         raise refusal(str(file), faults)
+    if conflicts:
+        _warn(str(file), on_conflict, tuple(conflicts))
     if not any(corpus.values()):
         raise RecipeError(f"{file}: holds no descriptions", "write lines of genre,description into it")
     return corpus
+
+
+def _settle(line: Description, differing: dict[str, tuple[Any, Any]], believed: str) -> Description:
+    """The description with the labels that are believed."""
+    if not differing or believed not in ("text", "empty"):
+        return line
+    empty = {"instruments": ()}
+    labels = {
+        label: named if believed == "text" and named is not None else empty.get(label)
+        for label, (_, named) in differing.items()
+    }
+    return line.model_copy(update=labels)
+
+
+def _shown(value: Any) -> str:
+    return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
+
+
+@cache
+def _warn(file: str, believed: str, conflicts: tuple[str, ...]) -> None:
+    """Log what a file contradicts itself in, once: a command may read it several times."""
+    labels = {"columns": "the columns are", "text": "the text is", "empty": "neither is"}[believed]
+    log.warning(
+        "%s: %d label(s) contradict their text; %s believed (prompts.source.on_conflict: %s)\n%s%s",
+        file,
+        len(conflicts),
+        labels,
+        believed,
+        "\n".join(f"  - {conflict}" for conflict in conflicts[:MAX_FAULTS]),
+        f"\n  ... and {len(conflicts) - MAX_FAULTS:,} more" if len(conflicts) > MAX_FAULTS else "",
+    )
 
 
 def _require(recipe: Recipe, file: Path, corpus: dict[str, list[Description]]) -> None:

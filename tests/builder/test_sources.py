@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from builder.errors import BackendError, DataError, RecipeError
 from builder.prompts import make_prompts
 from builder.prompts.chat import BATCH, MAX_IDLE, ChatModel, Message, ask, messages, parse
+from builder.prompts.conflicts import find_conflicts
 from builder.prompts.sources import read
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import Recipe
@@ -164,6 +166,110 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
         assert any(read(file, PAPER).values())
     except RecipeError as error:
         assert str(file) in error.message
+
+
+# Texts that contradict their labels
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "found"),
+    [
+        ("Guitars at 90 BPM.", {"tempo": 140}, {"tempo_bpm": (140, 90)}),
+        ("Guitars at 90 BPM.", {"tempo": 90}, {}),
+        ("A 139.6bpm loop.", {"tempo": 140}, {}),
+        ("120-128 BPM house.", {"tempo": 124}, {}),
+        ("120 to 128 beats per minute.", {"tempo": 140}, {"tempo_bpm": (140, None)}),
+        ("From 90 BPM to 140 BPM.", {"tempo": 140}, {}),
+        ("A 2000 BPM joke.", {"tempo": 140}, {}),
+        ("A 20 BPM drone.", {"tempo": 140}, {"tempo_bpm": (140, None)}),
+        ("808 drums, 16 bars.", {"tempo": 140}, {}),
+        ("A song in A minor.", {"key": "C major"}, {"key": ("C major", "A minor")}),
+        ("A minor triumph, a major hit.", {"key": "C major"}, {}),
+        ("A song in D♭ major.", {"key": "C# major"}, {}),
+        ("Set in E-flat minor.", {"key": "Eb major"}, {"key": ("Eb major", "Eb minor")}),
+        ("It opens on a G major chord.", {"key": "C major"}, {}),
+        ("From C major to E minor.", {"key": "E minor"}, {}),
+        ("From C major to E minor.", {"key": "F major"}, {"key": ("F major", None)}),
+        ("A lone violin.", {"instruments": ("piano",)}, {"instruments": (("piano",), ("violin",))}),
+        ("Guitars and bass.", {"instruments": ("electric guitar", "synth bass", "drums")}, {}),
+        ("Electric guitars.", {"instruments": ("guitar",)}, {}),
+        (
+            "A piano piece, no drums.",
+            {"instruments": ("piano", "drums")},
+            {"instruments": (("piano", "drums"), ("piano",))},
+        ),
+        (
+            "Without bass or drums.",
+            {"instruments": ("piano", "drums")},
+            {"instruments": (("piano", "drums"), ("piano",))},
+        ),
+        ("No vocals but drums.", {"instruments": ("drums",)}, {}),
+        ("A lone violin at 90 BPM in C minor.", {}, {}),
+    ],
+)
+def test_what_a_text_names_otherwise_than_its_labels(
+    text: str, labels: dict[str, Any], found: dict[str, tuple[Any, Any]]
+) -> None:
+    known = ("drums", "piano", "violin", "guitar", "electric guitar", "bass", "synth bass")
+    given = {"tempo": None, "key": None, "instruments": ()} | labels
+    assert find_conflicts(text, **given, known=known) == found
+
+
+def test_the_grammar_never_contradicts_itself() -> None:
+    recipe = Recipe.load("paper").with_options({"prompts.total": 600})
+    for p in make_prompts(recipe):
+        names = recipe.labels.instrument_names
+        assert not find_conflicts(p.description, p.tempo_bpm, p.key, p.instruments, names), p.description
+
+
+CONFLICT = CSV.replace('"A bright, bouncing chorus"', '"Solo violin in D major, 90 BPM"')
+ROW = ["line 2: tempo_bpm is 120, and the text says 90", "line 2: key is Eb major, and the text says D major",
+       "line 2: instruments is piano, drums, and the text says violin"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("believed", "labels"),
+    [
+        (None, (120, "Eb major", ("piano", "drums"))),
+        ("columns", (120, "Eb major", ("piano", "drums"))),
+        ("text", (90, "D major", ("violin",))),
+        ("empty", (None, None, ())),
+    ],
+)
+def test_the_recipe_decides_what_is_believed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, believed: str | None, labels: tuple[Any, ...]
+) -> None:
+    from_file(tmp_path, CONFLICT)
+    source = {"kind": "file", "path": "d.csv"} | ({"on_conflict": believed} if believed else {})
+    recipe = load(tmp_path, per_genre=1, source=source)
+    for _ in range(2):
+        prompt = make_prompts(recipe)[3]
+        assert (prompt.tempo_bpm, prompt.key, prompt.instruments) == labels
+    [warning] = caplog.messages  # once, however often it is read
+    assert all(row in warning for row in ROW)
+    assert f"d.csv: 3 label(s) contradict their text; {'the columns are' if labels[0] == 120 else ''}" in warning
+
+
+def test_a_contradiction_can_be_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from_file(tmp_path, CONFLICT)
+    recipe = load(tmp_path, per_genre=1, source={"kind": "file", "path": "d.csv", "on_conflict": "error"})
+    with pytest.raises(RecipeError, match=r"d\.csv: 3 fault\(s\)") as error:
+        make_prompts(recipe)
+    assert all(row in error.value.message for row in ROW) and not caplog.messages
+
+
+def test_what_is_believed_counts_in_the_fingerprint_only_where_it_is_chosen(tmp_path: Path) -> None:
+    plain = from_file(tmp_path, CSV)
+    # The fingerprint of this recipe as synthmir 0.1 made it, before there was such a setting.
+    assert plain.fingerprint() == "100c8075dcb6c62f"
+    assert plain.with_options({"prompts.source.on_conflict": "columns"}).fingerprint() == plain.fingerprint()
+    assert plain.with_options({"prompts.source.on_conflict": "text"}).fingerprint() != plain.fingerprint()
+    for source, message in (
+        ({"kind": "file", "path": "d.csv", "on_conflict": "both"}, "prompts.source.on_conflict: input should be"),
+        ({"on_conflict": "text"}, "'grammar' does not use on_conflict"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            load(tmp_path, per_genre=1, source=source)
 
 
 # A chat model's replies
