@@ -33,7 +33,7 @@ _VOICE = {"unspecified": "", "instrumental": " Instrumental, no vocals.", "with-
 
 
 class Description(Section):
-    """A row of a file of descriptions. Its text may ask for more than it labels, not for another thing: see conflicts."""
+    """A row of a file of descriptions. Its text may ask for more than it labels, but for nothing else: conflicts."""
 
     genre: str  # a genre's name or tag
     description: Text

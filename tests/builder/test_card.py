@@ -9,7 +9,10 @@ import shutil
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+import yaml
+from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +23,7 @@ from builder.corpus.card import write_card
 from builder.corpus.features import COLUMNS
 from builder.corpus.fidelity import FILE, add_fidelity
 from builder.corpus.folder import Corpus
+from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
 from builder.embedders.mapping import embed_corpus
 from builder.errors import DataError
@@ -376,6 +380,85 @@ def test_prompts_and_names_cannot_break_it(tmp_path):
     shown = [cells[1] for table in page.tables(text) if table[0] == ["genre", "first prompt"] for cells in table[1:]]
     assert len(shown) == 5 and set(shown) <= {markdown.line(prompt) for prompt in prompts}
     assert f"load_dataset({json.dumps(root.name)})" in text
+
+
+ODD = [
+    "no",
+    "1990",
+    "R&B: soul",
+    "a,b",
+    "null",
+    "yes",
+    "1e3",
+    "~",
+    "#x",
+    "🎸",
+    'say "x"',
+    "it's",
+    "0o7",
+    "1_000",
+    "12:30",
+    ".5e1",
+]
+ODD += [
+    "2001-01-01",
+    "=",
+    "<<",
+    "!tag",
+    "&anchor",
+    "- item",
+    "[x]",
+    "{y}",
+    "%z",
+    "@at",
+    "`tick`",
+    "007",
+    "on",
+    "a: b # c",
+]
+
+
+def with_genres(corpus, names):
+    """The corpus as if others had made it, with these names of genres in the shards."""
+    for path in corpus.rglob("*-of-*.parquet"):
+        table = pq.read_table(path)
+        features = datasets.Features.from_arrow_schema(table.schema)
+        features["genre"] = datasets.ClassLabel(names=names)
+        write_shard(path, [table.to_pylist()], features, read_footer(path))
+
+
+def test_class_names_that_yaml_reads_as_other_things_stay_what_they_are(corpus):
+    with_genres(corpus, ODD)
+    write_card(corpus)
+    loaded = yaml.safe_load(read(corpus).split("\n---\n")[0].removeprefix("---\n"))
+    for info in loaded["dataset_info"]:
+        genre = next(column for column in info["features"] if column["name"] == "genre")
+        assert list(genre["dtype"]["class_label"]["names"].values()) == ODD
+    card = DatasetCard.load(corpus / "README.md").data
+    for name, info in DatasetInfosDict.from_dataset_card_data(card).items():
+        assert info.features["genre"].names == ODD, name
+    # YAML 1.2, which the Hub's page reads, takes more words for numbers than PyYAML does: those are quoted.
+    assert all(f"'{name}'\n" in read(corpus) for name in ("1e3", "0o7", "007", ".5e1"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_a_head_of_any_words_reads_back_or_is_refused(words):
+    try:
+        written = markdown.front_matter({"names": words})
+    except DataError:
+        return
+    assert yaml.safe_load(written.removeprefix("---\n").removesuffix("---\n")) == {"names": words}
+
+
+def test_a_head_that_reads_back_otherwise_is_not_written(corpus, monkeypatch):
+    before = read(corpus)
+    monkeypatch.setattr(markdown._Dumper, "represent_scalar", lambda self, tag, value, style=None: yaml.ScalarNode(
+        "tag:yaml.org,2002:bool" if value == "no" else tag, value))  # fmt: skip
+    with_genres(corpus, ODD)
+    with pytest.raises(DataError, match=r"README\.md: dataset_info reads back from YAML as"):
+        write_card(corpus)
+    assert read(corpus) == before
 
 
 @settings(max_examples=200, deadline=None)
