@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -53,10 +53,17 @@ for _kind in ("int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
 
 
-def parse_yaml(text: str) -> Any:
+class _TextLoader(_Loader):
+    """The same, but every scalar is text as it is written: `no`, `1990` and `null` are words."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+
+def parse_yaml(text: str, words: bool = False) -> Any:
     """The content of YAML text. Raises yaml.YAMLError that names the line, or ValueError for a value that is none.
 
-    Aliases are refused (they blow a few bytes up to gigabytes), and what is deeper or longer than settings ever are.
+    With `words` every scalar is text: for files of names, of which one may be `no` or `1990`. Aliases are refused
+    (they blow a few bytes up to gigabytes), and what is deeper or longer than settings ever are.
     """
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
@@ -67,17 +74,17 @@ def parse_yaml(text: str) -> Any:
         if depth > MAX_DEPTH or number > MAX_NODES:
             why = f"nested {MAX_DEPTH} deep" if depth > MAX_DEPTH else f"more than {MAX_NODES:,} values"
             raise _refused(why, event)
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    return yaml.load(text, Loader=_TextLoader if words else _Loader)  # noqa: S506 - a SafeLoader
 
 
 def _refused(why: str, event: Any) -> yaml.YAMLError:
     return yaml.composer.ComposerError(None, None, why, event.start_mark)
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises RecipeError that names the file and the line."""
+def read_yaml(path: Path, words: bool = False) -> Any:
+    """The content of a YAML file, see `parse_yaml`. Raises RecipeError that names the file and the line."""
     try:
-        return parse_yaml(read_text(path, MAX_YAML_BYTES))
+        return parse_yaml(read_text(path, MAX_YAML_BYTES), words)
     except Oversize as error:
         raise RecipeError(f"{path}: {error}: not a file of settings") from error
     except OSError as error:

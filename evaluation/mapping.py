@@ -84,7 +84,7 @@ def find_mapping(tables: Sequence[str], own: Sequence[str], labels: Sequence[str
 def shipped(name: str) -> dict[str, Table]:
     """The shipped tables of one benchmark, by vocabulary; none where there is no such file."""
     path = TABLES / f"{name}.yaml"
-    return validate(_Shipped, read_yaml(path), str(path)).targets if there(path) else {}
+    return validate(_Shipped, read_yaml(path, words=True), str(path)).targets if there(path) else {}
 
 
 @cache
@@ -118,7 +118,7 @@ def _own(file: str, own: Sequence[str], labels: Sequence[str]) -> Mapping:
             f"the shipped table {file} maps to {', '.join(targets)}, and the model's labels are none of these",
             f"write a file of your own for: {listed(labels)}",
         )
-    table = validate(Table, read_yaml(path), printable(str(path)))
+    table = validate(Table, read_yaml(path, words=True), printable(str(path)))
     faults = [*_foreign("map", table.map, own), *_foreign("map", table.map.values(), labels)]
     faults += _foreign("drop", (name for names in table.drop.values() for name in names), own)
     if faults:

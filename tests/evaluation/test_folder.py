@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,26 @@ def test_specs_that_name_nothing(spec: str) -> None:
     with pytest.raises(RecipeError) as raised:
         load_benchmark(spec, LABELS)
     assert "folder:PATH" in str(raised.value)
+
+
+def test_folders_and_labels_that_yaml_reads_as_other_things(tmp_path: Path) -> None:
+    """`no: rock` was a truth value for a key, and `1990: pop` a number: both were refused."""
+    names = ["no", "1990", "null", "007", "1e3", "NA", "None", "true", "R&B: soul"]
+    touch(tmp_path / "music", *(f"{name}/a.wav" for name in names))
+    lines = [f"  {name}: {name}" for name in names[:-1]]
+    (tmp_path / "mine.yaml").write_text("\n".join(["map:", *lines, '  "R&B: soul": "R&B: soul"']))
+    for spec in (f"folder:{tmp_path / 'music'}", f"folder:{tmp_path / 'music'}?mapping={tmp_path / 'mine.yaml'}"):
+        bench = load_benchmark(spec, names)
+        assert {track.id: names[track.label] for track in bench.tracks} == {f"{name}/a.wav": name for name in names}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_folder_in_either_form_of_unicode_has_the_labels_spelling(tmp_path: Path, form: str) -> None:
+    folder = unicodedata.normalize(form, "Forró")
+    touch(tmp_path, f"{folder}/Ágætis.wav")
+    for label in (unicodedata.normalize(other, "Forró") for other in ("NFC", "NFD")):
+        bench = load_benchmark(f"folder:{tmp_path}", [label])
+        assert [track.label for track in bench.tracks] == [0] and bench.notes == []
 
 
 def test_a_mapping_of_ones_own(tmp_path: Path) -> None:
