@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ..atomic import write_text
+from ..atomic import write_bytes, write_text
 from ..errors import DataError
 from ..markdown import FRONT, front, front_matter, read_card
 from ..parquet import MEND
@@ -23,14 +24,18 @@ from .features import COLUMNS
 from .folder import CARD, Corpus
 
 SEPARATOR = ";"  # between the names of a list
+MISSING = re.compile(  # what pandas takes for a missing value; a test asks it
+    r"#N/A( N/A)?|#NA|-?1\.#(IND|QNAN)|-?(NaN|nan)|<NA>|N/A|n/a|NA|NULL|null|None"
+)
+PROVENANCE = ("prompt_group", "generator", "generator_revision")  # texts that are no labels: "1" may be read as 1
+TRUTH = frozenset(("true", "false"))
 ABSENT = "none"  # for a column that has words in one split and none at all in another
 KEPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
 HOW = {
     "mirdata": "`{index}` is an index as mirdata's loaders have it: tracks, files, MD5. `metadata.csv` has the "
     "labels, by `track_id`.",
-    "audiofolder": 'Each split has its `metadata.csv`: `load_dataset("audiofolder", data_dir=...)` of `datasets` '
-    "opens it.",
+    "audiofolder": 'Each split has its `{table}`: `load_dataset("audiofolder", data_dir=...)` of `datasets` opens it.',
 }
 
 
@@ -49,8 +54,13 @@ def write_tables(
     """Write tables and README.md of an export whose `clips` are there; `table` has their rows, without audio."""
     columns = {name: words(table, features, name) for name in table.column_names if name not in ("id", "split")}
     ids, splits, files = ([getattr(clip, name) for clip in clips] for name in ("id", "split", "file"))
-    for cells in columns.values():
-        _even(cells, splits)
+    texts = {"id": ids} | {name: cells for name, cells in columns.items() if not _is_number(features[name])}
+    exact = layout == "audiofolder" and any(
+        _is_misread(cells, splits) for name, cells in texts.items() if name not in PROVENANCE
+    )
+    if not exact:
+        for cells in columns.values():
+            _even(cells, splits)
     index = root / f"{safe_name(str(corpus.parts()[-1].get('name') or 'corpus'))}_index.json"
     if layout == "mirdata":
         listed = root / "metadata.csv"
@@ -65,9 +75,19 @@ def write_tables(
         for split in dict.fromkeys(splits):
             rows = [row for row, of in enumerate(splits) if of == split]
             all_columns = {"file_name": [file.removeprefix(f"{split}/") for file in files], "id": ids} | columns
-            tables.append(root / split / "metadata.csv")
-            write_text(tables[-1], _csv({name: [cells[row] for row in rows] for name, cells in all_columns.items()}))
-    write_text(root / CARD, _readme(corpus, HOW[layout].format(index=index.name), list(columns), len(clips)))
+            chosen = {name: [cells[row] for row in rows] for name, cells in all_columns.items()}
+            kinds = ("csv", "parquet")[:: -1 if exact else 1]
+            tables.append(root / split / f"metadata.{kinds[0]}")
+            (root / split / f"metadata.{kinds[1]}").unlink(missing_ok=True)  # another version's: two are one too many
+            if exact:
+                numbers = {name: table[name].take(rows) for name in columns if _is_number(features[name])}
+                write_bytes(tables[-1], _parquet(chosen | numbers))
+            else:
+                write_text(tables[-1], _csv(chosen))
+    write_text(
+        root / CARD,
+        _readme(corpus, HOW[layout].format(index=index.name, table=tables[0].name), list(columns), len(clips)),
+    )
     return tuple(tables)
 
 
@@ -123,6 +143,32 @@ def _number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_number(kind: Any) -> bool:
+    return str(getattr(kind, "dtype", "")).startswith(("int", "uint", "float")) and not hasattr(kind, "names")
+
+
+def _is_misread(cells: Sequence[str], splits: Sequence[str]) -> bool:
+    """Whether readers of CSV, as pandas and `datasets`, take texts for missing values, numbers or truth values."""
+    for split in set(splits):
+        texts = {cell for cell, of in zip(cells, splits, strict=True) if of == split and cell}
+        if any(map(MISSING.fullmatch, texts)) or (
+            texts and (all(map(_number, texts)) or {text.lower() for text in texts} <= TRUTH)
+        ):
+            return True
+    return False
+
+
+def _parquet(columns: dict[str, Any]) -> bytes:
+    """Texts as they are, null where a cell is empty; numbers in their own types."""
+    arrays = {
+        name: pa.array([cell or None for cell in cells], pa.string()) if isinstance(cells, list) else cells
+        for name, cells in columns.items()
+    }
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(arrays), buffer)
+    return buffer.getvalue()
 
 
 def _csv(columns: dict[str, list[str]]) -> str:

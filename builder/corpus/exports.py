@@ -57,7 +57,8 @@ def export_corpus(
     """Write a corpus to the folder `out` as audio files and tables. Stopped anywhere, the same call goes on.
 
     `layout` "mirdata": audio/GENRE/ID.flac, metadata.csv and NAME_index.json, as mirdata's loaders read it.
-    "audiofolder": SPLIT/GENRE/ID.flac and SPLIT/metadata.csv, which `load_dataset("audiofolder", data_dir=...)` opens.
+    "audiofolder": SPLIT/GENRE/ID.flac and SPLIT/metadata.csv, which `load_dataset("audiofolder", data_dir=...)` opens;
+    metadata.parquet where readers of CSV would take a label, as `null` or `1990`, for something else.
     FLAC is the corpus's own bytes; "wav" has the same samples in 16 bits. `splits`: only these, default all.
 
     Raises RecipeError for an option that is none; DataError for a corpus that is unfinished or damaged, a folder that

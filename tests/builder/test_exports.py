@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from builder.corpus import exports
 from builder.corpus.build import build
-from builder.corpus.export_tables import safe_name, words
+from builder.corpus.export_tables import MISSING, safe_name, words
 from builder.corpus.exports import Export, export_corpus
 from builder.corpus.shards import write_shard
 from builder.embedders.audio_folder import read_folder
@@ -291,6 +291,40 @@ def test_ids_and_genres_that_name_splits_change_no_split(corpus: Path, tmp_path:
     assert {split: sorted(part["genre"]) for split, part in own.splits.items()} == dict.fromkeys(
         expected, sorted(names)
     )
+
+
+@pytest.mark.parametrize("names", [["null", "nan", "rock"], ["1990", "007"], ["true", "False"], ["no", "R&B: soul"]])
+def test_labels_that_csv_does_not_keep_are_kept(corpus: Path, tmp_path: Path, names: list[str]) -> None:
+    rows, features = stored(corpus)
+    features["genre"] = datasets.ClassLabel(names=names)
+    some = [row | {"genre": n % len(names)} for n, row in enumerate(list(rows.values())[:6])]
+    source = forged(corpus, tmp_path / "corpus", some)
+    shard = source / "data/train-00000-of-00001.parquet"
+    write_shard(shard, [some], features, {})
+    (source / "SHA256SUMS").write_text(f"{hashlib.sha256(shard.read_bytes()).hexdigest()}  data/{shard.name}\n")
+    out, kind = tmp_path / "out", "csv" if "no" in names else "parquet"
+    found = export_corpus(source, "audiofolder", out)
+    assert (
+        found.tables == (out / f"train/metadata.{kind}",) and f"`metadata.{kind}`" in (out / "README.md").read_text()
+    )
+    theirs = datasets.load_dataset("audiofolder", data_dir=str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    for data in (theirs.remove_columns("audio"), read_folder(out).splits["train"]):
+        assert sorted(zip(data["prompt"], data["genre"], strict=True)) == sorted(
+            (row["prompt"], names[row["genre"]]) for row in some
+        )
+        tempi = {row["prompt"]: row["tempo_bpm"] for row in some}
+        assert dict(zip(data["prompt"], data["tempo_bpm"], strict=True)) == tempi
+    export_corpus(source, "audiofolder", out)
+    assert [path.name for path in (out / "train").glob("metadata.*")] == [f"metadata.{kind}"]
+
+
+def test_what_pandas_takes_for_missing_is_known() -> None:
+    import pandas as pd
+    from pandas._libs.parsers import STR_NA_VALUES
+
+    words = sorted({*STR_NA_VALUES, "none", "Null", "nAn", "N.A.", "-", "NA ", "nope"} - {""})
+    read = pd.read_csv(io.StringIO("text\n" + "\n".join(words) + "\n"))
+    assert [bool(MISSING.fullmatch(word)) for word in words] == read["text"].isna().tolist()
 
 
 def test_a_name_with_the_separator_in_it_is_told() -> None:
