@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import posixpath
 import unicodedata
 from collections.abc import Sequence
@@ -32,12 +34,13 @@ class AudioFolder:
     """What `read_folder` found: rows of `id`, `label`, `audio` (a path) and the metadata's columns, by split.
 
     `notes` are sentences about files and rows that do not match; `counts` has their numbers where there is metadata:
-    rows, rows_without_file, files_without_row.
+    rows, rows_without_file, files_without_row. `digest` is a hash of everything but the audio.
     """
 
     splits: dict[str, Dataset] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ def read_folder(root: Path) -> AudioFolder:
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"{root}: a file name is not UTF-8: {error!s:.200}", "name the files in UTF-8") from error
     table = _add_metadata(root, table, found)
+    labels = table.drop_columns(["audio"]).to_pydict()
+    found.digest = hashlib.sha256(json.dumps(labels, default=str).encode()).hexdigest()
     for split in dict.fromkeys(splits):
         found.splits[split] = _dataset(table.filter(pa.array([one == split for one in splits])))
     return found

@@ -128,6 +128,11 @@ def _finished(out: Path, plan: Shards, embedder: Embedder) -> set[str]:
                 f"{shard}: the audio that it was made from has changed since",
                 "put it back, choose another folder, or embed everything again: --overwrite",
             )
+        if footer.get("labels", part.labels) != part.labels:  # of version 0.1: not known
+            raise DataError(
+                f"{shard}: its labels or metadata have changed since",
+                "choose another folder, or embed everything again: --overwrite",
+            )
         done.add(shard.name)
     return done
 
@@ -141,6 +146,8 @@ def _embed_part(
     first, *others = part.features().items()
     features = Features(dict([first, (RESERVED, List(Value("float32"), length=embedder.dim)), *others]))
     footer: dict[str, Any] = {"embedder": embedder.name, "revision": embedder.revision, "source": part.digest()}
+    if part.labels:
+        footer["labels"] = part.labels
     footer["skipped"] = []
     clock = monotonic()
 

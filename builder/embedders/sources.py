@@ -30,6 +30,7 @@ class Part:
     column: str
     start: int
     stop: int
+    labels: str = ""  # a hash of a folder's labels and metadata
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -107,7 +108,7 @@ def open_source(path: str, column: str, rows: int) -> Shards:
         raise DataError(f"{path}: holds no rows")
     parts = {
         f"{name}-{i:05d}-of-{-(-len(data) // rows):05d}.parquet": Part(
-            name, data, column, start, min(start + rows, len(data))
+            name, data, column, start, min(start + rows, len(data)), folder.digest
         )
         for name, data in splits.items()
         for i, start in enumerate(range(0, len(data), rows))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from builder.corpus.shards import read_footer, write_shard
 from builder.embedders.audio_folder import AudioFolder, read_folder
 from builder.embedders.dataset_map import embed_dataset
 from builder.errors import DataError
@@ -161,6 +162,27 @@ def test_rows_and_files_that_do_not_match_are_counted_and_reported(tmp_path: Pat
         None,
         None,
     ]
+
+
+def test_labels_that_changed_are_not_left_as_they_were(tmp_path: Path) -> None:
+    root, out = tmp_path / "music", tmp_path / "out"
+    root.mkdir()
+    (root / "a.wav").write_bytes(wav(0))
+    folder(root, metadata_csv=f"{HEAD}a.wav,rock\n")
+    embed_dataset(root, LEVELS, out)
+    embed_dataset(root, LEVELS, out)
+    folder(root, metadata_csv=f"{HEAD}a.wav,pop\n")
+    with pytest.raises(DataError, match=r"its labels or metadata have changed since\n  fix: .*--overwrite"):
+        embed_dataset(root, LEVELS, out)
+    embed_dataset(root, LEVELS, out, overwrite=True)
+    assert pq.read_table(next(out.glob("*.parquet")))["label"].to_pylist() == ["pop"]
+    # A shard of version 0.1 says nothing of its labels, and is taken as it is.
+    shard = next(out.glob("*.parquet"))
+    footer = read_footer(shard)
+    del footer["labels"]
+    table = pq.read_table(shard)
+    write_shard(shard, [table.to_pylist()], datasets.Features.from_arrow_schema(table.schema), footer)
+    assert embed_dataset(root, LEVELS, out).rows == 1
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
