@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..audio import AUDIO_SUFFIXES
@@ -55,8 +56,9 @@ def read_folder(root: Path) -> AudioFolder:
 
     Splits: folders of one level that all name a split ("train", "valid", "test-clean"), with every file in one of
     them, are splits, not labels; else file names, if all of them name a split and not all the same. The label is the
-    name of the folder that a file is in. A table of METADATA in the root or in any folder below adds its columns, and
-    replaces the label where it has a column `label`; its `file_name` is relative to the folder that it is in.
+    name of the folder that a file is in, its accents composed (NFC). A table of METADATA in the root or in any folder
+    below adds its columns, and replaces the label where it has a column `label`; its `file_name` is relative to the
+    folder that it is in.
 
     Raises:
         DataError: no audio, split folders beside others, metadata that cannot be read, that names a file outside of
@@ -104,7 +106,7 @@ def _place(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder) -> tu
                 folders = [parts[depth:] for parts in folders]
                 depth = 0
             others = [parts[:depth] + parts[depth + 1 :] for parts in folders]
-            return [split for split in splits if split], [parts[-1] if parts else None for parts in others]
+            return [split for split in splits if split], [_key(parts[-1]) if parts else None for parts in others]
     tops = {parts[0] if parts else str(path) for parts, path in zip(folders, paths, strict=True)}
     named = {top: split for top in sorted(tops) if (split := find_split(top)) and (root / top).is_dir()}
     other = next((top for top in sorted(tops) if top not in named), None)
@@ -115,7 +117,7 @@ def _place(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder) -> tu
         )
     if named:
         found.notes.append(f"folder {', '.join(named)} is taken as a label, not as a split: others beside it are none")
-    labels = [parts[-1] if parts else None for parts in folders]
+    labels = [_key(parts[-1]) if parts else None for parts in folders]
     splits = [find_split(path.stem) for path in paths]
     if all(splits) and len(set(splits)) > 1:
         return [split for split in splits if split], labels
@@ -180,9 +182,18 @@ def _rows_of(path: Path, typed: list[pa.Table]) -> Any:
 
 
 def _columns(rows: Sequence[_Row], typed: Sequence[pa.Table], path: Path) -> pa.Table:
-    """The metadata as Arrow holds it: text of CSV by `text_column`, JSON and Parquet by their own types."""
+    """The metadata as Arrow holds it: text of CSV by `text_column`, JSON and Parquet by their own types.
+
+    Text of Parquet loses the spaces around it as that of the others does.
+    """
     if typed:
-        return pa.concat_tables(typed, promote_options="permissive")
+        joined = pa.concat_tables(typed, promote_options="permissive")
+        for number, column in enumerate(joined.itercolumns()):
+            if pa.types.is_string(column.type):
+                trimmed = pc.utf8_trim_whitespace(column)
+                trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+                joined = joined.set_column(number, joined.schema.field(number), trimmed)
+        return joined
     names = dict.fromkeys(name for row in rows for name in row.cells)
     arrays = {}
     for name in names:
@@ -210,7 +221,7 @@ def _inside(name: Any, base: Path, where: str) -> str:
 
 
 def _key(name: str) -> str:
-    """A file name without what file systems and tables write differently."""
+    """A name without what file systems and tables write differently."""
     return unicodedata.normalize("NFC", name).strip()
 
 
