@@ -151,6 +151,7 @@ def serve(pipe: Connection, sandbox: Path) -> None:
     with Path(os.devnull).open("w") as silence:  # libmpg123 speaks on the descriptor
         os.dup2(silence.fileno(), 1)
         os.dup2(silence.fileno(), 2)
+    import matplotlib.font_manager  # noqa: F401 - writes its cache, before anything is watched
     import torch
     import transformers  # noqa: F401 - what readers import, before they are watched
 
