@@ -57,15 +57,15 @@ def read_rows(
     """
     if path.suffix.lower() not in SUFFIXES:
         raise error(f"{path}: a table ends in {', '.join(SUFFIXES)}", "rename it to what it is")
-    with _opened(path, error) as handle:
-        lines = _lines(path, handle, error)
+    with _open_text(path, error) as handle:
+        lines = _read_lines(path, handle, error)
         if path.suffix.lower() == ".jsonl":
-            yield from _objects(path, lines, error, growing)
+            yield from _read_objects(path, lines, error, growing)
         else:
-            yield from _cells(path, lines, required, error, check_header)
+            yield from _read_cells(path, lines, required, error, check_header)
 
 
-def text_column(cells: Sequence[str | None]) -> pa.Array:
+def build_text_column(cells: Sequence[str | None]) -> pa.Array:
     """A column of CSV as Arrow holds it: numbers where nothing is lost by it, else text.
 
     A column is whole numbers if every cell that is not empty is written as one ("120", not "007" or "1e3"), and
@@ -93,24 +93,24 @@ def _is_exact(texts: set[str]) -> bool:
 
 
 @contextmanager
-def _opened(path: Path, error: type[SynthmirError]) -> Iterator[TextIO]:
+def _open_text(path: Path, error: type[SynthmirError]) -> Iterator[TextIO]:
     try:
         with path.open("rb") as file:
             start = file.read(SAMPLE)
-        if (other := _other_encoding(start)) is not None:
+        if (other := _find_encoding(start)) is not None:
             raise error(f"{path}: is {other}, not UTF-8", f"save it as UTF-8: iconv -f {other} -t UTF-8")
         with path.open(encoding="utf-8-sig", newline="") as handle:
             yield handle
     except UnicodeDecodeError as fault:
         raise error(
-            f"{path}{_line_of(path)}: not UTF-8 text: perhaps Latin-1 or Windows-1252",
+            f"{path}{_find_bad_line(path)}: not UTF-8 text: perhaps Latin-1 or Windows-1252",
             "save it as UTF-8: iconv -f WINDOWS-1252 -t UTF-8",
         ) from fault
     except OSError as fault:
         raise error(f"{path}: cannot be read: {fault.strerror or fault}", "put the table there") from fault
 
 
-def _other_encoding(start: bytes) -> str | None:
+def _find_encoding(start: bytes) -> str | None:
     """UTF-16 or UTF-32, by a byte order mark or by the zeros in what is mostly ASCII."""
     for mark, name in ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"),
                        (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")):  # fmt: skip
@@ -123,7 +123,7 @@ def _other_encoding(start: bytes) -> str | None:
     return None
 
 
-def _line_of(path: Path) -> str:
+def _find_bad_line(path: Path) -> str:
     """`, line N` of the first line that is not UTF-8."""
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
@@ -134,7 +134,7 @@ def _line_of(path: Path) -> str:
     return ""
 
 
-def _lines(path: Path, handle: TextIO, error: type[SynthmirError]) -> Iterator[str]:
+def _read_lines(path: Path, handle: TextIO, error: type[SynthmirError]) -> Iterator[str]:
     """The lines of a file; one that is too long would fill memory."""
     number = 0
     while line := handle.readline(MAX_LINE):
@@ -144,7 +144,7 @@ def _lines(path: Path, handle: TextIO, error: type[SynthmirError]) -> Iterator[s
         yield line
 
 
-def _objects(path: Path, lines: Iterator[str], error: type[SynthmirError], growing: bool) -> Iterator[Row]:
+def _read_objects(path: Path, lines: Iterator[str], error: type[SynthmirError], growing: bool) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or (growing and not line.endswith("\n")):
             continue
@@ -161,7 +161,7 @@ def _objects(path: Path, lines: Iterator[str], error: type[SynthmirError], growi
         yield number, {key: (value.strip() or None) if isinstance(value, str) else value for key, value in row.items()}
 
 
-def _cells(
+def _read_cells(
     path: Path,
     lines: Iterator[str],
     required: Sequence[str],
@@ -171,7 +171,7 @@ def _cells(
     first = next(lines, "")
     if not first.strip():
         raise error(f"{path}: has no header", f"write one: {','.join(required) or 'the names of its columns'}")
-    separator = "\t" if path.suffix.lower() == ".tsv" else _separator(first, required)
+    separator = "\t" if path.suffix.lower() == ".tsv" else _find_separator(first, required)
     reader = csv.reader(chain([first], lines), delimiter=separator, strict=True)
     start = 1
     try:
@@ -200,7 +200,7 @@ def _cells(
         ) from fault
 
 
-def _separator(header: str, required: Sequence[str]) -> str:
+def _find_separator(header: str, required: Sequence[str]) -> str:
     """What separates the header's columns: what gives those that are required, else the most."""
     columns = {mark: [name.strip() for name in next(csv.reader([header], delimiter=mark), [])] for mark in ",;\t"}
     fitting = [mark for mark, names in columns.items() if required and set(required) <= set(names)]

@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..markdown import line
 from ..names import find_split
 from ..parquet import described, look_over, reading
-from ..tables import SUFFIXES, read_rows, text_column
+from ..tables import SUFFIXES, build_text_column, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -70,7 +70,7 @@ def read_folder(root: Path) -> AudioFolder:
         raise DataError(f"{root}: holds no audio files", f"of these kinds: {', '.join(sorted(AUDIO_SUFFIXES))}")
     names = [path.relative_to(root).as_posix() for path in files]
     found = AudioFolder()
-    splits, labels = _place(root, [PurePosixPath(name) for name in names], found)
+    splits, labels = _find_splits(root, [PurePosixPath(name) for name in names], found)
     columns = {"id": names, "label": labels, "audio": [str(path) for path in files]}
     try:
         table = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
@@ -80,7 +80,7 @@ def read_folder(root: Path) -> AudioFolder:
     labels = table.drop_columns(["audio"]).to_pydict()
     found.digest = hashlib.sha256(json.dumps(labels, default=str).encode()).hexdigest()
     for split in dict.fromkeys(splits):
-        found.splits[split] = _dataset(table.filter(pa.array([one == split for one in splits])))
+        found.splits[split] = _make_dataset(table.filter(pa.array([one == split for one in splits])))
     return found
 
 
@@ -88,14 +88,14 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _dataset(table: pa.Table) -> Dataset:
+def _make_dataset(table: pa.Table) -> Dataset:
     from datasets import Dataset
     from datasets.table import InMemoryTable
 
     return Dataset(InMemoryTable(table))
 
 
-def _place(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder) -> tuple[list[str], list[str | None]]:
+def _find_splits(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder) -> tuple[list[str], list[str | None]]:
     """The split and the label of each file, by the folders that it is in."""
     folders = [path.parts[:-1] for path in paths]
     for depth in range(min(map(len, folders))):
@@ -106,7 +106,9 @@ def _place(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder) -> tu
                 folders = [parts[depth:] for parts in folders]
                 depth = 0
             others = [parts[:depth] + parts[depth + 1 :] for parts in folders]
-            return [split for split in splits if split], [_key(parts[-1]) if parts else None for parts in others]
+            return [split for split in splits if split], [
+                _normalize_name(parts[-1]) if parts else None for parts in others
+            ]
     tops = {parts[0] if parts else str(path) for parts, path in zip(folders, paths, strict=True)}
     named = {top: split for top in sorted(tops) if (split := find_split(top)) and (root / top).is_dir()}
     other = next((top for top in sorted(tops) if top not in named), None)
@@ -117,7 +119,7 @@ def _place(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder) -> tu
         )
     if named:
         found.notes.append(f"folder {', '.join(named)} is taken as a label, not as a split: others beside it are none")
-    labels = [_key(parts[-1]) if parts else None for parts in folders]
+    labels = [_normalize_name(parts[-1]) if parts else None for parts in folders]
     splits = [find_split(path.stem) for path in paths]
     if all(splits) and len(set(splits)) > 1:
         return [split for split in splits if split], labels
@@ -130,24 +132,26 @@ def _add_metadata(root: Path, table: pa.Table, found: AudioFolder) -> pa.Table:
     tables = [path for path in tables if not _is_hidden(path.relative_to(root))]
     if not tables:
         if ignored := sorted(path.name for path in root.iterdir() if path.suffix.lower() in TABLES):
-            found.notes.append(f"ignored {_some(ignored)}: a table about the files is called {' or '.join(METADATA)}")
+            found.notes.append(
+                f"ignored {_list_names(ignored)}: a table about the files is called {' or '.join(METADATA)}"
+            )
         return table
     if len({path.suffix for path in tables}) > 1:
-        shown = _some([path.relative_to(root).as_posix() for path in tables])
+        shown = _list_names([path.relative_to(root).as_posix() for path in tables])
         raise DataError(f"{root}: holds metadata of several kinds: {shown}", "keep one kind")
     rows: list[_Row] = []
     typed: list[pa.Table] = []
     for path in tables:
         base = path.parent.relative_to(root)
         start = len(rows)
-        for number, cells in _rows_of(path, typed):
+        for number, cells in _read_table(path, typed):
             where = f"{path}, {'row' if path.suffix == '.parquet' else 'line'} {number}"
-            rows.append(_Row(where, _inside(cells.pop("file_name", None), base, where), cells))
+            rows.append(_Row(where, _resolve_name(cells.pop("file_name", None), base, where), cells))
         if len(rows) == start:
             raise DataError(f"{path}: holds no rows", "write one for each file, or remove it")
-    chosen = _match(table["id"].to_pylist(), rows, _some([path.name for path in tables][:1]), found)
+    chosen = _match_rows(table["id"].to_pylist(), rows, _list_names([path.name for path in tables][:1]), found)
     try:
-        extra = _columns(rows, typed, tables[0])
+        extra = _build_columns(rows, typed, tables[0])
         spare = [name for name in extra.column_names if name in OWN]
         extra = extra.drop_columns([*spare, *(["file_name"] if "file_name" in extra.column_names else [])])
         table = table.drop_columns([name for name in ("label",) if name in extra.column_names])
@@ -156,10 +160,10 @@ def _add_metadata(root: Path, table: pa.Table, found: AudioFolder) -> pa.Table:
         raise DataError(f"{tables[0]}: cannot be held as a table: {error!s:.300}", "correct it") from error
     if spare:
         found.notes.append(f"left out column {', '.join(spare)} of the metadata: an `id` is a file's path")
-    return _joined(table, extra)
+    return _join_columns(table, extra)
 
 
-def _joined(table: pa.Table, extra: pa.Table) -> pa.Table:
+def _join_columns(table: pa.Table, extra: pa.Table) -> pa.Table:
     """Both tables' columns; what `datasets` says of the second's stays."""
     from datasets import Features, Value
 
@@ -169,7 +173,7 @@ def _joined(table: pa.Table, extra: pa.Table) -> pa.Table:
     return table.cast(features.arrow_schema)
 
 
-def _rows_of(path: Path, typed: list[pa.Table]) -> Any:
+def _read_table(path: Path, typed: list[pa.Table]) -> Any:
     """The number and the cells of each row; a Parquet file is added to `typed` as it is."""
     if path.suffix != ".parquet":
         return read_rows(path, ("file_name",))
@@ -181,8 +185,8 @@ def _rows_of(path: Path, typed: list[pa.Table]) -> Any:
         return enumerate(content.to_pylist(), 1)
 
 
-def _columns(rows: Sequence[_Row], typed: Sequence[pa.Table], path: Path) -> pa.Table:
-    """The metadata as Arrow holds it: text of CSV by `text_column`, JSON and Parquet by their own types.
+def _build_columns(rows: Sequence[_Row], typed: Sequence[pa.Table], path: Path) -> pa.Table:
+    """The metadata as Arrow holds it: text of CSV by `build_text_column`, JSON and Parquet by their own types.
 
     Text of Parquet loses the spaces around it as that of the others does.
     """
@@ -199,13 +203,13 @@ def _columns(rows: Sequence[_Row], typed: Sequence[pa.Table], path: Path) -> pa.
     for name in names:
         cells = [row.cells.get(name) for row in rows]
         if path.suffix != ".jsonl":
-            arrays[name] = text_column(cells)
+            arrays[name] = build_text_column(cells)
         else:
             arrays[name] = pa.array(cells) if any(cell is not None for cell in cells) else pa.array(cells, pa.string())
     return pa.table(arrays)
 
 
-def _inside(name: Any, base: Path, where: str) -> str:
+def _resolve_name(name: Any, base: Path, where: str) -> str:
     """A `file_name` of a table in the folder `base`, from the root. Raises DataError for one outside of `base`."""
     if not isinstance(name, str):
         raise DataError(
@@ -220,21 +224,21 @@ def _inside(name: Any, base: Path, where: str) -> str:
     return (base / path).as_posix()
 
 
-def _key(name: str) -> str:
+def _normalize_name(name: str) -> str:
     """A name without what file systems and tables write differently."""
     return unicodedata.normalize("NFC", name).strip()
 
 
-def _match(names: Sequence[str], rows: Sequence[_Row], table: str, found: AudioFolder) -> list[int | None]:
+def _match_rows(names: Sequence[str], rows: Sequence[_Row], table: str, found: AudioFolder) -> list[int | None]:
     """The number of each file's row. Raises DataError for two rows that differ about one file."""
     exact = {name: number for number, name in enumerate(names)}
     loose: dict[str, int] = {}
     for number, name in enumerate(names):
-        loose.setdefault(_key(name.replace("\\", "/")), number)
+        loose.setdefault(_normalize_name(name.replace("\\", "/")), number)
     chosen: list[int | None] = [None] * len(names)
     missing, again = [], 0
     for number, row in enumerate(rows):
-        file = exact.get(row.name, loose.get(_key(row.name)))
+        file = exact.get(row.name, loose.get(_normalize_name(row.name)))
         if file is None:
             missing.append(row.name)
             continue
@@ -254,15 +258,17 @@ def _match(names: Sequence[str], rows: Sequence[_Row], table: str, found: AudioF
     bare = [name for name, row in zip(names, chosen, strict=True) if row is None]
     found.counts = {"rows": len(rows), "rows_without_file": len(missing), "files_without_row": len(bare)}
     if missing:
-        found.notes.append(f"{len(missing):,} of {len(rows):,} row(s) of {table} name no file here: {_some(missing)}")
+        found.notes.append(
+            f"{len(missing):,} of {len(rows):,} row(s) of {table} name no file here: {_list_names(missing)}"
+        )
     if bare:
-        found.notes.append(f"{len(bare):,} of {len(names):,} file(s) have no row in {table}: {_some(bare)}")
+        found.notes.append(f"{len(bare):,} of {len(names):,} file(s) have no row in {table}: {_list_names(bare)}")
     if again:
         found.notes.append(f"{again:,} row(s) of {table} repeat another")
     return chosen
 
 
-def _some(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     """The first few of many names, in a sentence."""
     shown = ", ".join(line(name, 100) for name in names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5:,} more"

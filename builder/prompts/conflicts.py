@@ -47,7 +47,7 @@ def find_conflicts(
         found["key"] = (key, keys[0] if len(set(keys)) == 1 else None)
     labelled = tuple(instruments)
     if labelled:
-        named, absent = _named(text, known)
+        named, absent = _find_instruments(text, known)
         wrong = [name for name in named if not any(_covers(name, label) for label in labelled)]
         wrong += [label for label in labelled if label in absent]
         if wrong:
@@ -66,7 +66,7 @@ def _pitch(key: str) -> tuple[int, str]:
     return (STEPS[note[0]] + note.count("#") - note[1:].count("b")) % 12, mode
 
 
-def _named(text: str, known: Iterable[str]) -> tuple[list[str], set[str]]:
+def _find_instruments(text: str, known: Iterable[str]) -> tuple[list[str], set[str]]:
     """The instruments that a text names, in its order, and those that it says are not played."""
     pattern, names = _pattern(tuple(known))
     plain = text.casefold().replace("-", " ")

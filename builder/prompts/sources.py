@@ -113,10 +113,10 @@ def read(
             found.description, found.tempo_bpm, found.key, found.instruments, taxonomy.instrument_names
         )
         for label, (own, named) in differing.items():
-            shown = "something else" if named is None else _shown(named)
-            said = f"line {number}: {label} is {_shown(own)}, and the text says {shown}"
-            (faults if on_conflict == "error" else conflicts).append(said)
-        corpus[found.genre].append(_settle(found, differing, on_conflict))
+            shown = "something else" if named is None else _format_label(named)
+            fault = f"line {number}: {label} is {_format_label(own)}, and the text says {shown}"
+            (faults if on_conflict == "error" else conflicts).append(fault)
+        corpus[found.genre].append(_resolve_labels(found, differing, on_conflict))
     if faults:
         raise refusal(str(file), faults)
     if conflicts:
@@ -126,7 +126,7 @@ def read(
     return corpus
 
 
-def _settle(line: Description, differing: dict[str, tuple[Any, Any]], believed: str) -> Description:
+def _resolve_labels(line: Description, differing: dict[str, tuple[Any, Any]], believed: str) -> Description:
     """The description with the labels that are believed."""
     if not differing or believed not in ("text", "empty"):
         return line
@@ -138,7 +138,7 @@ def _settle(line: Description, differing: dict[str, tuple[Any, Any]], believed: 
     return line.model_copy(update=labels)
 
 
-def _shown(value: Any) -> str:
+def _format_label(value: Any) -> str:
     return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
 
 

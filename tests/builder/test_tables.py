@@ -10,7 +10,7 @@ from datasets.data_files import SPLIT_KEYWORDS as THEIRS
 
 from builder.errors import DataError
 from builder.names import SPLIT_KEYWORDS, find_split, hide_split
-from builder.tables import read_rows, text_column
+from builder.tables import build_text_column, read_rows
 
 ODD = ["None", "NA", "null", "nan", "007", "1e3", "true", "1990s", "R&B: soul", "a,b", 'say "x"', "~", "🎸", "-"]
 
@@ -105,7 +105,7 @@ def test_what_is_wrong_is_said_with_its_line_and_the_fix(
     ],
 )
 def test_a_column_is_a_number_only_where_nothing_is_lost(cells: list[str | None], column: pa.Array) -> None:
-    assert text_column(cells).equals(column)
+    assert build_text_column(cells).equals(column)
 
 
 def test_splits_are_named_as_datasets_names_them() -> None:
