@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from io import BufferedReader, BytesIO, FileIO
 from itertools import chain
 from math import ceil, gcd
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from .containers import Splice, Stream, find_streams
 from .errors import DataError
 from .resampling import resample
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".au", ".aif", ".aiff"})
 MIN_LOUDNESS = -70.0  # LUFS: the absolute gate of ITU-R BS.1770, reported for silence and for under 0.4 s
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz: beyond, a second of it is filters of gigabytes or hours of nothing
 MAX_HELD = 1 << 27  # samples that are held at once, 512 MiB: 70 minutes at 32 kHz
 MAX_HOURS = 24  # of one file that is streamed
-ENDLESS = 1 << 62  # frames: so many are told of a stream that does not say how long it is
+ENDLESS = 1 << 62  # frames: the length of a stream that does not say how long it is
 BLOCK_SECONDS, BLOCK_VALUES = 60, 1 << 24  # what is decoded at a time: 64 MiB at most, whatever the channels
 REACH = 20  # samples of the lower rate that a resampler's filter sees to each side, at most
 
@@ -31,7 +35,7 @@ def encode_flac(samples: np.ndarray, sampling_rate: int) -> bytes:
     """float32 [samples] or [samples, channels] in [-1, 1] -> FLAC bytes, 16 bits."""
     import soundfile
 
-    buffer = io.BytesIO()
+    buffer = BytesIO()
     soundfile.write(buffer, samples, sampling_rate, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
@@ -44,16 +48,19 @@ def decode(source: str | Path | bytes, seconds: float | None = None) -> tuple[np
     MAX_HELD numbers.
     """
     held: np.ndarray | None = None
-    done = rate = 0
-    for block, rate, frames in blocks(source, seconds):
-        if held is None:  # what a header claims is asked for, not touched: memory grows with what is really there
-            held = np.empty((min(frames, MAX_HELD // block.shape[1]), block.shape[1]), np.float32)
-        if done + len(block) > len(held):
-            raise _too_long(_called(source), len(held) / rate)
-        held[done : done + len(block)] = block
-        done += len(block)
+    rate = 0
+    for block, rate in blocks(source, seconds):
+        done = 0 if held is None else len(held)
+        if done + len(block) > MAX_HELD // block.shape[1]:
+            raise _too_long(_called(source), MAX_HELD // block.shape[1] / rate)
+        if held is None:
+            held = block
+            continue
+        held = held if held.base is None else held.copy()
+        held.resize((done + len(block), block.shape[1]), refcheck=False)  # where it is: memory is not taken twice
+        held[done:] = block
     assert held is not None, "blocks raises where there is none"
-    return (held if done > len(held) // 2 else held.copy())[:done], rate
+    return held, rate
 
 
 def load_audio(source: str | Path | bytes, sampling_rate: int, seconds: float | None = None) -> np.ndarray:
@@ -79,48 +86,120 @@ def stream(source: str | Path | bytes, sampling_rate: int) -> Iterator[np.ndarra
     Five hours take no more memory than two minutes. Raises DataError, once the fault is reached.
     """
     read = blocks(source, 3600 * MAX_HOURS)
-    first, rate, _ = next(read)
-    yield from _resampled(
-        (mono(block) for block in chain([first], (block for block, *_ in read))), rate, sampling_rate
-    )
+    first, rate = next(read)
+    yield from _resampled((mono(block) for block in chain([first], (block for block, _ in read))), rate, sampling_rate)
 
 
-def blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator[tuple[np.ndarray, int, int]]:
-    """A file or its bytes -> blocks of float32 [n, channels], each with the rate in Hz and the claimed frames.
+def blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator[tuple[np.ndarray, int]]:
+    """A file or its bytes -> blocks of float32 [n, channels], each with the rate in Hz.
 
-    What a header says is never believed further than a block of it: a few bytes may claim hours. Raises DataError as
-    `decode` does, and for audio that lasts longer than `seconds`.
+    What a header says is never believed further than a block of it: a few bytes may claim hours. Of files joined end
+    to end all are read; the first says how many channels there are. Raises DataError as `decode` does, and for audio
+    that lasts longer than `seconds`.
     """
+    name, done = _called(source), 0
+    with _reading(name), _source(source) as file:
+        rate = channels = 0
+        for stream in _streams(name, file):
+            got = 0
+            with _opened(file, stream) as (audio, frames):
+                rate, channels = rate or audio.samplerate, channels or audio.channels
+                if not MIN_RATE <= rate <= MAX_RATE:
+                    raise DataError(f"{name}: its sampling rate is {rate:,} Hz, not {MIN_RATE:,} to {MAX_RATE:,}")
+                if audio.samplerate != rate:
+                    raise DataError(
+                        f"{name}: its sampling rate changes from {rate:,} to {audio.samplerate:,} Hz",
+                        "cut it where it does, into files of one rate each",
+                    )
+                limit = ENDLESS if seconds is None else seconds * rate + 1
+                if limit < frames < ENDLESS:
+                    raise _too_long(name, seconds)
+                size = max(1, min(BLOCK_SECONDS * rate, BLOCK_VALUES // max(channels, audio.channels)))
+                while len(samples := audio.read(min(size, frames - got), dtype="float32", always_2d=True)):
+                    got += len(samples)
+                    if done + got > limit:
+                        raise _too_long(name, seconds)
+                    if not np.isfinite(samples).all():
+                        raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite)")
+                    if audio.channels != channels:
+                        samples = np.repeat(mono(samples)[:, None], channels, axis=1)
+                    yield samples, rate
+                done += got
+                # What FLAC says of its length is exact; of MPEG a decoder may drop frames that refer to others.
+                spare = {"FLAC": 0, "MP3": 4_608}.get(audio.format, ENDLESS)
+                if got + spare < frames < ENDLESS:
+                    raise _truncated(name, f"{got:,} of {frames:,} samples")
+    if not done:
+        raise DataError(f"{name}: holds no samples")
+
+
+def measure(source: str | Path | bytes) -> tuple[int, int, int]:
+    """Samples a channel, channels and rate in Hz of a file or its bytes, without decoding it. Raises DataError.
+
+    Of MP3 the samples are counted, which may be up to two frames more than are decoded; of what does not say how long
+    it is they are ENDLESS.
+    """
+    name, total, channels, rate = _called(source), 0, 0, 0
+    with _reading(name), _source(source) as file:
+        for stream in _streams(name, file):
+            with _opened(file, stream) as (audio, frames):
+                total, channels, rate = total + frames, channels or audio.channels, rate or audio.samplerate
+    return min(total, ENDLESS), channels, rate
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """DataError for what libsndfile and the file system raise."""
     import soundfile
 
-    name, done, frames = _called(source), 0, 0
     try:
-        with _source(source) as handle, soundfile.SoundFile(handle, closefd=False) as audio:
-            rate, frames = audio.samplerate, audio.frames
-            if not MIN_RATE <= rate <= MAX_RATE:
-                raise DataError(f"{name}: its sampling rate is {rate:,} Hz, not {MIN_RATE:,} to {MAX_RATE:,}")
-            limit = ENDLESS if seconds is None else seconds * rate + 1
-            if limit < frames < ENDLESS:
-                raise _too_long(name, seconds)
-            size = max(1, min(BLOCK_SECONDS * rate, BLOCK_VALUES // audio.channels))
-            while len(samples := audio.read(size, dtype="float32", always_2d=True)):
-                done += len(samples)
-                if done > limit:
-                    raise _too_long(name, seconds)
-                if not np.isfinite(samples).all():
-                    raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite)")
-                yield samples, rate, frames
+        yield
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror or error}") from error
     except (soundfile.SoundFileError, ValueError, MemoryError) as error:
         reason = getattr(error, "error_string", str(error))
-        if frames >= ENDLESS:  # libsndfile cannot find its place in it
-            raise DataError(
-                f"{name}: its header does not say how long it is", "write it anew: ffmpeg -i IN OUT"
-            ) from error
         raise DataError(f"{name}: cannot be read as audio: {reason}") from error
-    if not done:
-        raise DataError(f"{name}: holds no samples")
+
+
+def _streams(name: str, file: IO[bytes]) -> list[Stream]:
+    """What a decoder is to be given, one after the other. Raises DataError where some of the file is missing."""
+    layout = find_streams(file)
+    if layout.fault:
+        raise _truncated(name, layout.fault)
+    return layout.streams
+
+
+@lru_cache(maxsize=1)
+def _decoder() -> type[SoundFile]:
+    from soundfile import SoundFile
+
+    class Forward(SoundFile):
+        """Read from start to end: soundfile otherwise seeks after each read, which fails where no length is known."""
+
+        def seekable(self) -> bool:
+            return False
+
+    return Forward
+
+
+@contextmanager
+def _opened(file: IO[bytes], stream: Stream) -> Iterator[tuple[SoundFile, int]]:
+    """A decoder of a stream, and how many samples a channel it has."""
+    decoder = _decoder()
+    if stream.plain:
+        file.seek(0)
+        # By descriptor: libsndfile takes no name that is not UTF-8, and tells a missing file as a "System error".
+        with decoder(file.fileno() if isinstance(file, FileIO) else file, closefd=False) as audio:
+            if stream.frames <= audio.frames:
+                yield audio, stream.frames or min(audio.frames, ENDLESS)
+                return
+    splice = Splice(file, stream)
+    try:
+        with decoder(BufferedReader(splice, 1 << 16)) as audio:
+            yield audio, stream.frames or min(audio.frames, ENDLESS)
+    finally:
+        if splice.error:
+            raise splice.error
 
 
 def _called(source: str | Path | bytes) -> str:
@@ -128,16 +207,22 @@ def _called(source: str | Path | bytes) -> str:
 
 
 @contextmanager
-def _source(source: str | Path | bytes) -> Iterator[Any]:
+def _source(source: str | Path | bytes) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
-        yield io.BytesIO(source)
+        yield BytesIO(source)
         return
     kind = Path(source).stat().st_mode
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # a pipe would be waited for, a device read without end
         raise DataError(f"{source}: cannot be read: not a file")
-    # By descriptor: libsndfile takes no name that is not UTF-8, and tells a missing file as a "System error".
-    with Path(source).open("rb") as file:
-        yield file.fileno()
+    with Path(source).open("rb", buffering=0) as file:
+        yield file
+
+
+def _truncated(name: str, there: str) -> DataError:
+    return DataError(
+        f"{name}: is truncated or damaged: holds {there}",
+        "get the file again, or write what is there: ffmpeg -i IN OUT",
+    )
 
 
 def _too_long(name: str, seconds: float | None) -> DataError:

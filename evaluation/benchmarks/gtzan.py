@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from builder.audio import measure
+from builder.errors import DataError
+
 from .base import Benchmark, Recording
 from .disk import is_audio, missing, seek, subfolders
 from .text import label_key
@@ -126,10 +129,8 @@ def _files(path: Path) -> dict[str, list[Path]] | None:
 
 
 def _opens(path: Path | None) -> bool:
-    """Whether the file's header can be read; one that is not there is another matter."""
-    import soundfile
-
+    """Whether the file is complete audio; one that is not there is another matter."""
     try:
-        return path is None or soundfile.info(str(path)).frames > 0
-    except (soundfile.SoundFileError, OSError):
+        return path is None or measure(path)[0] > 0
+    except DataError:
         return False

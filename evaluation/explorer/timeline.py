@@ -78,15 +78,15 @@ class Listener:
 
 def refuse_long(file: Path) -> None:
     """DataError for what would not fit into memory. What cannot be read at all is told by who reads it."""
-    import soundfile
+    from builder.audio import ENDLESS, measure
 
     try:
-        about = soundfile.info(str(file))
-    except (soundfile.SoundFileError, OSError, UnicodeEncodeError):
+        frames, channels, rate = measure(file)
+    except DataError:
         return
-    if about.frames * about.channels > MAX_SAMPLES:
+    if frames * channels > MAX_SAMPLES and frames < ENDLESS:
         raise DataError(
-            f"the recording is {about.frames / about.samplerate / 60:.0f} minutes long, more than fits here",
+            f"the recording is {frames / rate / 60:.0f} minutes long, more than fits here",
             "give an excerpt, or use the command: synthmir classify MODEL FILE",
         )
 

@@ -55,11 +55,25 @@ def _audio_seed(kind: str) -> Callable[[Path], None]:
     return lambda folder: put(folder, {f"a.{kind.lower()}": tone(kind, channels=1 + (kind in ("WAV", "FLAC")))})
 
 
+def _spliced_seed(kind: str) -> Callable[[Path], None]:
+    """Files that a decoder is not given as they are: see builder/containers.py."""
+    mp3, ogg = tone("MP3"), tone("OGG")
+    size = 288  # bytes of the MP3's first frame, which counts the others: 64 kbit/s at 16 kHz
+    files = {
+        "mp3": b"ID3\x03\0\0\0\0\0\x0a" + bytes(10) + mp3 + b"TAG" + bytes(125) + bytes(99) + mp3[size:],
+        "ogg": ogg + ogg,
+        "wav": b"RIFF" + (len(mp3) + 36).to_bytes(4, "little") + b"WAVEfmt \x10\0\0\0\x55\0\1\0" + bytes(12)
+        + b"data" + len(mp3).to_bytes(4, "little") + mp3,
+    }  # fmt: skip
+    return lambda folder: put(folder, {f"a.{kind}": files[kind]})
+
+
 def _hear(folder: Path) -> None:
-    from builder.audio import decode, load_audio
+    from builder.audio import decode, load_audio, measure
     from builder.embedders.streaming import begun
 
     (file,) = folder.iterdir()
+    measure(file)
     load_audio(file, 32_000)
     decode(file.read_bytes(), seconds=60)
     for _ in begun(file, 16_000):
@@ -464,6 +478,9 @@ READERS: tuple[Reader, ...] = (
             ("AU", 2, (0, 0.02)),
         )
     ),
+    Reader("audio, joined MP3", _spliced_seed("mp3"), _hear, ("a.mp3",), 6),
+    Reader("audio, chained OGG", _spliced_seed("ogg"), _hear, ("a.ogg",), 3),
+    Reader("audio, MP3 in WAV", _spliced_seed("wav"), _hear, ("a.wav",), 3, (0, 0.1)),
     Reader("corpus, verified: shards", corpus, _verify, SHARDS, 3, mend=right_sums),
     Reader("corpus, verified: footers", corpus, _verify, SHARDS, 3, (0.85, 1), right_sums),
     Reader("corpus, verified: embeddings", corpus, _verify, VECTORS, 3, mend=right_sums),

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import sys
@@ -115,13 +116,13 @@ def test_a_flac_that_claims_hours_takes_no_memory_for_them(claimed: int) -> None
             try:
                 assert len(read()) <= 32_000  # what is there
             except DataError as error:
-                assert "longer than" in str(error) or "cannot be read" in str(error)
+                assert re.search("longer than|cannot be read|of 1,152,000,000 samples", str(error))
 
 
-def test_a_flac_that_does_not_say_its_length_is_told_so() -> None:
-    for read in (decode, lambda data: load_audio(data, 32_000)):
-        with pytest.raises(DataError, match="does not say how long it is"):
-            read(flac(96_000, 0))
+def test_a_flac_that_does_not_say_its_length_is_read_in_bounds() -> None:
+    with bounded(60):
+        for read in (decode, lambda data: (load_audio(data, 32_000),)):
+            assert len(read(flac(96_000, 0))[0]) == 96_000
 
 
 def test_what_is_held_at_once_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
