@@ -20,7 +20,7 @@ from typing import IO, Any
 READ, WALK = 1 << 16, 1 << 18  # bytes read at a time, and where all of them are walked through
 AHEAD = 64  # bytes of an MPEG frame that are looked at: its header and the start of a tag
 MAX_FRAME = 2_881  # bytes of an MPEG frame
-MAX_ATTEMPTS = 50_000  # places in a file that are tried as the start of MPEG frames: bounds the time
+MAX_ATTEMPTS = 10_000  # places in a file that are tried as the start of MPEG frames: bounds the time
 MAX_JUNK = 1 << 20  # bytes in front of the first MPEG frame
 MAX_STREAMS, MAX_CHUNKS, MAX_TAGS = 1_000, 10_000, 64
 CHAIN = 3  # MPEG frames that must follow each other before bytes are taken for audio
@@ -371,9 +371,10 @@ class _Frames:
     def fault(self) -> str | None:
         size = sum(stop - start for start, stop in self.ranges)
         tag = self.tag
-        if tag is not None and tag.stream:
-            # One of both numbers alone may be wrong; of a file that was cut off both are too high.
-            return None if self.count >= tag.frames else _missing(tag.stream, size)
+        if tag is not None and tag.stream and self.count < tag.frames:
+            return _missing(tag.stream, size)  # too many frames alone are a header that is wrong
+        if tag is not None and tag.frames <= self.count <= tag.frames + 1:
+            return None  # as it says, but for the last frame at most
         if self.cut:
             return "MPEG frames of which one breaks off in its middle"
         return f"{self.lost:,} bytes amid its MPEG frames that are none" if self.lost > SLACK else None
@@ -430,7 +431,9 @@ def _mpeg(view: _View, start: int, stop: int) -> Layout:
             streams[-1].cut, at = True, found
         if found is None and stop - end > (end - first) // 16:  # what was never written, for one
             streams[-1].lost += stop - end
-    alone = len(streams) == 1 and start == 0 and streams[0].ranges == [(begin, stop)]
+    # libsndfile knows an MP3 by an ID3 tag or a frame at its very start.
+    known = begin == 0 or (view.read(0, 3) == b"ID3" and begin == _behind_tags(view, 0, stop, 1))
+    alone = known and start == 0 and len(streams) == 1 and streams[0].ranges == [(begin, stop)]
     streams = [one for one in streams if one.count > (one.tag is not None)]
     if not streams:
         return Layout()
@@ -440,9 +443,9 @@ def _mpeg(view: _View, start: int, stop: int) -> Layout:
     return _bounded([one.stream(view, alone) for one in streams], fault)
 
 
-def _behind_tags(view: _View, at: int, stop: int) -> int:
+def _behind_tags(view: _View, at: int, stop: int, most: int = MAX_TAGS) -> int:
     """The end of the ID3 and APE tags that start at `at`."""
-    for _ in range(MAX_TAGS):
+    for _ in range(most):
         head = view.read(at, 32)
         if head[:3] == b"ID3" and not any(byte & 0x80 for byte in head[6:10]):
             size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]

@@ -35,7 +35,15 @@ NAN = io.BytesIO()
 soundfile.write(NAN, np.full(100, np.nan, np.float32), 8_000, format="WAV", subtype="FLOAT")
 EMPTY = io.BytesIO()
 soundfile.write(EMPTY, np.zeros(0, np.float32), 8_000, format="WAV")
-BROKEN = {"nan": NAN.getvalue(), "empty": EMPTY.getvalue(), "text": b"no audio at all", "missing": None}
+MP3 = io.BytesIO()
+soundfile.write(MP3, np.random.default_rng(0).uniform(-0.1, 0.1, 16_000), 16_000, format="MP3")
+BROKEN = {
+    "nan": NAN.getvalue(),
+    "empty": EMPTY.getvalue(),
+    "text": b"no audio at all",
+    "missing": None,
+    "truncated": MP3.getvalue()[:2_000],
+}
 
 
 def table(count: int = 7, broken: dict[str, bytes | None] | None = None, column: str = "audio", ids: bool = True):
@@ -115,7 +123,7 @@ def test_a_plain_folder_with_metadata(tmp_path):
 def test_what_cannot_be_read_is_left_out_listed_and_counted(tmp_path):
     table(5, BROKEN).to_parquet(str(tmp_path / "source" / "train.parquet"))
     record = embed_dataset(tmp_path / "source", LEVELS, tmp_path / "out", rows_per_shard=4)
-    assert record.rows == 5 and record.details["skipped"] == 4
+    assert record.rows == 5 and record.details["skipped"] == 5
     assert loaded(tmp_path / "out", tmp_path)["id"] == [f"clip-{i}" for i in range(5)]
     faults = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
     assert {fault["id"]: fault["reason"].split(": ")[-1] for fault in faults} == {
@@ -123,6 +131,7 @@ def test_what_cannot_be_read_is_left_out_listed_and_counted(tmp_path):
         "empty": "holds no samples",
         "text": "Format not recognised.",
         "missing": "there is no audio in this row",
+        "truncated": f"holds 2,000 of the {len(MP3.getvalue()):,} bytes of audio that its header says",
     }
 
 
@@ -132,7 +141,7 @@ def test_a_shard_and_a_split_of_which_nothing_can_be_read(tmp_path):
     splits.save_to_disk(str(tmp_path / "saved"))
     for turn in range(2):
         record = embed_dataset(tmp_path / "saved", LEVELS, tmp_path / "out", rows_per_shard=2)
-        assert record.details["skipped"] == 6, turn
+        assert record.details["skipped"] == 8, turn
     assert loaded(tmp_path / "out", tmp_path)["id"] == ["clip-0", "clip-1"]
 
 

@@ -136,6 +136,10 @@ def broken(folder: Path) -> Iterator[tuple[str, bytes]]:
     yield "zero-length.wav", (folder / "none.wav").read_bytes()
     soundfile.write(folder / "nan.wav", np.full(100, np.nan, np.float32), RATE, subtype="FLOAT")
     yield "not a number.wav", (folder / "nan.wav").read_bytes()
+    for kind in ("wav", "mp3", "ogg"):
+        soundfile.write(folder / f"complete.{kind}", sound(0, 0), RATE)
+        data = (folder / f"complete.{kind}").read_bytes()
+        yield f"half.{kind}", data[: len(data) // 2]
 
 
 def test_what_cannot_be_read_says_why(net: SynthmirClassifier, embedder: Embedder, tmp_path: Path) -> None:
@@ -148,6 +152,7 @@ def test_what_cannot_be_read_says_why(net: SynthmirClassifier, embedder: Embedde
         assert isinstance(reason, str) and len(reason) > 10 and str(tmp_path) not in reason, name
     assert "No such file" in reasons["missing.wav"] and "Is a directory" in reasons["folder.wav"]
     assert "holds no samples" in reasons["zero-length.wav"]
+    assert all(reasons[f"half.{kind}"].startswith("is truncated or damaged: ") for kind in ("wav", "mp3", "ogg"))
     assert "NaN" in reasons["not a number.wav"] and "cannot be read as audio" in reasons["text.wav"]
 
 
