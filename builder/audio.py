@@ -98,11 +98,11 @@ def blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator
     that lasts longer than `seconds`.
     """
     name, done = _called(source), 0
-    with _reading(name), _source(source) as file:
+    with _audio_errors(name), _source(source) as file:
         rate = channels = 0
-        for stream in _streams(name, file):
+        for stream in _checked_streams(name, file):
             got = 0
-            with _opened(file, stream) as (audio, frames):
+            with _open_decoder(file, stream) as (audio, frames):
                 rate, channels = rate or audio.samplerate, channels or audio.channels
                 if not MIN_RATE <= rate <= MAX_RATE:
                     raise DataError(f"{name}: its sampling rate is {rate:,} Hz, not {MIN_RATE:,} to {MAX_RATE:,}")
@@ -140,15 +140,15 @@ def measure(source: str | Path | bytes) -> tuple[int, int, int]:
     it is they are ENDLESS.
     """
     name, total, channels, rate = _called(source), 0, 0, 0
-    with _reading(name), _source(source) as file:
-        for stream in _streams(name, file):
-            with _opened(file, stream) as (audio, frames):
+    with _audio_errors(name), _source(source) as file:
+        for stream in _checked_streams(name, file):
+            with _open_decoder(file, stream) as (audio, frames):
                 total, channels, rate = total + frames, channels or audio.channels, rate or audio.samplerate
     return min(total, ENDLESS), channels, rate
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _audio_errors(name: str) -> Iterator[None]:
     """DataError for what libsndfile and the file system raise."""
     import soundfile
 
@@ -161,7 +161,7 @@ def _reading(name: str) -> Iterator[None]:
         raise DataError(f"{name}: cannot be read as audio: {reason}") from error
 
 
-def _streams(name: str, file: IO[bytes]) -> list[Stream]:
+def _checked_streams(name: str, file: IO[bytes]) -> list[Stream]:
     """What a decoder is to be given, one after the other. Raises DataError where some of the file is missing."""
     layout = find_streams(file)
     if layout.fault:
@@ -170,7 +170,7 @@ def _streams(name: str, file: IO[bytes]) -> list[Stream]:
 
 
 @lru_cache(maxsize=1)
-def _decoder() -> type[SoundFile]:
+def _decoder_class() -> type[SoundFile]:
     from soundfile import SoundFile
 
     class Forward(SoundFile):
@@ -183,9 +183,9 @@ def _decoder() -> type[SoundFile]:
 
 
 @contextmanager
-def _opened(file: IO[bytes], stream: Stream) -> Iterator[tuple[SoundFile, int]]:
+def _open_decoder(file: IO[bytes], stream: Stream) -> Iterator[tuple[SoundFile, int]]:
     """A decoder of a stream, and how many samples a channel it has."""
-    decoder = _decoder()
+    decoder = _decoder_class()
     if stream.plain:
         file.seek(0)
         # By descriptor: libsndfile takes no name that is not UTF-8, and tells a missing file as a "System error".

@@ -18,7 +18,7 @@ from itertools import accumulate, pairwise
 from typing import IO, Any
 
 READ, WALK = 1 << 16, 1 << 18  # bytes read at a time, and where all of them are walked through
-AHEAD = 64  # bytes of an MPEG frame that are looked at: its header and the start of a tag
+HEAD_BYTES = 64  # bytes of an MPEG frame that are looked at: its header and the start of a tag
 MAX_FRAME = 2_881  # bytes of an MPEG frame
 MAX_ATTEMPTS = 10_000  # places in a file that are tried as the start of MPEG frames: bounds the time
 MAX_JUNK = 1 << 20  # bytes in front of the first MPEG frame
@@ -60,7 +60,7 @@ def find_streams(file: IO[bytes]) -> Layout:
     view = _View(file)
     start = view.read(0, 12)
     if start[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and start[8:] == b"WAVE":
-        return _wave(view, ">" if start[:4] == b"RIFX" else "<")
+        return _wave_layout(view, ">" if start[:4] == b"RIFX" else "<")
     if start[:4] == b"FORM" and start[8:] in (b"AIFF", b"AIFC"):
         sound = next(((at, size) for name, at, size in _chunks(view, ">") if name == b"SSND"), None)
         return Layout() if sound is None else Layout(fault=_lacks(view, *sound))
@@ -68,8 +68,10 @@ def find_streams(file: IO[bytes]) -> Layout:
         at, size = struct.unpack(">II" if start[:4] == b".snd" else "<II", start[4:])
         return _unfinished(view, at, 8) if size == 0 and at < view.size else Layout(fault=_lacks(view, at, size))
     if start[:4] == b"OggS":
-        return _ogg(view)
-    return Layout() if start[:4] == b"fLaC" else _mpeg(view, 0, view.size)  # FLAC's decoder finds and checks all of it
+        return _ogg_layout(view)
+    return (
+        Layout() if start[:4] == b"fLaC" else _mpeg_layout(view, 0, view.size)
+    )  # FLAC's decoder finds and checks all of it
 
 
 class Splice(io.RawIOBase):
@@ -155,7 +157,7 @@ def _chunks(view: _View, order: str) -> Iterator[tuple[bytes, int, int]]:
         at += 8 + size + size % 2
 
 
-def _wave(view: _View, order: str) -> Layout:
+def _wave_layout(view: _View, order: str) -> Layout:
     code, long = 0, None
     for name, at, size in _chunks(view, order):
         if name == b"fmt ":
@@ -167,7 +169,7 @@ def _wave(view: _View, order: str) -> Layout:
                 return Layout(fault=_missing(long, view.size - at))
             if code in (0x50, 0x55):  # MPEG, which libsndfile does not look for in here
                 stop = view.size if size == 0 or size >= UNKNOWN_SIZE else at + size
-                found = _mpeg(view, at, min(stop, view.size))
+                found = _mpeg_layout(view, at, min(stop, view.size))
                 return Layout(found.streams, _lacks(view, at, size) or found.fault)
             if size == 0 and at < view.size and not _chunk_at(view, at, order):
                 return _unfinished(view, at, at - 4, order)
@@ -199,7 +201,7 @@ def _missing(claimed: int, there: int) -> str | None:
 # Ogg ----------------------------------------------------------------------------------------------------------------
 
 
-def _ogg(view: _View) -> Layout:
+def _ogg_layout(view: _View) -> Layout:
     """A stream for each link of a chain. All of them must end, as the format wants, with a page that says so."""
     links: list[int] = []
     unended: set[bytes] = set()
@@ -298,7 +300,7 @@ def _walk(view: _View, at: int, stop: int, kind: _Kind, most: int = 0) -> tuple[
     letters, count, last = {tag[0] for tag in XING}, 0, at
     step = CHAIN * MAX_FRAME if most else WALK
     while at < stop:
-        chunk = view.read(at, step + AHEAD)
+        chunk = view.read(at, step + HEAD_BYTES)
         place, end = 0, min(step, stop - at)
         while place < end:
             if chunk[place] != 255 or (chunk[place + 3] > 191) != mono:
@@ -399,7 +401,7 @@ class _Frames:
         return Stream(tuple(parts), plain, frames, spare)
 
 
-def _mpeg(view: _View, start: int, stop: int) -> Layout:
+def _mpeg_layout(view: _View, start: int, stop: int) -> Layout:
     """A stream for each run of frames of one kind, or with a tag frame of its own; none: the file as it is."""
     attempts = iter(range(MAX_ATTEMPTS))
     stop = _before_tags(view, start, stop)
