@@ -44,8 +44,8 @@ def decode(source: str | Path | bytes, seconds: float | None = None) -> tuple[np
     """A file or its bytes -> float32 [samples, channels] in [-1, 1], and the sampling rate in Hz.
 
     Reads what libsndfile reads: WAV, FLAC, MP3, OGG, AU, AIFF of any bit depth. Raises DataError for what it cannot,
-    for audio of zero length or with samples that are no numbers, and for more than `seconds` (where given) or than
-    MAX_HELD numbers.
+    for what is truncated, for audio of zero length or with samples that are NaN or infinite, and for more than
+    `seconds` (where given) or than MAX_HELD numbers.
     """
     held: np.ndarray | None = None
     rate = 0

@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
@@ -23,7 +24,7 @@ from table import arguments, finish, paired, row
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this file's own name would hide the package `evaluation`
 
-from builder.audio import decode, mono, resample, windows
+from builder.audio import decode, measure, mono, resample, windows
 from builder.corpus.plan import plan
 from builder.embedders.base import load_embedder
 from builder.generators.base import load_generator
@@ -104,16 +105,19 @@ def parts(file: Path, embedder: object, model: object) -> dict[str, float]:
     }
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    took = {}
-    for name, do in work.items():
-        times = []
-        for _ in range(7):
-            start = perf_counter()
-            do()
-            times.append(perf_counter() - start)
-        took[name] = min(times)
+    took = {name: best(do) for name, do in work.items()}
     torch.set_num_threads(threads)
     return took
+
+
+def best(do: Callable[[], object]) -> float:
+    """Seconds: the best of seven."""
+    times = []
+    for _ in range(7):
+        start = perf_counter()
+        do()
+        times.append(perf_counter() - start)
+    return min(times)
 
 
 def peak(count: int, folder: Path) -> float:
@@ -157,6 +161,9 @@ def main() -> None:
             row(f"of it: {name}", "ms", 1e3 * seconds, note=f"{seconds / whole:.0%} of a track, one thread")
             for name, seconds in took.items()
         ]
+        counting = best(lambda: measure(files[0]))
+        note = f"{counting / took['decode']:.0%} of decoding"
+        rows.append(row("of decoding: its frames counted, opened", "ms", 1e3 * counting, note=note))
         small, large = peak(count // 10, Path(folder)), peak(count, Path(folder))
         rows.append(
             row(f"peak memory, {count} tracks", "MB", large, small, f"{count // 10} tracks", 1, "a process of its own")

@@ -42,6 +42,7 @@ VBR = encoded(music(), "MP3", bitrate_mode="VARIABLE", compression_level=0.4)
 CBR = encoded(music(1.0), "MP3", bitrate_mode="CONSTANT", compression_level=0.6)
 FIRST = 417  # bytes of the first frame of both at 128 kbit/s and 44.1 kHz: the Xing frame
 BARE = VBR[FIRST:]
+HALF = len(VBR) // 2
 FRAMES = struct.unpack(">I", VBR[44:48])[0]  # in it, beside the first
 OGG = encoded(music(), "OGG", subtype="VORBIS")
 OPUS = encoded(music(1.0, 48_000), "OGG", 48_000, subtype="OPUS")
@@ -136,8 +137,28 @@ def test_an_mp3_without_its_xing_frame_has_every_frame() -> None:
         got, want = decode(data)[0], read(CBR if data[-100:] == CBR[-100:] else VBR)
         assert len(got) % 1_152 == 0 and 0 < len(got) - len(want) <= 3 * 1_152
         np.testing.assert_allclose(got[1_105 : 1_105 + len(want)], want[: len(got) - 1_105], atol=1e-6)
-    assert len(decode(BARE)[0]) == 1_152 * FRAMES
+    vbri = b"VBRI" + struct.pack(">HHHII", 1, 0, 0, FIRST + len(BARE), FRAMES)  # Fraunhofer's instead
+    vbri = VBR[:4] + bytes(32) + vbri.ljust(FIRST - 36, b"\0")
+    assert len(decode(BARE)[0]) == len(decode(vbri + BARE)[0]) == 1_152 * FRAMES
+    with pytest.raises(DataError, match="bytes of audio that its header says"):
+        decode(vbri + BARE[:HALF])
     assert len(decode(BARE + ID3V1 + ID3 + BARE)[0]) == len(decode(BARE + BARE)[0]) == 2 * 1_152 * FRAMES
+
+
+@pytest.mark.parametrize(
+    ("head", "size", "samples"),
+    [
+        (b"\xff\xfd\x84\x00", 384, 1_152),  # MPEG 1, layer II, 128 kbit/s, 48 kHz: 144 * 128,000 / 48,000
+        (b"\xff\xff\xc0\x00", 416, 384),  # MPEG 1, layer I, 384 kbit/s, 44.1 kHz: 4 * floor(12 * 384,000 / 44,100)
+        (b"\xff\xff\xc2\x00", 420, 384),  # and padding, four bytes in that layer
+        (b"\xff\xf5\x84\x00", 384, 1_152),  # MPEG 2, layer II, 64 kbit/s, 24 kHz
+        (b"\xff\xf3\x84\xc0", 192, 576),  # MPEG 2, layer III, 64 kbit/s, 24 kHz: 72 * 64,000 / 24,000
+        (b"\xff\xe2\x88\xc0", 576, 576),  # MPEG 2.5, layer III, 64 kbit/s, 8 kHz, with a checksum
+    ],
+)
+def test_frames_of_all_layers_are_as_long_as_the_standard_says(head: bytes, size: int, samples: int) -> None:
+    layout = find_streams(io.BytesIO(10 * head.ljust(size, b"\0")))
+    assert [stream.frames for stream in layout.streams] == [10 * samples] and layout.fault is None
 
 
 @pytest.mark.parametrize("rate", [48_000, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000])
@@ -155,11 +176,11 @@ def test_frames_of_all_rates_are_counted(rate: int, channels: int) -> None:
         decode(data[: len(data) // 2])
 
 
-HALF = len(VBR) // 2
 TRUNCATED = {
     "mp3": (VBR[:HALF], "bytes of audio that its header says"),
     "mp3, ID3v1 last": (VBR[:HALF] + ID3V1, "bytes of audio that its header says"),
     "mp3, no Xing": (BARE[:HALF], "one breaks off in its middle"),
+    "mp3, Xing counts a third": (xing(FRAMES // 3)[:HALF], "one breaks off in its middle"),
     "mp3, then another": (VBR[:HALF] + CBR, "bytes of audio that its header says"),
     "mp3, no Xing, then another": (BARE[:HALF] + CBR, "one breaks off in its middle"),
     "mp3, no Xing, no middle": (BARE[:9_000] + bytes(9_000) + BARE[18_000:], "that are none"),
