@@ -128,7 +128,7 @@ def blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator
                 # What FLAC says of its length is exact; of MPEG a decoder may drop frames that refer to others.
                 spare = {"FLAC": 0, "MP3": 4_608}.get(audio.format, ENDLESS)
                 if got + spare < frames < ENDLESS:
-                    raise _truncated(name, f"{got:,} of {frames:,} samples")
+                    raise _truncated(name, f"it has {got:,} of the {frames:,} samples that its header states")
     if not done:
         raise DataError(f"{name}: holds no samples")
 
@@ -218,10 +218,10 @@ def _source(source: str | Path | bytes) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _truncated(name: str, there: str) -> DataError:
+def _truncated(name: str, fault: str) -> DataError:
     return DataError(
-        f"{name}: is truncated or damaged: holds {there}",
-        "get the file again, or write what is there: ffmpeg -i IN OUT",
+        f"{name}: is truncated or damaged: {fault}",
+        "get the file again, or write out what is left of it: ffmpeg -i IN OUT",
     )
 
 

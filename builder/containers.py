@@ -24,9 +24,9 @@ MAX_ATTEMPTS = 10_000  # places in a file that are tried as the start of MPEG fr
 MAX_JUNK = 1 << 20  # bytes in front of the first MPEG frame
 MAX_STREAMS, MAX_CHUNKS, MAX_TAGS = 1_000, 10_000, 64
 CHAIN = 3  # MPEG frames that must follow each other before bytes are taken for audio
-SLACK = 1_500  # bytes that may lack of what a header says: an MPEG frame, and more than writers miscount
-UNKNOWN_SIZE = 0x7FFF0000  # and above: what is put in a header by who writes to a pipe and does not know the size
-UNENDED = "an Ogg stream without its last page"
+SLACK = 1_500  # bytes fewer than a header states that are no damage: an MPEG frame, or a writer that miscounts
+UNKNOWN_SIZE = 0x7FFF0000  # and above: in a header that was written to a pipe, before the size was known
+UNENDED = "an Ogg stream in it has no last page"
 XING = (b"Xing", b"Info")
 _SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xeb]")
 _V1 = ((0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),  # kbit/s, by layer
@@ -49,7 +49,7 @@ class Stream:
 
 @dataclass(slots=True)
 class Layout:
-    """The streams of a file, one after the other, and what is missing of it, if anything."""
+    """The streams of a file, one after the other, and how it is truncated or damaged, if it is."""
 
     streams: list[Stream] = field(default_factory=lambda: [Stream()])
     fault: str | None = None
@@ -195,7 +195,7 @@ def _lacks(view: _View, at: int, size: int) -> str | None:
 def _missing(claimed: int, there: int) -> str | None:
     if claimed - there <= min(SLACK, claimed // 16):
         return None
-    return f"{max(0, there):,} of the {claimed:,} bytes of audio that its header says"
+    return f"it has {max(0, there):,} of the {claimed:,} bytes of audio that its header states"
 
 
 # Ogg ----------------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def _ogg_layout(view: _View) -> Layout:
         following = at + 27 + segments + sum(head[27 : 27 + segments])
         if following < view.size and view.read(following, 4) != b"OggS":
             if (place := _find(view, at + 4, b"OggS\0")) < following:
-                fault = fault or "an Ogg page that breaks off"
+                fault = fault or "it breaks off in the middle of an Ogg page"
             following = place
         at = following
     fault = fault or (UNENDED if unended or at > view.size else None)
@@ -241,7 +241,10 @@ def _find(view: _View, at: int, word: bytes) -> int:
 
 def _bounded(streams: list[Stream], fault: str | None) -> Layout:
     if len(streams) > MAX_STREAMS:
-        return Layout(streams[:MAX_STREAMS], fault or f"the first {MAX_STREAMS:,} of {len(streams):,} pieces")
+        return Layout(
+            streams[:MAX_STREAMS],
+            fault or f"it is joined from {len(streams):,} pieces, of which {MAX_STREAMS:,} are read",
+        )
     return Layout(streams, fault)
 
 
@@ -368,7 +371,7 @@ class _Frames:
     ranges: list[tuple[int, int]]
     count: int
     cut: bool = False  # whether a frame is cut short
-    lost: int = 0  # bytes between frames that are none
+    lost: int = 0  # bytes that are not audio, between frames or after them
 
     def fault(self) -> str | None:
         size = sum(stop - start for start, stop in self.ranges)
@@ -378,8 +381,8 @@ class _Frames:
         if tag is not None and tag.frames <= self.count <= tag.frames + 1:
             return None  # as it says, but for the last frame at most
         if self.cut:
-            return "MPEG frames of which one breaks off in its middle"
-        return f"{self.lost:,} bytes amid its MPEG frames that are none" if self.lost > SLACK else None
+            return "it breaks off in the middle of an MPEG frame"
+        return f"{self.lost:,} bytes between or after its MPEG frames are not audio" if self.lost > SLACK else None
 
     def stream(self, view: _View, alone: bool) -> Stream:
         tag, (start, stop) = self.tag, self.ranges[0]
@@ -441,7 +444,7 @@ def _mpeg_layout(view: _View, start: int, stop: int) -> Layout:
         return Layout()
     fault = next(filter(None, (one.fault() for one in streams)), None)
     if next(attempts, None) is None:
-        fault = fault or "MPEG frames among too much that is none"
+        fault = fault or "most of it is not MPEG frames"
     return _bounded([one.stream(view, alone) for one in streams], fault)
 
 

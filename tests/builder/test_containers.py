@@ -48,7 +48,7 @@ OGG = encoded(music(), "OGG", subtype="VORBIS")
 OPUS = encoded(music(1.0, 48_000), "OGG", 48_000, subtype="OPUS")
 FLAC = encoded(music(), "FLAC")
 WAV, AIFF, AU = (encoded(music(), kind, subtype="PCM_16") for kind in ("WAV", "AIFF", "AU"))
-JUNK = np.random.default_rng(1).bytes(3_000)
+JUNK = (b"HTTP/1.0 200 OK\r\nicy-metaint: 8192\r\n" * 99)[:3_000]
 ID3 = b"ID3\x03\x00\x00" + bytes([0, 0x08, 0, 0]) + np.random.default_rng(2).bytes(8 << 14)  # 128 KiB: a picture
 ID3V1 = b"TAG" + b"x" * 125
 APE = b"".join(
@@ -90,6 +90,7 @@ def both(*files: bytes) -> Samples:
 
 COMPLETE = {
     "mp3, Xing counts a third": (xing(FRAMES // 3), read(VBR)),
+    "mp3, Xing of a pipe": (patched(xing(0), 48, bytes(4)), read(VBR)),
     "mp3, Xing counts fifty times": (xing(FRAMES * 50), read(VBR)),
     "mp3, zeros first": (bytes(4_096) + VBR, read(VBR)),
     "mp3, junk first": (JUNK + VBR, read(VBR)),
@@ -140,7 +141,7 @@ def test_an_mp3_without_its_xing_frame_has_every_frame() -> None:
     vbri = b"VBRI" + struct.pack(">HHHII", 1, 0, 0, FIRST + len(BARE), FRAMES)  # Fraunhofer's instead
     vbri = VBR[:4] + bytes(32) + vbri.ljust(FIRST - 36, b"\0")
     assert len(decode(BARE)[0]) == len(decode(vbri + BARE)[0]) == 1_152 * FRAMES
-    with pytest.raises(DataError, match="bytes of audio that its header says"):
+    with pytest.raises(DataError, match="bytes of audio that its header states"):
         decode(vbri + BARE[:HALF])
     assert len(decode(BARE + ID3V1 + ID3 + BARE)[0]) == len(decode(BARE + BARE)[0]) == 2 * 1_152 * FRAMES
 
@@ -177,26 +178,26 @@ def test_frames_of_all_rates_are_counted(rate: int, channels: int) -> None:
 
 
 TRUNCATED = {
-    "mp3": (VBR[:HALF], "bytes of audio that its header says"),
-    "mp3, ID3v1 last": (VBR[:HALF] + ID3V1, "bytes of audio that its header says"),
-    "mp3, no Xing": (BARE[:HALF], "one breaks off in its middle"),
-    "mp3, Xing counts a third": (xing(FRAMES // 3)[:HALF], "one breaks off in its middle"),
-    "mp3, then another": (VBR[:HALF] + CBR, "bytes of audio that its header says"),
-    "mp3, no Xing, then another": (BARE[:HALF] + CBR, "one breaks off in its middle"),
-    "mp3, no Xing, no middle": (BARE[:9_000] + bytes(9_000) + BARE[18_000:], "that are none"),
-    "mp3, no Xing, never written": (BARE[:HALF] + bytes(HALF), "that are none"),
-    "mp3 in WAV": (in_wav(VBR)[:HALF], "bytes of audio that its header says"),
-    "ogg": (OGG[:10_000], "without its last page"),
-    "ogg, chained": (OGG + OGG[:10_000], "without its last page"),
-    "ogg, then another": (OGG[:10_000] + OGG, "page that breaks off"),
-    "opus": (OPUS[: len(OPUS) // 2], "without its last page"),
-    "wav": (WAV[: len(WAV) // 2 + 1], "bytes of audio that its header says"),
-    "rf64": (encoded(music(), "RF64", subtype="PCM_16")[: len(WAV) // 2], "bytes of audio that its header says"),
-    "aiff": (AIFF[: len(AIFF) // 2 + 1], "bytes of audio that its header says"),
-    "au": (AU[: len(AU) // 2 + 1], "bytes of audio that its header says"),
+    "mp3": (VBR[:HALF], "bytes of audio that its header states"),
+    "mp3, ID3v1 last": (VBR[:HALF] + ID3V1, "bytes of audio that its header states"),
+    "mp3, no Xing": (BARE[:HALF], "in the middle of an MPEG frame"),
+    "mp3, Xing counts a third": (xing(FRAMES // 3)[:HALF], "in the middle of an MPEG frame"),
+    "mp3, then another": (VBR[:HALF] + CBR, "bytes of audio that its header states"),
+    "mp3, no Xing, then another": (BARE[:HALF] + CBR, "in the middle of an MPEG frame"),
+    "mp3, no Xing, no middle": (BARE[:9_000] + bytes(9_000) + BARE[18_000:], "are not audio"),
+    "mp3, no Xing, never written": (BARE[:HALF] + bytes(HALF), "are not audio"),
+    "mp3 in WAV": (in_wav(VBR)[:HALF], "bytes of audio that its header states"),
+    "ogg": (OGG[:10_000], "has no last page"),
+    "ogg, chained": (OGG + OGG[:10_000], "has no last page"),
+    "ogg, then another": (OGG[:10_000] + OGG, "middle of an Ogg page"),
+    "opus": (OPUS[: len(OPUS) // 2], "has no last page"),
+    "wav": (WAV[: len(WAV) // 2 + 1], "bytes of audio that its header states"),
+    "rf64": (encoded(music(), "RF64", subtype="PCM_16")[: len(WAV) // 2], "bytes of audio that its header states"),
+    "aiff": (AIFF[: len(AIFF) // 2 + 1], "bytes of audio that its header states"),
+    "au": (AU[: len(AU) // 2 + 1], "bytes of audio that its header states"),
     "flac": (FLAC[: len(FLAC) // 2], "lost sync"),
     "flac, no length": (streamed(FLAC)[: len(FLAC) // 2], "lost sync"),
-    "flac, longer by its header": (patched(FLAC, 22, struct.pack(">I", 1 << 20)), "88,200 of 1,048,576 samples"),
+    "flac, longer by its header": (patched(FLAC, 22, struct.pack(">I", 1 << 20)), "88,200 of the 1,048,576 samples"),
 }  # fmt: skip
 
 
@@ -210,6 +211,18 @@ def test_what_is_truncated_is_an_error(tmp_path: Path, name: str) -> None:
                 attempt(source)
     with pytest.raises(DataError, match=r"a\.mp3: "):
         decode(tmp_path / "a.mp3")
+
+
+def test_free_format_is_left_to_the_decoder() -> None:
+    """Frames of one size that their headers do not give: of silence, as no frame then refers to another."""
+    data = encoded(np.zeros((RATE, 2), np.float32), "MP3", bitrate_mode="CONSTANT", compression_level=2 / 3)  # 128
+    free, at = b"", 0
+    while at < len(data):
+        size = FIRST + (data[at + 2] >> 1 & 1)
+        free += (data[at : at + 2] + bytes([data[at + 2] & 0x0D]) + data[at + 3 : at + size]).ljust(430, b"\0")
+        at += size
+    assert len(free) // 430 == 1 + len(decode(free[430:])[0]) // 1_152 > 30
+    assert len(decode(free)[0]) == RATE
 
 
 def test_less_than_a_frame_that_lacks_is_no_damage() -> None:

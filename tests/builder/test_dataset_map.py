@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_left_out_listed_and_counted(tmp_path):
         "empty": "holds no samples",
         "text": "Format not recognised.",
         "missing": "there is no audio in this row",
-        "truncated": f"holds 1,980 of the {len(MP3.getvalue()):,} bytes of audio that its header says",  # whole frames
+        "truncated": f"it has 1,980 of the {len(MP3.getvalue()):,} bytes of audio that its header states",
     }
 
 
