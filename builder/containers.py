@@ -69,9 +69,9 @@ def find_streams(file: IO[bytes]) -> Layout:
         return _unfinished(view, at, 8) if size == 0 and at < view.size else Layout(fault=_lacks(view, at, size))
     if start[:4] == b"OggS":
         return _ogg_layout(view)
-    return (
-        Layout() if start[:4] == b"fLaC" else _mpeg_layout(view, 0, view.size)
-    )  # FLAC's decoder finds and checks all of it
+    if start[:4] == b"fLaC":
+        return Layout()  # its decoder finds and checks all of it
+    return _mpeg_layout(view, 0, view.size)
 
 
 class Splice(io.RawIOBase):
