@@ -6,6 +6,7 @@ Python. So the handler also leaves a mark, and who works in a loop looks at it n
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,20 @@ def obey() -> None:
     """Raise KeyboardInterrupt if a signal came, from the main thread alone: it is the one that is stopped."""
     if _heard.is_set() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
+
+
+def interrupt_main() -> None:
+    """Stop the main thread as Ctrl-C does: at once, or, where SIGINT is ignored, when it next calls `obey`."""
+    _heard.set()
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # out of a wait, too
+    else:  # Windows
+        _thread.interrupt_main()
+
+
+def forget() -> None:
+    """The interrupt has been obeyed: what is run next in this process is not stopped by it."""
+    _heard.clear()
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import errno
 import json
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import Any
 from uuid import uuid4
 
 from .errors import DataError
+from .interrupts import forget, interrupt_main
 from .resources import parse_json
 from .storage import delete, reaching, store_of
 
@@ -45,6 +45,7 @@ def leased(lock: Any) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if lease.lost:
+            forget()
             raise DataError(f"{lock.parent.parent}: another run has taken this over", "let it finish") from None
         raise
     finally:
@@ -129,7 +130,7 @@ class _Lease:
                 found = self._read()
                 if found is not None and found.get("owner") != self.owner:
                     self.lost = True
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # out of a wait, too
+                    interrupt_main()
                     return
                 self.count += 1
                 self.fs.pipe_file(self.key, self._content())

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -18,6 +17,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import psutil
 
 from .atomic import write_text
 from .resources import read_json
@@ -113,6 +114,11 @@ def recording(command: str, fingerprint: str | None = None) -> Iterator[RunRecor
 
 def peak_memory() -> int:
     """The most memory that this process has held, plus the most that one of its ended children has, in bytes."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows, which keeps no such figure of processes that have ended
+        memory = psutil.Process().memory_info()
+        return int(getattr(memory, "peak_wset", memory.rss))
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 

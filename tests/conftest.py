@@ -1,10 +1,13 @@
-"""What the whole suite shares: no network, one thread a process, and tools that are missing said or refused."""
+"""What the whole suite shares: no network, one thread a process, Ctrl-C as in a terminal, missing tools reported."""
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,44 @@ import pytest
 
 from .browser import chrome
 
-TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromedriver"}
-EXTRAS = ("audiocraft",)  # packages, and the markers of what needs them
+# A script's background job inherits SIGINT as ignored, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+NO_SKIP = "SYNTHMIR_NO_SKIP"  # environment: "1" skips nothing, "tools" only what lacks a tool; any other skip fails
+MISSING = "is missing on this machine; .ci/run installs it"
+
+
+def has_ffmpeg() -> bool:
+    """Whether torchcodec decodes here: it needs FFmpeg's shared libraries, not the program."""
+    import numpy as np
+    import soundfile
+
+    wav = io.BytesIO()
+    soundfile.write(wav, np.zeros(800, dtype=np.float32), 8000, format="WAV")
+    try:
+        from torchcodec.decoders import AudioDecoder
+
+        return AudioDecoder(wav.getvalue()).get_all_samples().sample_rate == 8000
+    except (ImportError, OSError, RuntimeError):  # not installed, another torch's build, or no libraries
+        return False
+
+
+def has_chromium() -> bool:
+    """Whether there is a browser and its driver."""
+    return all(shutil.which(name) for name in ("chromium", "chromedriver"))
+
+
+def has_audiocraft() -> bool:
+    """Whether the extra is installed."""
+    return find_spec("audiocraft") is not None
+
+
+TOOLS: dict[str, Callable[[], bool]] = {  # by the marker of what needs them
+    "ffmpeg": lru_cache(has_ffmpeg),
+    "chromium": lru_cache(has_chromium),
+    "audiocraft": lru_cache(has_audiocraft),
+}
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -27,16 +66,26 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a tool this machine lacks; where SYNTHMIR_NO_SKIP is set, let it run and fail."""
-    if os.environ.get("SYNTHMIR_NO_SKIP"):
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a tool that is missing, before its fixtures are made; where nothing may be skipped, it fails."""
+    if os.environ.get(NO_SKIP) == "1":
         return
-    missing = {marker: tool for marker, tool in TOOLS.items() if shutil.which(tool) is None}
-    missing |= {extra: extra for extra in EXTRAS if find_spec(extra) is None}
-    for item in items:
-        for marker, tool in missing.items():
-            if item.get_closest_marker(marker) is not None:
-                item.add_marker(pytest.mark.skip(reason=f"{tool} is not installed here; .ci/run installs it"))
+    for marker, there in TOOLS.items():
+        if item.get_closest_marker(marker) is not None and not there():
+            item.add_marker(pytest.mark.skip(reason=f"{marker} {MISSING}"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that skipped what `SYNTHMIR_NO_SKIP` does not let it skip. Workers send theirs to the controller."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get(NO_SKIP) or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    reasons = [str(report.longrepr) for report in reporter.stats.get("skipped", [])]
+    if refused := [reason for reason in reasons if MISSING not in reason]:
+        reporter.write_line("\n".join(["skipped without the lack of a tool:", *refused]), red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture

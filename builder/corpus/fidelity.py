@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..atomic import write_text
 from ..errors import DataError
-from ..storage import remove, sha256
+from ..storage import sha256
 from .card import write_card
 from .folder import CARD, Corpus, embed_record, write_sums
 from .measured import FILE, MEND, Measurement, measurements, read_measurement, state, told
@@ -32,8 +32,6 @@ def add_fidelity(path: str | Path, measured: Path) -> bool:
             write_text(root / FILE, content)
             write_card(root)
             write_sums(root, {name: digest for name, digest in corpus.sums().items() if name.endswith(".parquet")})
-        if {part.name for part in (root / WORK).iterdir()} <= {"lock"}:
-            remove(root / WORK)
     return news
 
 

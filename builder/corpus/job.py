@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..recipe import Recipe
 from ..resources import parse_json
 from ..rows import Clip
-from ..storage import delete, each, is_folder, move, names, remove, resume_move, sweep
+from ..storage import delete, each, is_folder, move, names, remote, remove, resume_move, sweep
 from .folder import BUILD_RECORD, GROWTH, STATE, Corpus, part_of, parts_of
 from .growth import (
     MAX_PARTS,
@@ -30,7 +30,7 @@ from .growth import (
     source,
 )
 from .plan import Shard
-from .shards import WORK, Entry, Ledger
+from .shards import LOCK, WORK, Entry, Ledger
 
 
 @dataclass
@@ -105,10 +105,12 @@ class Job:
     def close(self) -> None:
         """The work folder goes; where a corpus was mended, what it was being extended by stays."""
         work = self.out / WORK
-        if self.new or _begun(work / GROWTH, self.told) is None:
+        kept = set() if self.new or _begun(work / GROWTH, self.told) is None else {GROWTH}
+        if remote(work) and not kept:
             remove(work)
             return
-        for name in {name.partition("/")[0] for name in names(work)} - {GROWTH, "lock"}:
+        there = {name.partition("/")[0] for name in names(work)} if remote(work) else {p.name for p in work.iterdir()}
+        for name in there - {LOCK, *kept}:  # the lock goes with the folder, see `locked`
             (remove if is_folder(work / name) else delete)(work / name)
 
 

@@ -7,7 +7,6 @@ of a few clips made here, scaled; what planning takes is measured on a part of t
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any
+
+import psutil
 
 from ..embedders.base import EMBEDDERS
 from ..errors import BackendError
@@ -126,7 +127,7 @@ def simulate(
     found.add("all of it", at * (pace.bytes_per_clip + vector) / 1e9, "GB", 1_000, HUB)
     _upload(found, shards, file_bytes, size * vector)
     found.add("planning, on one core", took * at / part / 60, "min", None, f"{HERE}, on {part:,}")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = psutil.virtual_memory().total
     found.add("planning, memory", at * PLAN_BYTES / 1e9, "GB", memory / 1e9, "this machine's memory")
     found.add("... of a corpus that has grown", at * GROWN_BYTES / 1e9, "GB", memory / 1e9, "this machine's memory")
     for count in (workers,) if workers else CREWS:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import BaseFileLock, FileLock, Timeout
 
 from ..atomic import write_bytes, write_file
 from ..errors import DataError
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 ROW_GROUP = 64  # rows: ~30 MB of ten-second FLAC, what the Hub's viewer likes to read at once
 FOOTER = b"synthmir"  # key of our metadata in a shard's footer
 WORK = ".work"  # unfinished work, inside the corpus folder
+LOCK = "lock"  # in the work folder: held by the run that works there
+LOCK_SECONDS = 0.2  # for a run that is just ending, and takes its lock file with it
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # a network folder that is mounted without locks
 
 
 def write_shard(
@@ -157,36 +160,45 @@ class Ledger:
 def locked(work: Path) -> Iterator[None]:
     """Hold a work folder: a second run into it is refused with DataError. Released when the process ends, however.
 
-    In a store an object stands for the hold, see `lease`, and what the store refuses inside is told in words.
+    A folder that holds nothing but the lock in the end is removed. In a store an object is the lock, see `lease`, and
+    what the store refuses inside is reported as DataError.
     """
     if remote(work):
-        with reaching(work.parent), leased(work / "lock"):
+        with reaching(work.parent), leased(work / LOCK):
             yield
         return
-    with _taken(work):
+    lock = _acquire_lock(work)
+    try:
         yield
+    finally:
+        # While it is held, so that nobody locks a file that is about to go. Windows removes it as it is released.
+        if {path.name for path in work.glob("*")} == {LOCK}:
+            with suppress(OSError):
+                (work / LOCK).unlink()
+        lock.release()
+        with suppress(OSError):  # holds more, or another run has locked it
+            work.rmdir()
 
 
-def _taken(work: Path) -> IO[str]:
-    """The lock file of a folder of this machine, held until it is closed."""
+def _acquire_lock(work: Path) -> BaseFileLock:
+    """The lock of a folder of this machine, held. Raises DataError where another run holds it, or nobody can."""
+    lock = FileLock(work / LOCK, fallback_to_soft=False)
     while True:
         try:
             work.mkdir(parents=True, exist_ok=True)
-            handle = (work / "lock").open("a")
+            lock.acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_SECONDS / 4)
+        except Timeout:
+            raise DataError(f"{work.parent}: another run is at work here", "wait for it, or stop it first") from None
         except OSError as error:
-            raise DataError(
-                f"cannot write in {work.parent}: {error.strerror}", unwritten(work.parent, error).fix
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.close()
-            if error.errno not in (errno.EAGAIN, errno.EACCES):  # ENOLCK: a network folder without locks
+            if isinstance(error, FileNotFoundError) and not work.is_dir():
+                continue  # the run that was ending has removed the folder
+            if error.errno in NO_LOCKS:
                 raise DataError(
                     f"{work.parent}: cannot be locked: {error.strerror}",
                     "mount it with locks, or choose another",
                 ) from error
-            raise DataError(f"{work.parent}: another run is at work here", "wait for it, or stop it first") from None
-        if os.fstat(handle.fileno()).st_nlink:
-            return handle
-        handle.close()  # of a run that has just ended, and has taken the folder with it
+            raise DataError(
+                f"cannot write in {work.parent}: {error.strerror}", unwritten(work.parent, error).fix
+            ) from error
+        else:
+            return lock

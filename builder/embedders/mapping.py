@@ -71,8 +71,6 @@ def embed_corpus(
         for config, amount in zip(configs, amounts, strict=True):
             record = _embed(corpus, config, executor, partial(_progress, progress, before, sum(amounts)))
             before += amount
-        if {path.name for path in (corpus.root / WORK).iterdir()} <= {"lock"}:
-            remove(corpus.root / WORK)
     return record
 
 

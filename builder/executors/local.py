@@ -61,10 +61,9 @@ class Processes(Crew):
 
     def news(self, hands: Sequence[Hand], seconds: float) -> list[tuple[Hand, News]]:
         """See Crew."""
-        pipes = {hand.pipe: hand for hand in hands if isinstance(hand, _Process)}
-        return [
-            (pipes[pipe], pipes[pipe].told()) for pipe in wait(list(pipes), seconds) if isinstance(pipe, Connection)
-        ]
+        processes = [hand for hand in hands if isinstance(hand, _Process)]
+        ready = set(wait([hand.pipe for hand in processes], seconds))
+        return [(hand, hand.told()) for hand in processes if hand.pipe in ready]
 
 
 class _Process(Hand):
