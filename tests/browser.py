@@ -30,5 +30,5 @@ def chrome(profile: Path) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService("/usr/bin/chromedriver")
     with webdriver.Chrome(options, service) as driver:
-        driver.set_script_timeout(20)
+        driver.set_script_timeout(120)
         yield driver

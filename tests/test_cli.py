@@ -3,17 +3,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-def synthmir(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "synthmir.py"), *map(str, arguments)], cwd=cwd, capture_output=True, text=True
-    )
+from .commands import ROOT, start_synthmir, synthmir
 
 
 def test_help_and_package_import_nothing_heavy():
@@ -21,7 +14,7 @@ def test_help_and_package_import_nothing_heavy():
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for heavy in ("torch", "datasets", "transformers", "numpy", "pyarrow", "scipy", "matplotlib", "pydantic"):
         assert f"'{heavy}'" not in loaded
-    assert "classify" in synthmir("--help").stdout
+    assert "classify" in start_synthmir("--help").stdout
 
 
 def test_prompts_are_shown_as_jsonl():
@@ -103,6 +96,11 @@ def test_exit_codes(tmp_path, arguments, code):
     done = synthmir(*arguments, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_process_exits_with_the_code_and_prints_the_error(tmp_path):
+    done = start_synthmir("verify", "NONE", cwd=tmp_path)
+    assert done.returncode == 3 and done.stderr == synthmir("verify", "NONE", cwd=tmp_path).stderr != ""
 
 
 def test_dry_run_tells_and_writes_nothing(tmp_path):

@@ -85,7 +85,7 @@ def page(browser: Any, address: str) -> Any:
     assert browser.title == "explored"  # nothing in the corpus ran
 
 
-def until(browser: Any, what: Callable[[], Any], seconds: float = 20) -> Any:
+def until(browser: Any, what: Callable[[], Any], seconds: float = 120) -> Any:
     from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 

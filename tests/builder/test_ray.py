@@ -293,7 +293,6 @@ def test_a_node_that_is_killed_takes_no_shard_with_it(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
     )
     assert (run.stdout.strip().splitlines() or [run.stderr])[-1] == "whole", run.stderr
     tries = [mark.name.partition("-")[0] for mark in (tmp_path / "marks").iterdir()]
@@ -316,11 +315,9 @@ def test_stopped_it_leaves_no_process(tmp_path):
     children = _below(stop.pid)
     assert len(children) > 3
     stop.terminate()
-    clock = time.monotonic()
-    assert "the same command goes on" in stop.communicate(timeout=60)[1] and stop.returncode == 130
-    while any(_alive(pid) for pid in children) and time.monotonic() - clock < 60:
+    assert "the same command goes on" in stop.communicate()[1] and stop.returncode == 130
+    while any(_alive(pid) for pid in children):  # the suite's timeout bounds it
         time.sleep(0.1)
-    assert [pid for pid in children if _alive(pid)] == []
     assert not (tmp_path / "corpus" / "data").exists()
 
 

@@ -67,7 +67,7 @@ def client(served: str) -> Any:
 def get(address: str, path: str, **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Status, headers and body of a path that is sent as it stands."""
     host, _, port = address.removeprefix("http://").rstrip("/").partition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection = http.client.HTTPConnection(host, int(port), timeout=240)
     try:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()

@@ -327,7 +327,7 @@ def test_two_processes_of_accelerate_launch(corpus: Path, tmp_path: Path) -> Non
     launch += ["--dynamo_backend", "no", "--main_process_port", "0"]
     done = subprocess.run(
         [*launch, str(script), str(corpus), str(tmp_path / "two"), ",".join(TASKS)],
-        env=environment, capture_output=True, text=True, timeout=200,
+        env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for task in TASKS:
