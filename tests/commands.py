@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 import traceback
@@ -13,6 +14,8 @@ from unittest.mock import patch
 from synthmir import main
 
 ROOT = Path(__file__).parents[1]
+DONE = "all of it has run"
+ABORTED = "terminate called without an active exception"
 
 
 def synthmir(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -27,6 +30,20 @@ def synthmir(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProces
             code = 1
             traceback.print_exc()
     return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+
+def run_alone(code: str, *arguments: object, cwd: Path, environ: dict[str, str]) -> list[str]:
+    """Run code in an interpreter of its own, and return the lines that it prints.
+
+    Where it has streamed Parquet through `datasets`, Arrow may drop the file in a thread of its own after the
+    interpreter has begun to end, which aborts a process that has done all its work (apache/arrow#45214).
+    """
+    command = [sys.executable, "-I", "-c", f"{code}\nprint({DONE!r}, flush=True)", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
+    *lines, last = done.stdout.splitlines() or [""]
+    ended = done.returncode == 0 or (done.returncode == -signal.SIGABRT and done.stderr.strip() == ABORTED)
+    assert ended and last == DONE, done.stderr
+    return lines
 
 
 def start_synthmir(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -61,6 +61,26 @@ TOOLS: dict[str, Callable[[], bool]] = {  # by the marker of what needs them
 }
 
 
+# Minutes of two workers are theirs: they begin first, so that both workers end together.
+LONGEST = (
+    "test_run", "test_growing", "test_ray", "test_loop", "test_build", "test_hostile_fuzz", "test_report",
+    "test_remote_code", "test_generator_contract", "test_bootstrap", "test_reuse", "test_export", "test_cli",
+    "test_fidelity", "test_refused", "test_augment", "test_scoring", "test_musicgen", "test_storage",
+)  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist hand files out in the order of `pytest_collection_modifyitems`, not by their number of tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; the order inside a file stays."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes bear their argument's name: a WAV header holds the second it was written, and workers must agree."""
     return argname if isinstance(val, bytes) else None

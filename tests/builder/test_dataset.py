@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import datasets
 import numpy as np
 import pytest
@@ -11,6 +8,8 @@ import soundfile
 from builder.corpus.build import build
 from builder.corpus.dataset import MusicGenCorpus, load_corpus
 from builder.errors import DataError
+
+from ..commands import run_alone
 
 STRANGER = """
 import io, sys
@@ -33,12 +32,8 @@ def corpus(recipe, tmp_path):
 
 def test_load_dataset_needs_nothing_of_ours(corpus, tmp_path):
     environ = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER, str(corpus)], env=environ, cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
     line = "5 32000 32000 ['electronica', 'funk', 'orchestral', 'pop', 'rock']"
-    assert done.stdout.splitlines() == [line, line]
+    assert run_alone(STRANGER, corpus, cwd=tmp_path, environ=environ) == [line, line]
 
 
 @pytest.mark.ffmpeg

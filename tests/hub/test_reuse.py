@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from builder.corpus.shards import write_shard
 from builder.hub.publish import Target
 from evaluation.metrics import FOLDER
 
+from ..commands import run_alone
 from .loopback_hub import LoopbackHub
 
 Send = Callable[..., list[Target]]
@@ -119,10 +118,8 @@ def stranger(hub: LoopbackHub, code: str, place: Path, *arguments: str, ours: bo
         "OMP_NUM_THREADS": "1",
         "PATH": "/nowhere",
     }
-    command = [sys.executable, "-I", "-c", code if ours else STRANGER + code, *arguments]
-    done = subprocess.run(command, env=environ, cwd=place, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    lines = run_alone(code if ours else STRANGER + code, *arguments, cwd=place, environ=environ)
+    return [json.loads(line) for line in lines]
 
 
 def test_strangers_load_corpus_embeddings_and_model(hub: LoopbackHub, send: Send, made: Path, tmp_path: Path) -> None:
