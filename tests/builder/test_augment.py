@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -28,6 +26,7 @@ from builder.embedders.mapping import embed_corpus
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import EmbedderSettings, Recipe
 
+from ..warm import WarmProcess
 from .fakes import Levels
 
 PLAIN = EmbedderSettings(name="levels", batch_size=3)
@@ -153,8 +152,8 @@ embed_corpus(sys.argv[1], settings, progress=lambda done, total: done > 45 and o
 def test_killed_in_the_middle_of_a_shard_it_ends_as_if_it_had_not_been(corpus, tmp_path):
     shutil.copytree(corpus.root, tmp_path / "other")
     embed_corpus(tmp_path / "other", NOISY)
-    killed = subprocess.run([sys.executable, "-c", KILLED, corpus.root, *DAMAGES], cwd=Path(__file__).parents[2])
-    assert killed.returncode == -signal.SIGKILL and corpus.embeddings() == ["levels"]
+    killed = WarmProcess(KILLED, corpus.root, *DAMAGES, folder=tmp_path)
+    assert killed.wait() == -signal.SIGKILL and corpus.embeddings() == ["levels"]
     told = []
     embed_corpus(corpus.root, NOISY, progress=lambda done, total: told.append((done, total)))
     whole = 30 + 2 * len(rows(corpus, "data", "train"))

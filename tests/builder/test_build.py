@@ -5,8 +5,6 @@ import os
 import random
 import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from builder.corpus.folder import Corpus
 from builder.corpus.shards import read_footer
 from builder.corpus.verify import verify
 from builder.errors import DataError
+
+from ..warm import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 BUILD = """
@@ -39,11 +39,8 @@ def data_files(corpus: Path) -> dict[str, bytes]:
     return {name: (corpus / name).read_bytes() for name in Corpus.open(corpus).shards()}
 
 
-def start(recipe: Path, out: Path, clips_per_shard: int = 4, **environ: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", BUILD, str(recipe), str(out), str(clips_per_shard)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+def start(recipe: Path, out: Path, clips_per_shard: int = 4, **environ: str) -> WarmProcess:
+    return WarmProcess(BUILD, recipe, out, clips_per_shard, folder=recipe.parent, environ=environ)
 
 
 def test_a_corpus_folder_holds_what_it_should(recipe, tmp_path):
@@ -88,14 +85,13 @@ def test_killed_at_random_moments_it_ends_in_the_same_corpus(recipe, tmp_path):
         # The shards' loop is what is slow: kill in it, from its first clip on.
         before = log.read_text().count("\n") if log.exists() else 0
         run = start(tmp_path / "small.yaml", tmp_path / "killed", TONE_SLEEP="0.03", TONE_LOG=str(log))
-        while run.poll() is None and (log.read_text().count("\n") if log.exists() else 0) == before:
+        while not run.ended() and (log.read_text().count("\n") if log.exists() else 0) == before:
             time.sleep(0.01)
         time.sleep(moment.uniform(0, 0.4))
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
-        assert not (tmp_path / "killed" / "SHA256SUMS").exists() or run.returncode == 0, f"kill {kill}"
+        run.kill()
+        assert not (tmp_path / "killed" / "SHA256SUMS").exists() or run.wait() == 0, f"kill {kill}"
     run = start(tmp_path / "small.yaml", tmp_path / "killed", TONE_LOG=str(log))
-    assert run.communicate()[1] == b""
+    assert run.wait() == 0 and run.err.read_text() == ""
     assert data_files(tmp_path / "killed") == data_files(tmp_path / "whole")
     assert verify(tmp_path / "killed").faults == []
     made = log.read_text().split()

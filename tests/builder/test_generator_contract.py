@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,8 @@ from builder.generators.base import GENERATORS, Generator, load_generator
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import GeneratorSettings
 from builder.rows import Clip, Prompt
+
+from ..warm import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 1.53  # no whole number of anything
@@ -126,14 +126,13 @@ def test_the_seed_matters(generator: Generator, whole: list[np.ndarray]) -> None
 
 
 def test_the_same_in_another_process(
-    whole: list[np.ndarray], name: str, model: str | None, generator: Generator
+    whole: list[np.ndarray], name: str, model: str | None, generator: Generator, tmp_path: Path
 ) -> None:
     import hashlib
 
-    command = [sys.executable, "-c", ELSEWHERE, name, model or ""]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stderr == ""  # what back ends print when they load is no concern of who builds a corpus
-    assert run.stdout.split() == [generator.revision, hashlib.sha256(whole[2].tobytes()).hexdigest()]
+    run = WarmProcess(ELSEWHERE, name, model or "", folder=tmp_path)
+    assert run.wait() == 0 and run.err.read_text() == ""  # no user is to read what back ends print when they load
+    assert run.out.read_text().split() == [generator.revision, hashlib.sha256(whole[2].tobytes()).hexdigest()]
 
 
 def test_an_unknown_one() -> None:

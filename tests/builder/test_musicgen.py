@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -33,6 +30,7 @@ from builder.generators.musicgen import MusicGen, pick_device, pick_dtype
 from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe
 from builder.rows import Clip, Prompt
 from tests.builder import checkpoints, loopback
+from tests.warm import WarmProcess
 
 TAXONOMY: Any = None  # MusicGen reads the prompt alone
 
@@ -416,21 +414,20 @@ def test_a_corpus_stopped_and_resumed_is_the_corpus_made_at_once(
 def test_a_build_killed_and_resumed_is_the_build_left_alone(folder: Path, tmp_path: Path) -> None:
     ours = recipe(folder, tmp_path)
     build(ours, tmp_path / "whole", clips_per_shard=2)
-    command = [sys.executable, "-m", "synthmir", "build", "tiny.yaml", "--out", "parts", "--clips-per-shard", "2"]
-    ledger = tmp_path / "parts" / ".work" / "ledger.jsonl"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    out = tmp_path / "parts"
+    command = ["build", tmp_path / "tiny.yaml", "--out", out, "--clips-per-shard", 2]
+    ledger = out / ".work" / "ledger.jsonl"
 
     def finished() -> int:
         return len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
 
     for more in (1, 2):
         goal = finished() + more
-        running = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
-        while running.poll() is None and finished() < goal:
+        running = WarmProcess("import synthmir; synthmir.main()", *command, folder=tmp_path)
+        while not running.ended() and finished() < goal:
             time.sleep(0.005)
         running.kill()
-        _, said = running.communicate()
-        assert running.returncode == -signal.SIGKILL, said
+        assert running.wait() == -signal.SIGKILL, running.err.read_text()
     kept = finished()
     record = build(ours, tmp_path / "parts")
     assert record.rows == 20 and 0 < record.details["made_in_this_session"] <= 20 - kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +28,7 @@ from training.loop import WEIGHT_DECAY, Fit, fit, start_accelerator
 from training.model import SynthmirClassifier, SynthmirConfig, load_model
 from training.trainer import train
 
+from ..warm import WarmProcess
 from .conftest import DIM
 
 TASKS = ("genre", "instruments", "tempo_bpm")
@@ -108,17 +108,17 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), settings, EmbedderSettings(), slow)
 
 
 def test_a_killed_process_goes_on(corpus: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", PROGRAM, str(corpus), str(tmp_path / "model")]
-    process = subprocess.Popen([*command, "60"], env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "1\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    (tmp_path / "printed").mkdir()
+    process = WarmProcess(
+        PROGRAM, corpus, tmp_path / "model", 600, folder=tmp_path / "printed", environ={"CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert process.wait_for_line() == "1"
+    process.kill()
     assert not (tmp_path / "model").exists()
     train(corpus, tmp_path / "model", settings(), EmbedderSettings())
     train(corpus, tmp_path / "whole", settings(), EmbedderSettings())
     assert same(load_model(tmp_path / "whole"), load_model(tmp_path / "model"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "printed", "whole"]
 
 
 @pytest.mark.parametrize("task", TASKS)
