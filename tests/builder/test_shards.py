@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+
 import pytest
 from datasets import Features, Value
 
-from builder.corpus.shards import Entry, Ledger, read_footer, sha256, write_shard
+from builder.corpus.shards import WORK, Entry, Ledger, locked, read_footer, sha256, write_shard
 from builder.errors import DataError
+
+from ..warm import WarmProcess
 
 FEATURES = Features({"id": Value("string"), "n": Value("int32")})
 
@@ -65,3 +71,39 @@ def test_an_entry_is_intact_only_with_its_bytes_and_its_source(tmp_path):
     assert not ledger.intact(tmp_path, "one", "another source")
     (tmp_path / "one").write_text("2")
     assert not ledger.intact(tmp_path, "one", "source")
+
+
+def test_a_folder_is_locked_once_and_goes_with_its_lock(tmp_path):
+    work = tmp_path / WORK
+    with locked(work), pytest.raises(DataError, match="another run is at work here"), locked(work):
+        pytest.fail("two at work")
+    assert not work.exists()
+    with locked(work):
+        (work / "state").write_text("unfinished")
+    assert (work / "state").exists()
+    with locked(work):
+        shutil.rmtree(work)
+    assert not work.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS], ids=errno.errorcode.get)
+def test_a_network_folder_without_locks_is_refused(tmp_path, monkeypatch, number):
+    def refuse(handle, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(DataError, match=r"cannot be locked: .*\n  fix: mount it with locks"), locked(tmp_path / WORK):
+        pytest.fail("locked")
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    code = "import sys, time; from pathlib import Path; from builder.corpus.shards import locked\n"
+    code += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
+    holder = WarmProcess(code, tmp_path / WORK, folder=tmp_path)
+    assert holder.wait_for_line() == "locked"
+    with pytest.raises(DataError, match="another run is at work here"), locked(tmp_path / WORK):
+        pytest.fail("two at work")
+    holder.kill()
+    with locked(tmp_path / WORK):
+        pass
+    assert not (tmp_path / WORK).exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -20,6 +21,7 @@ from builder.corpus.shards import WORK, Entry, Ledger, locked
 from builder.corpus.verify import verify
 from builder.embedders.mapping import embed_corpus
 from builder.errors import BackendError, DataError, HubError, SynthmirError
+from builder.interrupts import obey
 from builder.recipe import EmbedderSettings, Recipe
 from builder.storage import names, place, readable
 
@@ -367,10 +369,23 @@ def test_a_dead_process_of_this_machine_is_not_waited_for(memory, monkeypatch):
 
 def test_an_owner_whose_lock_was_taken_over_stops_and_leaves_it(memory):
     with pytest.raises(DataError, match="another run has taken this over"), locked(place(memory) / WORK):
-        lock_of(memory)
-        while True:  # the owner looks when it gets to it, and interrupts this; the suite's timeout bounds it
+        while True:  # until the owner sees it, which may overwrite what was written as it looked
+            lock_of(memory)
             time.sleep(0.1)
     assert json.loads((place(memory) / WORK / "lock").read_text())["owner"] == "other"
+
+
+def test_an_owner_that_ignores_sigint_stops_where_it_next_looks(memory):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's background job
+    try:
+        with pytest.raises(DataError, match="another run has taken this over"), locked(place(memory) / WORK):
+            while True:
+                lock_of(memory)
+                obey()
+                time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    obey()  # what is run next is not stopped
 
 
 @pytest.mark.parametrize("method", ["put_object", "delete_object", "list_objects_v2"])
