@@ -168,7 +168,7 @@ def test_workers_for_whom_there_is_no_room_are_not_waited_for_without_end(scale,
                 hand._patience = 0.0
 
     assert list(choose(scale, 2, one_core=True).run(slow_setup, range(3), give_up_on_the_other)) == [10] * 3
-    assert len(hired) > on_ray.TRIES  # those that did not start were replaced while the one worked
+    assert len(hired) > 2  # the one that did not start was replaced, and the other worked on
     for other in others:
         ray.kill(other)
 
