@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,15 @@ from .figures import Figures, Judge
 LEVEL = 0.95
 CELLS = 4_000_000  # weights held at once
 BLOCKS = 200  # left out in turn to learn a figure's skewness
+NO_WIDTH = 1e-9  # what rounding leaves of an interval whose resamples are all alike
+
+
+class Intervals(Figures):
+    """Low and high bound by figure; `exact`, bool [] or [labels], says which of them are Clopper and Pearson's."""
+
+    def __init__(self, bounds: Figures) -> None:
+        super().__init__(bounds)
+        self.exact = {name: np.zeros(values.shape[1:], bool) for name, values in bounds.items()}
 
 
 def intervals(
@@ -21,14 +31,14 @@ def intervals(
     seed: int = 0,
     method: str = "bca",
     rankings: Collection[str] = (),
-) -> Figures:
+) -> Intervals:
     """95 % intervals of every figure: low and high bound [2] or [2, labels], NaN where there is none.
 
     `groups` [tracks] names what is drawn whole, the artists say: tracks of one artist are not independent. None: each
     track stands alone. `method` is "percentile", the middle 95 % of the resamples, or "bca", which corrects them for
     bias and skewness (Efron 1987). A resample in which a figure is not defined, as it missed a class, does not count
-    for that figure. Where no error was made the interval has no width: the bootstrap cannot see what the sample does
-    not hold.
+    for that figure. Where all resamples are alike, as with no error, the bootstrap cannot see what the sample does not
+    hold: figures with `evidence` then have exact intervals (`_exact`), the others an interval without width.
 
     `rankings` names figures from 0 to 1 that come from the order of tracks, as average precision does. A resample
     holds tracks twice, which stand side by side in the order and flatter it: with "bca" theirs are the jackknife's.
@@ -38,15 +48,68 @@ def intervals(
     codes = group_codes(groups, tracks)
     parts = [judge(weights) for weights in resampled(codes, resamples, seed)]
     samples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    value = judge(np.ones((1, tracks)))
     if method == "percentile":
-        return {name: _quantiles(values, *_tails(values.shape[1:])) for name, values in samples.items()}
-    value, without = judge(np.ones((1, tracks))), judge(_leave_out(codes))
-    return {
-        name: _jackknife(value[name][0], without[name])
-        if name in rankings
-        else _bca(samples[name], value[name][0], without[name])
-        for name in samples
-    }
+        found = Intervals({name: _quantiles(values, *_tails(values.shape[1:])) for name, values in samples.items()})
+    else:
+        without = judge(_leave_out(codes))
+        found = Intervals(
+            {
+                name: _jackknife(value[name][0], without[name])
+                if name in rankings
+                else _bca(samples[name], value[name][0], without[name])
+                for name in samples
+            }
+        )
+    for name in judge.evidence:
+        found.exact[name] = found[name][1] - found[name][0] <= NO_WIDTH
+        if found.exact[name].any():
+            found[name] = np.where(found.exact[name], _exact(judge, name, value[name][0], codes), found[name])
+    return found
+
+
+def _exact(judge: Judge, name: str, value: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Bounds [2, ...] of `value` [...] where every unit (an artist, or a track alone) has that same value.
+
+    Were less than a share q of all units so, n of them in a row would be seen in less than 2.5 % of samples, with
+    q = 0.025 ** (1 / n); the other units may have any value. At 0 and 1 this is Clopper and Pearson's interval (1934).
+    n counts the units that the figure is computed from: those with the class for its recall, the fewer of those with
+    and without the tag for its ROC-AUC (that many pairs of one each are independent).
+
+    A mean of perfect shares r of classes with n units each has the least mean that keeps the product of all r ** n at
+    0.025: r is 1, or proportional to n. With classes of one size this is Clopper and Pearson's of all units together,
+    and a class of few units widens it. A unit in several classes counts in each by an equal part: they may fail
+    together.
+
+    F1 is 2 J / (1 + J), J being the share of hits among the tracks that have the label or were given it: its upper
+    bound is J's, mapped; its lower one is q times F1, which is less than J's.
+    """
+    mean = value.ndim == 0 and judge.evidence[name][0].ndim == 2
+    counts = []
+    for bearers in judge.evidence[name]:
+        held = np.zeros((int(codes.max()) + 1, *bearers.shape[1:]))
+        np.maximum.at(held, codes, bearers.astype(np.float64))
+        counts.append((held / np.maximum(held.sum(axis=1, keepdims=True), 1) if mean else held).sum(axis=0))
+    units = np.minimum.reduce(counts)
+    if mean:
+        n = np.sort(units[units > 0])
+        scale = (np.log((1 - LEVEL) / 2) - np.cumsum(n * np.log(n))) / np.cumsum(
+            n
+        )  # log of r / n, were these classes the imperfect ones
+        some = np.flatnonzero(scale + np.log(n) <= 0)[-1]
+        q = np.minimum(np.exp(scale[some] + np.log(n)), 1.0).mean()
+    else:
+        q = alike_share(units)
+    low, high = q * value + (1 - q) * judge.lowest, q * value + (1 - q)
+    if "f1" in name and judge.lowest == 0:
+        hits = q * value / (2 - value) + (1 - q)
+        high = 2 * hits / (1 + hits)
+    return np.stack([low, high])
+
+
+def alike_share(n: float | np.ndarray) -> Any:
+    """The share of all units that are alike under which less than 2.5 % of samples of n independent ones are so."""
+    return ((1 - LEVEL) / 2) ** (1 / np.maximum(n, 1))
 
 
 def group_codes(groups: Sequence[object] | None, tracks: int) -> np.ndarray:

@@ -79,4 +79,4 @@ class Claims:
         def judge(weights: np.ndarray) -> Figures:
             return {name: np.abs(weights @ gaps).sum(axis=1) / (claims * weights.sum(axis=1))}
 
-        return judge
+        return Judge(judge, {name: (np.ones(tracks, bool),)})

@@ -6,18 +6,49 @@ their corrections and comparisons of models need nothing but these functions, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 Figures = dict[str, np.ndarray]  # float64 [r] or [r, labels] by name; NaN stands for what is not defined
-Judge = Callable[[np.ndarray], Figures]  # of float64 weights [r, n]
+Evidence = Mapping[str, tuple[np.ndarray, ...]]
 BLOCK = 250_000  # weights worked on at once: what stays in the cache
 RANKINGS = frozenset({"map", "macro_roc_auc", "micro_roc_auc", "average_precision", "roc_auc"})
 TOLERANCE = 0.04  # of the true tempo, after Gouyon et al. 2006
 Octave = Literal["right", "double", "half", "triple", "third", "other"]
 OCTAVES = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # factors that Accuracy 2 forgives
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Figures of float64 weights [r, n], and the tracks that each share among them is computed from.
+
+    Attributes:
+        figures: computes them.
+        evidence: by the name of a figure from `lowest` to 1, bool [n] or [n, labels]: the tracks that the figure, or
+            each label's, is computed from. A mean over labels has [n, labels]. Of several arrays the one of fewest
+            tracks counts: a ROC-AUC compares tracks that have a label with those that do not.
+        lowest: 0 of shares, -1 of differences of shares.
+    """
+
+    figures: Callable[[np.ndarray], Figures]
+    evidence: Evidence = field(default_factory=dict)
+    lowest: float = 0.0
+
+    def __call__(self, weights: np.ndarray) -> Figures:
+        """Compute the figures of weights [r, n]."""
+        return self.figures(weights)
+
+
+def merge_evidence(*several: Evidence) -> Evidence:
+    """Evidence of figures computed from several models' answers on the same tracks: that of any of them."""
+    names = [name for name in several[0] if all(name in one for one in several)]
+    return {
+        name: tuple(np.logical_or.reduce(arrays) for arrays in zip(*(one[name] for one in several), strict=True))
+        for name in names
+    }
 
 
 def single_label(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Judge:
@@ -41,7 +72,10 @@ def single_label(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Judg
             "f1": f1,
         }
 
-    return judge
+    has, named = true > 0, called > 0
+    means = dict.fromkeys(("macro_f1", "balanced_accuracy"), (has,))
+    labels = {"precision": (named,), "recall": (has,), "f1": (has | named,)}
+    return Judge(judge, {"accuracy": (np.ones(len(truth), bool),)} | means | labels)
 
 
 def multi_label(truth: np.ndarray, probabilities: np.ndarray, named: np.ndarray | None = None) -> Judge:
@@ -79,7 +113,19 @@ def multi_label(truth: np.ndarray, probabilities: np.ndarray, named: np.ndarray 
             }
         return figures
 
-    return judge
+    has, lacks = truth.astype(bool), ~truth.astype(bool)
+    evidence: dict[str, Any] = {
+        "map": (has,),
+        "macro_roc_auc": (has, lacks),
+        "micro_roc_auc": (has.any(axis=1), lacks[:, held].any(axis=1)),
+        "average_precision": (has,),
+        "roc_auc": (has, lacks),
+    }
+    if named is not None:
+        either: np.ndarray = has | named
+        evidence |= {"macro_f1": (has,), "micro_f1": (either[:, held].any(axis=1),)}
+        evidence |= {"precision": (named.astype(bool),), "recall": (has,), "f1": (either,)}
+    return Judge(judge, evidence)
 
 
 def tempo(truth: np.ndarray, estimate: np.ndarray) -> Judge:
@@ -96,7 +142,7 @@ def tempo(truth: np.ndarray, estimate: np.ndarray) -> Judge:
         means = _over(weights @ values, weights.sum(axis=1, keepdims=True))
         return dict(zip(columns, means.T, strict=True))
 
-    return judge
+    return Judge(judge, dict.fromkeys(("accuracy_1", "accuracy_2"), (np.ones(len(truth), bool),)))
 
 
 def numbers(truth: np.ndarray, estimate: np.ndarray) -> Judge:
@@ -106,7 +152,7 @@ def numbers(truth: np.ndarray, estimate: np.ndarray) -> Judge:
     def judge(weights: np.ndarray) -> Figures:
         return {"mae": _over(weights @ errors, weights.sum(axis=1))}
 
-    return judge
+    return Judge(judge)
 
 
 def within(truth: np.ndarray, estimate: np.ndarray, factor: float) -> np.ndarray:
@@ -127,7 +173,7 @@ def both(*judges: Judge) -> Judge:
     def judge(weights: np.ndarray) -> Figures:
         return {name: values for one in judges for name, values in one(weights).items()}
 
-    return judge
+    return Judge(judge, {name: arrays for one in judges for name, arrays in one.evidence.items()})
 
 
 class Ranking:

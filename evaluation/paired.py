@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bootstrap import CELLS, group_codes, intervals
-from .figures import Figures, Judge
+from .figures import Figures, Judge, merge_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def mean(values: np.ndarray) -> Judge:
     def judge(weights: np.ndarray) -> Figures:
         return {"mean": weights @ values / weights.sum(axis=1)}
 
-    return judge
+    return Judge(judge)
 
 
 def paired_bootstrap(
@@ -53,6 +53,10 @@ def paired_bootstrap(
     all tracks of a group at once) would change nothing, so it is the share of random swaps, the true order counted
     among them, that give a difference as large either way (Fisher-Pitman; Cohen 1995). Figures that are not defined
     for both are left out.
+
+    Where no resample changes a difference of shares (both models answered alike on every track, say), its interval is
+    the exact one of `intervals`: alike on n tracks is not alike on all. A difference of errors in bpm has no such
+    bound, and there the interval has no width.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} tracks of one model and {len(b)} of the other: they must be the same")
@@ -69,7 +73,8 @@ def paired_bootstrap(
 
     ones = np.ones((1, n))
     values_a, values_b, observed = ours(ones), theirs(ones), straight(ones)
-    bounds = intervals(straight, n, groups, resamples, seed, method)
+    paired = Judge(straight, merge_evidence(ours.evidence, theirs.evidence), lowest=-1.0)
+    bounds = intervals(paired, n, groups, resamples, seed, method)
     codes = group_codes(groups, n)
     reached = {name: np.ones_like(value[0]) for name, value in observed.items()}
     rng = np.random.default_rng([seed, 1])

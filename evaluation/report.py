@@ -136,8 +136,8 @@ def _benchmark(entry: AnyScores, number: int, out: Path, assets: _Assets) -> dic
             (assets.put(f"{name}-{number}.svg", picture), alt, caption)
             for name, picture, alt, caption in draw(entry, out)  # type: ignore[operator]
         ],
-        # The accuracy at which no error in n tracks would be seen one time in twenty (exact binomial, one-sided).
-        "no_error_bound": 0.05 ** (1 / entry.n) if certain else None,
+        # The accuracy at which no error in that many units would be seen one time in twenty (binomial, one-sided).
+        "no_error_bound": 0.05 ** (1 / entry.sampling.units) if certain else None,
         "published": sorted(entry.published, key=lambda row: (not row.same_protocol, row.metric, -row.value)),
     }
 

@@ -46,7 +46,7 @@ class Level(Part):
 
 
 class Robustness(Document):
-    """The whole file."""
+    """The whole file. Intervals are those of scores.json: Clopper and Pearson's where no resample changes a figure."""
 
     model_config = ConfigDict(title="synthmir robustness")
     holds, command = "robustness", "synthmir robustness"

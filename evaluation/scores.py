@@ -63,7 +63,9 @@ class Range(Part):
 class Sampling(Part):
     """How the intervals came about: `units` artists or tracks drawn `resamples` times.
 
-    With "bca" those of average precision and ROC-AUC are the jackknife's, each unit left out in turn.
+    With "bca" those of average precision and ROC-AUC are the jackknife's, each unit left out in turn. `exact` names
+    the figures that no resample changes (as with no error): theirs are Clopper and Pearson's. Of a figure by label it
+    lists the labels, of others nothing.
     """
 
     method: Literal["bca", "percentile"]
@@ -71,6 +73,7 @@ class Sampling(Part):
     units: Annotated[int, Field(ge=1)]
     resamples: Annotated[int, Field(ge=1)]
     seed: int
+    exact: dict[str, list[str]] = {}
 
 
 class ClassScores(Part):
@@ -207,7 +210,8 @@ class Comparison(Part):
     """One figure of the model less that of another model on the same tracks.
 
     `p` is two-sided, by random swaps of their answers; `p_holm` keeps the error rate over all comparisons of this
-    figure in this file.
+    figure in this file. A difference of shares that no resample changes (both answered alike on every track) has the
+    interval that Clopper and Pearson's bound on how often they differ leaves.
     """
 
     benchmark: str

@@ -13,7 +13,7 @@ from builder.recipe import EvaluationSettings
 from .bootstrap import intervals
 from .comparison import judge_rows, rows_of
 from .document import Part
-from .figures import Figures, Judge
+from .figures import Figures, Judge, merge_evidence
 from .judged import Judged
 from .paired import Difference, paired_bootstrap
 from .scores import HEADLINES, Amount
@@ -73,7 +73,7 @@ def mean_judge(judges: Sequence[Judge]) -> Judge:
         told = [one(weights) for one in judges]
         return {name: np.mean([some[name] for some in told], axis=0) for name in told[0]}
 
-    return judge
+    return Judge(judge, merge_evidence(*(one.evidence for one in judges)))
 
 
 def _mean_of_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:

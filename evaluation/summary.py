@@ -48,11 +48,9 @@ def score(judged: Judged, settings: EvaluationSettings, task: str, **about: Any)
         judge = both(
             judge, claims.judge("ece", claims.equal_width()), claims.judge("ece_equal_mass", claims.equal_mass())
         )
-    told = _Told(
-        {name: value[0] for name, value in judge(np.ones((1, len(judged)))).items()},
-        intervals(judge, len(judged), groups, settings.bootstrap, settings.seed, settings.interval, RANKINGS),
-        len(judged),
-    )
+    bounds = intervals(judge, len(judged), groups, settings.bootstrap, settings.seed, settings.interval, RANKINGS)
+    values = {name: value[0] for name, value in judge(np.ones((1, len(judged)))).items()}
+    told = _Told(values, bounds, len(judged))
     common = about | {
         "notes": [*judged.notes, *_about_artists(judged)],
         "n": len(judged),
@@ -65,6 +63,11 @@ def score(judged: Judged, settings: EvaluationSettings, task: str, **about: Any)
             units=int(group_codes(groups, len(judged)).max()) + 1,
             resamples=settings.bootstrap,
             seed=settings.seed,
+            exact={
+                name: [judged.labels[index] for index in map(int, np.flatnonzero(alike))] if alike.ndim else []
+                for name, alike in bounds.exact.items()
+                if alike.any()
+            },
         ),
     }
     if claims is None:

@@ -57,8 +57,15 @@ def _remarks(entry: dict[str, Any]) -> list[str]:
     if (more := len(entry["skips"]) - LISTED) > 0:
         skips.append(f"skipped {more} more, which scores.json lists")
     weakest = _weakest(entry)
-    lines = [*([weakest] if weakest else []), *entry["notes"], *skips]
+    lines = [*([weakest] if weakest else []), *_exact(entry), *entry["notes"], *skips]
     return [f"\n{entry['name']}", *(f"  {line}" for line in lines)] if lines else []
+
+
+def _exact(entry: dict[str, Any]) -> list[str]:
+    """Which headline figures have exact intervals, as no resample changes them."""
+    exact = entry["sampling"].get("exact", {})
+    names = [name.lower() for key, name in HEADLINES[entry["problem"]].items() if key in exact]
+    return [f"no resample changes {', '.join(names)}: Clopper-Pearson intervals"] if names else []
 
 
 def _weakest(entry: dict[str, Any]) -> str | None:

@@ -99,6 +99,7 @@ def _samplings(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told: dict[tuple[Any, ...], dict[str, Any]] = {}
     for benchmark in benchmarks:
         if sampling := benchmark["sampling"]:
+            sampling = {**sampling, "exact": bool(sampling.get("exact"))}
             told.setdefault(tuple(sampling.items()), {**sampling, "title": benchmark["title"]})
     return list(told.values())
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..bootstrap import alike_share
 from . import figures, frechet, kernel
 from .figures import Figure
 
@@ -35,9 +36,9 @@ def reach(found: frechet.Extrapolation) -> float:
 
 
 def with_error(found: kernel.KernelDistance, x: np.ndarray, y: np.ndarray) -> Figure:
-    """A distance between `x` and `y` with its interval by the normal law; none where its error is not known."""
+    """A distance between `x` and `y` with its interval by the normal law; none where its error is unknown or zero."""
     figure = Figure(value=found.value, n=len(x), n_reference=len(y))
-    if found.error is None:
+    if not found.error:
         return figure
     half = 1.96 * found.error
     return figure.model_copy(update={"low": found.value - half, "high": found.value + half})
@@ -51,8 +52,23 @@ def share(count: int, n: int, n_reference: int | None = None) -> Figure:
     return Figure(value=count / n, low=float(bounds.low), high=float(bounds.high), n=n, n_reference=n_reference)
 
 
-def mean(values: np.ndarray | Sequence[float], n_reference: int | None = None) -> Figure:
-    """A mean with its 95 % interval by the normal law."""
+def mean(
+    values: np.ndarray | Sequence[float],
+    n_reference: int | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """A mean with its 95 % interval by the normal law.
+
+    Values that are all equal say nothing of their spread: their interval is the exact one that `limits`, the least and
+    the greatest possible value, leave (`evaluation.bootstrap.alike_share`); without limits there is none.
+    """
     values = np.asarray(values, dtype=np.float64)
-    middle, half = float(values.mean()), 1.96 * float(values.std(ddof=1) / np.sqrt(len(values)))
-    return Figure(value=middle, low=middle - half, high=middle + half, n=len(values), n_reference=n_reference)
+    figure = Figure(value=float(values.mean()), n=len(values), n_reference=n_reference)
+    if np.ptp(values) > 0:
+        half = 1.96 * float(values.std(ddof=1) / np.sqrt(len(values)))
+        return figure.model_copy(update={"low": figure.value - half, "high": figure.value + half})
+    if limits is None:
+        return figure
+    q = float(alike_share(len(values)))
+    low, high = (q * figure.value + (1 - q) * limit for limit in limits)
+    return figure.model_copy(update={"low": low, "high": high})

@@ -30,6 +30,7 @@ from .two_sample import two_sample
 SAMPLE = 5_000  # clips of a side, for figures whose time grows with their square
 DIVERSE = 10_000  # clips of a side, for the Vendi score
 HEARD = 1_000  # clips that a CLAP checkpoint listens to
+COSINES = (-1.0, 1.0)
 FLOOR = "clips of the same source: what the figures come to where nothing differs, and no word on real music"
 FEW_FOR_BALLS, FEW_FOR_TEST = 2 * NEIGHBOURS, 20  # clips of a side
 
@@ -318,8 +319,8 @@ class _Findings:
         genre = self.sides.asked[chosen]
         return figures.TextAudio(
             checkpoint=self.clap.name,
-            similarity=mean(own),
-            shuffled=mean(foreign),
+            similarity=mean(own, limits=COSINES),
+            shuffled=mean(foreign, limits=COSINES),
             own_wins=share(int((own > foreign).sum()), len(own)),
         ), {name: own[genre == name] for name in set(genre)}
 
@@ -353,7 +354,7 @@ class _Findings:
             if own.any():
                 more["adherence"] = share(int((probe[0].heard == probe[0].asked)[own].sum()), int(own.sum()))
         if len(cosines.get(name, ())) >= 2:
-            more["text_audio"] = mean(cosines[name])
+            more["text_audio"] = mean(cosines[name], limits=COSINES)
         return row.model_copy(update=more)
 
 

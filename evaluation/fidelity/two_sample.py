@@ -78,10 +78,13 @@ def two_sample(
 
 
 def design_effect(correct: np.ndarray, groups: Sequence[str]) -> float:
-    """How many times the variance of a share grows as members of a group go together: 1 where they do not."""
+    """How many times the variance of a share grows as members of a group go together: 1 where they do not.
+
+    Of a share of 0 or 1 it is the mean size of a group.
+    """
     share = correct.mean()
     if share in (0, 1):
-        return 1.0  # nothing to see it by
+        return len(correct) / len(set(groups))  # nothing to see it by: as if members of a group always went together
     place = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)[1]
     sums = np.bincount(place, correct - share)
     return max(1.0, float((sums**2).sum() / (len(correct) * share * (1 - share))))

@@ -14,6 +14,7 @@ from builder.audio import encode_flac
 from builder.errors import BackendError
 from evaluation.fidelity import adherence
 from evaluation.fidelity.clap import Clap
+from evaluation.fidelity.intervals import mean
 from evaluation.fidelity.two_sample import design_effect, folds_of, two_sample
 
 from .conftest import sound
@@ -70,6 +71,15 @@ def test_the_design_effect_is_the_groups_size_where_they_go_together() -> None:
     assert design_effect(right, alone(200)) == pytest.approx(1)
     assert design_effect(np.repeat(right, 5), [f"g{i // 5}" for i in range(1_000)]) == pytest.approx(5)
     assert design_effect(np.ones(4, bool), alone(4)) == 1
+    assert design_effect(np.ones(40, bool), [f"g{i // 10}" for i in range(40)]) == 10
+
+
+def test_equal_values_do_not_make_a_mean_certain() -> None:
+    assert (mean([2.0, 2.0, 2.0]).low, mean([2.0, 2.0, 2.0]).high) == (None, None)
+    found, q = mean([0.5] * 4, limits=(-1.0, 1.0)), 0.025 ** (1 / 4)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5 * q - (1 - q), 0.5 * q + 1 - q))
+    spread = mean([0.0, 1.0, 2.0], limits=(0.0, 2.0))
+    assert spread.high - spread.low == pytest.approx(2 * 1.96 / np.sqrt(3))
 
 
 def genres(n: int, seed: int, gap: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

@@ -77,6 +77,30 @@ def test_a_model_does_not_differ_from_itself() -> None:
     assert (found.difference, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
 
 
+def test_models_that_answer_alike_may_still_differ() -> None:
+    """Alike on 30 tracks: they differ on less than 1 - 0.025 ** (1 / 30) of all, so in accuracy by no more."""
+    truth = np.arange(30) % 3
+    rows = np.stack([truth, np.where(np.arange(30) < 6, 0, truth)], axis=1)
+    reach = 1 - 0.025 ** (1 / 30)
+    found = paired_bootstrap(rows, rows, figure=lambda cells: single_label(*cells.T, 3), resamples=100)
+    for name in ("accuracy", "macro_f1", "balanced_accuracy"):
+        assert (found[name].difference, found[name].p, found[name].n) == (0.0, 1.0, 30)
+        assert (found[name].low, found[name].high) == pytest.approx((-reach, reach))
+    artists = [index // 10 for index in range(30)]
+    found = paired_bootstrap(rows, rows, lambda cells: single_label(*cells.T, 3), artists, resamples=100)
+    assert found["accuracy"].high == pytest.approx(1 - 0.025 ** (1 / 3)) and found["accuracy"].groups == 3
+
+
+def test_one_model_right_on_all_that_the_other_has_wrong() -> None:
+    truth = np.zeros(8, np.int64)
+    right, wrong = np.stack([truth, truth], axis=1), np.stack([truth, truth + 1], axis=1)
+    found = paired_bootstrap(right, wrong, figure=lambda cells: single_label(*cells.T, 2), resamples=100)["accuracy"]
+    assert (found.difference, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(
+        2 * 0.025 ** (1 / 8) - 1
+    )  # the share s of such tracks gives at least s - (1 - s)
+
+
 def test_other_tracks_are_refused() -> None:
     with pytest.raises(ValueError, match="3 tracks of one model and 2 of the other"):
         paired_bootstrap(np.zeros(3), np.zeros(2))

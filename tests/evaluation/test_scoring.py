@@ -54,6 +54,26 @@ def test_scores(both: tuple[dict, Path], model: Path, music: Path) -> None:
     assert scores["record"]["details"]["skipped"] == 2 and scores["record"]["wall_seconds"] > 0
 
 
+def test_no_error_is_not_certainty(both: tuple[dict, Path], tmp_path: Path) -> None:
+    """Nine of nine right is not "[100 %, 100 %]"; the file names the figures whose intervals are exact."""
+    scores = both[0]
+    validation = scores["benchmarks"][0]
+    assert validation["accuracy"]["low"] == pytest.approx(0.025 ** (1 / 9)) and validation["accuracy"]["high"] == 1.0
+    exact = validation["sampling"]["exact"]
+    assert exact["accuracy"] == exact["macro_f1"] == exact["balanced_accuracy"] == []
+    assert exact["recall"] == exact["precision"] == exact["f1"] == list(GENRES)
+    for row in validation["per_class"]:
+        assert all(bounds["low"] == pytest.approx(0.025 ** (1 / 3)) for bounds in row["intervals"].values())
+    alike = "no resample changes accuracy, macro-f1, balanced accuracy: Clopper-Pearson intervals"
+    assert alike in score_table(scores)
+
+    for entry in scores["benchmarks"]:  # as version 0.1 wrote them
+        del entry["sampling"]["exact"]
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    assert Scores.read(tmp_path / "scores.json").benchmarks[0].sampling.exact == {}
+    assert "Clopper" not in score_table(scores)
+
+
 def test_predictions_hold_what_the_scores_count(both: tuple[dict, Path]) -> None:
     scores, out = both
     for entry in scores["benchmarks"]:
@@ -222,10 +242,11 @@ def test_the_table_has_each_figure_with_its_interval(model: Path, music: Path, t
     soundfile.write(music / "Hip-Hop/misfiled.flac", sound(2, 50, 2.0), RATE)
     scores = evaluate_model(model, ["validation", f"folder:{music}"], tmp_path / "out")
     table = score_table(scores).splitlines()
-    assert table[1].split()[:3] == ["validation", "9", "0"] and "100.0% [100.0%, 100.0%]" in table[1]
+    assert table[1].split()[:3] == ["validation", "9", "0"] and "100.0% [66.4%, 100.0%]" in table[1]
     assert "85.7% [" in table[2] and table[2].startswith(f"folder:{music}")
-    assert table[3:5] == ["", f"folder:{music}"]
-    assert table[5] == "  most often mixed up: Hip Hop taken for Rock, 1 track(s), 33% of them"
+    exact = "  no resample changes accuracy, macro-f1, balanced accuracy: Clopper-Pearson intervals"
+    assert table[3:7] == ["", "validation", exact, ""] and table[7] == f"folder:{music}"
+    assert table[8] == "  most often mixed up: Hip Hop taken for Rock, 1 track(s), 33% of them"
 
 
 def test_the_table_tells_what_is_left_out_and_skipped(model: Path, music: Path, tmp_path: Path) -> None:

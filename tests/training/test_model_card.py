@@ -275,6 +275,15 @@ def test_the_protocol_is_told(folder: Path, scores: Path) -> None:
     assert "One training, seed 0" in told and "no prompt is on both sides" in told and "/home/me" not in read(folder)
 
 
+def test_the_method_of_exact_intervals_is_named(folder: Path, scores: Path) -> None:
+    rich(scores, sampling=RICH["sampling"] | {"exact": {"recall": ["Funk"]}})
+    write_card(folder, scores)
+    assert "2,000 resamples, seed 4; Clopper-Pearson where no resample changes a figure." in read(folder)
+    rich(scores)
+    write_card(folder, scores)
+    assert "Clopper" not in read(folder)
+
+
 def test_classes_confusions_and_calibration_are_the_scores(folder: Path, scores: Path) -> None:
     rich(scores)
     write_card(folder, scores)
