@@ -7,7 +7,7 @@ Parquet format 2.x, Thrift's compact protocol) are read here, which are all that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from .errors import DataError
 from .resources import parse_json
+from .storage import readable
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -27,6 +28,7 @@ EXPANSION, SLACK = (
     256 << 20,
 )  # so many times its size, and bytes beside, may a file unpack to; honest ones: 20 times
 PAGE_SLACK = 64 << 20
+BATCH_BYTES = 64 << 20  # of rows that are read at once
 MAX_FOOTER = 32 << 20  # bytes
 MAX_COLUMNS, MAX_DEPTH = 10_000, 50  # of a schema; Arrow builds it by recursion
 WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # bytes of a value by kind of column; all others are texts
@@ -51,6 +53,22 @@ def look_over(path: Path, columns: Collection[str] | None = None) -> None:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}", MEND) from error
     except (ValueError, IndexError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}", MEND) from error
+
+
+def row_batches(
+    path: Path | str, rows: int, columns: Sequence[str] | None = None, ids: Collection[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """A file's rows, `rows` at a time, or fewer where they are so large that a batch would pass BATCH_BYTES.
+
+    Pages are read as they are needed, so that no more is held than a batch and a page. `ids`: rows of these alone;
+    `columns` must then have "id".
+    """
+    file = pq.ParquetFile(readable(path) if isinstance(path, Path) else path, buffer_size=1 << 20)
+    groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+    largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)  # by the mean row
+    wanted = None if ids is None else pa.array(list(ids), file.schema_arrow.field("id").type)
+    for batch in file.iter_batches(max(1, min(rows, BATCH_BYTES // max(largest, 1))), columns=columns):
+        yield batch if wanted is None else batch.filter(pc.is_in(batch.column("id"), wanted))
 
 
 @contextmanager

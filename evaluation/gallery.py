@@ -11,7 +11,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from builder.corpus.folder import newest
-from builder.parquet import label_names, look_over
+from builder.parquet import label_names, look_over, row_batches
 
 COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
 PER_GENRE = 2
@@ -61,11 +61,9 @@ def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GEN
     chosen = [row for genre in sorted(by_genre, key=str) for row in _choose(by_genre[genre], verdicts, per_genre)]
     ids = [row["id"] for row in chosen]
     sound: dict[str, Any] = {}
-    # A batch at a time, and no read ahead: the split's audio may be gigabytes.
-    for batch in data.to_batches(
-        columns=["id", "audio"], filter=pads.field("id").isin(ids), batch_readahead=1, fragment_readahead=1
-    ):
-        sound |= {row["id"]: row["audio"] for row in batch.to_pylist()}
+    for file in files:
+        for batch in row_batches(Path(file), 64, ["id", "audio"], ids):
+            sound |= {row["id"]: row["audio"] for row in batch.to_pylist()}
     return [_example(row, sound[row["id"]], verdicts.get(row["id"]), names) for row in chosen]
 
 

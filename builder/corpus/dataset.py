@@ -16,7 +16,7 @@ from datasets.builder import Key
 from ..audio import decode, mono, resample
 from ..errors import DataError, HubError, RecipeError
 from ..hf_audio import load_dataset
-from ..parquet import described, look_over
+from ..parquet import described, look_over, row_batches
 from ..recipe import Recipe
 from ..resources import find
 from ..storage import ADDRESS, reaching, readable
@@ -70,7 +70,7 @@ class MusicGenCorpus(datasets.ArrowBasedBuilder):
 
     def _generate_tables(self, files: list[str]) -> Iterator[tuple[Key, pa.Table]]:
         for shard, file in enumerate(files):
-            for part, batch in enumerate(pq.ParquetFile(file).iter_batches(64)):
+            for part, batch in enumerate(row_batches(file, 64)):
                 yield Key(shard, part), pa.Table.from_batches([batch])
 
 

@@ -21,7 +21,7 @@ from ..atomic import write_text
 from ..errors import DataError, RecipeError
 from ..executors import cores
 from ..names import hide_split
-from ..parquet import MEND, described, look_over
+from ..parquet import MEND, described, look_over, row_batches
 from ..resources import read_json
 from ..storage import make_folder, reaching, readable, sweep, writing
 from .export_tables import Clip, safe_name, words, write_tables
@@ -205,8 +205,7 @@ def _write_clips(
 
 def _audio(corpus: Corpus, name: str) -> Iterator[pa.RecordBatch]:
     try:
-        file = pq.ParquetFile(readable(corpus.root / name), buffer_size=1 << 20)
-        yield from file.iter_batches(ROWS_AT_ONCE, columns=["audio"])
+        yield from row_batches(corpus.root / name, ROWS_AT_ONCE, ["audio"])
     except pa.ArrowException as error:
         raise _damaged(corpus, name) from error
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from datasets import Features
 
 ROW_GROUP = 64  # rows: ~30 MB of ten-second FLAC, what the Hub's viewer likes to read at once
+ROW_GROUP_BYTES = 100_000_000  # and no more of long clips: the Hub's viewer reads a row group whole, up to 300 MB
 FOOTER = b"synthmir"  # key of our metadata in a shard's footer
 WORK = ".work"  # unfinished work, inside the corpus folder
 LOCK = "lock"  # in the work folder: held by the run that works there
@@ -38,8 +40,9 @@ def write_shard(
 ) -> None:
     """Write rows to a Parquet file that `datasets` reads with these features. `footer` may be filled while rows come.
 
-    Batches may be of any size: the file does not depend on it. No more is held than a row group and a batch, so memory
-    does not grow with the shard; audio bytes, which FLAC has compressed already, are stored as they are. Raises
+    Batches may be of any size: the file does not depend on it. A row group has 64 rows, or fewer where their values
+    take more than 100 MB. No more is held than a row group and a batch, so memory does not grow with the shard; audio
+    bytes, which FLAC has compressed already, are stored as they are. Raises
     DataError (a full disk, say) and leaves no file.
     """
     schema = features.arrow_schema
@@ -51,17 +54,33 @@ def write_shard(
     def fill(part: Path) -> None:
         options = {"compression": compression, "use_dictionary": repeating, "write_page_index": True}
         with pq.ParquetWriter(part, schema, **options) as writer:
-            held: list[dict[str, Any]] = []
-            for rows in batches:
-                held += rows
-                while len(held) >= ROW_GROUP:
-                    writer.write_table(pa.Table.from_pylist(held[:ROW_GROUP], schema=schema))
-                    del held[:ROW_GROUP]
-            if held:
-                writer.write_table(pa.Table.from_pylist(held, schema=schema))
+            for rows in _row_groups(batches):
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
             writer.add_key_value_metadata({FOOTER: json.dumps(footer, sort_keys=True)})
 
     write_file(path, fill)
+
+
+def _row_groups(batches: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each row group."""
+    held: list[dict[str, Any]] = []
+    size = 0
+    for row in chain.from_iterable(batches):
+        more = _size_of(row)
+        if held and (len(held) == ROW_GROUP or size + more > ROW_GROUP_BYTES):
+            yield held
+            held, size = [], 0
+        held.append(row)
+        size += more
+    if held:
+        yield held
+
+
+def _size_of(value: Any) -> int:
+    """Bytes of a row's texts and audio, which are what makes it large."""
+    if isinstance(value, dict):
+        return sum(map(_size_of, value.values()))
+    return len(value) if isinstance(value, bytes | str) else 8
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

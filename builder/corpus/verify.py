@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ..audio import decode, peak_dbfs
 from ..errors import DataError
 from ..executors import cores
-from ..parquet import described, look_over
+from ..parquet import described, look_over, row_batches
 from ..storage import reaching, readable
 from .features import LONGEST, SAMPLING_RATE
 from .folder import GROWTH, SHARD_FILE, STATE, Corpus, files, part_of
@@ -123,7 +123,7 @@ def _check_shard(
     path = corpus.root / name
     try:
         look_over(path)
-        footer, file = read_footer(path), pq.ParquetFile(readable(path), buffer_size=1 << 20)
+        footer, file = read_footer(path), pq.ParquetFile(readable(path))
         schema = file.schema_arrow
         told = str(schema) + str((schema.metadata or {}).get(b"huggingface"))
         schemas.setdefault(part_of(name), {})[told] = schema
@@ -137,7 +137,7 @@ def _check_shard(
             found.faults.append(f"{name}: {file.metadata.num_rows} rows, {footer['planned']} planned")
         ids[name] = []
         columns = ["id", "audio", "duration", "peak"]
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
+        for batch in row_batches(path, ROWS_AT_ONCE, columns):
             rows = batch.to_pylist()
             ids[name] += [row["id"] for row in rows]
             fault_of = partial(_fault_of_clip, channels=footer.get("channels", 1))

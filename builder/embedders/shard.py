@@ -20,7 +20,7 @@ from ..corpus.shards import Entry, digest, read_footer, write_shard
 from ..damage import Damage
 from ..errors import BackendError, DataError
 from ..executors import Tick, cores
-from ..parquet import described, look_over
+from ..parquet import described, look_over, row_batches
 from ..recipe import EmbedderSettings
 from ..storage import reaching, readable
 from .augment import CLEAN, COLUMN, SPLIT, SUFFIX, copies, damaged
@@ -224,7 +224,7 @@ def embed_rows(
 
 
 def _batches(source: Path, columns: list[str] | None, batch_size: int) -> Iterator[list[Row]]:
-    for batch in pq.ParquetFile(readable(source)).iter_batches(batch_size, columns=columns):
+    for batch in row_batches(source, batch_size, columns):
         yield batch.to_pylist()
 
 

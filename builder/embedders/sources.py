@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..parquet import look_over
+from ..parquet import BATCH_BYTES, look_over
 from ..storage import there
 from .audio_folder import METADATA, AudioFolder, read_folder
 
@@ -47,9 +47,11 @@ class Part:
         return Features({"id": self.data.features.get("id", Value("string")), **kept})
 
     def batches(self, size: int) -> Iterator[list[Row]]:
-        """Rows, `size` at a time; under `column` stands where each row's audio is: Path, bytes or None."""
+        """Rows, `size` at a time or fewer large ones; under `column` each row's audio: a Path, bytes or None."""
         wanted = [name for name in {**self.features(), self.column: None} if name in self.data.column_names]
         table = self.data.select_columns(wanted).with_format("arrow")
+        row_bytes = self.data.data.nbytes // max(len(self.data.data), 1)  # of the mean row
+        size = max(1, min(size, BATCH_BYTES // max(row_bytes, 1)))
         for begin in range(self.start, self.stop, size):
             rows = table[begin : min(begin + size, self.stop)].to_pylist()
             for number, row in enumerate(rows, begin):

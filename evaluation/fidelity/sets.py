@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from builder.atomic import write_bytes
@@ -19,7 +18,7 @@ from builder.embedders.base import config_name, load_embedder
 from builder.embedders.dataset_map import RECORD, embed_dataset
 from builder.embedders.sources import is_audio_folder
 from builder.errors import DataError, RecipeError
-from builder.parquet import label_names, look_over
+from builder.parquet import label_names, look_over, row_batches
 from builder.recipe import EmbedderSettings, Recipe
 from builder.resources import read_json
 from builder.storage import there
@@ -293,17 +292,10 @@ def stored(folder: Path, columns: Sequence[str], ids: Sequence[str] | None = Non
     for path in files:
         look_over(path, columns)
     files = [path for path in files if set(columns) <= set(pq.read_schema(path).names)]
-    if not files:
-        return
-    data = pads.dataset([str(path) for path in files], format="parquet")
-    chosen = None if ids is None else pads.field("id").isin(list(ids))
-    # A batch at a time, and no read ahead: the audio may be gigabytes.
-    batches = data.to_batches(
-        columns=list(columns), filter=chosen, batch_size=64, batch_readahead=1, fragment_readahead=1
-    )
     try:
-        for batch in batches:
-            yield from batch.to_pylist()
+        for path in files:
+            for batch in row_batches(path, 64, columns, ids):
+                yield from batch.to_pylist()
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise DataError(f"{folder}: cannot be read: {error}", "see what is damaged: synthmir verify CORPUS") from error
 

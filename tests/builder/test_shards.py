@@ -3,12 +3,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tracemalloc
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Features, Value
 
+from builder import parquet
+from builder.corpus import shards
 from builder.corpus.shards import WORK, Entry, Ledger, locked, read_footer, sha256, write_shard
 from builder.errors import DataError
+from builder.parquet import row_batches
 
 from ..warm import WarmProcess
 
@@ -27,6 +34,71 @@ def test_a_shard_is_read_back_with_its_features_and_footer(tmp_path):
     assert back.features == FEATURES
     assert back["n"][:] == [1, 2, 3]
     assert read_footer(tmp_path / "a.parquet") == {"made": 3}
+
+
+LONG = Features({"id": Value("string"), "audio": {"bytes": Value("binary"), "path": Value("string")}})
+
+
+def long_rows(*sizes: int) -> list[dict[str, object]]:
+    return [{"id": str(n), "audio": {"bytes": bytes([n]) * size, "path": f"{n}.flac"}} for n, size in enumerate(sizes)]
+
+
+def group_rows(path) -> list[int]:
+    metadata = pq.read_metadata(path)
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+
+def test_row_groups_of_small_rows_are_as_version_0_1_wrote_them(tmp_path):
+    write_shard(tmp_path / "a.parquet", [long_rows(*[1000] * 150)], LONG, {})
+    assert group_rows(tmp_path / "a.parquet") == [64, 64, 22]
+
+
+def test_row_groups_of_large_rows_are_cut_by_bytes_however_batches_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1000)
+    made = long_rows(400, 400, 100, 400, 1500, 10, 10, *[1] * 70)
+    for name, size in (("a", 1), ("b", 3), ("c", len(made))):
+        batches = [made[start : start + size] for start in range(0, len(made), size)]
+        write_shard(tmp_path / name, batches, LONG, {})
+    assert group_rows(tmp_path / "a") == [3, 1, 1, 64, 8]  # texts count, too: ids, paths
+    assert len({sha256(tmp_path / name) for name in "abc"}) == 1
+    assert pq.read_table(tmp_path / "a")["id"].to_pylist() == [row["id"] for row in made]
+
+
+def test_memory_is_that_of_a_row_group_and_a_batch(tmp_path, monkeypatch):
+    """64 rows of 4 MB, and row groups and batches of 8 MB: written and read with a tenth of them held at once."""
+    monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 8 << 20)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 8 << 20)
+    rng = np.random.default_rng(0)
+
+    def one_by_one():
+        for n in range(64):
+            yield [{"id": str(n), "audio": {"bytes": rng.bytes(4 << 20), "path": f"{n}.flac"}}]
+
+    previous = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(previous)
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        write_shard(tmp_path / "a.parquet", one_by_one(), LONG, {})
+        written = pool.max_memory() + tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        batches = [len(batch.to_pylist()) for batch in row_batches(tmp_path / "a.parquet", 16, ["id", "audio"])]
+        read = pool.max_memory() + tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(previous)
+    assert batches == [1] * 64 and group_rows(tmp_path / "a.parquet")[:2] == [1, 1]
+    assert written < 64 << 20 and read < 64 << 20, (written, read)
+
+
+def test_rows_of_some_ids_are_read(tmp_path):
+    write_shard(tmp_path / "a.parquet", [long_rows(*[10] * 100)], LONG, {})
+    found = [
+        row["id"]
+        for batch in row_batches(tmp_path / "a.parquet", 30, ["id"], ["7", "70"])
+        for row in batch.to_pylist()
+    ]
+    assert found == ["7", "70"]
 
 
 def test_a_shard_that_fails_leaves_nothing(tmp_path):
