@@ -67,8 +67,22 @@ def row_batches(
     groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
     largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)  # by the mean row
     wanted = None if ids is None else pa.array(list(ids), file.schema_arrow.field("id").type)
-    for batch in file.iter_batches(max(1, min(rows, BATCH_BYTES // max(largest, 1))), columns=columns):
-        yield batch if wanted is None else batch.filter(pc.is_in(batch.column("id"), wanted))
+    size, held = max(1, min(rows, BATCH_BYTES // max(largest, 1))), list[pa.RecordBatch]()
+    for group in range(len(groups)):  # one by one: `iter_batches` over several keeps the buffers of all it has read
+        for batch in file.iter_batches(size, row_groups=[group], columns=columns):
+            left = size - sum(map(len, held))
+            held.append(batch.slice(0, left))
+            if len(batch) >= left:
+                yield _chosen(held, wanted)
+                held = [batch.slice(left)] if len(batch) > left else []
+    if held:
+        yield _chosen(held, wanted)
+
+
+def _chosen(batches: list[pa.RecordBatch], ids: pa.Array | None) -> pa.RecordBatch:
+    """Batches as one; of its rows those of `ids`."""
+    batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+    return batch if ids is None else batch.filter(pc.is_in(batch.column("id"), ids))
 
 
 @contextmanager
