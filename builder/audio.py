@@ -239,6 +239,20 @@ def mono(samples: np.ndarray) -> np.ndarray:
     return samples[:, 0] if channels == 1 else samples @ np.full(channels, 1 / channels, np.float32)
 
 
+def decode_clip(data: bytes, longest: float, sampling_rate: int | None, num_channels: int) -> tuple[np.ndarray, int]:
+    """A clip's bytes -> float32 [samples], or [2, samples] for `num_channels` 2, and the sampling rate in Hz.
+
+    One channel is the mean of a stereo clip's; a mono clip's is repeated for two. Without `sampling_rate` it is the
+    clip's own. Raises DataError for what cannot be read, or is longer than `longest` seconds.
+    """
+    samples, rate = decode(data, longest)
+    wanted = sampling_rate or rate
+    if num_channels == 1 or samples.shape[1] != num_channels:
+        one = resample(mono(samples), rate, wanted)
+        return (one if num_channels == 1 else np.tile(one, (num_channels, 1))), wanted
+    return np.stack([resample(channel, rate, wanted) for channel in samples.T]), wanted
+
+
 def _resampled(blocks: Iterator[np.ndarray], origin: int, target: int) -> Iterator[np.ndarray]:
     """Each block resampled with as much of its neighbours as the filter sees, so that no seam is left."""
     if origin == target:

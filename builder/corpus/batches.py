@@ -16,7 +16,7 @@ import torch
 from datasets import ClassLabel, Features, IterableDataset
 from torch.utils.data import DataLoader
 
-from ..audio import decode, mono, resample
+from ..audio import decode_clip
 from ..errors import DataError
 from ..executors import cores
 from ..validation import near
@@ -80,7 +80,7 @@ def labels_of(task: str, column: str, features: Features, words: Sequence[str]) 
 class Tensors:
     """A split in memory: `X, y = tensors`, or by name."""
 
-    X: torch.Tensor  # float32 [n, dim] embeddings; or [n, samples] audio, zeros behind clips that are shorter
+    X: torch.Tensor  # float32 [n, dim] embeddings; or [n, (2,) samples] audio, zeros behind clips that are shorter
     y: torch.Tensor  # as `Labels.tensor` gives them
     ids: tuple[str, ...]
     labels: Labels
@@ -117,30 +117,39 @@ class Collate:
 
     labels: Labels
     sampling_rate: int | None  # Hz; None for embeddings
+    num_channels: int = 1
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """{"audio": float32 [batch, samples], "lengths": int64 [batch]} or {"embedding": float32 [batch, dim]}, with
-        "label" (see `Labels.tensor`) and "id" (list of str)."""
+        """{"audio": float32 [batch, (2,) samples], "lengths": int64 [batch]} or {"embedding": float32 [batch, dim]},
+        with "label" (see `Labels.tensor`) and "id" (list of str)."""
         batch: dict[str, Any] = {}
         if self.sampling_rate is None:
             batch["embedding"] = torch.from_numpy(np.array([row["embedding"] for row in rows], np.float32))
         else:
-            clips = [_decode(row["audio"]["bytes"], row["id"], self.sampling_rate) for row in rows]
+            decode = partial(_decode, sampling_rate=self.sampling_rate, num_channels=self.num_channels)
+            clips = [decode(row["audio"]["bytes"], row["id"]) for row in rows]
             batch["audio"], batch["lengths"] = padded(clips)
         batch["label"] = self.labels.tensor([row[self.labels.column] for row in rows])
         return {**batch, "id": [row["id"] for row in rows]}
 
 
 def padded(clips: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips of any length -> float32 [n, samples of the longest], zeros behind the shorter ones; int64 [n] lengths."""
-    lengths = torch.tensor([len(clip) for clip in clips], dtype=torch.int64)
-    audio = torch.zeros(len(clips), max(map(len, clips), default=0))
+    """Clips [(2,) samples] -> float32 [n, (2,) samples of the longest], zeros behind the others; int64 [n] lengths."""
+    lengths = torch.tensor([clip.shape[-1] for clip in clips], dtype=torch.int64)
+    audio = torch.zeros(len(clips), *(clips[0].shape[:-1] if clips else ()), int(lengths.max()) if clips else 0)
     for row, clip in zip(audio, clips, strict=True):
-        row[: len(clip)] = torch.from_numpy(np.ascontiguousarray(clip))
+        row[..., : clip.shape[-1]] = torch.from_numpy(np.ascontiguousarray(clip))
     return audio, lengths
 
 
-def loader(part: Any, labels: Labels, sampling_rate: int | None, batch_size: int, options: dict[str, Any]) -> Loader:
+def loader(
+    part: Any,
+    labels: Labels,
+    sampling_rate: int | None,
+    batch_size: int,
+    options: dict[str, Any],
+    num_channels: int = 1,
+) -> Loader:
     """Batches of a split; `options` are DataLoader's own. Nothing but the columns that a batch has is read."""
     part = part.select_columns(["id", "embedding" if sampling_rate is None else "audio", labels.column])
     dropped: int | None = None
@@ -155,14 +164,14 @@ def loader(part: Any, labels: Labels, sampling_rate: int | None, batch_size: int
         given = np.array([labels.given(value) for value in part.with_format("arrow")[labels.column].to_pylist()], bool)
         dropped = _tell(labels, int((~given).sum()), len(part))
         part = part.select(np.flatnonzero(given)) if dropped else part
-    options = {"collate_fn": Collate(labels, sampling_rate)} | options
+    options = {"collate_fn": Collate(labels, sampling_rate, num_channels)} | options
     made: Loader = Loader(part, batch_size=batch_size, **options)
     made.labels, made.dropped = labels, dropped
     return made
 
 
-def tensors(part: Any, labels: Labels, sampling_rate: int | None) -> Tensors:
-    """A split whole. Audio takes 4 bytes a sample: ten seconds at 32 kHz are 1.3 MB."""
+def tensors(part: Any, labels: Labels, sampling_rate: int | None, num_channels: int = 1) -> Tensors:
+    """A split whole. Audio takes 4 bytes a sample and channel: ten seconds at 32 kHz are 1.3 MB."""
     wanted = "embedding" if sampling_rate is None else "audio"
     part = part.select_columns(["id", wanted, labels.column])
     ids: list[str] = []
@@ -180,7 +189,7 @@ def tensors(part: Any, labels: Labels, sampling_rate: int | None) -> Tensors:
             if sampling_rate is None:
                 found.append(_matrix(column, some))
             else:
-                heard = partial(_decode, sampling_rate=sampling_rate)
+                heard = partial(_decode, sampling_rate=sampling_rate, num_channels=num_channels)
                 found += pool.map(heard, column.field("bytes").to_pylist(), some)
     dropped = _tell(labels, rows - len(ids), rows)
     y = labels.tensor(values)
@@ -202,12 +211,11 @@ def _matrix(column: Any, ids: list[str]) -> np.ndarray:
     return np.asarray(values.reshape(len(ids), -1) if ids else np.empty((0, 0), np.float32))
 
 
-def _decode(data: bytes | None, id: str, sampling_rate: int) -> np.ndarray:
+def _decode(data: bytes | None, id: str, sampling_rate: int, num_channels: int) -> np.ndarray:
     try:
-        samples, rate = decode(data or b"", LONGEST)
+        return decode_clip(data or b"", LONGEST, sampling_rate, num_channels)[0]
     except DataError as error:
         raise DataError(f"clip {id}: {error.message}", "see what is damaged: synthmir verify CORPUS") from error
-    return resample(mono(samples), rate, sampling_rate)
 
 
 def _tell(labels: Labels, dropped: int, rows: int) -> int:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.builder import Key
 
-from ..audio import decode, mono, resample
+from ..audio import decode_clip
 from ..errors import DataError, HubError, RecipeError
 from ..hf_audio import load_dataset
 from ..parquet import described, look_over, row_batches
@@ -86,6 +86,7 @@ def load_corpus(
     as_: str | None = None,
     batch_size: int = 32,
     sampling_rate: int | None = None,
+    num_channels: int = 1,
     streaming: bool = False,
     decode_audio: bool = True,
     revision: str | None = None,
@@ -106,22 +107,30 @@ def load_corpus(
     mark for each instrument, or a float32 tempo; `names` of what is returned are the classes. Rows without the label
     are left out: `dropped` counts them.
 
-    `sampling_rate`: Hz that audio is resampled to, default 32000. `revision`: a tag or commit of a repository.
+    `sampling_rate`: Hz that audio is resampled to, default 32000. `num_channels`, as in `datasets.Audio`: 1, the
+    default, is the mean of a stereo clip's channels; with 2, audio is float32 [2, samples], in a loader [batch, 2,
+    samples], and a mono clip's channel is repeated. (`datasets` alone has both channels of a stereo clip in
+    `row["audio"].get_all_samples().data` [2, samples], and their mean in `row["audio"]["array"]`.)
+
+    `revision`: a tag or commit of a repository.
     Raises DataError for a folder that is no finished corpus, and for a config, a split or a task that is not there;
     RecipeError for options that do not go together; HubError for a repository that cannot be read.
     """
     kind = as_ or ("dataset" if task is None else "loader" if config == "default" else "tensors")
-    _check_options(kind, task, config, sampling_rate, options)
+    _check_options(kind, task, config, sampling_rate, num_channels, options)
     if Path(path).exists() or ADDRESS.fullmatch(str(path)):
         _look_over(Corpus.open(path), config)
     loaded = _load(path, config, split=split, streaming=streaming, revision=revision)
     parts = loaded if split is None else {split: loaded}
     if kind == "dataset":
         if config == "default" and decode_audio:
-            parts.update({name: _with_audio(part, sampling_rate, streaming) for name, part in parts.items()})
+            parts.update(
+                {name: _with_audio(part, sampling_rate, num_channels, streaming) for name, part in parts.items()}
+            )
         return loaded if split is None else parts[split]
     assert task is not None
-    found = _for_torch(path, config, parts, kind, task, batch_size, sampling_rate or SAMPLING_RATE, revision, options)
+    rate = sampling_rate or SAMPLING_RATE
+    found = _for_torch(path, config, parts, kind, task, batch_size, rate, num_channels, revision, options)
     return found if split is None else found[split]
 
 
@@ -133,7 +142,7 @@ def _look_over(corpus: Corpus, config: str) -> None:
 
 
 def _check_options(
-    kind: str, task: str | None, config: str, sampling_rate: int | None, options: dict[str, Any]
+    kind: str, task: str | None, config: str, sampling_rate: int | None, num_channels: int, options: dict[str, Any]
 ) -> None:
     if kind not in AS:
         raise RecipeError(f"as_={kind!r}: not one of {', '.join(AS)}", 'say "loader" or "tensors"')
@@ -145,6 +154,10 @@ def _check_options(
         raise RecipeError(f"{next(iter(options))}: is of use to a DataLoader only", 'say as_="loader", with a task')
     if sampling_rate is not None and (config != "default" or sampling_rate < 1):
         raise RecipeError(f"sampling_rate={sampling_rate}: not a rate that {config} has", "leave it out")
+    if num_channels not in (1, 2) or (config != "default" and num_channels != 1):
+        raise RecipeError(
+            f"num_channels={num_channels}: not a number of channels that {config} has", "1, or 2 of audio"
+        )
 
 
 def _load(path: str | Path, config: str, **options: Any) -> Any:
@@ -190,7 +203,7 @@ def _first_line(error: Exception) -> str:
 
 def _for_torch(
     path: str | Path, config: str, parts: dict[str, Any], kind: str, task: str, batch_size: int, sampling_rate: int,
-    revision: str | None, options: dict[str, Any],
+    num_channels: int, revision: str | None, options: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     from .batches import column_of, labels_of, loader, tensors
 
@@ -203,23 +216,23 @@ def _for_torch(
     labels = labels_of(task, column, features, words)
     rate = sampling_rate if config == "default" else None
     if kind == "tensors":
-        return {name: tensors(part, labels, rate) for name, part in parts.items()}
-    return {name: loader(part, labels, rate, batch_size, dict(options)) for name, part in parts.items()}
+        return {name: tensors(part, labels, rate, num_channels) for name, part in parts.items()}
+    return {name: loader(part, labels, rate, batch_size, dict(options), num_channels) for name, part in parts.items()}
 
 
-def _with_audio(part: Any, sampling_rate: int | None, streaming: bool) -> Any:
-    if streaming:
-        return part.map(partial(_decoded, sampling_rate=sampling_rate))
-    return part.with_transform(partial(_decode_batch, sampling_rate=sampling_rate))
+def _with_audio(part: Any, sampling_rate: int | None, num_channels: int, streaming: bool) -> Any:
+    options: dict[str, Any] = {"sampling_rate": sampling_rate, "num_channels": num_channels}
+    return (
+        part.map(partial(_decoded, **options)) if streaming else part.with_transform(partial(_decode_batch, **options))
+    )
 
 
-def _decoded(row: dict[str, Any], sampling_rate: int | None = None) -> dict[str, Any]:
-    samples, rate = decode(row["audio"]["bytes"], LONGEST)
-    array = resample(mono(samples), rate, sampling_rate or rate)
-    return {**row, "audio": {"array": array, "sampling_rate": sampling_rate or rate, "path": row["audio"]["path"]}}
+def _decoded(row: dict[str, Any], sampling_rate: int | None, num_channels: int) -> dict[str, Any]:
+    array, rate = decode_clip(row["audio"]["bytes"], LONGEST, sampling_rate, num_channels)
+    return {**row, "audio": {"array": array, "sampling_rate": rate, "path": row["audio"]["path"]}}
 
 
-def _decode_batch(batch: dict[str, list[Any]], sampling_rate: int | None = None) -> dict[str, list[Any]]:
+def _decode_batch(batch: dict[str, list[Any]], **options: Any) -> dict[str, list[Any]]:
     if "audio" in batch:
-        batch["audio"] = [_decoded({"audio": audio}, sampling_rate)["audio"] for audio in batch["audio"]]
+        batch["audio"] = [_decoded({"audio": audio}, **options)["audio"] for audio in batch["audio"]]
     return batch

@@ -189,6 +189,60 @@ def test_minus_one_is_no_class_and_no_instruments_is_a_label() -> None:
     assert Labels("tempo", "tempo_bpm", "number").tensor([90, 120]).tolist() == [90.0, 120.0]
 
 
+@pytest.fixture(scope="module")
+def stereo(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A corpus whose first clip is stereo, right at half the level of the left, and whose second is mono."""
+    from builder.audio import encode_flac
+    from builder.corpus.shards import write_shard
+
+    root = tmp_path_factory.mktemp("stereo")
+    rows, features = stored(corpus, "data", "validation")
+    left = np.sin(np.arange(32_000) / 20).astype(np.float32) / 2
+    rows[0]["audio"]["bytes"] = encode_flac(np.stack([left, left / 2], axis=1), 32_000)
+    (root / "data").mkdir()
+    write_shard(root / "data/train-00000-of-00001.parquet", [rows[:2]], features, {})
+    (root / "SHA256SUMS").write_text("")
+    (root / "records").mkdir()
+    (root / "records/build.json").write_text(json.dumps({}))
+    return root, left
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["files", "stream"])
+def test_stereo_is_kept_where_it_is_asked_for(stereo: tuple[Path, np.ndarray], streaming: bool) -> None:
+    root, left = stereo
+    options: dict[str, Any] = {"split": "train", "streaming": streaming}
+    both, mono = list(load_corpus(root, num_channels=2, **options))
+    array = np.array(both["audio"]["array"])
+    assert array.shape == (2, 32_000) and np.allclose(array, [left, left / 2], atol=1e-4)
+    twice = np.array(mono["audio"]["array"])
+    assert twice.shape == (2, 32_000) and np.array_equal(twice[0], twice[1])
+    mixed = next(iter(load_corpus(root, **options)))
+    assert np.allclose(mixed["audio"]["array"], 0.75 * left, atol=1e-4)
+    half = next(iter(load_corpus(root, num_channels=2, sampling_rate=16_000, **options)))["audio"]
+    assert np.shape(half["array"]) == (2, 16_000) and half["sampling_rate"] == 16_000
+
+
+def test_stereo_for_torch(stereo: tuple[Path, np.ndarray]) -> None:
+    root, left = stereo
+    (batch,) = load_corpus(root, task="genre", split="train", num_channels=2)
+    assert batch["audio"].shape == (2, 2, 32_000) and batch["lengths"].tolist() == [32_000, 32_000]
+    assert np.allclose(batch["audio"][0], [left, left / 2], atol=1e-4)
+    found = load_corpus(root, task="genre", split="train", as_="tensors", num_channels=2)
+    assert torch.equal(found.X, batch["audio"]) and found.lengths.tolist() == [32_000, 32_000]
+    assert load_corpus(root, task="genre", split="train", as_="tensors").X.shape == (2, 32_000)
+
+
+@pytest.mark.ffmpeg
+def test_datasets_alone_has_both_channels_and_their_mean(stereo: tuple[Path, np.ndarray]) -> None:
+    """What the card says of a stereo corpus."""
+    import datasets
+
+    root, left = stereo
+    audio = datasets.load_dataset(str(root), split="train")[0]["audio"]
+    assert np.allclose(audio.get_all_samples().data, [left, left / 2], atol=1e-4)
+    assert np.allclose(audio["array"], 0.75 * left, atol=1e-4)
+
+
 BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "task": (
         {"task": "genres"},
@@ -208,6 +262,8 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "dataset": ({"task": "genre", "as_": "dataset"}, RecipeError, "a task says nothing"),
     "option": ({"shuffle": True}, RecipeError, "shuffle: is of use to a DataLoader only"),
     "rate": ({"config": "levels", "sampling_rate": 8000}, RecipeError, "not a rate that levels has"),
+    "channels": ({"num_channels": 6}, RecipeError, "num_channels=6: not a number of channels that default has"),
+    "vectors": ({"config": "levels", "num_channels": 2}, RecipeError, "not a number of channels that levels has"),
 }
 
 
