@@ -45,8 +45,29 @@ ShardTimeout = Annotated[
 ]
 
 
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib import metadata
+
+    try:
+        version = metadata.version("synthmir")
+    except metadata.PackageNotFoundError:  # a source tree that is not installed
+        import tomllib
+
+        project = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text(encoding="utf-8"))
+        version = project["project"]["version"]
+    print(f"synthmir {version}")
+    raise typer.Exit
+
+
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False) -> None:
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Options of every command."""
     global _debug
     _debug = debug

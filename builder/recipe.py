@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -15,9 +16,10 @@ from .errors import BackendError, RecipeError
 from .prompts.taxonomy import SHIPPED, Taxonomy, locate
 from .resources import find, read_yaml
 from .storage import is_file, place, reaching, there
-from .validation import Section, validate
+from .validation import Section, check, near, refusal
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+PARTS = ("generator", "embedder")  # sections that name a class of a registry
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=96)]
 
 
@@ -246,6 +248,20 @@ class AblationSettings(Section):
     seeds: int = Field(default=5, ge=1)  # trainings a cell
 
 
+def _unknown_parts(data: Any, parts: Collection[str]) -> Iterator[str]:
+    """A fault for each of `parts` whose name nothing is registered by. What is no text is pydantic's to refuse."""
+    from .embedders.base import EMBEDDERS
+    from .generators.base import GENERATORS
+
+    for part, registry in zip(PARTS, (GENERATORS, EMBEDDERS), strict=True):
+        section = data.get(part) if part in parts and isinstance(data, dict) else None
+        name = section.get("name") if isinstance(section, dict) else None
+        if not isinstance(name, str) or name in registry or (part == "embedder" and name.startswith("hf:")):
+            continue
+        known = ", ".join([*sorted(registry), *(["hf:ID"] if part == "embedder" else [])])
+        yield f"{part}.name: there is no {part} called {name!r:.60}{near(name, registry)}. Known: {known}"
+
+
 class Recipe(Section):
     """A run, whole. `Recipe.load` reads one; two recipes of one `fingerprint()` make the same audio."""
 
@@ -262,18 +278,32 @@ class Recipe(Section):
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
     @classmethod
-    def load(cls, path: str | Path) -> Recipe:
-        """Read a recipe file, or a shipped recipe by its name. Raises RecipeError that lists every fault at once."""
+    def load(cls, path: str | Path, *, kept: bool = False) -> Recipe:
+        """Read a recipe file, or a shipped recipe by its name; a folder of that name does not hide it.
+
+        `kept`: the recipe is a finished corpus's own, whose generator and embedder need not be known here.
+        Raises RecipeError that lists every fault at once.
+        """
         file = place(path)
         with reaching(file):
-            if not there(file) and file.name == str(path) and not file.suffix:
+            if file.name == str(path) and not file.suffix and not is_file(file):
                 shipped = sorted(p.stem for p in find("recipes").glob("*.yaml"))
-                if str(path) not in shipped:
+                if str(path) in shipped:
+                    file = find(f"recipes/{path}.yaml")
+                elif not there(file):
                     raise RecipeError(f"no file and no shipped recipe {path!r}", f"shipped: {', '.join(shipped)}")
-                file = find(f"recipes/{path}.yaml")
-            recipe = validate(cls, read_yaml(file), str(file))
+            recipe = cls._validated(read_yaml(file), str(file), () if kept else PARTS)
             recipe._folder = file.resolve().parent
             return recipe
+
+    @classmethod
+    def _validated(cls, data: Any, where: str, parts: Collection[str]) -> Recipe:
+        """`data` as a recipe whose `parts` ("generator", "embedder") are registered. Raises RecipeError."""
+        found = check(cls, data)
+        faults = [*_unknown_parts(data, parts), *(found if isinstance(found, list) else ())]
+        if faults or isinstance(found, list):
+            raise refusal(where, faults)
+        return found
 
     def with_options(self, options: dict[str, Any]) -> Recipe:
         """A copy with dotted keys set ("training.seed": 3), checked as a file is. None leaves a key as it stands."""
@@ -288,7 +318,8 @@ class Recipe(Section):
             for section in sections:
                 part = part[section]
             part[last] = value
-        changed = validate(Recipe, data, "options")
+        given = [part for part in PARTS if f"{part}.name" in values]
+        changed = self._validated(data, "options", given)
         changed._folder = self._folder
         return changed
 

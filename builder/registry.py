@@ -28,5 +28,5 @@ class Registry(dict[str, str]):
         except ModuleNotFoundError as error:
             raise BackendError(
                 f"{self.kind} {name!r} needs the package {error.name!r}, which is not installed",
-                f"uv sync --extra {name}   (or: pip install {error.name})",
+                f"pip install {error.name}",
             ) from error

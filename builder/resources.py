@@ -20,8 +20,11 @@ MAX_DIGITS = 100
 
 
 def find(name: str) -> Path:
-    """The shipped file or folder `name`: in a checkout it lies at the root, in a wheel inside the package."""
-    for place in (PACKAGE.parent, PACKAGE):
+    """The shipped file or folder `name`: in a wheel it is inside the package, in a checkout at the root.
+
+    The package goes first: beside an installed one may be a folder of that name that another package brought.
+    """
+    for place in (PACKAGE, PACKAGE.parent):
         if (path := place / name).exists():
             return path
     raise FileNotFoundError(f"synthmir ships no {name}")

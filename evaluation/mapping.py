@@ -11,7 +11,7 @@ from builder.errors import RecipeError
 from builder.prompts.taxonomy import SHIPPED, Taxonomy
 from builder.resources import read_yaml
 from builder.rows import VOCALS
-from builder.storage import there
+from builder.storage import is_file
 from builder.validation import Section, near, validate
 
 from .benchmarks.text import label_key, listed, printable
@@ -84,7 +84,7 @@ def find_mapping(tables: Sequence[str], own: Sequence[str], labels: Sequence[str
 def shipped(name: str) -> dict[str, Table]:
     """The shipped tables of one benchmark, by vocabulary; none where there is no such file."""
     path = TABLES / f"{name}.yaml"
-    return validate(_Shipped, read_yaml(path, words=True), str(path)).targets if there(path) else {}
+    return validate(_Shipped, read_yaml(path, words=True), str(path)).targets if is_file(path) else {}
 
 
 @cache
@@ -109,7 +109,7 @@ def vocabulary_words(vocabulary: str) -> list[str]:
 
 def _own(file: str, own: Sequence[str], labels: Sequence[str]) -> Mapping:
     path = Path(file).expanduser()
-    if not there(path) and (targets := shipped(file)):
+    if not is_file(path) and (targets := shipped(file)):
         wanted = {label_key(label) for label in labels}
         for vocabulary, table in targets.items():
             if wanted <= words(vocabulary):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -15,6 +17,41 @@ def test_help_and_package_import_nothing_heavy():
     for heavy in ("torch", "datasets", "transformers", "numpy", "pyarrow", "scipy", "matplotlib", "pydantic"):
         assert f"'{heavy}'" not in loaded
     assert "classify" in start_synthmir("--help").stdout
+
+
+def test_the_version_is_printed(tmp_path):
+    """Of the installed package; of a source tree that is not installed, by its pyproject.toml."""
+    expected = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert synthmir("--version").stdout == f"synthmir {expected}\n"
+    tree = (
+        "import sys, importlib.metadata as m\ndef none(name): raise m.PackageNotFoundError(name)\nm.version = none\n"
+    )
+    code = tree + "import synthmir\nsys.argv = ['synthmir', '--version']\nsynthmir.main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (f"synthmir {expected}\n", 0), done.stderr
+
+
+def test_a_shipped_recipe_is_found_beside_a_folder_of_its_name(tmp_path):
+    (tmp_path / "demo").mkdir()
+    done = synthmir("prompts", "demo", "--limit", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "elsewhere").mkdir()
+    done = synthmir("prompts", "elsewhere", cwd=tmp_path)
+    assert done.returncode == 2 and "elsewhere: Is a directory" in done.stderr
+
+
+def test_every_extra_that_is_named_exists():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    texts = [*ROOT.glob("*.py"), *ROOT.glob("*.md"), ROOT / "Makefile"]
+    for folder in ("builder", "training", "evaluation", "docs", "perf"):
+        texts += [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".jinja", ".html")]
+    named = {
+        name.strip()
+        for path in texts
+        for found in re.findall(r"--extra ([\w{}-]+)|synthmir\[([^\]]+)\]", path.read_text(encoding="utf-8"))
+        for name in "".join(found).split(",")
+    }
+    assert {"ray", "onnx"} <= named <= set(extras), named - set(extras)
 
 
 def test_prompts_are_shown_as_jsonl():
@@ -39,12 +76,22 @@ def test_prompts_are_shown_as_jsonl():
         ("just words", ["expected `key: value` lines"]),
         ("name: x\ntaxonomy: klingon\nprompts: {per_genre: 5}\n", ["klingon"]),
         ("name: x\nprompts: {per_genre: 5}\ngenerator: {name: theremin}\n", ["no generator called 'theremin'"]),
+        (
+            "name: x\nprompts: {per_genre: -5}\ngenerator: {name: musicgan}\nembedder: {name: past, layer: a}\n",
+            [
+                "4 fault(s)",
+                "generator.name: there is no generator called 'musicgan' (did you mean 'musicgen'?)",
+                "embedder.name: there is no embedder called 'past' (did you mean 'passt'?). Known: hf, ",
+                "prompts.per_genre",
+                "embedder.layer",
+            ],
+        ),
     ],
 )
 def test_a_bad_recipe_is_told_in_words(tmp_path, text, words):
     (tmp_path / "bad.yaml").write_text(text)
     done = synthmir("build", tmp_path / "bad.yaml", "--out", tmp_path / "out")
-    assert done.returncode == (4 if "theremin" in text else 2)
+    assert done.returncode == 2
     assert all(word in done.stderr for word in words), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()

@@ -36,7 +36,7 @@ def choose(path: Path, recipe: str | None, embedder: str | None, options: dict[s
         given = {key: value for key, value in options.items() if value is not None}
         training = validate(TrainingSettings, given, "options")
         return Chosen(training, validate(EmbedderSettings, {"name": embedder}, "options") if embedder else None, None)
-    loaded = Recipe.load(recipe or str(path / RECIPE))
+    loaded = Recipe.load(recipe or str(path / RECIPE), kept=recipe is None)
     _need_target(options, loaded.training.target)
     dotted = {f"training.{key}": value for key, value in options.items()}
     loaded = loaded.with_options(dotted)

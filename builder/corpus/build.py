@@ -111,7 +111,7 @@ def _same_generator(path: Path, made_by: dict[str, str]) -> None:
         ) from error
     if revision == made_by["revision"]:
         return
-    if not ("recipe" in begun and generator_for(Recipe.load(begun["recipe"])).revision == revision):
+    if not ("recipe" in begun and generator_for(Recipe.load(begun["recipe"], kept=True)).revision == revision):
         raise DataError(
             f"{str(path).partition(f'/{WORK}/')[0]}: was begun with revision {revision} "
             f"of {name!r}, this is {made_by['revision']}",

@@ -128,7 +128,7 @@ def recipes(corpus: Corpus, told: Sequence[dict[str, Any]], given: Recipe) -> li
         path = recipe_file(corpus, part["fingerprint"])
         if not path.exists():
             raise DataError(f"{path}: missing", "take it from where the corpus is published")
-        recipe = Recipe.load(path)
+        recipe = Recipe.load(path, kept=True)
         if recipe.fingerprint() != part["fingerprint"]:
             raise DataError(
                 f"{path}: makes {recipe.fingerprint()}, the corpus holds {part['fingerprint']}",

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from ..registry import Registry
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..recipe import EmbedderSettings
 
 EMBEDDERS = Registry(

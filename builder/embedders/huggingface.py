@@ -17,7 +17,7 @@ from ..corpus.shards import sha256
 from ..cpu import tune_allocator
 from ..errors import BackendError, RecipeError
 from ..storage import is_folder
-from ..strangers import refuse_code
+from ..strangers import refuse_code, require_hub
 from .base import config_name
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def _load(source: str, dtype: torch.dtype, device: torch.device) -> tuple[Any, A
     path = str(Path(source).expanduser())
     try:
         with _quietly():
+            require_hub(path, "embedder.name: hf:{}")
             refuse_code(path)
             plain: dict[str, Any] = {"trust_remote_code": False}  # nor is anybody asked
             extractor = AutoFeatureExtractor.from_pretrained(path, **plain)

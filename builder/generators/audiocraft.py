@@ -20,6 +20,7 @@ from transformers import PreTrainedConfig
 from transformers.utils.hub import cached_file
 
 from ..errors import BackendError, RecipeError
+from ..strangers import require_hub
 from .audiocraft_weights import Parts, codec, language_model
 from .checkpoint import LICENSE, TOKENIZERS, Checkpoint, _hash, _license, _told
 from .musicgen import MAX_TOKENS, MusicGen
@@ -110,6 +111,7 @@ def _found(name: str, revision: str | None) -> tuple[Path, str | None]:
         raise BackendError(f"{name}: there is no such folder", "generator.model: a Hub id or a folder that exists")
     source = f"facebook/musicgen-{name}" if name in SHORT else name
     with _told(source, revision):
+        require_hub(source, "generator.model: {}", revision, FILES[0])
         folder = Path(str(cached_file(source, FILES[0], revision=revision))).parent
         cached_file(source, FILES[1], revision=folder.name)  # of the same commit, whatever the branch is by now
     return folder, folder.name

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from ..registry import Registry
 from ..rows import Clip
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..prompts.taxonomy import Taxonomy
     from ..recipe import GeneratorSettings
 

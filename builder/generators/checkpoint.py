@@ -32,7 +32,7 @@ from transformers.utils.hub import cached_file
 
 from ..errors import BackendError, RecipeError
 from ..storage import is_folder
-from ..strangers import refuse_code
+from ..strangers import refuse_code, require_hub
 
 LICENSE = "cc-by-nc-4.0"  # of Meta's weights (facebookresearch/audiocraft, LICENSE_weights)
 KINDS: dict[str, Any] = {
@@ -73,6 +73,7 @@ class Checkpoint:
             raise RecipeError(f"generator.revision: {name} is a folder, which has no revisions", "leave revision out")
         source = str(folder) if local else name
         with _told(name, revision):
+            require_hub(source, "generator.model: {}", revision)
             config_file = cached_file(source, "config.json", revision=revision)
             kind = PreTrainedConfig.get_config_dict(source, revision=revision)[0].get("model_type")
             if kind not in KINDS:

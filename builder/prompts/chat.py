@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError, DataError, RecipeError
-from ..strangers import refuse_code
+from ..strangers import refuse_code, require_hub
 from . import grammar
 from .sources import read
 from .taxonomy import Genre
@@ -140,6 +140,7 @@ class ChatModel:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
+            require_hub(name, "prompts.source.model: {}", revision)
             refuse_code(name, revision)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
             self.model: Any = AutoModelForCausalLM.from_pretrained(

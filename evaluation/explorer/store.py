@@ -286,7 +286,7 @@ class Clips:
         """What the corpus was made from. Raises RecipeError where it cannot be read."""
         from builder.recipe import Recipe
 
-        return Recipe.load(self.place.recipe_folder() / "recipe.yaml")
+        return Recipe.load(self.place.recipe_folder() / "recipe.yaml", kept=True)
 
     def _record(self, name: str) -> dict[str, Any]:
         try:

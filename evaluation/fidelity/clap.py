@@ -10,7 +10,7 @@ import numpy as np
 
 from builder.audio import load_audio
 from builder.errors import BackendError, DataError
-from builder.strangers import refuse_code
+from builder.strangers import refuse_code, require_hub
 
 BATCH = 16
 
@@ -27,6 +27,7 @@ class Clap:
         bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         try:
+            require_hub(path, "--clap {}")
             refuse_code(path)
             self._processor: Any = ClapProcessor.from_pretrained(path, trust_remote_code=False)
             loaded: Any = ClapModel.from_pretrained(path, output_loading_info=True)

@@ -280,7 +280,7 @@ def _vectors(name: str, shards: list[Path], ids: list[str]) -> np.ndarray:
 def _own_settings(corpus: Corpus, name: str) -> EmbedderSettings:
     """The embedder's settings by the corpus's recipe; its name alone where the recipe tells of another."""
     try:
-        settings = Recipe.load(corpus.root / RECIPE).embedder
+        settings = Recipe.load(corpus.root / RECIPE, kept=True).embedder
     except RecipeError:
         settings = EmbedderSettings(name=name)
     return settings if config_name(settings) == name else EmbedderSettings(name=name)

@@ -377,7 +377,7 @@ def test_a_device_that_is_none(folder: Path) -> None:
 def recipe(folder: Path, place: Path, **options: Any) -> Recipe:
     path = place / "tiny.yaml"
     generator = {"name": "musicgen", "model": str(folder), "seconds": 1, "dtype": "float32", "batch_size": 4}
-    content = {"name": "tiny", "prompts": {"per_genre": 4}, "embedder": {"name": "levels"}}
+    content = {"name": "tiny", "prompts": {"per_genre": 4}, "embedder": {"name": "melstats"}}
     content["generator"] = generator | options
     path.write_text(yaml.safe_dump(content))
     return Recipe.load(path)

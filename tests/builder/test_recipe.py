@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from builder.embedders.base import EMBEDDERS
 from builder.errors import RecipeError
+from builder.generators.base import GENERATORS
 from builder.prompts import make_prompts
 from builder.recipe import GeneratorSettings, Recipe
 from builder.resources import MAX_YAML_BYTES, find, read_yaml
@@ -196,3 +198,33 @@ def test_reading_recipes_and_making_prompts_is_light() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "[]"
+
+
+def unknown(folder: Path) -> Path:
+    (folder / "r.yaml").write_text(
+        "name: x\nprompts: {per_genre: 5}\ngenerator: {name: theremin}\nembedder: {name: ears}\n"
+    )
+    return folder / "r.yaml"
+
+
+def test_names_that_nothing_is_registered_by_are_faults_of_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as told:
+        Recipe.load(unknown(tmp_path))
+    assert "2 fault(s)" in str(told.value) and "generator.name" in str(told.value)
+    assert "no embedder called 'ears'. Known: hf, " in str(told.value)
+    with pytest.raises(RecipeError, match="options: 1 fault"):
+        Recipe.load("demo").with_options({"embedder.name": "melstat"})
+    assert Recipe.load("demo").with_options({"embedder.name": "hf:me/model"}).embedder.name == "hf:me/model"
+
+
+def test_a_corpus_by_a_generator_that_is_not_known_here_is_still_read(tmp_path: Path) -> None:
+    recipe = Recipe.load(unknown(tmp_path), kept=True)
+    assert recipe.generator.name == "theremin" and recipe.with_options({"training.seed": 3}).training.seed == 3
+
+
+def test_a_generator_of_ones_own_is_known_once_it_is_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GENERATORS, "theremin", "somewhere:Theremin")
+    monkeypatch.setitem(EMBEDDERS, "ears", "somewhere:Ears")
+    assert Recipe.load(unknown(tmp_path)).fingerprint() == Recipe.load(unknown(tmp_path), kept=True).fingerprint()
