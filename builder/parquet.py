@@ -63,7 +63,7 @@ def row_batches(
     Pages are read as they are needed, so that no more is held than a batch and a page. `ids`: rows of these alone;
     `columns` must then have "id".
     """
-    file = pq.ParquetFile(readable(path) if isinstance(path, Path) else path, buffer_size=1 << 20)
+    file = pq.ParquetFile(readable(Path(path) if isinstance(path, str) else path), buffer_size=1 << 20)
     groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
     largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)  # by the mean row
     wanted = None if ids is None else pa.array(list(ids), file.schema_arrow.field("id").type)

@@ -144,7 +144,7 @@ class EmbedderSettings(Section):
     arch: str | None = None  # of embedders that come in several
     layer: int | None = None  # hf: which hidden states, from 0; negative from the end
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: str = "auto"  # "cuda" if there is one, else "cpu"
+    device: str = "auto"  # "cuda" if there is one, else "cpu"; "mps" only where it is named
     batch_size: int = Field(default=16, ge=1)
     augment: Augment = Field(default=(), strict=False)  # noise:20, mp3:64, ...: clips to train on are damaged too
 

@@ -46,7 +46,8 @@ def start_accelerator(settings: TrainingSettings | None = None, out: Path | None
         AcceleratorState._reset_state()  # of an earlier training of this process
     try:
         accelerator = Accelerator(
-            cpu=not torch.accelerator.is_available(),
+            # A classifier standardizes in float64, which Apple's MPS does not have; it is small enough for the CPU.
+            cpu=not torch.accelerator.is_available() or torch.backends.mps.is_available(),
             mixed_precision=asked,
             kwargs_handlers=[buffers],
             **tracker_options(settings, out),

@@ -35,9 +35,11 @@ class Codec:
         self.sampling_rate = int(model.config.sampling_rate)
         self.frame_rate = int(model.config.frame_rate)
         self._channels = channels
-        self._quantizer = model.quantizer
-        folded = _folded(model).to(model.device)
-        as_products = model.device.type == "cpu" and packs(dtype) and Products.suits(model)
+        # EnCodec's convolutions and LSTM come out garbled on Apple's MPS; there the codec stays on the CPU.
+        self._device = torch.device("cpu") if model.device.type == "mps" else model.device
+        self._quantizer = model.quantizer.to(self._device)
+        folded = _folded(model).to(self._device)
+        as_products = self._device.type == "cpu" and packs(dtype) and Products.suits(model)
         self._decoder: Decoder = Products(folded, dtype) if as_products else Layers(folded, dtype)
 
     @torch.inference_mode()
@@ -47,7 +49,7 @@ class Codec:
         Without `fold`, float32 [batch, samples, channels].
         """
         # In stereo the codebooks of left and right alternate, and each side is a clip of its own to the codec.
-        sides = codes.unflatten(1, (-1, self._channels)).movedim(2, 1).flatten(0, 1)
+        sides = codes.to(self._device).unflatten(1, (-1, self._channels)).movedim(2, 1).flatten(0, 1)
         sound = self._decoder(self._quantizer.decode(sides.transpose(0, 1)))
         sound = sound.unflatten(0, (-1, self._channels))
         return (sound.mean(1) if fold else sound.transpose(1, 2)).cpu()

@@ -216,13 +216,16 @@ class Player:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises RecipeError for no device, BackendError for one that is absent."""
+    """`auto` is a CUDA GPU where there is one, else the CPU; `mps` is taken only where it is named.
+
+    Raises RecipeError for no device, BackendError for one that is absent.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise RecipeError(f"generator.device: {name!r} is no device", "auto, cpu, cuda or cuda:N") from error
+        raise RecipeError(f"generator.device: {name!r} is no device", "auto, cpu, cuda, cuda:N or mps") from error
     present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (device.index or 0) >= present.get(device.type, 0):
         raise BackendError(f"generator.device: there is no {name!r} on this machine", "device: auto, or cpu")

@@ -16,6 +16,7 @@ import torch
 import yaml
 from datasets import Audio, load_dataset
 from huggingface_hub import constants
+from transformers import EncodecModel
 
 from builder.audio import decode, loudness
 from builder.corpus.build import build
@@ -26,6 +27,7 @@ from builder.embedders.mapping import embed_corpus
 from builder.errors import BackendError, DataError, RecipeError, SynthmirError
 from builder.generators import musicgen
 from builder.generators.base import load_generator
+from builder.generators.codec import Codec
 from builder.generators.musicgen import MusicGen, pick_device, pick_dtype
 from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe
 from builder.rows import Clip, Prompt
@@ -153,6 +155,22 @@ def test_auto_takes_what_the_machine_does_best() -> None:
     half = fast.get("avx512_bf16") or fast.get("amx_bf16")
     assert pick_dtype("auto", torch.device("cpu")) == (torch.bfloat16 if half else torch.float32)
     assert pick_dtype("float16", torch.device("cpu")) == torch.float16
+
+
+def test_mps_is_taken_where_it_is_named_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BackendError, match="there is no 'mps' on this machine"):
+        pick_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("mps").type == "mps" and pick_dtype("auto", pick_device("mps")) == torch.float32
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_the_codec_of_a_model_on_mps_is_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = torch.arange(160).view(1, 4, 40) % 8
+    expected = Codec(checkpoints.model().audio_encoder, torch.float32).decode(codes)
+    monkeypatch.setattr(EncodecModel, "device", property(lambda _: torch.device("mps")))
+    codec = Codec(checkpoints.model().audio_encoder, torch.float32)  # to move anything to MPS would fail here
+    assert torch.equal(codec.decode(codes), expected)
 
 
 # memory

@@ -345,3 +345,19 @@ def test_two_processes_of_accelerate_launch(corpus: Path, tmp_path: Path) -> Non
         x = torch.linspace(-3, 9, 2 * DIM).reshape(2, DIM)
         assert tuple(labels.values()) == model.config.labels
         torch.testing.assert_close(torch.tensor(logits), model(x).logits, rtol=1e-5, atol=1e-6)
+
+
+def test_a_machine_with_mps_trains_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    class Stub:
+        def __init__(self, **options: Any) -> None:
+            asked.update(options)
+            self.device = torch.device("cpu")
+
+    monkeypatch.setattr("training.loop.Accelerator", Stub)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    for there in (True, False):
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=there: there)
+        start_accelerator()
+        assert asked["cpu"] is there
