@@ -73,7 +73,8 @@ class Passt:
         missing = max(0, self._network.shortest - audio.shape[1])
         batch = torch.from_numpy(np.pad(audio, ((0, 0), (0, missing))))
         if self._workers is None:
-            found: np.ndarray = self._network(batch.pin_memory().to(self._device, non_blocking=True)).cpu().numpy()
+            batch = batch.pin_memory() if self._device.type == "cuda" else batch
+            found: np.ndarray = self._network(batch.to(self._device, non_blocking=True)).cpu().numpy()
             return found
         # A window on each core: nothing to wait for within a layer, and no vector depends on its neighbours by a bit.
         return np.concatenate(list(self._workers.map(lambda one: self._network(one[None]).numpy(), batch)))
