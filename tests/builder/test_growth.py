@@ -143,7 +143,8 @@ def test_a_genre_is_added_and_no_label_changes_its_number(wanted, tmp_path):
         for column in ("mood", "instruments"):
             before, after = (getattr(f[column], "feature", f[column]).names for f in (old, features))
             assert after[: len(before)] == before and len(after) > len(before) and len(set(after)) == len(after)
-        told = [row for split in loaded.values() for row in split.remove_columns("audio")]
+        undecoded = loaded.cast_column("audio", datasets.Audio(decode=False))  # a stream decodes what is removed later
+        told = [row for split in undecoded.values() for row in split.remove_columns("audio")]
         assert len(told) == 18
         assert all(row["id"].startswith(features["genre"].int2str(row["genre"])) for row in told)
         moods = [features["mood"].int2str(row["mood"]) for row in told if row["mood"] is not None]
