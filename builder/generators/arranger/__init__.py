@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +13,7 @@ from ...errors import RecipeError
 from ...rows import Clip
 from .compose import compose
 from .mix import mix
+from .revision import make_revision
 from .sampler import Sampler
 from .score import Note, Score, Track
 from .style import Vocabulary, read_styles
@@ -54,12 +53,8 @@ class Arranger:
 
     @cached_property
     def revision(self) -> str:
-        """Hash of the code, the vocabulary and the taxonomy's styles: the same where the same clips are made."""
-        digest = hashlib.sha256(self._vocabulary.digest.encode())
-        for file in sorted(Path(__file__).parent.glob("*.py")):
-            digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
-        digest.update(json.dumps(self._taxonomy.model_dump(mode="json"), sort_keys=True).encode())
-        return digest.hexdigest()[:12]
+        """The same where the same clips are made: see `make_revision`."""
+        return make_revision(json.dumps(self._taxonomy.model_dump(mode="json"), sort_keys=True).encode())
 
     @cached_property
     def _sampler(self) -> Sampler:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -224,18 +223,15 @@ class Vocabulary:
     forms: dict[str, tuple[FormSection, ...]]
     drums: dict[str, DrumSound]
     envelopes: tuple[Envelope, ...]
-    digest: str  # of the files
 
     @classmethod
     @lru_cache(maxsize=1)
     def load(cls) -> Vocabulary:
         """Read and check the shipped vocabulary. Raises RecipeError that lists every fault."""
         faults: list[str] = []
-        digest = hashlib.sha256()
 
         def table(name: str, kind: type[Element]) -> dict[str, Element]:
             path = FOLDER / f"{name}.yaml"
-            digest.update(path.read_bytes())
             return {
                 key: made
                 for key, value in read_yaml(path).items()
@@ -246,7 +242,6 @@ class Vocabulary:
             name: tuple(made for part in parts if (made := _made(FormSection, part, f"forms.{name}", faults)))
             for name, parts in read_yaml(FOLDER / "forms.yaml").items()
         }
-        digest.update((FOLDER / "forms.yaml").read_bytes())
         vocabulary = cls(
             grooves=table("grooves", Groove),
             fills=table("fills", Groove),
@@ -257,7 +252,6 @@ class Vocabulary:
             forms=forms,
             drums=table("drums", DrumSound),
             envelopes=tuple(table("envelopes", Envelope).values()),
-            digest=digest.hexdigest()[:12],
         )
         for kind in ("grooves", "fills"):
             for name, groove in getattr(vocabulary, kind).items():

@@ -1,0 +1,59 @@
+"""The arranger's revision: the same where the same clips are made.
+
+Version 0.1 hashed its own source, by which a reworded comment was another revision and no corpus could be resumed or
+grown. The sound is that of 0.1 still, and so is the revision: SHA-256 (FIPS 180-4) is continued from where that source
+had left it. A change of the sound takes a constant of its own instead, "2-" and the taxonomy's hash.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+
+STATE = (0x897CB6FC, 0x028042A6, 0xBE69786D, 0xCA9E3051, 0xEF6DF728, 0x7F7187D3, 0xCF24387D, 0x16800E8A)
+LENGTH = 85_046  # bytes of the source of 0.1, with its vocabulary
+TAIL = b"\n    return tuple(pitch + shift for pitch in pitches)\n"  # of its last, unfinished block
+MASK = 0xFFFFFFFF
+
+
+def make_revision(taxonomy: bytes) -> str:
+    """12 hex digits for the arranger of 0.1 with a taxonomy, given as JSON."""
+    return continue_sha256(STATE, LENGTH, TAIL, taxonomy).hex()[:12]
+
+
+def continue_sha256(state: tuple[int, ...], length: int, tail: bytes, more: bytes) -> bytes:
+    """SHA-256 of `length` bytes and `more`: `state` is that after the whole blocks, `tail` what follows them."""
+    total = length + len(more)
+    data = tail + more + b"\x80" + bytes((55 - total) % 64) + (8 * total).to_bytes(8, "big")
+    for at in range(0, len(data), 64):
+        state = _compress(state, data[at : at + 64])
+    return b"".join(word.to_bytes(4, "big") for word in state)
+
+
+def _compress(state: tuple[int, ...], block: bytes) -> tuple[int, ...]:
+    """One block of 64 bytes, FIPS 180-4 section 6.2.2."""
+    words = [int.from_bytes(block[at : at + 4], "big") for at in range(0, 64, 4)]
+    for t in range(16, 64):
+        small0 = _turn(words[t - 15], 7) ^ _turn(words[t - 15], 18) ^ words[t - 15] >> 3
+        small1 = _turn(words[t - 2], 17) ^ _turn(words[t - 2], 19) ^ words[t - 2] >> 10
+        words.append((words[t - 16] + small0 + words[t - 7] + small1) & MASK)
+    a, b, c, d, e, f, g, h = state
+    for constant, word in zip(CONSTANTS, words, strict=True):
+        first = h + (_turn(e, 6) ^ _turn(e, 11) ^ _turn(e, 25)) + (e & f ^ ~e & g) + constant + word
+        second = (_turn(a, 2) ^ _turn(a, 13) ^ _turn(a, 22)) + (a & b ^ a & c ^ b & c)
+        a, b, c, d, e, f, g, h = (first + second) & MASK, a, b, c, (d + first) & MASK, e, f, g
+    return tuple((old + new) & MASK for old, new in zip(state, (a, b, c, d, e, f, g, h), strict=True))
+
+
+def _turn(word: int, bits: int) -> int:
+    return (word >> bits | word << 32 - bits) & MASK
+
+
+def _cube_root_bits(prime: int) -> int:
+    """The first 32 bits of the fraction of a prime's cube root."""
+    scaled, root = prime << 96, 1 << 35
+    while (better := (2 * root + scaled // (root * root)) // 3) < root:
+        root = better
+    return root & MASK
+
+
+CONSTANTS = [_cube_root_bits(n) for n in range(2, 312) if all(n % k for k in range(2, isqrt(n) + 1))]

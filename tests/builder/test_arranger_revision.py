@@ -1,0 +1,70 @@
+"""The arranger's revision is that of 0.1 as long as its sound is: ten rows of the demo, as 0.1 played them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from builder.corpus.build import generator_for
+from builder.corpus.plan import plan
+from builder.generators.arranger import Arranger
+from builder.generators.arranger.revision import continue_sha256
+from builder.recipe import Recipe
+
+GOLDEN = Path(__file__).with_name("arranger_sound.json")
+SEGMENTS = 10
+
+
+def describe(arranger: Arranger, row: Any) -> dict[str, Any]:
+    """The notes of a row as a hash, and its sound: level in dB and spectral centroid in Hz of each tenth."""
+    score = arranger.compose(row)
+    notes = [[track.program, track.is_drum, note.start, note.duration, note.pitch, note.velocity]
+             for track in score.tracks for note in track.notes]  # fmt: skip
+    parts = np.array_split(arranger.render(score).astype(np.float64), SEGMENTS)
+    spectra = [np.abs(np.fft.rfft(part)) ** 2 for part in parts]
+    return {
+        "id": row.id,
+        "tempo": score.tempo,
+        "notes": hashlib.sha256(json.dumps(notes).encode()).hexdigest()[:16],
+        "level": [round(10 * np.log10(np.mean(part**2) + 1e-12), 3) for part in parts],
+        "centroid": [round(float(p @ np.linspace(0, 16_000, len(p)) / p.sum()), 1) for p in spectra],
+    }
+
+
+def ten_rows() -> tuple[Arranger, list[Any]]:
+    recipe = Recipe.load("demo")
+    rows = sorted(plan(recipe), key=lambda row: row.id)
+    arranger = generator_for(recipe)
+    assert isinstance(arranger, Arranger)
+    return arranger, rows[:: len(rows) // 10][:10]
+
+
+def test_the_revision_is_that_of_0_1():
+    assert generator_for(Recipe.load("demo")).revision == "645dbca73ec3"  # as it is in corpora that 0.1 made
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_the_sound_is_that_of_0_1(number: int):
+    arranger, rows = ten_rows()
+    found, golden = describe(arranger, rows[number]), json.loads(GOLDEN.read_text())[number]
+    for key in ("id", "tempo", "notes"):
+        assert found[key] == golden[key]
+    np.testing.assert_allclose(found["level"], golden["level"], atol=0.02)
+    np.testing.assert_allclose(found["centroid"], golden["centroid"], rtol=5e-3)
+
+
+@pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 1_000])
+def test_the_hash_is_sha_256(size: int):
+    primes = [n for n in range(2, 20) if all(n % k for k in range(2, isqrt(n) + 1))]
+    start = tuple(isqrt(prime << 64) & 0xFFFFFFFF for prime in primes)
+    data = os.urandom(size)
+    assert continue_sha256(start, 0, b"", data) == hashlib.sha256(data).digest()
+    half = size % 64 // 2
+    assert continue_sha256(start, half, data[:half], data[half:]) == hashlib.sha256(data).digest()
