@@ -31,6 +31,7 @@ ROW_GROUP_BYTES = 100_000_000  # and no more of long clips: the Hub's viewer rea
 FOOTER = b"synthmir"  # key of our metadata in a shard's footer
 WORK = ".work"  # unfinished work, inside the corpus folder
 LOCK = "lock"  # in the work folder: held by the run that works there
+LOCK_ATTEMPTS = 100  # by runs that take their folder with them as they end
 LOCK_SECONDS = 0.2  # for a run that is just ending, and takes its lock file with it
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # a network folder that is mounted without locks
 
@@ -202,14 +203,16 @@ def locked(work: Path) -> Iterator[None]:
 def _acquire_lock(work: Path) -> BaseFileLock:
     """The lock of a folder of this machine, held. Raises DataError where another run holds it, or nobody can."""
     lock = FileLock(work / LOCK, fallback_to_soft=False)
+    left = LOCK_ATTEMPTS
     while True:
+        left -= 1
         try:
             work.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_SECONDS / 4)
         except Timeout:
             raise DataError(f"{work.parent}: another run is at work here", "wait for it, or stop it first") from None
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and not work.is_dir():
+            if isinstance(error, FileNotFoundError) and left:
                 continue  # the run that was ending has removed the folder
             if error.errno in NO_LOCKS:
                 raise DataError(
