@@ -110,7 +110,8 @@ class Job:
             remove(work)
             return
         there = {name.partition("/")[0] for name in names(work)} if remote(work) else {p.name for p in work.iterdir()}
-        for name in there - {LOCK, *kept}:  # the lock goes with the folder, see `locked`
+        # The state last: without it the rest says nothing. The lock goes with the folder, see `locked`.
+        for name in sorted(there - {LOCK, *kept}, key=lambda name: (name == STATE, name)):
             (remove if is_folder(work / name) else delete)(work / name)
 
 

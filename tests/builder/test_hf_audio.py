@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +12,13 @@ from builder.audio import decode, encode_flac
 from builder.errors import DataError
 from builder.hf_audio import StoredAudio, load_dataset, load_from_disk, make_dataset, stored_audio
 
+from ..warm import WarmProcess
+
 RATE = 8_000
 BROKEN = 'raise RuntimeError("Could not load libtorchcodec. Likely causes: FFmpeg is not properly installed")'
 EVERYTHING = """
-import sys
+import importlib, sys
 from pathlib import Path
-import numpy as np, soundfile
-if sys.argv[2] == "absent":
-    sys.modules["torchcodec"] = None
 import datasets
 from builder.corpus.build import build
 from builder.corpus.dataset import load_corpus
@@ -32,57 +28,63 @@ from builder.embedders.mapping import embed_corpus
 from builder.hf_audio import load_dataset
 from builder.recipe import EmbedderSettings
 from evaluation.benchmarks.base import load_benchmark
-from evaluation.evaluator import Sounds
 from tests.builder import fakes
 
-assert datasets.config.TORCHCODEC_AVAILABLE == (sys.argv[2] == "broken")
 fakes.register()
-root, levels = Path(sys.argv[1]), EmbedderSettings(name="levels")
-build(fakes.small_recipe(root, per_genre=2), root / "corpus", workers=1)
-embed_corpus(root / "corpus", levels)
+levels = EmbedderSettings(name="levels")
 
-clips = load_corpus(root / "corpus", split="train")
-assert clips[0]["audio"]["array"].shape == (32_000,)
-assert next(iter(load_corpus(root / "corpus", split="train", streaming=True)))["audio"]["array"].shape == (32_000,)
-assert next(iter(load_corpus(root / "corpus", task="genre", split="train")))["audio"].shape[1] == 32_000
-stored = load_corpus(root / "corpus", split="train", decode_audio=False)
-stored.save_to_disk(root / "saved")
-stored.map(lambda row: {"short": row["id"][:3]}).to_parquet(root / "mapped/data.parquet")
-assert len(datasets.concatenate_datasets([stored, stored]).shuffle(seed=0).filter(lambda row: True)) == 2 * len(stored)
+def check(root):
+    root.mkdir()
+    build(fakes.small_recipe(root, per_genre=2), root / "corpus", workers=1)
+    embed_corpus(root / "corpus", levels)
 
-export_corpus(root / "corpus", "audiofolder", root / "folder")
-for number, source in enumerate(["saved", "mapped", "folder", "corpus"]):
-    record = embed_dataset(root / source, levels, root / f"embedded-{number}")
-    assert record.rows >= len(stored) and not record.details["skipped"], source
-rows = load_dataset("audiofolder", data_dir=str(root / "folder"), split="train", cache_dir=str(root / "cache"))
-assert sorted(rows["id"]) == sorted(clips["id"]) and rows[0]["audio"]["path"].endswith(".flac")
-streamed = load_dataset("audiofolder", data_dir=str(root / "folder"), split="train", streaming=True)
-assert sorted(row["id"] for row in streamed) == sorted(clips["id"])
+    clips = load_corpus(root / "corpus", split="train")
+    assert clips[0]["audio"]["array"].shape == (32_000,)
+    assert next(iter(load_corpus(root / "corpus", split="train", streaming=True)))["audio"]["array"].shape == (32_000,)
+    assert next(iter(load_corpus(root / "corpus", task="genre", split="train")))["audio"].shape[1] == 32_000
+    stored = load_corpus(root / "corpus", split="train", decode_audio=False)
+    stored.save_to_disk(root / "saved")
+    stored.map(lambda row: {"short": row["id"][:3]}).to_parquet(root / "mapped/data.parquet")
+    assert len(datasets.concatenate_datasets([stored, stored]).shuffle(seed=0).filter(lambda row: True)) == 2 * len(stored)
 
-names = clips.features["genre"].names
-for place in (root / "mapped", root / "saved"):
-    for stream in ("yes", "no"):
-        found = load_benchmark(f"hub:{place}?label=genre&split=train&stream={stream}", names)
-        assert len([track.data for track in found.tracks if track.data]) == len(stored)
-found.dataset(names).save_to_disk(root / "benchmark")
-assert embed_dataset(root / "benchmark", levels, root / "embedded").rows == len(stored)
+    export_corpus(root / "corpus", "audiofolder", root / "folder")
+    for number, source in enumerate(["saved", "mapped", "folder", "corpus"]):
+        record = embed_dataset(root / source, levels, root / f"embedded-{number}")
+        assert record.rows >= len(stored) and not record.details["skipped"], source
+    rows = load_dataset("audiofolder", data_dir=str(root / "folder"), split="train", cache_dir=str(root / "cache"))
+    assert sorted(rows["id"]) == sorted(clips["id"]) and rows[0]["audio"]["path"].endswith(".flac")
+    streamed = load_dataset("audiofolder", data_dir=str(root / "folder"), split="train", streaming=True)
+    assert sorted(row["id"] for row in streamed) == sorted(clips["id"])
+
+    names = clips.features["genre"].names
+    for place in (root / "mapped", root / "saved"):
+        for stream in ("yes", "no"):
+            found = load_benchmark(f"hub:{place}?label=genre&split=train&stream={stream}", names)
+            assert len([track.data for track in found.tracks if track.data]) == len(stored)
+    found.dataset(names).save_to_disk(root / "benchmark")
+    assert embed_dataset(root / "benchmark", levels, root / "embedded").rows == len(stored)
+
+for name in [name for name in sys.modules if name.partition(".")[0] == "torchcodec"]:
+    del sys.modules[name]
+sys.modules["torchcodec"], datasets.config.TORCHCODEC_AVAILABLE = None, False
+check(Path(sys.argv[1], "absent"))
+del sys.modules["torchcodec"]
+sys.path.insert(0, sys.argv[2])
+datasets.config.TORCHCODEC_AVAILABLE = True  # as `datasets` has it of any torchcodec that it finds
+try:
+    import torchcodec
+except RuntimeError:
+    check(Path(sys.argv[1], "broken"))
+    print("done")
 """
 
 
-@pytest.mark.parametrize("state", ["absent", "broken"])
-def test_everything_works_without_torchcodec(state: str, tmp_path: Path):
-    if state == "broken":
-        (tmp_path / "first/torchcodec").mkdir(parents=True)
-        (tmp_path / "first/torchcodec/__init__.py").write_text(BROKEN)
-    places = (tmp_path / "first", Path(__file__).parents[2], os.environ.get("PYTHONPATH", ""))
-    done = subprocess.run(
-        [sys.executable, "-c", EVERYTHING, str(tmp_path), state],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3_000:]
+def test_everything_works_without_torchcodec(tmp_path: Path):
+    (tmp_path / "first/torchcodec").mkdir(parents=True)
+    (tmp_path / "first/torchcodec/__init__.py").write_text(BROKEN)
+    process = WarmProcess(EVERYTHING, tmp_path, tmp_path / "first", folder=tmp_path)
+    assert process.wait() == 0, process.err.read_text()[-3_000:]
+    assert process.out.read_text().splitlines()[-1] == "done"
 
 
 @pytest.mark.ffmpeg
