@@ -45,7 +45,8 @@ def check(root):
     stored = load_corpus(root / "corpus", split="train", decode_audio=False)
     stored.save_to_disk(root / "saved")
     stored.map(lambda row: {"short": row["id"][:3]}).to_parquet(root / "mapped/data.parquet")
-    assert len(datasets.concatenate_datasets([stored, stored]).shuffle(seed=0).filter(lambda row: True)) == 2 * len(stored)
+    twice = datasets.concatenate_datasets([stored, stored]).shuffle(seed=0)
+    assert len(twice.filter(lambda row: True)) == 2 * len(stored)
 
     export_corpus(root / "corpus", "audiofolder", root / "folder")
     for number, source in enumerate(["saved", "mapped", "folder", "corpus"]):
