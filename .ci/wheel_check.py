@@ -33,10 +33,19 @@ assert len(datasets.load_dataset(sys.argv[1], "melstats", split="train")) == len
 """
 
 
+def find_python(version: str) -> str:
+    """Return the path of an interpreter that uv finds (it sets UV for what it runs), or one on the PATH."""
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv is None:
+        return shutil.which(f"python{version}") or ""
+    found = subprocess.run([uv, "python", "find", version], capture_output=True, text=True, cwd="/", check=False)
+    return found.stdout.strip()
+
+
 def check(python: str, wheel: Path, folder: Path) -> str:
     """Install the wheel for one Python and run it; returns what is wrong, or nothing."""
-    if (interpreter := shutil.which(f"python{python}")) is None:
-        return f"there is no python{python} on the PATH"
+    if not (interpreter := find_python(python)):
+        return f"there is no Python {python} on this machine"
     environment, out = folder / "venv", folder / "out"
     (folder / "tiny.yaml").write_text(RECIPE)
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "UV_"))}
