@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
 
+from ..errors import SynthmirError
 from ..interrupts import hearing, obey
 from .base import TRIES, Done, Fault, Tally, Tick, Worker
 
@@ -129,6 +130,10 @@ class Crew(ABC):
                 for hand in [one for one in hands if self._late(one.job)]:
                     dismiss(hand)
                     again(hand, Fault.late(self.timeout or 0.0))
+        except SynthmirError:
+            for job in [hand.job for hand in hands if hand.job]:  # under way, and stopped with the run
+                tick(-job.ticked)
+            raise
         finally:
             for hand in hands:
                 hand.kill()
