@@ -70,7 +70,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield driver
 
 
-GRADIOS = ("Method not implemented", "AbortError: signal is aborted")  # Gradio's own: an upload, a stream ends
+# Gradio's own words as an upload ends, and as a page is left before the server has answered.
+GRADIOS = ("Method not implemented", "AbortError: signal is aborted", "Connection errored out")
 
 
 @pytest.fixture

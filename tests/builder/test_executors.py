@@ -101,7 +101,7 @@ def test_what_would_fail_every_shard_ends_the_run_at_once(executor, fault, kind,
     found, _, error = run(executor, [1, (fault, tmp_path / "log"), *([("hang", tmp_path / "hung")] * 3)])
     assert isinstance(error, kind) and "set aside" not in error.message
     assert tried(tmp_path / "log") == 1
-    assert found == [2]
+    assert found in ([2], [])  # whichever of the first two tasks is done first
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
