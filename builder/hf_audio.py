@@ -75,10 +75,4 @@ def make_dataset(columns: dict[str, list[Any]], features: datasets.Features) -> 
         else columns[name]
         for name, kind in features.items()
     }
-    kept = datasets.Features(
-        {
-            name: StoredAudio(kind.sampling_rate, decode=False) if isinstance(kind, datasets.Audio) else kind
-            for name, kind in features.items()
-        }
-    )
-    return datasets.Dataset(InMemoryTable(pa.table(encoded, schema=kept.arrow_schema)))
+    return stored_audio(datasets.Dataset(InMemoryTable(pa.table(encoded, schema=features.arrow_schema))))

@@ -22,6 +22,7 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
 from builder.corpus.folder import newest
+from builder.embedders.sources import is_saved
 from builder.errors import DataError
 from builder.names import SPLIT_KEYWORDS
 from builder.parquet import described, look_over
@@ -140,11 +141,10 @@ def _loaded(place: Path) -> dict[str, pds.Dataset]:
 
     from builder.hf_audio import load_dataset, load_from_disk
 
-    saved = any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json"))
     for file in place.rglob("*.parquet"):
         look_over(file)
     try:
-        found: Any = load_from_disk(place) if saved else load_dataset(str(place))
+        found: Any = load_from_disk(place) if is_saved(place) else load_dataset(str(place))
     except Exception as error:  # whatever a data set's files make `datasets` raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise DataError(f"{place}: cannot be loaded as a data set: {reason}", "check the path") from error

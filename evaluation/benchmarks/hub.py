@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from builder.embedders.sources import is_saved
 from builder.errors import DataError, HubError, RecipeError
 from builder.storage import there
 from builder.validation import near
@@ -203,7 +204,7 @@ class Hub(Benchmark):
         place = Path(self.place)
         lazily = streaming and self.stream == "yes"
         with self._told():
-            if self.local and any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json")):
+            if self.local and is_saved(place):
                 saved = load_from_disk(self.place)
                 found = {"train": saved} if isinstance(saved, Dataset) else dict(saved)
                 return {name: one.to_iterable_dataset() if streaming else one for name, one in found.items()}
