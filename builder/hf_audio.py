@@ -75,4 +75,8 @@ def make_dataset(columns: dict[str, list[Any]], features: datasets.Features) -> 
         else columns[name]
         for name, kind in features.items()
     }
-    return stored_audio(datasets.Dataset(InMemoryTable(pa.table(encoded, schema=features.arrow_schema))))
+    stored = {
+        k: datasets.Audio(v.sampling_rate, decode=False) if isinstance(v, datasets.Audio) else v
+        for k, v in features.items()
+    }
+    return datasets.Dataset(InMemoryTable(pa.table(encoded, schema=datasets.Features(stored).arrow_schema)))
