@@ -13,7 +13,7 @@ import typer
 
 from builder.errors import DataError, RecipeError, SynthmirError
 from builder.interrupts import commanded
-from builder.storage import place
+from builder.io.storage import place
 
 if TYPE_CHECKING:
     from builder.executors import Scale
@@ -124,7 +124,7 @@ def build(
     """Make a corpus. Stopped anywhere, the same command goes on where it was."""
     loaded = _recipe(recipe)
     if dry_run:
-        from builder.corpus.estimate import estimate
+        from builder.corpus.building.estimate import estimate
 
         found = estimate(loaded, workers, out if extend else None)
         print(f"{found.clips:,} clips, {found.prompts:,} distinct prompts, {found.audio_hours:.1f} h of music")
@@ -149,8 +149,8 @@ def plan(
     """Tell on paper what a corpus of any size takes: files, bytes, commits, hours, against the Hub's limits."""
     from json import dumps
 
-    from builder.atomic import write_text
-    from builder.corpus.scale import simulate, table
+    from builder.corpus.building.capacity import simulate, table
+    from builder.io.atomic import write_text
 
     found = simulate(_recipe(recipe), at, workers, clips_per_hour, clips_per_shard)
     for line in table(found):
@@ -221,7 +221,7 @@ def embed(
         return
     if executor != "local" or workers or address or gpus_per_worker or shard_timeout:
         raise RecipeError("--out: is embedded by this process alone", "leave --executor and what goes with it out")
-    from builder.embedders.dataset_map import embed_dataset
+    from builder.embedders.embed_dataset import embed_dataset
 
     with _progress("embed") as progress:
         record = embed_dataset(source, settings, out, column=column, overwrite=overwrite, progress=progress)
@@ -272,7 +272,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a classifier on embeddings. Stopped anywhere, the same command goes on. `accelerate launch` works too."""
-    from training.options import choose
+    from training.settings import choose
 
     columns = {"label_column": label_column, "embedding_column": embedding_column, "problem": problem}
     real = {"strategy": strategy, "target": target, "shots": shots}
@@ -470,8 +470,8 @@ def compare(
 ) -> None:
     """Train by every strategy on a corpus and real music; score all on its test part, which no training sees."""
     from evaluation.strategies import STRATEGIES, compare_strategies, strategy_table
-    from training.options import choose
     from training.seeds import parse_seeds
+    from training.settings import choose
 
     chosen = choose(corpus, recipe, embedder, {"task": task, "target": target, "shots": shots})
     names = STRATEGIES if strategies is None else strategies.replace(" ", "").split(",")
@@ -507,7 +507,7 @@ def export(
     ] = "whole",
 ) -> None:
     """Write a classifier as one ONNX file, compared with torch before it is kept."""
-    from training.export import export as write
+    from training.models.onnx_export import export as write
 
     worst = write(model, out, what)
     print(f"{out}: within {worst:.1e} of torch")
@@ -556,7 +556,7 @@ def convert(
     split: Annotated[list[str] | None, typer.Option(help="train, validation. Default: all. Can be repeated.")] = None,
 ) -> None:
     """Write a corpus as audio files beside a table, for tools that read no Parquet. Stopped anywhere, it goes on."""
-    from builder.corpus.exports import export_corpus
+    from builder.corpus.export.export import export_corpus
 
     with _progress("convert") as progress:
         found = export_corpus(corpus, to, out, audio=audio, splits=split or (), progress=progress)
@@ -664,8 +664,8 @@ def _scale(executor: str, address: str | None, gpus_per_worker: float, shard_tim
 def _build(
     recipe: Recipe, out: Path, workers: int | None, clips_per_shard: int | None, scale: Scale, extend: bool = False
 ) -> None:
-    from builder.corpus.build import build as make
-    from builder.corpus.folder import Corpus
+    from builder.corpus.building.build import build as make
+    from builder.corpus.corpus import Corpus
 
     with _progress("build") as progress:
         record = make(
@@ -680,7 +680,7 @@ def _build(
 
 def _embed(corpus: Path, settings: Any, overwrite: bool, workers: int | None, scale: Scale) -> None:
     from builder.embedders.augment import stored_name
-    from builder.embedders.mapping import embed_corpus
+    from builder.embedders.embed_corpus import embed_corpus
 
     with _progress("embed") as progress:
         record = embed_corpus(
@@ -702,8 +702,8 @@ def _with_target(corpus: Path, chosen: Any, beside: Path) -> Any:
     """What `train` is called with, a benchmark for a target embedded first, into `beside`/real."""
     if ":" not in (chosen.training.target or ""):
         return chosen
-    from evaluation.real_music import embed_target
-    from training.options import Chosen
+    from evaluation.inference.embed_target import embed_target
+    from training.settings import Chosen
 
     with _progress("embed") as progress:
         return embed_target(corpus, Chosen(chosen.training, chosen.embedder, chosen.split), beside, progress)
@@ -719,10 +719,10 @@ def _evaluate(
     scale: Scale,
 ) -> None:
     from builder.executors import choose
-    from evaluation.report import write_report
-    from evaluation.scoring import evaluate_model
-    from evaluation.table import score_table
-    from training.card import write_card
+    from evaluation.evaluate import evaluate_model
+    from evaluation.reporting.report import write_report
+    from evaluation.reporting.tables import score_table
+    from training.card.card import write_card
 
     executor = choose(scale, workers, one_core=False)
     scores = evaluate_model(
@@ -740,7 +740,7 @@ def _robustness(model: Path, out: Path, corpus: Path | None, settings: Any, chos
         found = judge_damaged(model, chosen.benchmark, out, chosen.damages, corpus, settings, chosen.limit, tick)
     print(robustness_table(found))
     if (out / "scores.json").exists():
-        from training.card import write_card
+        from training.card.card import write_card
 
         write_card(model, out / "scores.json")
 
@@ -757,7 +757,7 @@ def _fidelity(corpus: Path, out: Path, embedder: Any, chosen: Any) -> None:
 
 
 def _tell_in_card(corpus: Path, out: Path) -> None:
-    from builder.corpus.fidelity import FILE, add_fidelity
+    from builder.corpus.card.add_fidelity import FILE, add_fidelity
 
     if add_fidelity(corpus, out / FILE):
         print(f"card  {corpus / 'README.md'}")

@@ -13,9 +13,9 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from .errors import BackendError, RecipeError
+from .io.safe_files import find, read_yaml
+from .io.storage import is_file, place, reaching, there
 from .prompts.taxonomy import SHIPPED, Taxonomy, locate
-from .resources import find, read_yaml
-from .storage import is_file, place, reaching, there
 from .validation import Section, check, near, refusal
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -123,7 +123,7 @@ class SplitSettings(Section):
 
 def _damage(text: str) -> str:
     """A damage as it is written, in one way of several: noise:20.0 is noise:20."""
-    from .damage import Damage
+    from .degradations import Damage
 
     try:
         return str(Damage.parse(text))
@@ -171,7 +171,7 @@ class EmbedderSettings(Section):
 
 
 class AdaptationSettings(Section):
-    """What the strategy `adapt` adds to the loss: see training/adaptation.py."""
+    """What the strategy `adapt` adds to the loss: see training/optim/domain_adaptation.py."""
 
     loss: Literal["coral", "mmd", "dann", "supcon", "ccsa"] = "mmd"
     weight: float | None = Field(default=None, gt=0.0, strict=False)  # beside the classifier's own loss; None: by loss

@@ -20,8 +20,8 @@ from typing import Any
 
 import psutil
 
-from .atomic import write_text
-from .resources import read_json
+from .io.atomic import write_text
+from .io.safe_files import read_json
 
 _PACKAGES = ("datasets", "torch", "transformers", "soundfile", "hear21passt", "accelerate", "numpy")
 _KINDS: dict[str, Any] = {

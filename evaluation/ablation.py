@@ -17,30 +17,30 @@ import pyarrow.dataset as pads
 import yaml
 from pydantic import ConfigDict, Field
 
-from builder.atomic import write_bytes, write_text
-from builder.corpus.build import build
+from builder.corpus.building.build import build
 from builder.embedders.augment import tried
 from builder.embedders.base import config_name
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import RecipeError
 from builder.executors import Scale, embedders_of
+from builder.io.atomic import write_bytes, write_text
+from builder.io.safe_files import parse_yaml
 from builder.recipe import Recipe
 from builder.records import recording
-from builder.resources import parse_yaml
 from builder.validation import near
 from training.seeds import train_seeds
 
 from .benchmarks.base import Benchmark, load_benchmark, printable
-from .candidate import VALIDATION, Candidate
-from .comparison import amount_of, family
-from .curves import ablation_picture
-from .document import Document, Part
-from .hearing import Hearing
-from .judged import Judged
-from .scores import HEADLINES, Comparison, Problem
-from .seeded import Seeded, seeded_difference, seeded_figures
-from .seeded import cells as seeded_cells
-from .table import aligned
+from .inference.embedding_cache import Hearing
+from .inference.evaluated_model import VALIDATION, Candidate
+from .reporting.curves import ablation_picture
+from .reporting.tables import aligned
+from .results.json_document import Document, Part
+from .results.predictions import Judged
+from .results.scores import HEADLINES, Comparison, Problem
+from .statistics.across_seeds import Seeded, seeded_difference, seeded_figures
+from .statistics.across_seeds import cells as seeded_cells
+from .statistics.compare import amount_of, family
 
 FILE, PICTURE, TABLE = "ablation.json", "ablation.svg", "ablation.txt"
 OWN, COMMON = "own validation", "baseline's validation"

@@ -13,9 +13,9 @@ import numpy as np
 from builder.errors import DataError
 
 from .benchmarks.base import Track, printable
-from .prediction import Aggregate, check_aggregate, embedder_of, predict_tracks, problem_of
-from .scores import REGRESSION
-from .summary import TEMPI
+from .inference.predict import Aggregate, check_aggregate, embedder_of, predict_tracks, problem_of
+from .results.scores import REGRESSION
+from .statistics.summary import TEMPI
 
 LISTED = 20  # reasons shown where no file can be read
 
@@ -39,7 +39,7 @@ def classify(
     aggregate: Aggregate = "mean",
 ) -> list[Answer]:
     """The `top_k` labels of each file, in order; a file that cannot be read says why. DataError if none can be."""
-    from training.model import load_model
+    from training.models.classifier import load_model
 
     model = load_model(Path(model_folder))
     problem, labels = problem_of(model), list(model.config.labels)

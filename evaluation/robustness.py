@@ -12,23 +12,23 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from builder.atomic import write_bytes
 from builder.audio import decode, mono, resample
-from builder.damage import DAMAGES, Damage
+from builder.degradations import DAMAGES, Damage
+from builder.io.atomic import write_bytes
 from builder.recipe import EvaluationSettings
 from builder.records import recording
 
 from .benchmarks.base import Track, load_benchmark, printable
-from .candidate import VALIDATION, Candidate, Tick, corpus_of, score_benchmark
-from .clips import sample, validation_clips
-from .comparison import compare, family
-from .curves import robustness_curves
-from .document import Document, Part
-from .judged import Judged
-from .prediction import source_of
-from .scores import HEADLINES, Amount, BenchmarkScores, Comparison, Problem, Skip
-from .summary import score
-from .table import aligned, told
+from .inference.evaluated_model import VALIDATION, Candidate, Tick, corpus_of, score_benchmark
+from .inference.predict import source_of
+from .inference.validation_audio import sample, validation_clips
+from .reporting.curves import robustness_curves
+from .reporting.tables import aligned, told
+from .results.json_document import Document, Part
+from .results.predictions import Judged
+from .results.scores import HEADLINES, Amount, BenchmarkScores, Comparison, Problem, Skip
+from .statistics.compare import compare, family
+from .statistics.summary import score
 
 FILE, PICTURE = "robustness.json", "robustness.svg"
 TRACKS = 500  # judged unless told otherwise: each of them once a level

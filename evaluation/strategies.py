@@ -12,25 +12,25 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from builder.atomic import write_bytes, write_text
 from builder.errors import RecipeError
+from builder.io.atomic import write_bytes, write_text
 from builder.recipe import EmbedderSettings, EvaluationSettings, SplitSettings, TrainingSettings
 from builder.records import recording
 from builder.validation import near
-from training.model import REGRESSION, SynthmirClassifier, load_model
+from training.models.classifier import REGRESSION, SynthmirClassifier, load_model
 from training.seeds import train_seeds
 from training.trainer import RECORD, load_data
 
-from .comparison import amount_of
-from .document import Document, Part
-from .held_out import read_test
-from .judged import Judged
-from .paired import holm
-from .prediction import probabilities
-from .scores import HEADLINES, Amount, Problem
-from .seeded import Seeded, cells, seeded_difference, seeded_figures
-from .strategy_picture import strategy_picture
-from .table import aligned
+from .inference.held_out import read_test
+from .inference.predict import probabilities
+from .reporting.strategy_plot import strategy_picture
+from .reporting.tables import aligned
+from .results.json_document import Document, Part
+from .results.predictions import Judged
+from .results.scores import HEADLINES, Amount, Problem
+from .statistics.across_seeds import Seeded, cells, seeded_difference, seeded_figures
+from .statistics.compare import amount_of
+from .statistics.paired import holm
 
 FILE, PICTURE, TABLE = "strategies.json", "strategies.svg", "strategies.txt"
 STRATEGIES = ("synthetic", "adapt", "transfer", "joint", "finetune", "real")

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import table
 
-from builder.corpus.build import build
-from builder.corpus.features import LabelEncoder, audio_features
-from builder.corpus.plan import plan
+from builder.clip import Clip
+from builder.corpus.building.build import build
+from builder.corpus.building.plan import plan
+from builder.corpus.schema import LabelEncoder, audio_features
 from builder.generators.base import GENERATORS
 from builder.recipe import Recipe
-from builder.rows import Clip
 
 RATE = 32_000
 RECIPE = "{{name: perf, prompts: {{per_genre: {per_genre}}}, generator: {{name: {generator}, seconds: 10}}}}"

@@ -66,7 +66,7 @@ def load(kind: str, dtype: str, tuned: bool, weights: Path, device: str) -> Call
     """What embeds float32 [batch, samples]: ours, or the package as its page says to use it."""
     import torch
 
-    from builder.cpu import tune_allocator
+    from builder.cpu_kernels import tune_allocator
     from builder.embedders.passt import Passt
     from builder.recipe import EmbedderSettings
 
@@ -193,7 +193,7 @@ def shares(weights: Path, dtype: str, device: str, count: int) -> list[dict[str,
 def projected(weights: Path, dtype: str, device: str, count: int, folder: Path, peer: float) -> dict[str, Any]:
     """The whole map, from FLAC files to Parquet, over `count` clips; then the paper's corpus at that speed."""
     from builder.audio import encode_flac
-    from builder.embedders.dataset_map import embed_dataset
+    from builder.embedders.embed_dataset import embed_dataset
     from builder.recipe import EmbedderSettings
 
     source = folder / "clips"

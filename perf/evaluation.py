@@ -25,7 +25,7 @@ from table import arguments, finish, paired, row
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this file's own name would hide the package `evaluation`
 
 from builder.audio import decode, measure, mono, resample, windows
-from builder.corpus.plan import plan
+from builder.corpus.building.plan import plan
 from builder.embedders.base import load_embedder
 from builder.generators.base import load_generator
 from builder.recipe import EmbedderSettings, Recipe
@@ -58,7 +58,7 @@ def classifier(embedder: object) -> object:
     """The paper's head with random weights."""
     import torch
 
-    from training.model import SynthmirClassifier, SynthmirConfig
+    from training.models.classifier import SynthmirClassifier, SynthmirConfig
 
     torch.manual_seed(0)
     config = SynthmirConfig(id2label=dict(enumerate("abcde")), label2id={c: i for i, c in enumerate("abcde")},
@@ -68,7 +68,7 @@ def classifier(embedder: object) -> object:
 
 def ours(files: list[Path], embedder: object, model: object) -> None:
     from evaluation.benchmarks.base import Track
-    from evaluation.prediction import predict_tracks
+    from evaluation.inference.predict import predict_tracks
 
     for _ in predict_tracks(model, embedder, (Track(f"{n}", file, 0) for n, file in enumerate(files))):  # type: ignore[arg-type]
         pass
@@ -89,7 +89,7 @@ def parts(file: Path, embedder: object, model: object) -> dict[str, float]:
     """Seconds of one thread for one track, part by part: the best of seven."""
     import torch
 
-    from evaluation.prediction import logits
+    from evaluation.inference.predict import logits
 
     rate = embedder.sampling_rate  # type: ignore[attr-defined]
     stereo, origin = decode(file)

@@ -38,11 +38,11 @@ def make(place: Path, clips: int) -> Path:
     import pyarrow.parquet as pq
     from datasets import Features
 
-    from builder.corpus.build import build
-    from builder.corpus.card import write_card
-    from builder.corpus.folder import write_sums
+    from builder.corpus.building.build import build
+    from builder.corpus.card.card import write_card
+    from builder.corpus.corpus import write_sums
     from builder.corpus.shards import read_footer, write_shard
-    from builder.embedders.mapping import embed_corpus
+    from builder.embedders.embed_corpus import embed_corpus
     from builder.recipe import EmbedderSettings, Recipe
     from tests.builder import fakes
 
@@ -98,8 +98,8 @@ def audio_read(corpus: Path) -> tuple[int, int]:
     """Bytes of the audio column that opening the corpus reads, and all that there are."""
     import pyarrow.parquet as pq
 
-    from evaluation.explorer.place import Folder
-    from evaluation.explorer.store import Clips
+    from evaluation.explorer.clip_table import Clips
+    from evaluation.explorer.corpus_source import Folder
 
     parts: list[tuple[str, int, int]] = []
 
@@ -133,7 +133,7 @@ def labels(corpus: Path, cache: Path, ours: bool) -> float:
     """Seconds until all labels are a table, of us or of `datasets` that sees the folder for the first time."""
     import datasets
 
-    from evaluation.explorer.store import Clips
+    from evaluation.explorer.clip_table import Clips
 
     begun = time.perf_counter()
     if ours:

@@ -12,10 +12,10 @@ import librosa
 import numpy as np
 import table
 
-from builder.corpus.plan import plan
+from builder.clip import Clip
+from builder.corpus.building.plan import plan
 from builder.generators.arranger import Arranger, Score
 from builder.recipe import Recipe
-from builder.rows import Clip
 
 TOLERANCE = 0.04  # of the asked tempo
 OCTAVES, COMPOUND = (0.5, 1.0, 2.0), (1 / 3, 2 / 3, 1.5, 3.0)

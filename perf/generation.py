@@ -15,10 +15,10 @@ import time
 import table
 
 from builder.audio import encode_flac
-from builder.corpus.plan import plan
+from builder.clip import Clip
+from builder.corpus.building.plan import plan
 from builder.generators.base import Generator, load_generator
 from builder.recipe import Recipe
-from builder.rows import Clip
 
 ASKED = 10.0  # clips/s on one core
 

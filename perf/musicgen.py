@@ -32,11 +32,11 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from builder.cpu import tune_allocator
-from builder.generators.codec import Codec
-from builder.generators.decoding import Engine, text_states
-from builder.generators.linear import product
-from builder.generators.sampling import Sampling, uniforms
+from builder.cpu_kernels import tune_allocator
+from builder.generators.musicgen.codec import Codec
+from builder.generators.musicgen.engine import Engine, text_states
+from builder.generators.musicgen.kernels.linear import product
+from builder.generators.musicgen.sampling import Sampling, uniforms
 
 FRAMES, STEPS, MIDDLE, TEXT = 500, 503, 240, 24
 SAMPLING = Sampling(guidance=3.0, top_k=250)

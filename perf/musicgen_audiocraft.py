@@ -23,10 +23,10 @@ from musicgen import FRAMES, MIDDLE, SAMPLING, STEPS, TEXT, ours, sync
 from table import arguments, finish, paired
 from torch import nn
 
-from builder.cpu import tune_allocator
-from builder.generators.audiocraft_weights import Parts, language_model
-from builder.generators.decoding import Engine
-from builder.generators.sampling import uniforms
+from builder.cpu_kernels import tune_allocator
+from builder.generators.audiocraft.weights import Parts, language_model
+from builder.generators.musicgen.engine import Engine
+from builder.generators.musicgen.sampling import uniforms
 
 CASES = [(torch.float32, 1), (torch.float32, 8), (torch.bfloat16, 1), (torch.bfloat16, 8)]
 QUICK = [(torch.bfloat16, 8)]

@@ -26,11 +26,11 @@ from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builder.generators.decoding import Engine, text_states
-from builder.generators.musicgen import MusicGen
-from builder.generators.sampling import Sampling
+from builder.clip import Clip
+from builder.generators.musicgen.engine import Engine, text_states
+from builder.generators.musicgen.generator import MusicGen
+from builder.generators.musicgen.sampling import Sampling
 from builder.recipe import GeneratorSettings, Recipe
-from builder.rows import Clip
 from tests.builder import checkpoints
 
 FRAMES = 24  # of the comparison of tokens
@@ -38,7 +38,7 @@ FRAMES = 24  # of the comparison of tokens
 
 def rows_of(count: int) -> list[Clip]:
     """The first clips of the paper's recipe."""
-    from builder.corpus.plan import plan
+    from builder.corpus.building.plan import plan
 
     return plan(Recipe.load("paper").with_options({"prompts.total": max(100, 2 * count)}))[:count]
 

@@ -23,9 +23,9 @@ import table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builder.corpus.build import build
-from builder.corpus.card import write_card
-from builder.corpus.folder import write_sums
+from builder.corpus.building.build import build
+from builder.corpus.card.card import write_card
+from builder.corpus.corpus import write_sums
 from builder.corpus.shards import read_footer, write_shard
 from builder.recipe import Recipe
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import table
 
-from builder.corpus.build import ShardBuilder, build
-from builder.corpus.growth import one_part
-from builder.corpus.plan import plan
+from builder.corpus.building.build import ShardBuilder, build
+from builder.corpus.building.extend import one_part
+from builder.corpus.building.plan import plan
 from builder.executors import Executor, Scale, Tick, Worker, choose
 from builder.recipe import Recipe
 

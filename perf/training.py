@@ -36,7 +36,7 @@ def split(n: int, seed: int) -> Any:
     """The same as a split of features."""
     import torch
 
-    from training.features import Split
+    from training.data.features import Split
 
     vectors, labels = points(n, seed)
     return Split(tuple(map(str, range(n))), torch.from_numpy(vectors), torch.from_numpy(labels))
@@ -75,9 +75,9 @@ Curve = list[tuple[float, float]]  # after each epoch: seconds since the start, 
 def ours(train: Any, validation: Any) -> Curve:
     """`fit` with its defaults, to early stop, from the tensors on: standardisation is part of it."""
     from builder.recipe import TrainingSettings
-    from training.features import Features
-    from training.loop import fit, start_accelerator
-    from training.model import SynthmirConfig
+    from training.data.features import Features
+    from training.models.classifier import SynthmirConfig
+    from training.optim.loop import fit, start_accelerator
 
     names = tuple(f"genre {i}" for i in range(LABELS))
     features = Features("genre", "melstats", names, train, validation, {})

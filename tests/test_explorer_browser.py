@@ -53,8 +53,8 @@ ELSEWHERE = """return performance.getEntriesByType("resource").map(entry => entr
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("gradio") if not os.environ.get("SYNTHMIR_NO_SKIP") else None
+    from evaluation.explorer.clip_table import Clips
     from evaluation.explorer.server import running
-    from evaluation.explorer.store import Clips
 
     folder = tmp_path_factory.mktemp("runs")
     run, other = make_run(folder / "explored", seconds=4.0), make_run(folder / "other", shift=40)

@@ -24,7 +24,7 @@ for stage in (builder, training, evaluation):
             importlib.import_module(module.name)
 
 from pathlib import Path
-from builder.corpus.build import build
+from builder.corpus.building.build import build
 from builder.corpus.shards import WORK, locked
 from builder.corpus.verify import verify
 from builder.errors import DataError

@@ -16,7 +16,7 @@ import sys
 sys.path[:0] = [sys.argv[1]]
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import Recipe
-from builder.resources import find
+from builder.io.safe_files import find
 from evaluation.metrics import FOLDER
 import builder
 assert builder.__file__.startswith(sys.argv[1]), builder.__file__

@@ -10,7 +10,14 @@ from pathlib import Path
 from time import sleep
 
 ROOT = Path(__file__).parents[1]
-PRELOADED = ("torch", "transformers", "datasets", "synthmir", "builder.corpus.build", "builder.embedders.mapping")
+PRELOADED = (
+    "torch",
+    "transformers",
+    "datasets",
+    "synthmir",
+    "builder.corpus.building.build",
+    "builder.embedders.embed_corpus",
+)
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(PRELOADED))
 

@@ -2,8 +2,8 @@
 
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from .audio_classifier import SynthmirFeatureExtractor, SynthmirForAudioClassification, register_pipeline
-from .model import SynthmirClassifier, SynthmirConfig, load_model
+from .models.audio_classifier import SynthmirFeatureExtractor, SynthmirForAudioClassification, register_pipeline
+from .models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 
 __all__ = [
     "SynthmirClassifier",

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.atomic import write_text
 from builder.errors import DataError, RecipeError
+from builder.io.atomic import write_text
+from builder.io.storage import place
 from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
 from builder.records import RunRecord
-from builder.storage import place
 
-from .loop import start_accelerator
-from .model import WEIGHTS, is_model_folder
+from .models.classifier import WEIGHTS, is_model_folder
+from .optim.loop import start_accelerator
 from .trainer import RECORD, Data, load_data, train_on
 
 SEEDS = "seeds.json"

@@ -18,14 +18,14 @@ from accelerate import Accelerator
 from builder.errors import RecipeError
 from builder.recipe import TrainingSettings
 
-from .adaptation import LABELLED, WEIGHTS, Adaptation, adaptation_loss
-from .features import Features
-from .heads import HEADS
-from .loop import fit
-from .mixing import alone, both, learnt, retold, two_labels
-from .model import SINGLE, SynthmirConfig
-from .outcome import Epoch, Fit
-from .target import Target, count_labels, take_shots
+from .data.combine import alone, both, learnt, retold, two_labels
+from .data.features import Features
+from .data.target import Target, count_labels, take_shots
+from .models.classifier import SINGLE, SynthmirConfig
+from .models.heads import HEADS
+from .optim.domain_adaptation import LABELLED, WEIGHTS, Adaptation, adaptation_loss
+from .optim.loop import fit
+from .optim.outcome import Epoch, Fit
 
 ON_SOURCE, ON_TARGET = "the source's validation split", "the target's validation part"
 TWO_STAGES = ("transfer", "finetune")

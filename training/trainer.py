@@ -13,27 +13,27 @@ import torch
 from accelerate import Accelerator
 from transformers.utils import logging as transformers_logging
 
-from builder.corpus.folder import Corpus, embed_record
+from builder.corpus.corpus import Corpus, embed_record
 from builder.embedders.augment import CLEAN, SUFFIX, named, recorded_damages
 from builder.embedders.base import config_name
-from builder.embedders.dataset_map import RECORD as EMBED_RECORD
+from builder.embedders.embed_dataset import RECORD as EMBED_RECORD
 from builder.errors import DataError
+from builder.io.storage import place, remote
 from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
 from builder.records import RunRecord, recording
-from builder.storage import place, remote
 
-from .card import write_card
-from .checkpoint import digest
-from .features import Features, Split, load_features
-from .folder import model_folder
-from .listening import UNKNOWN
-from .loop import WEIGHT_DECAY, Epoch, Fit, batch_size, start_accelerator
-from .model import CONFIG, MULTI, REGRESSION, WEIGHTS, SynthmirClassifier, SynthmirConfig
+from .card.card import write_card
+from .data.features import Features, Split, load_features
+from .data.subset import subset
+from .data.tables import is_corpus
+from .data.target import Target, load_target
+from .models.audio_embedding import UNKNOWN
+from .models.classifier import CONFIG, MULTI, REGRESSION, WEIGHTS, SynthmirClassifier, SynthmirConfig
+from .models.folder import model_folder
+from .optim.checkpoint import digest
+from .optim.loop import WEIGHT_DECAY, Epoch, Fit, batch_size, start_accelerator
+from .optim.trackers import tracked
 from .strategies import Outcome, run
-from .subset import subset
-from .tables import is_corpus
-from .target import Target, load_target
-from .trackers import tracked
 
 RECORD = "training.json"
 

@@ -15,15 +15,15 @@ from datasets.builder import Key
 
 from ..audio import decode_clip
 from ..errors import DataError, HubError, RecipeError
-from ..hf_audio import load_dataset
-from ..parquet import described, look_over, row_batches
+from ..io.hf_audio import load_dataset
+from ..io.parquet_guard import described, look_over, row_batches
+from ..io.safe_files import find
+from ..io.storage import ADDRESS, reaching, readable
 from ..recipe import Recipe
-from ..resources import find
-from ..storage import ADDRESS, reaching, readable
-from .build import build, generator_for
-from .features import LONGEST, SAMPLING_RATE, audio_features
-from .folder import Corpus, newest
-from .plan import SPLITS
+from .building.build import build, generator_for
+from .building.plan import SPLITS
+from .corpus import Corpus, newest
+from .schema import LONGEST, SAMPLING_RATE, audio_features
 
 
 @dataclass
@@ -205,7 +205,7 @@ def _for_torch(
     path: str | Path, config: str, parts: dict[str, Any], kind: str, task: str, batch_size: int, sampling_rate: int,
     num_channels: int, revision: str | None, options: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    from .batches import column_of, labels_of, loader, tensors
+    from .torch_data import column_of, labels_of, loader, tensors
 
     features = next(iter(parts.values())).features
     column = column_of(task, features, str(path))

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import BaseFileLock, FileLock, Timeout
 
-from ..atomic import write_bytes, write_file
 from ..errors import DataError
-from ..lease import leased
-from ..resources import parse_json
-from ..storage import reaching, read_all, readable, remote, told_sha256, unwritten, writing
-from ..storage import sha256 as sha256
+from ..io.atomic import write_bytes, write_file
+from ..io.lease import leased
+from ..io.safe_files import parse_json
+from ..io.storage import reaching, read_all, readable, remote, told_sha256, unwritten, writing
+from ..io.storage import sha256 as sha256
 
 if TYPE_CHECKING:
     from datasets import Features

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from ..audio import decode, peak_dbfs
 from ..errors import DataError
 from ..executors import cores
-from ..parquet import described, look_over, row_batches
-from ..storage import reaching, readable
-from .features import LONGEST, SAMPLING_RATE
-from .folder import GROWTH, SHARD_FILE, STATE, Corpus, files, part_of
+from ..io.parquet_guard import described, look_over, row_batches
+from ..io.storage import reaching, readable
+from .corpus import GROWTH, SHARD_FILE, STATE, Corpus, files, part_of
+from .schema import LONGEST, SAMPLING_RATE
 from .shards import WORK, read_footer, sha256
 
 PEAK_TOLERANCE = 0.1  # dB: 16 bits round a sample

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
-from ..markdown import line
+from ..io.markdown import line
+from ..io.parquet_guard import described, look_over, reading
+from ..io.tables import SUFFIXES, build_text_column, read_rows
 from ..names import find_split
-from ..parquet import described, look_over, reading
-from ..tables import SUFFIXES, build_text_column, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..audio import decode, mono, resample
-from ..corpus.folder import Corpus, embed_record
-from ..damage import Damage
+from ..corpus.corpus import Corpus, embed_record
+from ..degradations import Damage
 from ..errors import DataError
 from ..recipe import EmbedderSettings
 from .base import config_name

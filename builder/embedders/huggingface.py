@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..corpus.shards import sha256
-from ..cpu import tune_allocator
+from ..cpu_kernels import tune_allocator
 from ..errors import BackendError, RecipeError
-from ..storage import is_folder
-from ..strangers import refuse_code, require_hub
+from ..io.storage import is_folder
+from ..io.untrusted import refuse_code, require_hub
 from .base import config_name
 
 if TYPE_CHECKING:

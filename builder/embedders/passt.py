@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cpu import tune_allocator
+from ..cpu_kernels import tune_allocator
 from ..errors import BackendError, RecipeError
 from ..validation import near
 from .passt_network import ARCHS, RELEASES, SAMPLING_RATE, WIDTH, PasstNetwork

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cpu import Linear, attention, packed_linear
+from ..cpu_kernels import Linear, attention, packed_linear
 
 SAMPLING_RATE = 32_000  # Hz
 WINDOW = 320_000  # samples, 10 s

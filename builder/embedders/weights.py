@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..corpus.shards import sha256
 from ..errors import BackendError
-from ..storage import is_file, is_folder
+from ..io.storage import is_file, is_folder
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 PREFIXES = ("", "net.", "model.", "module.", "model.net.")  # of hear21passt's wrapper, of Lightning, of DataParallel

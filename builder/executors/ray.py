@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..atomic import write_text
 from ..errors import BackendError, DataError, RecipeError
+from ..io.atomic import write_text
+from ..io.storage import delete
 from ..records import versions
-from ..storage import delete
 from .base import Done, Fault, Tick, Worker, attempt, cores
 from .crew import Crew, Hand, News
 
@@ -259,7 +259,7 @@ def _looker() -> Callable[[tuple[str, ...], str], dict[str, Any]]:
                 continue
         if not token:
             return {"versions": found, "seen": True}
-        from builder.storage import place
+        from builder.io.storage import place
 
         return {"versions": found, "seen": place(token).exists()}
 

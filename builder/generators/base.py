@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ..clip import Clip
 from ..registry import Registry
-from ..rows import Clip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 GENERATORS = Registry(
     "generator",
     arranger="builder.generators.arranger:Arranger",
-    audiocraft="builder.generators.audiocraft:AudioCraft",
-    musicgen="builder.generators.musicgen:MusicGen",
+    audiocraft="builder.generators.audiocraft.generator:AudioCraft",
+    musicgen="builder.generators.musicgen.generator:MusicGen",
 )
 
 

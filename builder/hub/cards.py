@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from ..corpus.folder import SUMS
+from ..corpus.corpus import SUMS
 from ..errors import DataError
-from ..markdown import FRONT, front
+from ..io.markdown import FRONT, front
+from ..io.safe_files import parse_yaml
 from ..records import find_machine_path, without_paths
-from ..resources import parse_yaml
 from .client import CHANGE_CARD
 
 HEADING = "## On the Hub"

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from ..corpus.folder import CARD, SUMS, Corpus, files
+from ..corpus.corpus import CARD, SUMS, Corpus, files
 from ..corpus.shards import sha256
 from ..corpus.verify import verify
 from ..errors import DataError
-from ..markdown import read_card
-from ..resources import read_json
+from ..io.markdown import read_card
+from ..io.safe_files import read_json
 from .cards import clean_files, dataset_card, model_card, sums_with
 from .spaces import (
     PICKLED,

@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ..corpus.folder import CARD, SHARD_FILE, SUMS, Corpus
+from ..corpus.corpus import CARD, SHARD_FILE, SUMS, Corpus
 from ..errors import HubError, RecipeError
 from .cards import check_card
 from .client import PASSING, WRITTEN, Hub, origin, quiet_client, status_of

@@ -7,10 +7,10 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..corpus.folder import CARD, SUMS
+from ..corpus.corpus import CARD, SUMS
 from ..corpus.shards import sha256
 from ..errors import DataError, HubError
-from ..markdown import front
+from ..io.markdown import front
 from .cards import clean_files, with_data
 from .upload import Item
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..clip import Prompt
     from ..recipe import Recipe
-    from ..rows import Prompt
 
 __all__ = ["make_prompts"]
 

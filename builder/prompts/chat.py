@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError, DataError, RecipeError
-from ..strangers import refuse_code, require_hub
+from ..io.untrusted import refuse_code, require_hub
 from . import grammar
 from .sources import read
 from .taxonomy import Genre

@@ -13,8 +13,8 @@ from functools import lru_cache
 from hashlib import sha512
 from typing import TYPE_CHECKING, TypeVar
 
+from ..clip import Prompt
 from ..errors import RecipeError
-from ..rows import Prompt
 from .taxonomy import Genre, Subgenre, Taxonomy
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints
 
+from ..clip import Prompt
 from ..errors import RecipeError
-from ..rows import Prompt
-from ..tables import read_rows
+from ..io.tables import read_rows
 from ..validation import MAX_FAULTS, Section, check, near, refusal
 from . import grammar
 from .conflicts import find_conflicts

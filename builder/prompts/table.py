@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
-from ..rows import Prompt
+from ..clip import Prompt
 
 _COLUMNS = (("genre", 12), ("subgenre", 22), ("mood", 12), ("bpm", 4), ("key", 9))
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ..errors import RecipeError
-from ..resources import read_yaml
-from ..storage import is_file
+from ..io.safe_files import read_yaml
+from ..io.storage import is_file
 from ..validation import Section, check, near, refusal, validate
 
 SHIPPED = Path(__file__).parent / "taxonomies"

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from builder.errors import DataError, RecipeError
+from builder.io.storage import there
 from builder.registry import Registry
-from builder.storage import there
 from builder.validation import near
 
-from ..mapping import Mapping, find_mapping
-from .disk import must_be_folder
+from .files import must_be_folder
+from .mapping import Mapping, find_mapping
 from .published import Published, published
-from .sieve import Sieve
+from .recordings import Sieve
 from .spec import Spec
 from .text import label_key, listed, printable
 
@@ -124,7 +124,7 @@ class Benchmark(ABC):
         self.tracks: Sequence[Track] = []  # sorted by id
         self.open()
         if labels is not None:
-            from .selection import judge
+            from .label_selection import judge
 
             judge(self, labels)
 
@@ -276,7 +276,7 @@ class Benchmark(ABC):
         """The recordings of all parts in the given labels, these labels, and whether a recording can bear several."""
         if labels is None:
             return self.part(ALL), self.own_labels, self.multi
-        from .selection import retell
+        from .label_selection import retell
 
         return retell(self, labels), list(labels), self.problem == "multi_label_classification"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from builder.errors import DataError
 
-from ..mapping import VOCABULARIES, vocabulary_words
 from .base import ALL, BENCHMARKS, load_benchmark
+from .mapping import VOCABULARIES, vocabulary_words
 from .text import listed
 
 if TYPE_CHECKING:

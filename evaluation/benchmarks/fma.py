@@ -11,7 +11,7 @@ import pandas as pd
 from builder.errors import DataError
 
 from .base import Benchmark, Recording
-from .disk import missing, seek, subfolders
+from .files import missing, seek, subfolders
 from .text import printable
 
 GENRES = [

@@ -10,9 +10,9 @@ from pathlib import Path
 from builder.audio import AUDIO_SUFFIXES
 from builder.errors import DataError
 
-from ..mapping import Mapping
 from .base import Benchmark, Recording
-from .disk import is_audio, subfolders, walk
+from .files import is_audio, subfolders, walk
+from .mapping import Mapping
 from .text import label_key, listed, printable
 
 HEAD = 65_536  # bytes that tell most files of one size apart

@@ -12,7 +12,7 @@ from builder.audio import measure
 from builder.errors import DataError
 
 from .base import Benchmark, Recording
-from .disk import is_audio, missing, seek, subfolders
+from .files import is_audio, missing, seek, subfolders
 from .text import label_key
 
 LISTS = Path(__file__).with_name("splits")

@@ -10,9 +10,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from builder.embedders.sources import is_saved
+from builder.embedders.audio_sources import is_saved
 from builder.errors import DataError, HubError, RecipeError
-from builder.storage import there
+from builder.io.storage import there
 from builder.validation import near
 
 from .base import ALL, NUMBER_TASKS, Benchmark, Label, Recording, Track
@@ -199,7 +199,7 @@ class Hub(Benchmark):
         """Every split. Raises HubError for what is not to be had from the Hub, DataError for a folder."""
         from datasets import Dataset
 
-        from builder.hf_audio import load_dataset, load_from_disk
+        from builder.io.hf_audio import load_dataset, load_from_disk
 
         place = Path(self.place)
         lazily = streaming and self.stream == "yes"

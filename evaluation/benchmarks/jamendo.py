@@ -10,7 +10,7 @@ from builder.errors import DataError, RecipeError
 from builder.validation import near
 
 from .base import Benchmark, Recording
-from .disk import audio_under, missing, seek, subfolders
+from .files import audio_under, missing, seek, subfolders
 from .text import printable
 
 SUBSETS = {  # variant: the name in its files, what the labels are

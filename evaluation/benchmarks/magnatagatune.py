@@ -10,7 +10,7 @@ import pandas as pd
 from builder.errors import DataError
 
 from .base import Benchmark, Recording
-from .disk import is_audio, missing, seek
+from .files import is_audio, missing, seek
 from .text import label_key, printable
 
 TABLE = "annotations_final.csv"

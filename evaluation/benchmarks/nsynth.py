@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import DataError
-from builder.resources import parse_json
+from builder.io.safe_files import parse_json
 
 from .base import Benchmark, Recording
-from .disk import missing, seek
+from .files import missing, seek
 from .text import printable
 
 FAMILIES = [

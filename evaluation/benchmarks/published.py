@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypedDict, cast
 
-from builder.resources import read_yaml
+from builder.io.safe_files import read_yaml
 
 
 class Published(TypedDict):

@@ -9,9 +9,9 @@ import numpy as np
 from builder.errors import SynthmirError
 
 from .cards import fault, note, text
-from .look import PALETTE, SIGNS, colour
 from .page import QUICK
 from .scripts import MAP
+from .theme import PALETTE, SIGNS, colour
 
 if TYPE_CHECKING:
     from .page import Page

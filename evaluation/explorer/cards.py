@@ -11,7 +11,7 @@ import pandas as pd
 from builder.errors import SynthmirError
 
 if TYPE_CHECKING:
-    from .store import Clips
+    from .clip_table import Clips
 
 PROMPT_SHOWN = 2_000  # characters of a prompt; the longest that a recipe takes
 UNITS = {"tempo_bpm": "bpm", "duration": "s", "loudness": "LUFS", "peak": "dBFS"}

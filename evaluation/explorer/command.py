@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder.errors import RecipeError
 
-from .store import Clips
+from .clip_table import Clips
 
 Meter = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
 

@@ -12,7 +12,7 @@ from .layout import lay_out, remembered
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .store import Clips
+    from .clip_table import Clips
 
 SHOWN = 750  # clips of each on the shared map
 LARGEST = 5_000  # clips of each that distances are measured on

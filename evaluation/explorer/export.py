@@ -12,15 +12,15 @@ from typing import Any
 
 import yaml
 
-from builder.atomic import whole_folder, write_text
-from builder.corpus.folder import CARD, SUMS
+from builder.corpus.corpus import CARD, SUMS
 from builder.errors import BackendError, DataError, RecipeError
+from builder.io.atomic import whole_folder, write_text
+from builder.io.safe_files import find as shipped
+from builder.io.storage import remote
 from builder.records import versions
-from builder.resources import find as shipped
-from builder.storage import remote
 
-from .place import REPO, Folder, Place, Repository
-from .store import Clips
+from .clip_table import Clips
+from .corpus_source import REPO, Folder, Place, Repository
 
 APP, REQUIREMENTS, PACKAGES = "app.py", "requirements.txt", ("builder", "training", "evaluation")
 BESIDE = ("recipes", "dataset_card.md")  # what the wheel puts into builder/

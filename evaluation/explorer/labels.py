@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from builder.corpus.folder import SHARD_FILE
+from builder.corpus.corpus import SHARD_FILE
 from builder.errors import DataError
-from builder.parquet import check_footer, label_names
+from builder.io.parquet_guard import check_footer, label_names
 
-from .place import PART, Place
+from .corpus_source import PART, Place
 
 if TYPE_CHECKING:
     import pandas as pd

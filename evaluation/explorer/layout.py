@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from builder.atomic import write_bytes
-from builder.drawing import project
 from builder.errors import DataError
+from builder.io.atomic import write_bytes
+from builder.plotting import project
 
 LANDMARKS = 1_500  # clips that t-SNE places; the others go where their nearest of these are
 NEAR = 5  # of them

@@ -17,7 +17,7 @@ from .scripts import CHOOSE
 from .shelf import Shelf
 
 if TYPE_CHECKING:
-    from .store import Clips
+    from .clip_table import Clips
 
 ROWS = 20  # of the table at once
 NEAR = 6

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from builder.drawing import log_mel
+from builder.plotting import log_mel
 
 WIDTH = 480  # pixels at most
 DEEPEST = -70.0  # dB under the loudest point: black

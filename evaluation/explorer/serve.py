@@ -7,9 +7,9 @@ import sys
 import threading
 import webbrowser
 
+from .clip_table import Clips
 from .framework import load_gradio
 from .server import running
-from .store import Clips
 
 
 def serve(

@@ -18,7 +18,7 @@ from .framework import load_gradio, unserved
 from .shelf import Shelf
 
 if TYPE_CHECKING:
-    from .store import Clips
+    from .clip_table import Clips
 
 MAX_UPLOAD = "100mb"
 # Gradio's own ways to other files and to other servers; this page has no use for them.
@@ -47,8 +47,8 @@ def create_app(clips: Clips, other: Clips | None = None, host: str = "127.0.0.1"
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.responses import PlainTextResponse
 
-    from .look import CSS, theme
     from .page import build_page
+    from .theme import CSS, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     with unserved():

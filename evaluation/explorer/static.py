@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from builder.atomic import whole_folder, write_text
-from builder.corpus.folder import CARD
+from builder.corpus.corpus import CARD
+from builder.io.atomic import whole_folder, write_text
 
+from .clip_table import Clips, Source
 from .picture import thumbnail
-from .store import Clips, Source
 
 HERE = Path(__file__).parent
 MARK = '<meta name="generator" content="synthmir explore --static">'
@@ -60,7 +60,7 @@ def _ours(folder: Path) -> bool:
 
 def _picture(data: bytes) -> bytes:
     from builder.audio import decode, mono
-    from builder.corpus.features import LONGEST
+    from builder.corpus.schema import LONGEST
 
     samples, rate = decode(data, LONGEST)
     return thumbnail(mono(samples), rate)
@@ -83,7 +83,7 @@ def page(clips: Clips, files: list[str]) -> str:
     """The HTML of the page. What comes from the corpus is text in it, wherever it stands."""
     import jinja2
 
-    from ..plots import COLOURS
+    from ..reporting.plots import COLOURS
 
     style = (HERE / "static.css").read_text(encoding="utf-8")
     script = (HERE / "static.js").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builder.clip import Clip, Prompt
 from builder.errors import RecipeError
-from builder.rows import Clip, Prompt
 
 if TYPE_CHECKING:
     from builder.prompts.taxonomy import Taxonomy

@@ -12,7 +12,7 @@ import numpy as np
 from builder.errors import DataError
 
 from .cards import text
-from .look import colour
+from .theme import colour
 
 MAX_SAMPLES = 120_000_000  # over all channels: 20 minutes of stereo at 48 kHz, half a gigabyte once decoded
 WIDTH, HEIGHT = 1000, 200  # of the picture, in its own units
@@ -45,10 +45,10 @@ class Listener:
     def hear(self, file: str | Path) -> Heard:
         """Listen to a file of any rate, channels and length. Raises DataError, BackendError."""
         from builder.audio import load_audio
-        from training.listening import cut, embed_cuts
+        from training.models.audio_embedding import cut, embed_cuts
 
-        from ..prediction import activate, logits, pool, problem_of
-        from ..summary import TEMPI
+        from ..inference.predict import activate, logits, pool, problem_of
+        from ..statistics.summary import TEMPI
 
         refuse_long(Path(file))
         with self._lock:
@@ -68,9 +68,9 @@ class Listener:
         )  # fmt: skip
 
     def _load(self) -> tuple[Any, Any]:
-        from training.model import load_model
+        from training.models.classifier import load_model
 
-        from ..prediction import embedder_of
+        from ..inference.predict import embedder_of
 
         model = load_model(self._folder)
         return model, embedder_of(model)
@@ -92,8 +92,8 @@ def refuse_long(file: Path) -> None:
 
 
 def spans(samples: int, count: int, embedder: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Where each window starts and ends, in seconds, as `training.listening.cut` cuts them."""
-    from training.listening import OVERLAP
+    """Where each window starts and ends, in seconds, as `training.models.audio_embedding.cut` cuts them."""
+    from training.models.audio_embedding import OVERLAP
 
     rate = embedder.sampling_rate
     window = round(embedder.window_seconds * rate)

@@ -10,7 +10,7 @@ import numpy as np
 
 from builder.audio import load_audio
 from builder.errors import BackendError, DataError
-from builder.strangers import refuse_code, require_hub
+from builder.io.untrusted import refuse_code, require_hub
 
 BATCH = 16
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from builder.atomic import write_bytes, write_text
 from builder.audio import encode_flac, load_audio
 from builder.errors import DataError
+from builder.io.atomic import write_bytes, write_text
 
 from .duplicates import Duplicates
 from .figures import Pair

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from .. import document
-from ..document import Document
+from ..results import json_document as document
+from ..results.json_document import Document
 
 Count = Annotated[int, Field(ge=0)]
 FILE = "fidelity.json"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..bootstrap import alike_share
+from ..statistics.bootstrap import alike_share
 from . import figures, frechet, kernel
 from .figures import Figure
 
@@ -60,7 +60,7 @@ def mean(
     """A mean with its 95 % interval by the normal law.
 
     Values that are all equal say nothing of their spread: their interval is the exact one that `limits`, the least and
-    the greatest possible value, leave (`evaluation.bootstrap.alike_share`); without limits there is none.
+    the greatest possible value, leave (`evaluation.statistics.bootstrap.alike_share`); without limits there is none.
     """
     values = np.asarray(values, dtype=np.float64)
     figure = Figure(value=float(values.mean()), n=len(values), n_reference=n_reference)

@@ -14,7 +14,7 @@ from builder.recipe import EmbedderSettings
 from builder.records import recording
 
 from ..benchmarks.base import printable
-from ..candidate import VALIDATION
+from ..inference.evaluated_model import VALIDATION
 from . import adherence, figures, frechet, kernel, pictures
 from .coverage import NEIGHBOURS, coverage
 from .diversity import vendi_score

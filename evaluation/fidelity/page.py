@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from builder.atomic import write_text
+from builder.io.atomic import write_text
 
-from ..table import aligned
+from ..reporting.tables import aligned
 from .excerpts import pairs_file
 from .figures import FILE, Adherence, Fidelity, Figure
 
@@ -49,7 +49,7 @@ def _render(template: str, context: dict[str, Any]) -> str:
 
     here = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader([here, here.parent]),
+        loader=FileSystemLoader([here, here.parent / "reporting"]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

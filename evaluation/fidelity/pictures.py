@@ -9,10 +9,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from builder.atomic import write_bytes
-from builder.drawing import project
+from builder.io.atomic import write_bytes
+from builder.plotting import project
 
-from ..plots import COLOURS, INK, STYLE, panel, svg
+from ..reporting.plots import COLOURS, INK, STYLE, panel, svg
 from .figures import Extrapolation, Genre
 
 POINTS = 500  # of each set on the map

@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from builder.atomic import write_bytes
-from builder.corpus.folder import RECIPE, SUMS, Corpus, embed_record, newest
+from builder.corpus.corpus import RECIPE, SUMS, Corpus, embed_record, newest
+from builder.embedders.audio_sources import is_audio_folder
 from builder.embedders.base import config_name, load_embedder
-from builder.embedders.dataset_map import RECORD, embed_dataset
-from builder.embedders.sources import is_audio_folder
+from builder.embedders.embed_dataset import RECORD, embed_dataset
 from builder.errors import DataError, RecipeError
-from builder.parquet import label_names, look_over, row_batches
+from builder.io.atomic import write_bytes
+from builder.io.parquet_guard import label_names, look_over, row_batches
+from builder.io.safe_files import read_json
+from builder.io.storage import there
 from builder.recipe import EmbedderSettings, Recipe
-from builder.resources import read_json
-from builder.storage import there
 from builder.validation import near
 
 from ..benchmarks.base import BENCHMARKS, load_benchmark, printable

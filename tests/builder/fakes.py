@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from builder.clip import Clip
 from builder.embedders.base import EMBEDDERS
 from builder.generators.base import GENERATORS
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe
-from builder.rows import Clip
 
 RECIPE = """
 name: small

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.audio import loudness
+from builder.clip import Clip, Prompt
 from builder.errors import RecipeError
 from builder.generators.arranger import Arranger, Score
 from builder.generators.arranger.chance import Chance
@@ -19,7 +20,6 @@ from builder.generators.arranger.style import PARTS, FormSection, Vocabulary, re
 from builder.generators.arranger.theory import TONICS, Chord, Key, chord, nearest, scale_walk, voice
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import GeneratorSettings
-from builder.rows import Clip, Prompt
 
 NAMES = ("paper", "gtzan")
 TAXONOMIES = {name: Taxonomy.load(name) for name in NAMES}

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builder.corpus.build import generator_for
-from builder.corpus.plan import plan
+from builder.corpus.building.build import generator_for
+from builder.corpus.building.plan import plan
 from builder.generators.arranger import Arranger
 from builder.generators.arranger.revision import continue_sha256
 from builder.recipe import Recipe

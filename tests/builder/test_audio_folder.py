@@ -14,7 +14,7 @@ import pytest
 
 from builder.corpus.shards import read_footer, write_shard
 from builder.embedders.audio_folder import AudioFolder, read_folder
-from builder.embedders.dataset_map import embed_dataset
+from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError
 from builder.recipe import EmbedderSettings
 

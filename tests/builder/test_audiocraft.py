@@ -14,17 +14,17 @@ import pytest
 import torch
 import yaml
 
-from builder.corpus.build import build
-from builder.corpus.folder import BUILD_RECORD
+from builder.clip import Clip, Prompt
+from builder.corpus.building.build import build
+from builder.corpus.corpus import BUILD_RECORD
 from builder.corpus.verify import verify
 from builder.errors import BackendError, RecipeError
-from builder.generators import audiocraft
-from builder.generators.audiocraft import AudioCraft
+from builder.generators.audiocraft import generator as audiocraft
+from builder.generators.audiocraft.generator import AudioCraft
 from builder.generators.base import load_generator
-from builder.generators.decoding import Engine, text_states
-from builder.generators.sampling import Sampling, uniforms
+from builder.generators.musicgen.engine import Engine, text_states
+from builder.generators.musicgen.sampling import Sampling, uniforms
 from builder.recipe import GeneratorSettings, Recipe
-from builder.rows import Clip, Prompt
 from tests.builder import audiocraft_checkpoints as made
 from tests.builder import checkpoints
 

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.audio import decode, encode_flac, resample
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus, write_sums
+from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus, write_sums
 from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
-from builder.damage import Damage
-from builder.embedders import shard
+from builder.degradations import Damage
+from builder.embedders import shard_embedder as shard
 from builder.embedders.augment import copies, damaged, named, stored_name
-from builder.embedders.dataset_map import embed_dataset
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
+from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import EmbedderSettings, Recipe
 
@@ -140,7 +140,7 @@ def test_stopped_it_goes_on_and_makes_nothing_twice(corpus, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.recipe import EmbedderSettings
 from tests.builder import fakes
 fakes.register()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus
+from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus
 from builder.corpus.shards import read_footer
 from builder.corpus.verify import verify
 from builder.errors import DataError
@@ -24,7 +24,7 @@ BUILD = """
 import sys
 from tests.builder import fakes
 fakes.register()
-from builder.corpus.build import build
+from builder.corpus.building.build import build
 from builder.recipe import Recipe
 build(Recipe.load(sys.argv[1]), sys.argv[2], clips_per_shard=int(sys.argv[3]), workers=1)
 """

@@ -17,16 +17,16 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import markdown
-from builder.corpus.build import build
-from builder.corpus.card import write_card
-from builder.corpus.features import COLUMNS
-from builder.corpus.fidelity import FILE, add_fidelity
-from builder.corpus.folder import Corpus
+from builder.corpus.building.build import build
+from builder.corpus.card.add_fidelity import FILE, add_fidelity
+from builder.corpus.card.card import write_card
+from builder.corpus.corpus import Corpus
+from builder.corpus.schema import COLUMNS
 from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
+from builder.io import markdown
 from builder.recipe import EmbedderSettings, Recipe
 
 from .. import markdown as page

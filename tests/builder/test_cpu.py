@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from builder import cpu
+from builder import cpu_kernels as cpu
 
 DTYPES = (torch.float32, torch.bfloat16)
 CLOSE = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.bfloat16: {"rtol": 2e-2, "atol": 4e-2}}
@@ -120,7 +120,7 @@ def test_the_global_generator_is_left_alone():
 
 FAULTS = """
 import resource, torch
-from builder.cpu import large_pages, tune_allocator
+from builder.cpu_kernels import large_pages, tune_allocator
 torch.set_num_threads(1)
 
 def faults():

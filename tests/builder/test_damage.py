@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builder.damage import DAMAGES, Damage
+from builder.degradations import DAMAGES, Damage
 from builder.errors import BackendError, RecipeError
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def test_a_codec_is_given_a_long_track_in_parts(tmp_path):
         Damage("ogg", 2)(samples, RATE), soundfile.read(tmp_path / "x.ogg", dtype="float32")[0]
     )
     code = (
-        "import numpy as np\nfrom builder.damage import Damage\n"
+        "import numpy as np\nfrom builder.degradations import Damage\n"
         "x = np.zeros((2_500_000, 1), np.float32)\nprint(Damage('ogg', 2)(x, 44_100).shape)"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

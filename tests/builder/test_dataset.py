@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from builder.corpus.build import build
+from builder.corpus.building.build import build
 from builder.corpus.dataset import MusicGenCorpus, load_corpus
 from builder.errors import DataError
 

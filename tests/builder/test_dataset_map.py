@@ -13,8 +13,8 @@ import soundfile
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from builder.audio import load_audio
-from builder.embedders import dataset_map
-from builder.embedders.dataset_map import embed_dataset
+from builder.embedders import embed_dataset as dataset_map
+from builder.embedders.embed_dataset import embed_dataset
 from builder.embedders.windows import embed_clips
 from builder.errors import DataError
 from builder.recipe import EmbedderSettings

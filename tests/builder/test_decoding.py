@@ -21,9 +21,10 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from builder.generators import attention, codec, linear, native, sampling
-from builder.generators.decoding import Engine, text_states
-from builder.generators.sampling import Sampling, choose, keep_largest, uniforms
+from builder.generators.musicgen import codec, sampling
+from builder.generators.musicgen.engine import Engine, text_states
+from builder.generators.musicgen.kernels import attention, linear, native
+from builder.generators.musicgen.sampling import Sampling, choose, keep_largest, uniforms
 from tests.builder import checkpoints
 
 FRAMES = 30

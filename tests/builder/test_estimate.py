@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builder.corpus import estimate as module
-from builder.corpus.estimate import BUDGET, Sample, estimate, scaled
+from builder.clip import Clip
+from builder.corpus.building import estimate as module
+from builder.corpus.building.estimate import BUDGET, Sample, estimate, scaled
 from builder.recipe import GeneratorSettings, Recipe
-from builder.rows import Clip
 
 SETUP = 40.0  # seconds that the first call takes
 

@@ -23,10 +23,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.corpus import exports
-from builder.corpus.build import build
-from builder.corpus.export_tables import MISSING, safe_name, words
-from builder.corpus.exports import Export, export_corpus
+from builder.corpus.building.build import build
+from builder.corpus.export import export as exports
+from builder.corpus.export.export import Export, export_corpus
+from builder.corpus.export.tables import MISSING, safe_name, words
 from builder.corpus.shards import write_shard
 from builder.embedders.audio_folder import read_folder
 from builder.errors import DataError, RecipeError

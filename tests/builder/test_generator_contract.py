@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from builder.clip import Clip, Prompt
 from builder.errors import BackendError
 from builder.generators.base import GENERATORS, Generator, load_generator
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import GeneratorSettings
-from builder.rows import Clip, Prompt
 
 from ..warm import WarmProcess
 

@@ -14,12 +14,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder.clip import Prompt
 from builder.errors import RecipeError
 from builder.prompts import make_prompts
 from builder.prompts.grammar import CLOSINGS, OPENINGS, SINGLES, compose, counts, with_articles
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import PromptSettings, Recipe
-from builder.rows import Prompt
 
 from .test_taxonomy import BLOCK, write
 

@@ -19,20 +19,20 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import storage
-from builder.corpus import growth
-from builder.corpus.build import build
+from builder.clip import Clip
+from builder.corpus.building import extend as growth
+from builder.corpus.building.build import build
+from builder.corpus.building.extend import Labels, fingerprint, replay, source
+from builder.corpus.corpus import Corpus
 from builder.corpus.dataset import MusicGenCorpus
-from builder.corpus.folder import Corpus
-from builder.corpus.growth import Labels, fingerprint, replay, source
 from builder.corpus.shards import read_footer
 from builder.corpus.verify import verify
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
 from builder.generators.base import GENERATORS
-from builder.markdown import front
+from builder.io import storage
+from builder.io.markdown import front
 from builder.recipe import EmbedderSettings, Recipe
-from builder.rows import Clip
 
 from .fakes import Tone
 
@@ -51,7 +51,7 @@ class Buzz(Tone):
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second generator, and cards without pictures: they take longer to draw than the clips to make."""
     monkeypatch.setitem(GENERATORS, "buzz", "tests.builder.test_growth:Buzz")
-    monkeypatch.setattr("builder.corpus.pictures.draw", lambda *arguments: [])
+    monkeypatch.setattr("builder.corpus.card.plots.draw", lambda *arguments: [])
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_a_corpus_that_grows_is_the_old_one_until_it_is_the_new(wanted, tmp_path
         move(source, target)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("builder.corpus.job.move", stop_third)
+        patch.setattr("builder.corpus.building.resume.move", stop_third)
         build(more, out, extend=True)
     assert len(contents(out)) == len(old) + 2 and loaded() == 12
     with pytest.raises(DataError, match="not finished"):
@@ -238,7 +238,7 @@ def test_a_corpus_that_grows_is_the_old_one_until_it_is_the_new(wanted, tmp_path
 
 
 def growth_move() -> Callable[[Path, Path], None]:
-    from builder.corpus import job
+    from builder.corpus.building import resume as job
 
     return job.move
 
@@ -273,7 +273,7 @@ def test_a_work_folder_that_went_but_in_part_is_no_matter(wanted, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("builder.corpus.job.remove", stop)
+        patch.setattr("builder.corpus.building.resume.remove", stop)
         build(more, out, extend=True)
     before = contents(out)
     monkeypatch.setenv("TONE_LOG", str(tmp_path / "made"))
@@ -358,7 +358,7 @@ def test_new_embeddings_join_at_once_in_a_store_too(wanted, monkeypatch, step):
 
 def test_a_classifier_is_trained_and_judged_on_a_grown_corpus(wanted, tmp_path):
     from builder.recipe import EvaluationSettings
-    from evaluation.scoring import evaluate_model
+    from evaluation.evaluate import evaluate_model
     from training.trainer import train
 
     melstats = EmbedderSettings(name="melstats")
@@ -392,10 +392,10 @@ def test_a_datasets_builder_gives_all_parts(wanted, tmp_path):
 
 
 def test_readers_of_single_files_know_the_new_labels_too(wanted, tmp_path):
-    from evaluation.clips import validation_clips
     from evaluation.fidelity.sets import open_corpus
-    from evaluation.gallery import pick
-    from training.parts import open_parts
+    from evaluation.inference.validation_audio import validation_clips
+    from evaluation.reporting.example_clips import pick
+    from training.data.parts import open_parts
 
     out = tmp_path / "corpus"
     build(wanted("a.yaml"), out)
@@ -432,7 +432,7 @@ def test_what_cannot_be_added_is_told(wanted, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="begun with revision 1 of 'tone', this is 2"):
         build(wanted("b.yaml", prompts="per_genre: 8"), out, extend=True, workers=1)
     monkeypatch.undo()
-    monkeypatch.setattr("builder.corpus.job.MAX_PARTS", 1)
+    monkeypatch.setattr("builder.corpus.building.resume.MAX_PARTS", 1)
     with pytest.raises(DataError, match="has grown 0 times"):
         build(wanted("b.yaml", prompts="per_genre: 8"), out, extend=True)
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -10,7 +10,7 @@ from datasets import Audio, ClassLabel, Dataset, Features, Value
 
 from builder.audio import decode, encode_flac
 from builder.errors import DataError
-from builder.hf_audio import StoredAudio, load_dataset, load_from_disk, make_dataset, stored_audio
+from builder.io.hf_audio import StoredAudio, load_dataset, load_from_disk, make_dataset, stored_audio
 
 from ..warm import WarmProcess
 
@@ -20,12 +20,12 @@ EVERYTHING = """
 import importlib, sys
 from pathlib import Path
 import datasets
-from builder.corpus.build import build
+from builder.corpus.building.build import build
 from builder.corpus.dataset import load_corpus
-from builder.corpus.exports import export_corpus
-from builder.embedders.dataset_map import embed_dataset
-from builder.embedders.mapping import embed_corpus
-from builder.hf_audio import load_dataset
+from builder.corpus.export.export import export_corpus
+from builder.embedders.embed_dataset import embed_dataset
+from builder.embedders.embed_corpus import embed_corpus
+from builder.io.hf_audio import load_dataset
 from builder.recipe import EmbedderSettings
 from evaluation.benchmarks.base import load_benchmark
 from tests.builder import fakes

@@ -18,9 +18,9 @@ from datasets import ClassLabel, Features, List, Value
 from datasets.utils import file_utils
 
 from builder import load_corpus
-from builder.corpus.batches import Labels, labels_of, padded
-from builder.corpus.build import build
-from builder.embedders.mapping import embed_corpus
+from builder.corpus.building.build import build
+from builder.corpus.torch_data import Labels, labels_of, padded
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError, HubError, RecipeError
 
 from . import fakes

@@ -6,12 +6,12 @@ import pytest
 from datasets import Features
 
 from builder.audio import load_audio
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus, write_sums
+from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus, write_sums
 from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
-from builder.embedders import shard
-from builder.embedders.mapping import embed_corpus
+from builder.embedders import shard_embedder as shard
+from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.windows import embed_clips
 from builder.errors import DataError
 from builder.recipe import EmbedderSettings

@@ -4,8 +4,8 @@ import librosa
 import numpy as np
 import pytest
 
-from builder.drawing import log_mel
 from builder.mel import hz_to_mel, mel_filters, mel_to_hz
+from builder.plotting import log_mel
 
 BANKS = [(32_000, 2_000, 128, 30, 10_000), (16_000, 512, 40, 0, 8_000)]
 HERTZ = np.array([0.0, 40.0, 999.0, 1_000.0, 1_001.0, 8_000.0, 20_000.0])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from builder.generators import linear
-from builder.generators.decoding import text_states
-from builder.generators.melody import MelodyEngine
-from builder.generators.sampling import Sampling, uniforms
+from builder.generators.musicgen.engine import text_states
+from builder.generators.musicgen.kernels import linear
+from builder.generators.musicgen.melody import MelodyEngine
+from builder.generators.musicgen.sampling import Sampling, uniforms
 from tests.builder import checkpoints
 from tests.builder.test_decoding import FRAMES, TEXTS, generated, inputs
 from tests.builder.test_musicgen import clips, make

@@ -19,18 +19,18 @@ from huggingface_hub import constants
 from transformers import EncodecModel
 
 from builder.audio import decode, loudness
-from builder.corpus.build import build
-from builder.corpus.folder import BUILD_RECORD
+from builder.clip import Clip, Prompt
+from builder.corpus.building.build import build
+from builder.corpus.corpus import BUILD_RECORD
 from builder.corpus.shards import read_footer
 from builder.corpus.verify import verify
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, DataError, RecipeError, SynthmirError
-from builder.generators import musicgen
 from builder.generators.base import load_generator
-from builder.generators.codec import Codec
-from builder.generators.musicgen import MusicGen, pick_device, pick_dtype
+from builder.generators.musicgen import generator as musicgen
+from builder.generators.musicgen.codec import Codec
+from builder.generators.musicgen.generator import MusicGen, pick_device, pick_dtype
 from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe
-from builder.rows import Clip, Prompt
 from tests.builder import checkpoints, loopback
 from tests.warm import WarmProcess
 

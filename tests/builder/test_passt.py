@@ -314,8 +314,8 @@ for settings in (dict(), dict(name="passt", weights={str(weights)!r}, arch="{TIN
 def test_a_corpus_gets_lists_of_768(recipe, tmp_path, weights):
     import datasets
 
-    from builder.corpus.build import build
-    from builder.embedders.mapping import embed_corpus
+    from builder.corpus.building.build import build
+    from builder.embedders.embed_corpus import embed_corpus
 
     build(recipe(per_genre=2), tmp_path / "corpus", workers=1)
     embed_corpus(tmp_path / "corpus", settings(weights))

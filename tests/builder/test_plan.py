@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from builder.corpus import plan as planning
-from builder.corpus.plan import plan, shards
+from builder.clip import Clip
+from builder.corpus.building import plan as planning
+from builder.corpus.building.plan import plan, shards
 from builder.errors import RecipeError
-from builder.rows import Clip
 
 
 def test_every_genre_has_its_share_of_validation(recipe):

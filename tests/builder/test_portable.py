@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from builder.corpus.build import build
+from builder.corpus.building.build import build
+from builder.io.safe_files import find
 from builder.recipe import Recipe
-from builder.resources import find
 
 
 @pytest.fixture

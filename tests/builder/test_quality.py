@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from builder.corpus.plan import plan
-from builder.corpus.quality import inspect, make
+from builder.corpus.building.plan import plan
+from builder.corpus.building.quality import inspect, make
 from builder.errors import BackendError
 from builder.generators.base import load_generator
 from builder.recipe import QualitySettings

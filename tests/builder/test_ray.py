@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.corpus.build import ShardBuilder, build
-from builder.corpus.folder import Corpus
+from builder.corpus.building.build import ShardBuilder, build
+from builder.corpus.corpus import Corpus
 from builder.corpus.verify import verify
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, DataError, RecipeError
 from builder.executors import TRIES, Scale, choose
 from builder.recipe import Recipe
@@ -128,7 +128,7 @@ class Fragile(ShardBuilder):
 def test_a_poisoned_shard_is_set_aside_and_the_same_command_goes_on(scale, arranged, tmp_path, monkeypatch):
     trouble = tmp_path / "trouble"
     trouble.touch()
-    monkeypatch.setattr("builder.corpus.build.ShardBuilder", functools.partial(Fragile, trouble))
+    monkeypatch.setattr("builder.corpus.building.build.ShardBuilder", functools.partial(Fragile, trouble))
     with pytest.raises(BackendError, match=r"1 of \d shard\(s\) .* set aside, the others are finished") as told:
         build(arranged, tmp_path / "corpus", clips_per_shard=4, workers=2, scale=scale)
     assert "data/train-00001-of-" in told.value.message and told.value.exit_code == 4

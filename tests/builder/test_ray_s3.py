@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus
+from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus
 from builder.corpus.shards import WORK
 from builder.corpus.verify import verify
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError
 from builder.executors import Scale, choose
+from builder.io.storage import names, place
 from builder.recipe import Recipe
-from builder.storage import names, place
 
 from .test_storage import bucket, server  # noqa: F401 - fixtures
 

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from builder.corpus import scale
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus
-from builder.corpus.growth import MAX_PARTS
-from builder.corpus.plan import plan, shard_size
-from builder.corpus.scale import Row, Scale, most_files, simulate, table
-from builder.embedders.mapping import embed_corpus
+from builder.corpus.building import capacity as scale
+from builder.corpus.building.build import build
+from builder.corpus.building.capacity import Row, Scale, most_files, simulate, table
+from builder.corpus.building.extend import MAX_PARTS
+from builder.corpus.building.plan import plan, shard_size
+from builder.corpus.corpus import Corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, RecipeError
 from builder.hub import upload
 from builder.hub.upload import Item, Upload
@@ -31,7 +31,7 @@ MILLIONS = 10_000_000
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.corpus.pictures.draw", lambda *arguments: [])
+    monkeypatch.setattr("builder.corpus.card.plots.draw", lambda *arguments: [])
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Features, Value
 
-from builder import parquet
 from builder.corpus import shards
 from builder.corpus.shards import WORK, Entry, Ledger, locked, read_footer, sha256, write_shard
 from builder.errors import DataError
-from builder.parquet import row_batches
+from builder.io import parquet_guard as parquet
+from builder.io.parquet_guard import row_batches
 
 from ..warm import WarmProcess
 

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import atomic, lease, storage
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus
+from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus
 from builder.corpus.shards import WORK, Entry, Ledger, locked
 from builder.corpus.verify import verify
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, DataError, HubError, SynthmirError
 from builder.interrupts import obey
+from builder.io import atomic, lease, storage
+from builder.io.storage import names, place, readable
 from builder.recipe import EmbedderSettings, Recipe
-from builder.storage import names, place, readable
 
 from ..hub.loopback_hub import LoopbackHub
 from ..hub.loopback_routes import Routes
@@ -102,7 +102,7 @@ def hub(tmp_path, monkeypatch):
 @pytest.fixture
 def plain(monkeypatch):
     """Cards without pictures, where the card is not what is looked at: they take longer than the rest."""
-    from builder.corpus import pictures
+    from builder.corpus.card import plots as pictures
 
     monkeypatch.setattr(pictures, "draw", lambda *_: [])
 

@@ -13,10 +13,10 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from builder import strangers
 from builder.embedders.base import load_embedder
 from builder.errors import BackendError
-from builder.generators.checkpoint import Checkpoint
+from builder.generators.musicgen.checkpoint import Checkpoint
+from builder.io import untrusted as strangers
 from builder.prompts.chat import ChatModel
 from builder.recipe import EmbedderSettings
 

@@ -9,8 +9,8 @@ import pytest
 from datasets.data_files import SPLIT_KEYWORDS as THEIRS
 
 from builder.errors import DataError
+from builder.io.tables import build_text_column, read_rows
 from builder.names import SPLIT_KEYWORDS, find_split, hide_split
-from builder.tables import build_text_column, read_rows
 
 ODD = ["None", "NA", "null", "nan", "007", "1e3", "true", "1990s", "R&B: soul", "a,b", 'say "x"', "~", "🎸", "-"]
 

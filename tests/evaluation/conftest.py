@@ -12,13 +12,13 @@ import torch
 from datasets import Audio, ClassLabel, Features, List, Value
 
 from builder.audio import encode_flac
-from builder.corpus.folder import write_sums
+from builder.corpus.corpus import write_sums
 from builder.corpus.shards import write_shard
 from builder.embedders.base import load_embedder
 from builder.recipe import EmbedderSettings
 from builder.records import RunRecord
-from training.features import load_features
-from training.model import SynthmirClassifier, SynthmirConfig
+from training.data.features import load_features
+from training.models.classifier import SynthmirClassifier, SynthmirConfig
 
 GENRES = ("Electronica", "Hip Hop", "Rock")
 INSTRUMENTS = ("synthesizer", "drums", "guitar")

@@ -10,7 +10,7 @@ import torch
 from datasets import Audio, ClassLabel, Features, List, Value
 
 from builder.audio import encode_flac
-from builder.corpus.folder import write_sums
+from builder.corpus.corpus import write_sums
 from builder.corpus.shards import write_shard
 from builder.embedders.base import load_embedder
 from builder.recipe import EmbedderSettings

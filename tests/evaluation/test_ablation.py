@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from builder.errors import DataError, RecipeError
+from builder.io.safe_files import find
 from builder.recipe import Recipe
-from builder.resources import find
 from evaluation import ablation
 from evaluation.ablation import (
     COMMON,
@@ -111,7 +111,7 @@ def test_what_is_finished_is_not_done_again(done, recipe, monkeypatch):
     stamps = {
         path: path.stat().st_mtime_ns for kind in ("*.parquet", "*.safetensors", "*.npz") for path in out.rglob(kind)
     }
-    monkeypatch.setattr("evaluation.hearing._listen", lambda *_: pytest.fail("listened again"))
+    monkeypatch.setattr("evaluation.inference.embedding_cache._listen", lambda *_: pytest.fail("listened again"))
     again = ablate(recipe, out, VARY, seeds=2, workers=1)
     assert (again.cells, again.differences) == (found.cells, found.differences)
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}

@@ -12,14 +12,14 @@ import pytest
 from datasets import Audio, ClassLabel, List, Value, load_dataset, load_from_disk
 
 from builder.audio import load_audio
-from builder.embedders.dataset_map import embed_dataset
+from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import EmbedderSettings
 from evaluation.benchmarks.base import BENCHMARKS, Benchmark, load_benchmark
 from evaluation.benchmarks.catalogue import account, catalogue
 from evaluation.benchmarks.published import _all
-from evaluation.scoring import evaluate_model
+from evaluation.evaluate import evaluate_model
 from synthmir import main
 
 from . import miniatures

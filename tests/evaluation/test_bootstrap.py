@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evaluation.bootstrap import group_codes, intervals, resampled
-from evaluation.figures import RANKINGS, Figures, Judge, multi_label, single_label
-from evaluation.paired import mean
+from evaluation.statistics.bootstrap import group_codes, intervals, resampled
+from evaluation.statistics.metrics import RANKINGS, Figures, Judge, multi_label, single_label
+from evaluation.statistics.paired import mean
 
 SHARES = np.array([[0.24, 0.05, 0.01], [0.06, 0.25, 0.04], [0.02, 0.05, 0.28]])  # of true and predicted class
 HEADLINES = ("accuracy", "macro_f1", "balanced_accuracy")
@@ -96,7 +96,7 @@ def test_groups_are_drawn_whole_and_none_stands_alone() -> None:
 def test_chunks_do_not_change_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = np.random.default_rng(0).integers(0, 9, 40)
     whole = bounds(cells, 3, resamples=200, seed=1)
-    monkeypatch.setattr("evaluation.bootstrap.CELLS", 40 * 7)
+    monkeypatch.setattr("evaluation.statistics.bootstrap.CELLS", 40 * 7)
     apart = bounds(cells, 3, resamples=200, seed=1)
     assert all(np.array_equal(whole[name], apart[name], equal_nan=True) for name in whole)
 

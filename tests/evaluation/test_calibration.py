@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.calibration import calibration_curve
 
-from evaluation.calibration import Claims
+from evaluation.statistics.calibration import Claims
 
 
 def ece(claims: Claims, edges: np.ndarray) -> float:

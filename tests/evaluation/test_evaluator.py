@@ -13,12 +13,12 @@ import soundfile
 from datasets import Audio, ClassLabel, Dataset, Features
 from transformers import pipeline
 
-import evaluation.evaluator  # noqa: F401 - takes its place in `evaluate`
+import evaluation.hf_evaluator  # noqa: F401 - takes its place in `evaluate`
 import training  # noqa: F401 - makes transformers know the model
 from builder.audio import encode_flac
 from builder.errors import DataError
-from builder.hf_audio import make_dataset
-from training.remote_code import add_remote_code
+from builder.io.hf_audio import make_dataset
+from training.models.remote_code import add_remote_code
 
 from .conftest import GENRES, RATE, sound
 

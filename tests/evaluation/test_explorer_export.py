@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from builder.errors import BackendError, DataError, RecipeError
 from builder.hub.spaces import check_space
 from evaluation.explorer import export
+from evaluation.explorer.clip_table import Clips
 from evaluation.explorer.export import write_space
-from evaluation.explorer.store import Clips
 from synthmir import app
 
 ROOT = Path(__file__).parents[2]

@@ -23,12 +23,12 @@ from builder.audio import encode_flac
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import Recipe
 from evaluation.explorer.cards import Cards, text, word
+from evaluation.explorer.clip_table import Clips
 from evaluation.explorer.framework import load_gradio
 from evaluation.explorer.own import uploaded
 from evaluation.explorer.page import Page
 from evaluation.explorer.server import _listen, ranged, running
 from evaluation.explorer.shelf import Shelf
-from evaluation.explorer.store import Clips
 from evaluation.explorer.studio import Studio
 from evaluation.explorer.timeline import Listener, account, borders
 
@@ -400,8 +400,8 @@ def listener(clips: Clips) -> Listener:
 
 
 def test_windows_of_a_recording_agree_with_the_classifier(tmp_path: Path, listener: Listener, clips: Clips):
-    from evaluation.prediction import embedder_of, predict_audio
-    from training.model import load_model
+    from evaluation.inference.predict import embedder_of, predict_audio
+    from training.models.classifier import load_model
 
     file = tmp_path / "long.wav"
     wave = np.concatenate([sound(0, 1, 13.0), sound(2, 1, 14.0)])

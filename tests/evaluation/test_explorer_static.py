@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.corpus.folder import write_sums
+from builder.corpus.corpus import write_sums
 from builder.errors import DataError
 from builder.hub.spaces import check_space
 from evaluation.explorer import static
+from evaluation.explorer.clip_table import Clips
 from evaluation.explorer.static import escaped, lighter, write_static
-from evaluation.explorer.store import Clips
 
 from .conftest import NASTY
 

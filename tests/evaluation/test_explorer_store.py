@@ -22,13 +22,13 @@ from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from builder.corpus.folder import write_sums
+from builder.corpus.corpus import write_sums
 from builder.errors import DataError, HubError, RecipeError
 from evaluation.explorer import layout
+from evaluation.explorer.clip_table import Clips
+from evaluation.explorer.corpus_source import Folder
 from evaluation.explorer.labels import evenly
 from evaluation.explorer.picture import thumbnail
-from evaluation.explorer.place import Folder
-from evaluation.explorer.store import Clips
 
 from ..hub.loopback_hub import LoopbackHub
 from .conftest import FINGERPRINT, GENRES, INSTRUMENTS, NASTY, PLAYED

@@ -17,9 +17,9 @@ from datasets import ClassLabel, Features, List, Value, load_dataset
 from pydantic import ValidationError
 
 import evaluation.fidelity
-from builder.corpus.folder import write_sums
+from builder.corpus.corpus import write_sums
 from builder.corpus.shards import write_shard
-from builder.embedders.dataset_map import embed_dataset
+from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings
 from builder.records import RunRecord

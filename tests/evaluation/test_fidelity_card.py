@@ -8,10 +8,10 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 import synthmir
-from builder.corpus.build import build
-from builder.corpus.measured import FILE, measurements
+from builder.corpus.building.build import build
+from builder.corpus.card.fidelity import FILE, measurements
 from builder.corpus.verify import verify
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.recipe import EmbedderSettings
 from evaluation.fidelity.figures import Fidelity
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
-from evaluation.figures import multi_label, numbers, octave_counts, single_label, tempo
+from evaluation.statistics.metrics import multi_label, numbers, octave_counts, single_label, tempo
 
 SIZES = st.integers(1, 40)
 

@@ -18,16 +18,16 @@ from builder.embedders.melstats import MelStats
 from builder.errors import DataError, RecipeError
 from builder.recipe import EvaluationSettings
 from evaluation.benchmarks.base import Benchmark, Track
-from evaluation.candidate import Candidate
 from evaluation.classify import classify, show
+from evaluation.evaluate import evaluate_model
+from evaluation.inference.evaluated_model import Candidate
+from evaluation.inference.predict import pool
 from evaluation.metrics import FOLDER
-from evaluation.prediction import pool
-from evaluation.report import write_report
-from evaluation.scoring import evaluate_model
-from evaluation.summary import score
-from evaluation.table import score_table
-from training.features import load_features
-from training.model import load_model
+from evaluation.reporting.report import write_report
+from evaluation.reporting.tables import score_table
+from evaluation.statistics.summary import score
+from training.data.features import load_features
+from training.models.classifier import load_model
 
 from .conftest import GENRES, INSTRUMENTS, PLAYED, RATE, TEMPI, fit, linear, save, sound
 

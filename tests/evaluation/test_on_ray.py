@@ -11,7 +11,7 @@ import soundfile
 from builder.executors import Scale, choose
 from builder.recipe import EvaluationSettings, Recipe
 from evaluation.ablation import ablate
-from evaluation.scoring import evaluate_model
+from evaluation.evaluate import evaluate_model
 
 ray = pytest.importorskip("ray")
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evaluation.figures import single_label
-from evaluation.paired import holm, paired_bootstrap
+from evaluation.statistics.metrics import single_label
+from evaluation.statistics.paired import holm, paired_bootstrap
 
 
 def test_the_p_value_is_mcnemars_exact_test() -> None:

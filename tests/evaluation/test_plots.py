@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from evaluation import plots
+from evaluation.reporting import plots
 
 from .conftest import RATE, sound
 

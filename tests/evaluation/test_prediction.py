@@ -18,9 +18,9 @@ from builder.audio import load_audio, resample
 from builder.embedders.base import Embedder
 from builder.errors import DataError
 from evaluation.benchmarks.base import Track
-from evaluation.prediction import embedder_of, predict_audio, predict_tracks, probabilities
-from training import listening
-from training.model import SynthmirClassifier, SynthmirConfig, load_model
+from evaluation.inference.predict import embedder_of, predict_audio, predict_tracks, probabilities
+from training.models import audio_embedding as listening
+from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 
 from .conftest import RATE, sound
 

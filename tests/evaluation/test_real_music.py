@@ -10,13 +10,13 @@ import soundfile
 from datasets import Dataset
 from typer.testing import CliRunner
 
-from builder.embedders.dataset_map import embed_dataset
+from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings
-from evaluation.real_music import embed_target, is_benchmark
+from evaluation.inference.embed_target import embed_target, is_benchmark
 from synthmir import app
 from tests.training.listeners import sound
-from training.options import Chosen, choose
+from training.settings import Chosen, choose
 
 OPTIONS = {"task": "genre", "label_column": "label", "strategy": "joint"}
 

@@ -14,11 +14,11 @@ import soundfile
 
 from builder.errors import DataError
 from builder.recipe import EvaluationSettings
+from evaluation.evaluate import evaluate_model
 from evaluation.fidelity.measure import measure
-from evaluation.gallery import Verdict, pick
-from evaluation.report import write_report
+from evaluation.reporting.example_clips import Verdict, pick
+from evaluation.reporting.report import write_report
 from evaluation.robustness import judge_damaged
-from evaluation.scoring import evaluate_model
 
 from .conftest import FINGERPRINT, GENRES, NASTY, RATE, sound
 

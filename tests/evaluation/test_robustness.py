@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from builder.damage import DAMAGES
+from builder.degradations import DAMAGES
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import EvaluationSettings
 from evaluation.benchmarks.base import Track
+from evaluation.evaluate import evaluate_model
 from evaluation.robustness import (
     FILE,
     PICTURE,
@@ -24,7 +25,6 @@ from evaluation.robustness import (
     robustness_table,
     sample,
 )
-from evaluation.scoring import evaluate_model
 
 SETTINGS = EvaluationSettings(bootstrap=200, seed=3)
 LEVELS = ["gain:0", "lowpass:300", "noise:-20"]

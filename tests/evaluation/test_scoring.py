@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from builder.corpus.folder import embed_record
+from builder.corpus.corpus import embed_record
 from builder.errors import DataError, RecipeError
 from builder.executors import Processes
 from builder.recipe import EvaluationSettings
 from builder.records import RunRecord
 from evaluation.classify import classify, show
-from evaluation.scores import Scores
-from evaluation.scoring import evaluate_model
-from evaluation.summary import worst_pair
-from evaluation.table import score_table
+from evaluation.evaluate import evaluate_model
+from evaluation.reporting.tables import score_table
+from evaluation.results.scores import Scores
+from evaluation.statistics.summary import worst_pair
 
 from .conftest import FINGERPRINT, GENRES, RATE, sound
 
@@ -105,7 +105,7 @@ def test_scoring_twice_gives_the_same_figures(model: Path, music: Path, tmp_path
 def test_several_processes_hear_what_one_hears(
     both: tuple[dict, Path], model: Path, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.hearers.AT_ONCE", 3)
+    monkeypatch.setattr("evaluation.inference.distributed.AT_ONCE", 3)
     settings, executor = EvaluationSettings(bootstrap=200, seed=3), Processes(2)
     scores = evaluate_model(model, [f"folder:{music}"], tmp_path / "two", settings=settings, executor=executor)
     assert scores["benchmarks"] == both[0]["benchmarks"][1:]
@@ -273,9 +273,9 @@ def test_embeddings_of_another_revision_are_refused(model: Path, corpus: Path, t
 
 
 def test_the_schema_in_the_repository_is_the_models() -> None:
-    import evaluation.scores
+    import evaluation.results.scores
 
-    file = Path(evaluation.scores.__file__).with_name("scores.schema.json")
+    file = Path(evaluation.results.scores.__file__).with_name("scores.schema.json")
     assert file.read_text(encoding="utf-8") == Scores.json_schema(), "write it anew from Scores.json_schema()"
 
 

@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 import evaluation.strategies as module
 from builder.errors import DataError, RecipeError
 from builder.recipe import EvaluationSettings, TrainingSettings
-from evaluation.held_out import read_test
-from evaluation.scores import MULTI, REGRESSION
+from evaluation.inference.held_out import read_test
+from evaluation.results.scores import MULTI, REGRESSION
 from evaluation.strategies import ALL_OF_IT, STRATEGIES, StrategyComparison, compare_strategies, strategy_table
 from synthmir import app
 from tests.training import planted
 from tests.training.planted import NAMES
-from training.model import load_model
+from training.models.classifier import load_model
 from training.trainer import train
 
 SIZES = {"train": 300, "validation": 100, "real_train": 150, "real_validation": 60, "real_test": 200}
@@ -185,7 +185,7 @@ def test_the_test_part_of_a_division_made_by_training(tmp_path: Path, parts: Any
     artists = {"train": [f"artist {i // 5}" for i in range(len(points))]}
     folder = planted.write(tmp_path / "real", {"train": (points, labels)}, artist=artists)
     judged, x = read_test(folder, features)
-    from training.target import load_target
+    from training.data.target import load_target
 
     target = load_target(folder, features)
     assert list(judged.ids) == target.told["test_ids"]

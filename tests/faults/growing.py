@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from builder.corpus.folder import STATE, Corpus
+from builder.corpus.corpus import STATE, Corpus
 from builder.corpus.shards import WORK
 from builder.corpus.verify import verify
 from builder.errors import DataError

@@ -93,8 +93,8 @@ def put(folder: Path, files: Files) -> None:
 def corpus(root: Path, seconds: float = 1.0) -> None:
     """A finished corpus of six clips in two genres, and its embeddings."""
     from builder.audio import encode_flac, peak_dbfs
-    from builder.corpus.features import audio_features, embedding_features, label_features
-    from builder.corpus.folder import write_sums
+    from builder.corpus.corpus import write_sums
+    from builder.corpus.schema import audio_features, embedding_features, label_features
     from builder.corpus.shards import write_shard
     from builder.prompts.taxonomy import Taxonomy
     from builder.recipe import EmbedderSettings, Recipe
@@ -168,14 +168,14 @@ def _verify(folder: Path) -> object:
 
 
 def _features(folder: Path) -> None:
-    from training.features import load_features
+    from training.data.features import load_features
 
     for task in ("genre", "instruments", "tempo_bpm"):
         load_features(folder, "melstats", task)
 
 
 def _embed(folder: Path) -> None:
-    from builder.embedders.mapping import embed_corpus
+    from builder.embedders.embed_corpus import embed_corpus
     from builder.recipe import EmbedderSettings
 
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -185,7 +185,7 @@ def _embed(folder: Path) -> None:
 
 
 def _parts(folder: Path) -> None:
-    from training.parts import divide, open_parts
+    from training.data.parts import divide, open_parts
 
     stored = open_parts(folder, "melstats")
     division = divide(stored)
@@ -194,8 +194,8 @@ def _parts(folder: Path) -> None:
 
 def _clips(folder: Path) -> None:
     from builder.audio import load_audio
-    from evaluation.clips import validation_clips
     from evaluation.fidelity.sets import stored
+    from evaluation.inference.validation_audio import validation_clips
 
     for track in validation_clips(folder, ["electronica", "funk"], "genre", 10, 0).tracks:
         if track.data:
@@ -204,13 +204,13 @@ def _clips(folder: Path) -> None:
 
 
 def _export(folder: Path) -> None:
-    from builder.corpus.exports import export_corpus
+    from builder.corpus.export.export import export_corpus
 
     export_corpus(folder, "mirdata", folder / "out", audio="wav")
 
 
 def _explore(folder: Path) -> None:
-    from evaluation.explorer.store import Clips
+    from evaluation.explorer.clip_table import Clips
 
     clips = Clips.open(str(folder))
     _ = clips.source, clips.embeddings
@@ -219,7 +219,7 @@ def _explore(folder: Path) -> None:
 
 
 def _open(folder: Path) -> None:
-    from builder.corpus.folder import Corpus
+    from builder.corpus.corpus import Corpus
     from builder.recipe import Recipe
 
     found = Corpus.open(folder)
@@ -235,7 +235,7 @@ def model(root: Path) -> None:
     import torch
 
     from builder.records import RunRecord
-    from training.model import SynthmirClassifier, SynthmirConfig
+    from training.models.classifier import SynthmirClassifier, SynthmirConfig
 
     names = ["electronica", "funk"]
     embedder = {"name": "melstats", "revision": "2", "dim": 768, "sampling_rate": 32_000, "window_seconds": 10.0,
@@ -254,8 +254,8 @@ def _judge(folder: Path) -> None:
     import torch
 
     from builder.recipe import EvaluationSettings
-    from evaluation.candidate import Candidate, corpus_of
-    from training.listening import embedder_for
+    from evaluation.inference.evaluated_model import Candidate, corpus_of
+    from training.models.audio_embedding import embedder_for
 
     candidate = Candidate.load(folder, EvaluationSettings())
     with torch.inference_mode():
@@ -339,7 +339,7 @@ def _taxonomy(folder: Path) -> None:
 
 
 def _mapping(folder: Path) -> None:
-    from evaluation.mapping import find_mapping
+    from evaluation.benchmarks.mapping import find_mapping
 
     own = ["jazz", "rock", "techno", "folk", "opera"]
     str(find_mapping([], own, ["electronica", "funk", "pop"], str(folder / "m.yaml")))
@@ -414,7 +414,7 @@ def _metadata_lines_seed(root: Path) -> None:
 
 
 def _source(root: Path) -> None:
-    from builder.embedders.sources import open_source
+    from builder.embedders.audio_sources import open_source
 
     for part in open_source(str(root), "audio", 10).values():
         part.digest()
@@ -428,7 +428,7 @@ def _heard_seed(root: Path) -> None:
 
 
 def _heard(root: Path) -> object:
-    from evaluation.hearing import _read
+    from evaluation.inference.embedding_cache import _read
 
     return ["unreadable"] if _read(root / "h.npz", 2) is None else None
 
@@ -449,7 +449,7 @@ def _dataset_seed(root: Path) -> None:
 
 
 def _dataset(root: Path) -> None:
-    from training.features import load_features
+    from training.data.features import load_features
 
     load_features(root, "melstats", "genre")
 

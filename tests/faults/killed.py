@@ -25,11 +25,11 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
-from builder.corpus.build import ShardBuilder, build
-from builder.corpus.folder import GROWTH, STATE, SUMS
+from builder.corpus.building.build import ShardBuilder, build
+from builder.corpus.corpus import GROWTH, STATE, SUMS
 from builder.corpus.shards import WORK
 from builder.corpus.verify import verify
-from builder.embedders.mapping import Hired, embed_corpus
+from builder.embedders.embed_corpus import Hired, embed_corpus
 from builder.errors import BackendError
 from builder.recipe import Recipe
 from tests.builder import fakes
@@ -99,8 +99,8 @@ def _note(log: Path, lines: list[str]) -> None:
 
 def session(log: str, *command: str) -> None:
     """One run of the command line, in a process of its own, with notes."""
-    import builder.corpus.build as building
-    import builder.embedders.mapping as mapping
+    import builder.corpus.building.build as building
+    import builder.embedders.embed_corpus as mapping
     import synthmir
 
     building.ShardBuilder = partial(LoggedBuilder, Path(log))  # type: ignore[assignment,misc]

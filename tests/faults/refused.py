@@ -265,7 +265,7 @@ class _Blank:
 
 def blank(put: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let the pictures of cards be empty, which is quicker."""
-    from builder.corpus import pictures
+    from builder.corpus.card import plots as pictures
 
     drawn = pictures._pictures
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus
-from builder.corpus.plan import plan
+from builder.corpus.building.build import build
+from builder.corpus.building.plan import plan
+from builder.corpus.corpus import Corpus
 from builder.corpus.verify import verify
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, DataError, SynthmirError
 from builder.executors import InProcess, Processes, Scale
 from builder.recipe import Recipe
@@ -111,12 +111,12 @@ def test_a_second_run_into_a_folder_is_told_and_the_first_goes_on(place: Place):
 def test_a_second_run_that_waited_for_the_first_one_by_chance_makes_nothing(place: Place, monkeypatch):
     def slowly(recipe: Recipe) -> Any:
         clips = plan(recipe)
-        monkeypatch.setattr("builder.corpus.build.plan", plan)
+        monkeypatch.setattr("builder.corpus.building.build.plan", plan)
         place.build()  # another process
         place.embed()
         return clips
 
-    monkeypatch.setattr("builder.corpus.build.plan", slowly)
+    monkeypatch.setattr("builder.corpus.building.build.plan", slowly)
     place.build(progress=lambda done, total: pytest.fail("made something"))
     place.assert_the_same()
 
@@ -232,7 +232,7 @@ def test_a_generator_that_hangs_is_stopped_and_its_shard_made_again(place: Place
     mark = tmp_path / "trouble"
     mark.write_text(next(clip.id for clip in plan(place.recipe) if clip.split == "train"))
     monkeypatch.setenv("TROUBLE", f"hang-once {mark}")
-    monkeypatch.setattr("builder.corpus.build.ShardBuilder", troubled.TroubledBuilder)
+    monkeypatch.setattr("builder.corpus.building.build.ShardBuilder", troubled.TroubledBuilder)
     place.build(workers=1, scale=Scale(shard_timeout=4))
     assert not mark.exists()
     place.embed()

@@ -25,43 +25,45 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder import audio, parquet
+from builder import audio
 from builder.audio import decode, load_audio, stream
-from builder.corpus import card
-from builder.corpus.card import write_card
+from builder.corpus.building.extend import name_shards
+from builder.corpus.card import card
+from builder.corpus.card.card import write_card
+from builder.corpus.card.fidelity import drop_stale
+from builder.corpus.corpus import Corpus
 from builder.corpus.dataset import load_corpus
-from builder.corpus.exports import export_corpus
-from builder.corpus.folder import Corpus
-from builder.corpus.growth import name_shards
-from builder.corpus.measured import drop_stale
+from builder.corpus.export.export import export_corpus
 from builder.corpus.shards import Ledger
 from builder.corpus.verify import verify
-from builder.embedders.mapping import embed_corpus
-from builder.embedders.sources import open_source
+from builder.embedders.audio_sources import open_source
+from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.weights import read_tensors, weights_file
 from builder.errors import MAX_TOLD, BackendError, DataError, RecipeError, SynthmirError
 from builder.hub.contents import model_config
-from builder.markdown import front
-from builder.parquet import label_names, look_over
+from builder.io import parquet_guard as parquet
+from builder.io.markdown import front
+from builder.io.parquet_guard import label_names, look_over
+from builder.io.safe_files import read_json, read_yaml
+from builder.io.untrusted import refuse_code
 from builder.prompts.sources import read as read_descriptions
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import EmbedderSettings, EvaluationSettings, Recipe
 from builder.records import RunRecord
-from builder.resources import read_json, read_yaml
-from builder.strangers import refuse_code
-from evaluation import gallery, report
 from evaluation.ablation import parse_vary
 from evaluation.benchmarks.base import load_benchmark
-from evaluation.candidate import Candidate, corpus_of
-from evaluation.clips import validation_clips
-from evaluation.explorer.place import is_classifier
-from evaluation.explorer.store import Clips
-from evaluation.mapping import find_mapping
-from evaluation.real_music import is_benchmark
-from training import card_figures
-from training.features import load_features
-from training.model import load_model
-from training.parts import divide, open_parts
+from evaluation.benchmarks.mapping import find_mapping
+from evaluation.explorer.clip_table import Clips
+from evaluation.explorer.corpus_source import is_classifier
+from evaluation.inference.embed_target import is_benchmark
+from evaluation.inference.evaluated_model import Candidate, corpus_of
+from evaluation.inference.validation_audio import validation_clips
+from evaluation.reporting import example_clips as gallery
+from evaluation.reporting import report
+from training.card import figures as card_figures
+from training.data.features import load_features
+from training.data.parts import divide, open_parts
+from training.models.classifier import load_model
 
 from . import hostile_readers as seeds
 
@@ -685,7 +687,7 @@ def test_pickles_are_not_run(tmp_path: Path, name: str, monkeypatch: pytest.Monk
 
 
 def test_arrays_of_objects_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evaluation.hearing import _read
+    from evaluation.inference.embedding_cache import _read
 
     monkeypatch.chdir(tmp_path)
     objects = np.array([Code()], dtype=object)
@@ -785,7 +787,7 @@ def test_a_kill_just_before_the_sums_are_written_is_made_good(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
 ) -> None:
     """Its embeddings stand in their place then, its record too, and only SHA256SUMS does not know of them."""
-    from builder.embedders import mapping
+    from builder.embedders import embed_corpus as mapping
 
     class Killed(BaseException):
         pass

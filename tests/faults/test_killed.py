@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus
+from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus
 from builder.recipe import Recipe
 
 from .killed import Plan, disturb, start, workers

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from builder.corpus.build import ShardBuilder
+from builder.clip import Clip
+from builder.corpus.building.build import ShardBuilder
 from builder.generators.base import GENERATORS
-from builder.rows import Clip
 from tests.builder.fakes import Tone
 
 HUGE = 1 << 46  # numbers: more than any machine has room for

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
-from builder.corpus.build import build
-from builder.embedders.mapping import embed_corpus
+from builder.corpus.building.build import build
+from builder.embedders.embed_corpus import embed_corpus
 from builder.hub import client
 from builder.hub.publish import Target, publish
 from builder.recipe import EmbedderSettings, Recipe, TrainingSettings

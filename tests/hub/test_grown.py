@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus
-from builder.embedders.mapping import embed_corpus
+from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.hub.publish import Target
 from builder.recipe import EmbedderSettings, Recipe
 

@@ -10,13 +10,13 @@ import datasets
 import yaml
 from huggingface_hub import DatasetCard
 
-from builder.corpus.build import build
+from builder.corpus.building.build import build
 from builder.corpus.verify import verify
 from builder.hub.publish import Target
 from builder.hub.table import lines
+from builder.io.safe_files import read_yaml
 from builder.prompts.taxonomy import SHIPPED
 from builder.recipe import Recipe
-from builder.resources import read_yaml
 
 from .loopback_hub import LoopbackHub
 

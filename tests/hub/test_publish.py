@@ -21,7 +21,7 @@ from datasets import Features
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from builder.corpus.folder import write_sums
+from builder.corpus.corpus import write_sums
 from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
 from builder.errors import DataError, HubError
@@ -30,7 +30,7 @@ from builder.hub.publish import Target
 from builder.hub.table import lines
 from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord, without_paths
-from evaluation.candidate import corpus_of
+from evaluation.inference.evaluated_model import corpus_of
 from evaluation.metrics import FOLDER
 
 from .loopback_hub import LoopbackHub

@@ -10,8 +10,8 @@ import torch
 from builder.embedders.base import config_name, load_embedder
 from builder.embedders.windows import embed_clips
 from builder.recipe import EmbedderSettings
-from training.folder import model_folder
-from training.model import REGRESSION, SINGLE, SynthmirClassifier, SynthmirConfig
+from training.models.classifier import REGRESSION, SINGLE, SynthmirClassifier, SynthmirConfig
+from training.models.folder import model_folder
 
 LABELS = ("Calm", "Tense", "Wild")
 

@@ -10,9 +10,9 @@ import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
 from scipy.linalg import expm
 
-from training.features import Features as Rows
-from training.features import Split
-from training.model import SynthmirConfig
+from training.data.features import Features as Rows
+from training.data.features import Split
+from training.models.classifier import SynthmirConfig
 
 NAMES = ("Blues", "Hip-Hop", "Jazz", "Pop", "Rock")
 DIM = 16

@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from sklearn.metrics.pairwise import rbf_kernel
 
 from builder.recipe import AdaptationSettings
-from training.adaptation import (
+from training.optim.domain_adaptation import (
     LABELLED,
     MMD,
     ContrastivePairs,

@@ -6,13 +6,13 @@ from uuid import uuid4
 import pytest
 import torch
 
-from builder.atomic import write_bytes
-from builder.corpus.folder import write_sums
+from builder.corpus.corpus import write_sums
 from builder.errors import DataError
+from builder.io.atomic import write_bytes
+from builder.io.storage import names, place
 from builder.recipe import EmbedderSettings, EvaluationSettings, TrainingSettings
-from builder.storage import names, place
-from evaluation.scoring import evaluate_model
-from training.features import load_features
+from evaluation.evaluate import evaluate_model
+from training.data.features import load_features
 from training.trainer import train
 
 

@@ -34,9 +34,9 @@ from builder.audio import resample
 from builder.errors import BackendError, DataError
 from builder.recipe import EmbedderSettings
 from evaluation.classify import classify
-from training import listening
-from training.audio_classifier import mean_logits
-from training.model import MULTI, REGRESSION, SINGLE, load_model
+from training.models import audio_embedding as listening
+from training.models.audio_classifier import mean_logits
+from training.models.classifier import MULTI, REGRESSION, SINGLE, load_model
 
 from ..builder.embedder_checkpoints import TINY, tiny_passt, transformers_model
 from .listeners import LABELS, listener, sound

@@ -15,21 +15,21 @@ import pytest
 import torch
 
 from builder.audio import decode
-from builder.corpus.build import build
-from builder.corpus.folder import Corpus
-from builder.damage import Damage
+from builder.clip import Clip
+from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus
+from builder.degradations import Damage
 from builder.embedders.base import load_embedder
-from builder.embedders.mapping import embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
 from builder.generators.base import GENERATORS
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe, TrainingSettings
-from builder.rows import Clip
 from tests.builder.fakes import Tone
-from training.features import Features, Split, load_features
-from training.model import load_model
-from training.options import choose
-from training.subset import subset
+from training.data.features import Features, Split, load_features
+from training.data.subset import subset
+from training.models.classifier import load_model
+from training.settings import choose
 from training.trainer import load_data, train
 
 AUGMENT = ("noise:10", "noise:0")

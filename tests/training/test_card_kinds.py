@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 
 from builder.recipe import TrainingSettings
 from builder.records import RunRecord
-from training.card import write_card
+from training.card.card import write_card
 from training.trainer import train
 
 from .conftest import GENRES, columns

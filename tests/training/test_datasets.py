@@ -18,8 +18,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from builder.corpus.shards import write_shard
 from builder.errors import DataError, RecipeError
 from builder.recipe import SplitSettings
-from training.features import load_features
-from training.model import MULTI, REGRESSION, SINGLE
+from training.data.features import load_features
+from training.models.classifier import MULTI, REGRESSION, SINGLE
 
 from .conftest import DIM, GENRES, INSTRUMENTS, Columns, columns, write
 

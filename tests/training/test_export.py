@@ -20,11 +20,11 @@ import synthmir
 from builder.embedders.melstats import FEATURES, MelStats
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import EmbedderSettings
-from evaluation.prediction import embedder_of, predict_audio
-from training import export as module
-from training.export import export
-from training.mel_graph import WINDOW, MelGraph
-from training.model import MULTI, REGRESSION, SINGLE, load_model
+from evaluation.inference.predict import embedder_of, predict_audio
+from training.models import onnx_export as module
+from training.models.classifier import MULTI, REGRESSION, SINGLE, load_model
+from training.models.onnx_export import export
+from training.models.onnx_melstats import WINDOW, MelGraph
 
 from .listeners import LABELS, listener, sound
 

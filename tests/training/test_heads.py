@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from builder.errors import DataError, RecipeError
 from builder.recipe import TrainingSettings
 from builder.records import RunRecord
-from training.features import Features, load_features
-from training.heads import STRENGTHS
-from training.model import MULTI, REGRESSION, load_model
+from training.data.features import Features, load_features
+from training.models.classifier import MULTI, REGRESSION, load_model
+from training.models.heads import STRENGTHS
 from training.trainer import train
 
 TASKS = ("genre", "instruments", "tempo_bpm", "subgenre", "mood")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from builder.errors import DataError
-from training.features import Features, Split, load_features
+from training.data.features import Features, Split, load_features
 
 from .conftest import DIM, GENRES, Columns
 

@@ -16,23 +16,23 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-import training.checkpoint as checkpoint
-import training.products as products
-import training.trackers as trackers
+import training.optim.checkpoint as checkpoint
+import training.optim.products as products
+import training.optim.trackers as trackers
 from builder.errors import BackendError, RecipeError
 from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
-from training.adaptation import Adaptation
-from training.features import Features, load_features
-from training.loop import WEIGHT_DECAY, Fit, fit, start_accelerator
-from training.model import SynthmirClassifier, SynthmirConfig, load_model
+from training.data.features import Features, load_features
+from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
+from training.optim.domain_adaptation import Adaptation
+from training.optim.loop import WEIGHT_DECAY, Fit, fit, start_accelerator
 from training.trainer import train
 
 from ..warm import WarmProcess
 from .conftest import DIM
 
 TASKS = ("genre", "instruments", "tempo_bpm")
-ROOT = Path(checkpoint.__file__).parents[1]
+ROOT = Path(checkpoint.__file__).parents[2]
 
 
 def settings(**changes: Any) -> TrainingSettings:
@@ -95,10 +95,10 @@ def test_a_damaged_checkpoint_is_not_taken_up(
 PROGRAM = """
 import sys, time
 from pathlib import Path
-import training.checkpoint
+import training.optim.checkpoint
 from builder.recipe import EmbedderSettings, TrainingSettings
 from training.trainer import train
-training.checkpoint.SECONDS = 0.0
+training.optim.checkpoint.SECONDS = 0.0
 settings = TrainingSettings(hidden=(8,), epochs=6, batch_size=32)
 def slow(point):
     print(point["epoch"], flush=True)
@@ -355,7 +355,7 @@ def test_a_machine_with_mps_trains_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -
             asked.update(options)
             self.device = torch.device("cpu")
 
-    monkeypatch.setattr("training.loop.Accelerator", Stub)
+    monkeypatch.setattr("training.optim.loop.Accelerator", Stub)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     for there in (True, False):
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=there: there)

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from builder.errors import DataError
-from training.model import SynthmirClassifier, SynthmirConfig, load_model
+from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 
 from .conftest import DIM, GENRES
 

@@ -15,7 +15,7 @@ from huggingface_hub.repocard import metadata_load
 from builder.errors import DataError
 from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
-from training.card import write_card
+from training.card.card import write_card
 from training.trainer import train
 
 from .. import markdown as page

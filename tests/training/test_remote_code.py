@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoModelForAudioClassification, pipeline
 
 from builder.embedders.base import EMBEDDERS
 from builder.recipe import EmbedderSettings
-from training.model import MULTI, load_model
-from training.remote_code import MODULE, PREPROCESSOR, Cutting, add_remote_code, remote_code
+from training.models.classifier import MULTI, load_model
+from training.models.remote_code import MODULE, PREPROCESSOR, Cutting, add_remote_code, remote_code
 
 from ..builder.embedder_checkpoints import TINY, tiny_passt, transformers_model
 from .listeners import listener, sound
@@ -96,7 +96,7 @@ def test_two_things_of_one_name_are_not_mixed() -> None:
     cutting = Cutting({})
     cutting.take("builder.embedders.melstats", "HOP")
     with pytest.raises(ValueError, match="there is another 'HOP' from"):
-        cutting.take("evaluation.prediction", "HOP")
+        cutting.take("evaluation.inference.predict", "HOP")
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_where_we_are_installed_the_folders_code_is_never_run(trap: Path, tmp_pa
     AutoConfig.from_pretrained(trap, trust_remote_code=trust)
     AutoModelForAudioClassification.from_pretrained(trap, trust_remote_code=trust)
     listen = pipeline("audio-classification", model=str(trap), trust_remote_code=trust)
-    assert type(listen.model).__module__ == "training.audio_classifier"
+    assert type(listen.model).__module__ == "training.models.audio_classifier"
     assert not (tmp_path / "ran").exists()
 
 

@@ -16,7 +16,7 @@ from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
 from synthmir import app
-from training.model import load_model
+from training.models.classifier import load_model
 from training.seeds import parse_seeds, seed_table, train_seeds
 from training.trainer import train
 

@@ -11,11 +11,11 @@ from sklearn.metrics import accuracy_score
 
 from builder.errors import DataError, RecipeError
 from builder.recipe import TrainingSettings
-from training.features import Features, Split
-from training.loop import fit, start_accelerator
-from training.model import MULTI, REGRESSION, SynthmirClassifier
+from training.data.features import Features, Split
+from training.data.target import Target, load_target
+from training.models.classifier import MULTI, REGRESSION, SynthmirClassifier
+from training.optim.loop import fit, start_accelerator
 from training.strategies import ON_SOURCE, ON_TARGET, Outcome, run
-from training.target import Target, load_target
 
 from . import planted
 from .planted import NAMES
@@ -306,7 +306,7 @@ def test_neighbours_weigh_no_rows(pair: Any) -> None:
 
 def test_a_run_that_was_killed_goes_on(pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in the second stage: the first is taken from where it ended, and the weights are those of a whole run."""
-    monkeypatch.setattr("training.checkpoint.SECONDS", 0.0)
+    monkeypatch.setattr("training.optim.checkpoint.SECONDS", 0.0)
     source, target, _ = pair
     chosen = settings("finetune", epochs=6)
     whole = trained(chosen, source, target)

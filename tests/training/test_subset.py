@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from builder.errors import RecipeError
 from builder.recipe import TrainingSettings
-from training.features import Features, Split
-from training.model import MULTI
-from training.subset import subset
+from training.data.features import Features, Split
+from training.data.subset import subset
+from training.models.classifier import MULTI
 
 
 def features(*counts: int) -> Features:

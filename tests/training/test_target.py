@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from builder.errors import DataError, RecipeError
 from builder.names import label_key
 from builder.records import RunRecord
-from training.features import Split, load_features
-from training.model import MULTI, REGRESSION
-from training.parts import divide, open_parts
-from training.target import Target, load_target, take_shots
+from training.data.features import Split, load_features
+from training.data.parts import divide, open_parts
+from training.data.target import Target, load_target, take_shots
+from training.models.classifier import MULTI, REGRESSION
 
 from . import planted
 from .conftest import DIM as CORPUS_DIM

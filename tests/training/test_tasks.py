@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss
 
-from training.features import Features, Split
-from training.model import MULTI, REGRESSION, SINGLE
-from training.tasks import Objective, best_threshold, multi_scores, number_scores, objective, single_scores
+from training.data.features import Features, Split
+from training.models.classifier import MULTI, REGRESSION, SINGLE
+from training.optim.objectives import Objective, best_threshold, multi_scores, number_scores, objective, single_scores
 
 
 def features(labels: torch.Tensor, problem: str, names: tuple[str, ...]) -> Features:

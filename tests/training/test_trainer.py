@@ -11,15 +11,15 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-import training.loop as loop
+import training.optim.loop as loop
 import training.trainer as trainer
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
-from training.features import Features, Split, load_features
-from training.loop import Fit, fit, start_accelerator
-from training.model import SynthmirClassifier, SynthmirConfig, load_model
-from training.tasks import single_scores
+from training.data.features import Features, Split, load_features
+from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
+from training.optim.loop import Fit, fit, start_accelerator
+from training.optim.objectives import single_scores
 from training.trainer import train
 
 from .conftest import DIM, FINGERPRINT, GENERATOR, GENRES, Columns, columns

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...clip import Clip
 from ...errors import RecipeError
-from ...rows import Clip
 from .compose import compose
 from .mix import mix
 from .revision import make_revision

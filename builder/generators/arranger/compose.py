@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ...clip import Clip, Prompt
 from ...errors import RecipeError
 from ...prompts.taxonomy import Taxonomy
-from ...rows import Clip, Prompt
 from .bass import bass
 from .chance import Chance
 from .chords import chords

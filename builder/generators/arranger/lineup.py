@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...clip import Prompt
 from ...errors import RecipeError
 from ...prompts.taxonomy import Genre, Instrument, Subgenre, Taxonomy
-from ...rows import Prompt
 from .chance import Chance
 from .style import PARTS, Style
 

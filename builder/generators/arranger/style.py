@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ...errors import RecipeError
+from ...io.safe_files import read_yaml
 from ...prompts.taxonomy import Taxonomy
-from ...resources import read_yaml
 from ...validation import Section
 from .pattern import Pattern, parse
 from .theory import parse_numeral

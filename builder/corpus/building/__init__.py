@@ -1,0 +1,1 @@
+"""Recipe -> corpus: plan, clips, resume, growth."""

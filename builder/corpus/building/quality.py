@@ -1,0 +1,89 @@
+"""What a clip must satisfy, and what happens when it does not: tried again with a derived seed, then given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...audio import loudness, peak_dbfs
+from ...clip import Clip
+from ...errors import BackendError
+from ...generators.base import Generator
+from ...recipe import QualitySettings
+from .plan import digest
+
+FRAME_SECONDS = 0.05
+SILENCE = 10 ** (-60 / 20)  # of full scale
+FULL_SCALE = 0.9999
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A clip that was made: its row with the seed that made it, the audio and its levels, and how often it was tried.
+
+    `faults` is empty for an accepted clip; `samples` is float32 [samples], mono, or [samples, 2].
+    """
+
+    clip: Clip
+    samples: np.ndarray
+    attempts: int
+    faults: tuple[str, ...] = ()
+    loudness: float = 0.0  # LUFS
+    peak: float = 0.0  # dBFS
+
+
+def inspect(
+    clip: Clip, samples: np.ndarray, rate: int, seconds: float, limits: QualitySettings, tries: int, channels: int = 1
+) -> Take:
+    """Measure one clip and list what is wrong with it; silent is where all channels are, the rest is of the worst."""
+    length = round(seconds * rate)
+    wanted = (length,) if channels == 1 else (length, channels)
+    if samples.shape != wanted:
+        return Take(clip, samples, tries, (f"length: {samples.shape} samples, asked for {wanted}",))
+    if not np.isfinite(samples).all():
+        return Take(clip, samples, tries, (f"NaN: {int((~np.isfinite(samples)).sum())} samples are no numbers",))
+    level, peak = loudness(samples, rate), peak_dbfs(samples)
+    frame = round(FRAME_SECONDS * rate)
+    frames = np.abs(samples[: length // frame * frame]).reshape(-1, frame * channels).max(axis=1)
+    silent = float((frames < SILENCE).mean()) if len(frames) else 1.0
+    clipped = float((np.abs(samples) >= FULL_SCALE).mean(axis=0).max())
+    offset = float(np.abs(samples.mean(axis=0, dtype=np.float64)).max())
+    faults = []
+    if level < limits.min_loudness:
+        faults.append(f"loudness: {level:.1f} LUFS, at least {limits.min_loudness:g}")
+    if silent > limits.max_silence:
+        faults.append(f"silence: {silent:.0%} of the frames, at most {limits.max_silence:.0%}")
+    if clipped > limits.max_clipped:
+        faults.append(f"clipping: {clipped:.2%} of the samples, at most {limits.max_clipped:.2%}")
+    if offset > limits.max_dc:
+        faults.append(f"DC: mean {offset:.3f}, at most {limits.max_dc:g}")
+    return Take(clip, samples, tries, tuple(faults), level, peak)
+
+
+def make(
+    generator: Generator, clips: Sequence[Clip], seconds: float, limits: QualitySettings, channels: int = 1
+) -> Iterator[list[Take]]:
+    """Make clips, as many at once as suits the generator; a faulty one is made up to `limits.attempts` times in all.
+
+    The seed of a further attempt is derived from the clip's own, so that the outcome does not depend on the batch.
+    """
+    for start in range(0, len(clips), generator.rows_at_once):
+        batch = clips[start : start + generator.rows_at_once]
+        waiting = list(batch)
+        done: dict[str, Take] = {}
+        for tries in range(1, limits.attempts + 1):
+            rows = [clip if tries == 1 else replace(clip, seed=digest("again", clip.seed, tries)) for clip in waiting]
+            audio = generator.generate(rows)
+            if len(audio) != len(rows):
+                raise BackendError(f"generator {generator.name!r} returned {len(audio)} clips for {len(rows)} rows")
+            takes = [
+                inspect(row, samples, generator.sampling_rate, seconds, limits, tries, channels)
+                for row, samples in zip(rows, audio, strict=True)
+            ]
+            done.update((take.clip.id, take) for take in takes)
+            waiting = [clip for clip, take in zip(waiting, takes, strict=True) if take.faults]
+            if not waiting:
+                break
+        yield [done[clip.id] for clip in batch]

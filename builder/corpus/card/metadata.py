@@ -1,0 +1,101 @@
+"""The YAML block at the head of a dataset card, which the Hub and `datasets` read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from ...io.parquet_guard import described
+from ...io.storage import readable
+from ..corpus import SHARD_FILE, part_of
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
+
+
+def infos(root: Path) -> dict[str, dict[str, Any]]:
+    """Of each config, `default` first: its `folder`, features, splits and sizes, from the shards' own metadata."""
+    folders = {"default": "data"} | {
+        folder.name: folder.name
+        for folder in sorted(root.iterdir())
+        if folder.name != "data" and any(folder.glob("*-of-*.parquet"))
+    }
+    return {name: _info(root, folder) for name, folder in folders.items()}
+
+
+def _info(root: Path, folder: str) -> dict[str, Any]:
+    paths = sorted((root / folder).glob("*.parquet"))
+    newest = max(paths, key=lambda path: part_of(path.name))  # it knows every label of those before it
+    splits: dict[str, dict[str, int]] = {}
+    for path in paths:
+        match = SHARD_FILE.match(path.name)
+        metadata = pq.read_metadata(readable(path))
+        split = splits.setdefault(match["split"] if match else "train", {"num_examples": 0, "num_bytes": 0})
+        split["num_examples"] += metadata.num_rows
+        split["num_bytes"] += sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return {
+        "folder": folder,
+        "features": described(pq.read_schema(readable(newest)), newest),
+        "splits": splits,
+        "download_size": sum(path.stat().st_size for path in paths),
+    }
+
+
+def head(
+    name: str, licence: str, generators: list[str], clips: int, configs: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """The block of a corpus called `name`, made by `generators`, with `infos` as its configs."""
+    return {
+        "pretty_name": name,
+        "license": licence,
+        "language": ["en"],
+        "tags": [
+            *("audio", "music", "synthetic", "music-information-retrieval", "music-generation"),
+            *("music-genre-classification", "music-tagging", "text-to-music"),
+            *dict.fromkeys(generators),
+            *(config for config in configs if config != "default"),
+            "synthmir",
+        ],
+        "task_categories": ["audio-classification", "text-to-audio"],
+        "size_categories": [next((size for limit, size in SIZES if clips < limit), "10M<n<100M")],
+        "source_datasets": ["original"],
+        "annotations_creators": ["machine-generated"],
+        "language_creators": ["machine-generated"],
+        "configs": [
+            {
+                "config_name": config,
+                "data_files": [{"split": split, "path": f"{info['folder']}/{split}-*"} for split in info["splits"]],
+                **({"default": True} if config == "default" else {}),
+            }
+            for config, info in configs.items()
+        ],
+        "dataset_info": [{"config_name": config, **_described(config, info)} for config, info in configs.items()],
+    }
+
+
+def _described(config: str, info: dict[str, Any]) -> dict[str, Any]:
+    from datasets import DatasetInfo
+    from datasets.splits import SplitDict, SplitInfo
+
+    described: dict[str, Any] = DatasetInfo(
+        config_name=config,
+        features=info["features"],
+        splits=SplitDict({split: SplitInfo(split, **sizes) for split, sizes in info["splits"].items()}),
+        download_size=info["download_size"],
+        dataset_size=sum(sizes["num_bytes"] for sizes in info["splits"].values()),
+    )._to_yaml_dict()
+    return described
+
+
+def type_name(kind: Any) -> str:
+    """A column's type in words."""
+    from datasets import Audio, ClassLabel, List
+
+    if isinstance(kind, List):
+        return f"list of {type_name(kind.feature)}"
+    if isinstance(kind, ClassLabel):
+        return f"class label ({kind.num_classes})"
+    if isinstance(kind, Audio):
+        return "audio"
+    return str(kind.dtype)

@@ -1,0 +1,226 @@
+"""A corpus in pictures, drawn from its own shards into `assets/`: the same shards, the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ...audio import decode, mono
+from ...io.atomic import write_bytes
+from ...io.parquet_guard import look_over, reading
+from ...io.storage import delete, readable, sha256
+from ...plotting import COLOURS, SHAPES, log_mel, mel_ticks, project
+from ..schema import LONGEST
+from .fidelity import state
+from .statistics import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ASSETS = "assets"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "grid.color": "#d5dbe1",
+    "text.parse_math": False,  # a genre with dollar signs is text
+    "svg.fonttype": "none",
+    "svg.hashsalt": "synthmir",  # the same figure, the same bytes
+}
+SHOWN = 12  # genres of which a clip is shown
+HOP = 512  # samples
+LEAST, POINTS = 50, 1_000  # clips on a map: fewer show nothing, more take minutes
+STYLED = "synthmir pictures 1,"  # a change of how they look is another number
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One of them: what it shows, what it follows from, and how it is drawn."""
+
+    name: str
+    caption: str
+    of: str
+    figure: Callable[[], Figure]
+
+    @property
+    def path(self) -> str:
+        """From the corpus' root."""
+        return f"{ASSETS}/{self.name}.svg"
+
+
+def draw(root: Path, table: Table, embedders: Sequence[str], known: dict[str, str]) -> list[Picture]:
+    """Draw every picture that the corpus has something for. Those of what is gone (embeddings, say) go too.
+
+    One that is there whole, by its hash in `known`, and of the same shards, is left: a map takes seconds.
+    """
+    import matplotlib
+
+    found = list(_pictures(root, table, embedders))
+    for picture in found:
+        path, mark = root / picture.path, f"{STYLED} {picture.of}"
+        if _is_so(path, mark, known.get(picture.path)):
+            continue
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            picture.figure().savefig(buffer, format="svg", metadata={"Date": None, "Identifier": mark})
+        write_bytes(path, buffer.getvalue())
+    kept = {picture.path for picture in found}
+    for path in [*root.glob(f"{ASSETS}/map-*.svg"), *root.glob(f"{ASSETS}/tempo.svg")]:
+        if f"{ASSETS}/{path.name}" not in kept:
+            delete(path)
+    return found
+
+
+def _is_so(path: Path, mark: str, digest: str | None) -> bool:
+    return digest is not None and path.exists() and sha256(path) == digest and mark in path.read_text(encoding="utf-8")
+
+
+def _pictures(root: Path, table: Table, embedders: Sequence[str]) -> Iterator[Picture]:
+    clips = state(root, "data")
+    yield Picture("clips", "Clips of each genre, by split", clips, lambda: _clips(table))
+    if table.rows["tempo_bpm"].null_count < len(table):
+        asked = "Tempi that the prompts ask for, in beats per minute"
+        yield Picture("tempo", asked, clips, lambda: _tempo(table))
+    shown = "One clip of each genre as a mel spectrogram, dB under its loudest point"
+    yield Picture("spectrograms", shown, clips, lambda: _sounds(root, table))
+    for name in embedders:
+        paths = sorted((root / name).glob("*.parquet"))
+        total = sum(pq.read_metadata(readable(path)).num_rows for path in paths)
+        if total >= LEAST:
+            near = f"Map of the {name} embeddings of {min(total, POINTS):,} clips (t-SNE): what is alike lies together"
+            yield Picture(f"map-{name}", near, state(root, "data", name), partial(_map, paths, total, table))
+
+
+def _clips(table: Table) -> Figure:
+    genres, splits = table.names("genre"), sorted(set(table.values("split")))
+    figure, axes = _panel(6.4, 0.3 * len(genres) + 1.1)
+    genre, split = np.array(table.values("genre")), np.array(table.values("split"))
+    left = np.zeros(len(genres))
+    for place, name in enumerate(splits):
+        counts = np.array([int(((genre == one) & (split == name)).sum()) for one in genres])
+        axes.barh(range(len(genres)), counts, 0.7, left=left, color=COLOURS[place], label=name)
+        left += counts
+    axes.set_yticks(range(len(genres)), genres)
+    axes.set_ylim(len(genres) - 0.5, -0.5)
+    axes.set_xlabel("clips")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    figure.legend(ncols=len(splits), loc="outside lower center")
+    return figure
+
+
+def _tempo(table: Table) -> Figure:
+    genres = table.names("genre")
+    figure, axes = _panel(6.4, 2.6)
+    pairs = [(genre, bpm) for genre, bpm in zip(table.values("genre"), table.values("tempo_bpm"), strict=True) if bpm]
+    low, high = min(bpm for _, bpm in pairs), max(bpm for _, bpm in pairs)
+    bins = np.arange(low // 5 * 5, high + 6, 5)
+    axes.hist(
+        [[bpm for name, bpm in pairs if name == genre] for genre in genres], bins.tolist(), stacked=True, label=genres,
+        color=[COLOURS[place % len(COLOURS)] for place in range(len(genres))],
+    )  # fmt: skip
+    axes.set(xlabel="beats per minute", ylabel="clips")
+    axes.grid(axis="y")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _sounds(root: Path, table: Table) -> Figure:
+    from matplotlib.figure import Figure
+
+    clips = _one_a_genre(root, table)
+    columns = min(3, len(clips))
+    rows = -(-len(clips) // columns)
+    width, height = 2.5 * columns + 0.6, 1.45 * rows + 0.35  # inches
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(0.55 / width, 0.42 / height, 1 - 0.1 / width, 1 - 0.25 / height, 0.08, 0.5)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (genre, audio) in zip(panels, clips, strict=False):
+        samples, rate = decode(audio, LONGEST)
+        axes.imshow(
+            log_mel(mono(samples), rate, HOP), origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0,
+            extent=(0, len(samples) / rate, 0, 1),
+        )  # fmt: skip
+        axes.set_yticks(*mel_ticks((100, 1_000, 5_000), rate))
+        axes.set_title(genre)
+        axes.tick_params(length=2, labelsize=7)
+    for axes in panels[len(clips) :]:
+        axes.set_visible(False)
+    for axes in panels[max(0, len(clips) - columns) : len(clips)]:  # the lowest of each column
+        axes.tick_params(labelbottom=True)
+    figure.supxlabel("seconds", fontsize=8)
+    return figure
+
+
+def _one_a_genre(root: Path, table: Table) -> list[tuple[str, bytes]]:
+    """The first clip of each genre, up to `SHOWN` genres; of the audio, only the pages up to them are read."""
+    codes = table.rows["genre"].combine_chunks()
+    wanted: dict[int, str] = {}
+    for code, genre in enumerate(table.names("genre")):
+        if len(wanted) < SHOWN and (place := pc.index(codes, code).as_py()) >= 0:
+            wanted[place] = genre
+    found, start = [], 0
+    for path in sorted((root / "data").glob("*.parquet")):
+        with reading(path):
+            file = pq.ParquetFile(readable(path))
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                inside = [place - start for place in wanted if start <= place < start + rows]
+                if inside:
+                    audio = file.read_row_group(group, columns=["audio.bytes"])["audio"].combine_chunks()
+                    found += [(wanted[start + place], audio.field("bytes")[place].as_py()) for place in inside]
+                start += rows
+    return sorted(found, key=lambda pair: table.names("genre").index(pair[0]))
+
+
+def _map(paths: Sequence[Path], total: int, table: Table) -> Figure:
+    """t-SNE of the standardised embeddings, in one thread: sums in one order."""
+    chosen = np.linspace(0, total - 1, min(total, POINTS)).astype(int)  # evenly over all genres
+    vectors, codes = _drawn(paths, chosen)
+    points = project(vectors, threads=1)
+    figure, axes = _panel(6.4, 4.4)
+    for code, genre in enumerate(table.names("genre")):
+        mine = points[codes == code]
+        colour, shape = COLOURS[code % len(COLOURS)], SHAPES[(code + code // len(COLOURS)) % len(SHAPES)]
+        axes.plot(mine[:, 0], mine[:, 1], shape, ms=4, color=colour, mec="white", mew=0.3, label=genre)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    figure.legend(loc="outside right upper", handletextpad=0.2)
+    return figure
+
+
+def _drawn(paths: Sequence[Path], chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [n, dim] and genre codes [n] of the rows `chosen`, one shard in memory at a time."""
+    vectors, codes, start = [], [], 0
+    for path in paths:
+        look_over(path, ("embedding", "genre"))
+        with reading(path):
+            part = pq.read_table(readable(path), columns=["embedding", "genre"])
+        mine = pa.array(chosen[(chosen >= start) & (chosen < start + len(part))] - start)
+        part, start = part.take(mine), start + len(part)
+        if len(part):
+            flat = part["embedding"].combine_chunks().flatten().to_numpy()
+            vectors.append(flat.reshape(len(part), -1))
+            codes.append(part["genre"].to_numpy())
+    return np.concatenate(vectors), np.concatenate(codes)
+
+
+def _panel(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()

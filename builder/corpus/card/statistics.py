@@ -1,0 +1,134 @@
+"""What a corpus holds, counted from its own shards: the figures of the card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ...io.parquet_guard import look_over, reading
+from ...io.storage import readable
+from ..schema import LABELS
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+LEVELS = {"loudness": "loudness (LUFS)", "peak": "peak (dBFS)"}
+COLUMNS = ("id", "prompt", *LABELS, "guidance", "duration", *LEVELS, "attempts")  # all but the audio
+MOST = 5  # of a label's values are named
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A corpus without its audio: the columns above as Arrow, `split` with them, and the features."""
+
+    rows: pa.Table
+    features: Features
+
+    @classmethod
+    def read(cls, root: Path, features: Features) -> Table:
+        """All shards of audio, in order."""
+        parts = []
+        for path in sorted((root / "data").glob("*.parquet")):
+            look_over(path, (*COLUMNS, "audio"))  # a picture is made of some
+            with reading(path):
+                part = pq.read_table(readable(path), columns=list(COLUMNS))
+            parts.append(part.append_column("split", pa.repeat(path.name.split("-")[0], len(part))))
+        return cls(pa.concat_tables(parts).replace_schema_metadata(None), features)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def names(self, column: str) -> list[str]:
+        """The values that a ClassLabel column may take; of a list, its members'."""
+        kind = self.features[column]
+        return list(getattr(kind, "feature", kind).names)
+
+    def values(self, column: str) -> list[Any]:
+        """A column's values, class labels by name, None where there is none."""
+        found = self.rows[column].to_pylist()
+        kind = self.features.get(column)
+        if hasattr(kind, "feature"):
+            names = self.names(column)
+            return [[names[code] for code in row or ()] for row in found]
+        if hasattr(kind, "names"):
+            names = self.names(column)
+            return [None if code is None else names[code] for code in found]
+        return found
+
+    def numbers(self, column: str) -> np.ndarray:
+        """A column of numbers as float64, without its nulls."""
+        return self.rows[column].drop_null().to_numpy().astype(np.float64)
+
+
+def splits(table: Table) -> list[dict[str, Any]]:
+    """Of each split its name, its clips, and how many are of each genre."""
+    genres = table.names("genre")
+    counted = Counter(zip(table.values("split"), table.values("genre"), strict=True))
+    return [
+        {
+            "name": name,
+            "clips": sum(n for (split, _), n in counted.items() if split == name),
+            "genres": {genre: counted[name, genre] for genre in genres},
+        }
+        for name in sorted({split for split, _ in counted})
+    ]
+
+
+def labels(table: Table) -> list[dict[str, Any]]:
+    """Of each label beside the genre: how many clips name one, which values they take, and the most frequent."""
+    return [_label(table, name) for name in ("subgenre", "mood", "instruments", "key", "vocals")]
+
+
+def _label(table: Table, column: str) -> dict[str, Any]:
+    values = table.values(column)
+    many = isinstance(values[0], list) if values else False
+    lists = values if many else [[] if value is None else [value] for value in values]
+    counted = Counter(value for row in lists for value in row)
+    known = table.names(column) if column in ("mood", "instruments", "vocals") else None
+    return {
+        "name": column,
+        "clips": sum(bool(row) for row in lists),
+        "mean": sum(map(len, lists)) / len(lists) if many and lists else None,
+        "used": len(counted),
+        "of": None if known is None else len(known),
+        "rare": sum(n < 10 for n in counted.values()),  # values that fewer than ten clips bear
+        "counts": dict(counted),
+        "most": sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST],
+    }
+
+
+def tempo(table: Table) -> dict[str, Any] | None:
+    """Beats per minute that prompts give, None where none does."""
+    found = table.numbers("tempo_bpm")
+    if not len(found):
+        return None
+    low, mid, high = np.percentile(found, [0, 50, 100])
+    return {"clips": len(found), "low": low, "mid": mid, "high": high}
+
+
+def levels(table: Table) -> list[dict[str, Any]]:
+    """Percentiles of loudness and peak."""
+    found = []
+    for column, name in LEVELS.items():
+        if len(values := table.numbers(column)):
+            low, mid, high = np.percentile(values, [5, 50, 95])
+            found.append({"column": column, "name": name, "low": low, "mid": mid, "high": high})
+    return found
+
+
+def examples(table: Table) -> list[dict[str, Any]]:
+    """The first prompt of each genre."""
+    codes = table.rows["genre"].combine_chunks()
+    places = [pc.index(codes, code).as_py() for code in range(len(table.names("genre")))]
+    return [
+        {"genre": genre, "prompt": table.rows["prompt"][place].as_py()}
+        for genre, place in zip(table.names("genre"), places, strict=True)
+        if place >= 0
+    ]

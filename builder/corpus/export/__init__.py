@@ -1,0 +1,1 @@
+"""Corpora as audio files and tables, for other tools."""

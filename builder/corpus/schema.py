@@ -1,0 +1,122 @@
+"""The columns: their types, and in words what they hold. The card's table is made from here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..clip import VOCALS, Clip
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+SAMPLING_RATE = 32_000  # Hz, of every corpus
+LONGEST = 60.0  # seconds of a clip that is decoded; a recipe's are 30 at most
+
+COLUMNS = {
+    "id": "unique and stable: genre, number within the genre, hash of the prompt",
+    "audio": "the clip: {channels}, 32 kHz, FLAC (16 bits)",
+    "prompt": "the text that the generator was given",
+    "genre": "genre asked for",
+    "subgenre": "sub-genre asked for, null where the prompt names none",
+    "mood": "mood asked for, null where the prompt names none",
+    "instruments": "instruments that the prompt names; others may be heard",
+    "tempo_bpm": "tempo asked for, in beats per minute, null where the prompt gives none",
+    "key": 'key asked for ("A minor"), null where the prompt gives none',
+    "vocals": "whether the prompt asks for vocals",
+    "prompt_group": "clips of one description share it and never cross the splits",
+    "seed": "what the generator's randomness started from",
+    "generator": "what made the audio",
+    "generator_revision": "revision of its weights, or of its code and data",
+    "guidance": "classifier-free guidance scale, null where the generator has none",
+    "temperature": "sampling temperature, null where the generator has none",
+    "top_k": "number of tokens sampled from, null where the generator has none",
+    "duration": "length in seconds",
+    "loudness": "integrated loudness in LUFS (ITU-R BS.1770-4)",
+    "peak": "highest sample in dBFS",
+    "attempts": "how often the clip was made before it passed the quality gate",
+    "embedding": "mean of the embeddings of the clip's windows",
+}
+LABELS = ("genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "prompt_group")
+
+
+class LabelNames(Protocol):
+    """The names of the label columns, in order: a taxonomy has them, and a corpus of several."""
+
+    @property
+    def genre_names(self) -> list[str]: ...  # noqa: D102
+
+    @property
+    def mood_names(self) -> list[str]: ...  # noqa: D102
+
+    @property
+    def instrument_names(self) -> list[str]: ...  # noqa: D102
+
+
+def label_features(labels: LabelNames) -> dict[str, Any]:
+    """The label columns, which every config carries."""
+    from datasets import ClassLabel, List, Value
+
+    return {
+        "genre": ClassLabel(names=list(labels.genre_names)),
+        "subgenre": Value("string"),
+        "mood": ClassLabel(names=list(labels.mood_names)),
+        "instruments": List(ClassLabel(names=list(labels.instrument_names))),
+        "tempo_bpm": Value("int32"),
+        "key": Value("string"),
+        "vocals": ClassLabel(names=list(VOCALS)),
+        "prompt_group": Value("string"),
+    }
+
+
+def audio_features(labels: LabelNames) -> Features:
+    """The columns of the `default` config."""
+    from datasets import Audio, Features, Value
+
+    return Features(
+        {
+            "id": Value("string"),
+            "audio": Audio(sampling_rate=SAMPLING_RATE),
+            "prompt": Value("string"),
+            **label_features(labels),
+            "seed": Value("int64"),
+            "generator": Value("string"),
+            "generator_revision": Value("string"),
+            "guidance": Value("float32"),
+            "temperature": Value("float32"),
+            "top_k": Value("int32"),
+            "duration": Value("float32"),
+            "loudness": Value("float32"),
+            "peak": Value("float32"),
+            "attempts": Value("int8"),
+        }
+    )
+
+
+def embedding_features(labels: dict[str, Any], dim: int) -> Features:
+    """The columns of an embedder's config, with the label columns of the corpus it is made from."""
+    from datasets import Features, List, Value
+
+    return Features({"id": Value("string"), "embedding": List(Value("float32"), length=dim), **labels})
+
+
+class LabelEncoder:
+    """A clip's labels as the numbers that ClassLabel columns store."""
+
+    def __init__(self, labels: LabelNames) -> None:
+        self._genre = {name: i for i, name in enumerate(labels.genre_names)}
+        self._mood = {name: i for i, name in enumerate(labels.mood_names)}
+        self._instrument = {name: i for i, name in enumerate(labels.instrument_names)}
+
+    def __call__(self, clip: Clip) -> dict[str, Any]:
+        """The label columns of one row."""
+        prompt = clip.prompt
+        return {
+            "genre": self._genre[prompt.genre],
+            "subgenre": prompt.subgenre,
+            "mood": None if prompt.mood is None else self._mood[prompt.mood],
+            "instruments": [self._instrument[name] for name in prompt.instruments],
+            "tempo_bpm": prompt.tempo_bpm,
+            "key": prompt.key,
+            "vocals": VOCALS.index(prompt.vocals),
+            "prompt_group": clip.prompt_group,
+        }

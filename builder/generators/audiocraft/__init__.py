@@ -1,0 +1,1 @@
+"""MusicGen from audiocraft's checkpoints."""

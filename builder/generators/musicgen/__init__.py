@@ -1,0 +1,1 @@
+"""MusicGen from transformers' checkpoints, on an engine of its own."""

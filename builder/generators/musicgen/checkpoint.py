@@ -1,0 +1,175 @@
+"""MusicGen's published form: a Hub id or a folder, loaded by transformers, with its revision and its licence."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelCard, is_offline_mode
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import (
+    AutoTokenizer,
+    MusicgenForConditionalGeneration,
+    MusicgenMelodyForConditionalGeneration,
+    PreTrainedConfig,
+)
+from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
+
+from ...errors import BackendError, RecipeError
+from ...io.storage import is_folder
+from ...io.untrusted import refuse_code, require_hub
+
+LICENSE = "cc-by-nc-4.0"  # of Meta's weights (facebookresearch/audiocraft, LICENSE_weights)
+KINDS: dict[str, Any] = {
+    "musicgen": MusicgenForConditionalGeneration,
+    "musicgen_melody": MusicgenMelodyForConditionalGeneration,
+}
+TOKENIZERS = ("tokenizer.json", "spiece.model")
+WITHOUT: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}  # cached_file: None for what is not there
+IDENTITY = ("*.safetensors", "*.bin", "config.json", *TOKENIZERS)  # what a folder's revision is made of
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded MusicGen: its decoder in the data type asked for, the small rest (T5, EnCodec) in float32."""
+
+    model: MusicgenForConditionalGeneration | MusicgenMelodyForConditionalGeneration
+    tokenizer: Any
+    revision: str  # the Hub's commit, or a hash of a folder's weights and settings
+    license: str
+
+    @property
+    def channels(self) -> int:
+        """That the model plays: 1 or 2."""
+        config: Any = self.model.config
+        return int(config.decoder.audio_channels)
+
+    @classmethod
+    def load(cls, name: str, revision: str | None, dtype: torch.dtype, device: torch.device) -> Checkpoint:
+        """Load `name`, a Hub id or a folder.
+
+        Raises BackendError for what is not there, cannot be reached or is not MusicGen, and RecipeError for a folder
+        with a `revision`.
+        """
+        folder = Path(name).expanduser()
+        if not (local := is_folder(folder)) and re.match(r"[./~]", name):
+            raise BackendError(f"{name}: there is no such folder", "generator.model: a Hub id or a folder that exists")
+        if local and revision is not None:
+            raise RecipeError(f"generator.revision: {name} is a folder, which has no revisions", "leave revision out")
+        source = str(folder) if local else name
+        with _told(name, revision):
+            require_hub(source, "generator.model: {}", revision)
+            config_file = cached_file(source, "config.json", revision=revision)
+            kind = PreTrainedConfig.get_config_dict(source, revision=revision)[0].get("model_type")
+            if kind not in KINDS:
+                raise BackendError(
+                    f"{name}: is {f'a {kind}' if kind else 'no'} model, not MusicGen ({' or '.join(KINDS)})",
+                    "generator.model: facebook/musicgen-small, or a folder saved by transformers",
+                )
+            if not local:  # from here on, what the branch or tag meant now
+                revision = Path(str(config_file)).parent.name
+            found = (cached_file(source, file, revision=revision, **WITHOUT) for file in TOKENIZERS)
+            if not any(found):  # transformers would make an empty one, and every prompt would mean the same
+                raise BackendError(f"{name}: has no tokenizer", f"one of {' or '.join(TOKENIZERS)} belongs there")
+            refuse_code(source, revision)
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+            card = cached_file(source, "README.md", revision=revision, **WITHOUT)
+            model: Any = KINDS[kind].from_pretrained(source, revision=revision or "main", dtype=torch.float32)
+        model.decoder.to(dtype)
+        return cls(
+            model=model.to(device).eval(),
+            tokenizer=tokenizer,
+            revision=_hash(folder) if local else str(revision),
+            license=_license(Path(card).parent) if card else LICENSE,
+        )
+
+
+@contextmanager
+def _told(name: str, revision: str | None) -> Iterator[None]:
+    """Loads quietly; what goes wrong is told in our words."""
+    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    except BackendError:
+        raise
+    except Exception as error:  # what damaged files raise in four libraries has no common type
+        raise _in_words(name, revision, error) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _in_words(name: str, revision: str | None, error: Exception) -> BackendError:
+    """What went wrong: transformers wraps what the Hub said, and says little of it."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+
+    def any_is(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    at = f" at revision {revision}" if revision else ""
+    by_folder = f"generator.model: DIR, after: hf download {name} --local-dir DIR"
+    if any_is(GatedRepoError):
+        return BackendError(f"{name}: the Hub gives it to those alone who asked for it", "ask; then: hf auth login")
+    if any_is(RepositoryNotFoundError):
+        return BackendError(
+            f"{name}: the Hub has no such model, or it is private",
+            "generator.model: a Hub id (facebook/musicgen-small) or a folder; hf auth login, if it is private",
+        )
+    if any_is(RevisionNotFoundError):
+        return BackendError(
+            f"{name}: has no revision {revision!r}",
+            "generator.revision: a commit, tag or branch of it; without one, the newest is taken and written down",
+        )
+    if any_is(OfflineModeIsEnabled) or (any_is(LocalEntryNotFoundError) and is_offline_mode()):
+        return BackendError(
+            f"{name}{at}: is not on this machine, and the Hub is not asked: HF_HUB_OFFLINE is set",
+            f"unset HF_HUB_OFFLINE; or on a machine with a network, {by_folder}",
+        )
+    if any_is(LocalEntryNotFoundError, ConnectionError, HfHubHTTPError):
+        return BackendError(
+            f"{name}{at}: is not on this machine, and the Hub cannot be reached",
+            f"mend the connection and run the same command again; or on a machine with a network, {by_folder}",
+        )
+    if any_is(HFValidationError):
+        return BackendError(f"{name}: is no folder, and no Hub id", "generator.model: a folder, or OWNER/NAME")
+    again = f"ID --local-dir {name}" if Path(name).expanduser().is_dir() else f"{name} --force-download"
+    return BackendError(
+        f"{name}{at}: cannot be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
+        f"if the copy is damaged or incomplete, fetch it again: hf download {again}",
+    )
+
+
+def _hash(folder: Path) -> str:
+    """12 hex digits for the content of a checkpoint folder."""
+    whole = hashlib.sha256()
+    for pattern in IDENTITY:
+        for path in sorted(folder.glob(pattern)):
+            with path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()[:12]
+
+
+def _license(folder: Path) -> str:
+    """What the model card in a folder says, else that of Meta's weights: who trains on with them inherits it."""
+    card = folder / "README.md"
+    return str(ModelCard.load(card).data.get("license") or LICENSE) if card.is_file() else LICENSE

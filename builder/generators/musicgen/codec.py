@@ -1,0 +1,203 @@
+"""Codes to sound: the decoder of EnCodec (Defossez et al. 2022), in layers or, on CPUs, as products."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import elu
+from torch.nn.utils import parametrize
+from transformers import EncodecModel
+
+from .kernels.linear import packs, product
+
+GPU_CLIPS = 16  # decoded at once: the activations of one take 600 MB for 30 seconds
+CHUNK = 50  # frames: what is alive of a second of sound stays in the processor's cache
+HALO = 2  # frames on either side that a sample depends on, behind the LSTM
+
+
+class Decoder(Protocol):
+    """Features float32 [clips, width, frames] -> sound float32 [clips, samples]."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Decode."""
+        ...
+
+
+class Codec:
+    """The decoder half of a loaded EnCodec, computed in `dtype`.
+
+    bfloat16 lies 45 to 50 dB under the sound itself: EnCodec's own error is far louder.
+    """
+
+    def __init__(self, model: EncodecModel, dtype: torch.dtype, channels: int = 1) -> None:
+        self.sampling_rate = int(model.config.sampling_rate)
+        self.frame_rate = int(model.config.frame_rate)
+        self._channels = channels
+        # EnCodec's convolutions and LSTM come out garbled on Apple's MPS; there the codec stays on the CPU.
+        self._device = torch.device("cpu") if model.device.type == "mps" else model.device
+        self._quantizer = model.quantizer.to(self._device)
+        folded = _folded(model).to(self._device)
+        as_products = self._device.type == "cpu" and packs(dtype) and Products.suits(model)
+        self._decoder: Decoder = Products(folded, dtype) if as_products else Layers(folded, dtype)
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor, fold: bool = True) -> Tensor:
+        """int64 [batch, codebooks, frames] -> float32 [batch, samples] on the CPU, left and right averaged.
+
+        Without `fold`, float32 [batch, samples, channels].
+        """
+        # In stereo the codebooks of left and right alternate, and each side is a clip of its own to the codec.
+        sides = codes.to(self._device).unflatten(1, (-1, self._channels)).movedim(2, 1).flatten(0, 1)
+        sound = self._decoder(self._quantizer.decode(sides.transpose(0, 1)))
+        sound = sound.unflatten(0, (-1, self._channels))
+        return (sound.mean(1) if fold else sound.transpose(1, 2)).cpu()
+
+
+class Layers:
+    """The layers as transformers has them, a few clips at a time."""
+
+    def __init__(self, decoder: nn.Module, dtype: torch.dtype) -> None:
+        self._decoder, self._dtype = decoder.to(dtype).eval(), dtype
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """See Decoder."""
+        parts = [self._decoder(some.to(self._dtype)).float()[:, 0] for some in features.split(GPU_CLIPS)]
+        return torch.cat(parts)
+
+
+class Products:
+    """The same as matrix products over [time, channels], a second of one clip at a time.
+
+    There, the taps of a convolution are neighbours in memory and a transposed one needs no overlapping sums. What is
+    alive stays in the cache, whatever the length, and a clip's sound does not depend on its batch.
+    """
+
+    def __init__(self, decoder: Any, dtype: torch.dtype) -> None:
+        first, lstm, *rest, _, last = decoder.layers
+        self._dtype = dtype
+        self._first = Convolution(first.conv, dtype)
+        self._lstm = [Recurrence(lstm.lstm, layer, dtype) for layer in range(lstm.lstm.num_layers)]
+        self._stages = [
+            (
+                Upsampling(up.conv, dtype),
+                Convolution(block.block[1].conv, dtype),
+                Convolution(block.block[3].conv, dtype),
+            )
+            for _, up, block in zip(rest[::3], rest[1::3], rest[2::3], strict=True)
+        ]
+        self._last = Convolution(last.conv, torch.float32)
+
+    @staticmethod
+    def suits(model: EncodecModel) -> bool:
+        """Whether the model is built as MusicGen's is."""
+        config = model.config
+        return (
+            not config.use_causal_conv
+            and not config.use_conv_shortcut
+            and config.norm_type == "weight_norm"
+            and config.pad_mode == "reflect"
+            and config.num_residual_layers == 1
+        )
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """See Decoder."""
+        x = torch.stack([self._first(clip.T.to(self._dtype)) for clip in features], dim=1)  # [frames, clips, channels]
+        y = x
+        for layer in self._lstm:
+            y = layer(y)
+        return torch.stack([self._sound(clip.contiguous()) for clip in (x + y).unbind(1)])
+
+    def _sound(self, x: Tensor) -> Tensor:
+        """[frames, channels] -> [samples]."""
+        parts = []
+        for start in range(0, len(x), CHUNK):
+            end = min(start + CHUNK, len(x))
+            before, after = min(HALO, start), min(HALO, len(x) - end)
+            y = self._upsample(x[start - before : end + after])
+            hop = len(y) // (before + end - start + after)
+            parts.append(y[before * hop : len(y) - after * hop])
+        return torch.cat(parts)
+
+    def _upsample(self, x: Tensor) -> Tensor:
+        for up, wide, narrow in self._stages:
+            x = up(elu(x))
+            x = x + narrow(elu(wide(elu(x))))
+        return self._last(elu(x).float())[:, 0]
+
+
+class Convolution:
+    """A convolution of stride 1, reflected at the ends, over [time, channels]."""
+
+    def __init__(self, conv: nn.Conv1d, dtype: torch.dtype) -> None:
+        (self._taps,), (self._dilation,) = conv.kernel_size, conv.dilation
+        weight = conv.weight.detach().transpose(1, 2).flatten(1)  # [outputs, taps x inputs]
+        self._apply = product(weight.to(dtype), None if conv.bias is None else conv.bias.detach().to(dtype))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[time, inputs] -> [time, outputs]."""
+        if self._taps == 1:
+            return self._apply(x)
+        time, reach = len(x), (self._taps - 1) * self._dilation
+        right = reach // 2
+        left = reach - right
+        padded = torch.cat([x[1 : left + 1].flip(0), x, x[time - 1 - right : time - 1].flip(0)])
+        steps = range(0, reach + 1, self._dilation)
+        return self._apply(torch.cat([padded[step : step + time] for step in steps], dim=1))
+
+
+class Upsampling:
+    """A transposed convolution whose kernel is twice its stride, over [time, channels]."""
+
+    def __init__(self, conv: nn.ConvTranspose1d, dtype: torch.dtype) -> None:
+        (self._stride,) = conv.stride
+        weight = conv.weight.detach()  # [inputs, outputs, 2 x stride]
+        now, before = weight.split(self._stride, dim=2)
+        matrix = torch.cat([before, now]).permute(2, 1, 0).flatten(0, 1)  # [stride x outputs, 2 x inputs]
+        bias = None if conv.bias is None else conv.bias.detach().repeat(self._stride).to(dtype)
+        self._apply, self._outputs = product(matrix.to(dtype), bias), weight.shape[1]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[time, inputs] -> [time x stride, outputs]."""
+        nothing = x.new_zeros(1, x.shape[1])
+        pairs = torch.cat([torch.cat([nothing, x]), torch.cat([x, nothing])], dim=1)
+        right = self._stride // 2
+        return self._apply(pairs).view(-1, self._outputs)[self._stride - right : -right or None]
+
+
+class Recurrence:
+    """A layer of an LSTM over [time, clips, channels]."""
+
+    def __init__(self, lstm: nn.LSTM, layer: int, dtype: torch.dtype) -> None:
+        weights = {
+            name: getattr(lstm, f"{name}_l{layer}").detach()
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        }
+        bias = (weights["bias_ih"] + weights["bias_hh"]).to(dtype)
+        self._read = product(weights["weight_ih"].to(dtype), bias)
+        self._recur = product(weights["weight_hh"].to(dtype))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[time, clips, channels] -> the same."""
+        hidden, cell, out = x.new_zeros(x.shape[1:]), torch.zeros(x.shape[1:]), torch.empty_like(x)
+        for step, told in enumerate(self._read(x.flatten(0, 1)).view(*x.shape[:2], -1)):
+            enter, forget, new, show = (told + self._recur(hidden)).float().chunk(4, dim=1)
+            cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
+            hidden = (show.sigmoid() * cell.tanh()).to(x.dtype)
+            out[step] = hidden
+        return out
+
+
+def _folded(model: EncodecModel) -> nn.Module:
+    """A copy of the decoder with its weight norm computed once, in float32, before any precision goes."""
+    folded = type(model.decoder)(model.config)
+    for module in list(folded.modules()):
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
+    weights = {name: weight for name, weight in model.decoder.state_dict().items() if "parametrizations" not in name}
+    for name, module in model.decoder.named_modules():
+        if parametrize.is_parametrized(module):
+            weights[f"{name}.weight"] = module.weight
+    folded.load_state_dict(weights)
+    return folded

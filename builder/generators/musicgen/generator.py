@@ -1,0 +1,246 @@
+"""MusicGen (Copet et al. 2023, arXiv 2306.05284): transformers' checkpoints on our own decode engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import MusicgenMelodyForConditionalGeneration
+
+from ...clip import Clip
+from ...cpu_kernels import tune_allocator
+from ...errors import BackendError, DataError, RecipeError
+from ...records import without_paths
+from .checkpoint import Checkpoint
+from .codec import Codec
+from .engine import Engine, text_states
+from .melody import MelodyEngine
+from .sampling import Sampling, uniforms
+
+if TYPE_CHECKING:
+    from ...prompts.taxonomy import Taxonomy
+    from ...recipe import GeneratorSettings
+
+log = logging.getLogger(__name__)
+
+MODEL = "facebook/musicgen-small"
+MAX_SECONDS = 30.0  # what MusicGen was trained on
+MAX_TOKENS = 512  # what T5 was trained on
+MAX_BATCH = {"cpu": 32, "cuda": 256}  # clips; more are not faster
+MEMORY_SHARE = 0.6  # of what is free, for keys and values
+BATCHES = 4  # batches' worth of prompts among which those of a length are put together
+
+
+class MusicGen:
+    """The generator `musicgen` (see `builder.generators.base.Generator`).
+
+    Stereo models are folded to mono, unless the recipe keeps their channels; melody models hear the prompt alone.
+    A clip's noise is drawn from its own seed. On CPUs where products are packed (see linear.py) it is the same bit
+    for bit in any batch, order, shard or process on the same kind of machine. On GPUs, and where torch's own products
+    are used, it is so in the same batch; in another one sums are added up in another order, and where a draw falls
+    that close to the border of two tokens the clip goes on as another take of its prompt.
+    """
+
+    name = "musicgen"
+    samples = True
+    single_core = False
+    _load = staticmethod(Checkpoint.load)  # other forms that the same weights are published in have their own
+
+    def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
+        if settings.seconds > MAX_SECONDS:
+            raise RecipeError(f"generator.seconds: {settings.seconds:g}, but MusicGen plays {MAX_SECONDS:g} at most")
+        self._settings, self._model = settings, settings.model or MODEL
+        self.device = pick_device(settings.device)
+        self.dtype = pick_dtype(settings.dtype, self.device)
+        self.sampling = Sampling(settings.guidance, settings.temperature, settings.top_k, settings.top_p)
+        self.retried = 0  # clips that half precision lost and float32 made
+        if self.device.type == "cpu":
+            tune_allocator()
+        checkpoint = self._load(self._model, settings.revision, self.dtype, self.device)
+        self.revision, self.license = checkpoint.revision, checkpoint.license
+        if settings.stereo and checkpoint.channels != 2:
+            raise RecipeError(
+                f"generator.stereo: {self._model} plays mono",
+                "leave stereo out, or name a stereo model: facebook/musicgen-stereo-small, -medium, -large, -melody",
+            )
+        self._tokenizer = checkpoint.tokenizer
+        limit = MAX_BATCH.get(self.device.type, 1)
+        self._player = Player(checkpoint, self.dtype, self.sampling, settings.stereo)
+        self._exact: Player | None = None
+        self.sampling_rate = self._player.codec.sampling_rate
+        self.seconds = settings.seconds
+        self.batch_size = settings.batch_size or self._fitting(limit)
+        model = without_paths(self._model, Path.cwd())  # it is in every shard, which is published as it is
+        self.about = (
+            f"MusicGen ({model}, {str(self.dtype).removeprefix('torch.')}), Copet et al. 2023: a language model "
+            "over EnCodec's codes, told what to play by the prompt alone."
+        )
+
+    @property
+    def _samples(self) -> int:
+        return round(self.seconds * self.sampling_rate)
+
+    @property
+    def _frames(self) -> int:
+        return ceil(self._samples * self._player.codec.frame_rate / self.sampling_rate)
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows to hand to `generate` at once, so that prompts of like length can share a batch."""
+        return BATCHES * self.batch_size
+
+    def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
+        """One float32 [samples] in [-1, 1] a row, in stereo [samples, 2]; `seconds` long, in order.
+
+        Louder clips are scaled down. Raises DataError for an empty prompt, and BackendError where not even one clip
+        fits into memory. A clip that not even float32 can make is all NaN.
+        """
+        texts = self._tokens(rows)
+        made: dict[int, np.ndarray] = {}
+        waiting = sorted(range(len(rows)), key=lambda index: (-len(texts[index]), index))
+        while waiting:
+            batch = waiting[: self.batch_size]
+            try:
+                sound = self._play([texts[index] for index in batch], [rows[index].seed for index in batch])
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                self._halve(len(batch), error)
+                continue
+            made.update(zip(batch, sound, strict=True))
+            waiting = waiting[len(batch) :]
+        return [made[index] for index in range(len(rows))]
+
+    def _tokens(self, rows: Sequence[Clip]) -> list[list[int]]:
+        """Each prompt's token ids, cut where the text encoder ends."""
+        if not rows:
+            return []
+        if empty := [row.id for row in rows if not row.prompt.text.strip()]:
+            raise DataError(f"clip {empty[0]}: the prompt is empty ({len(empty)} such)", "mend the source of prompts")
+        limit = min(self._tokenizer.model_max_length, MAX_TOKENS)
+        texts: list[list[int]] = self._tokenizer([row.prompt.text for row in rows], verbose=False).input_ids
+        for row, text in zip(rows, texts, strict=True):
+            if len(text) > limit:
+                log.warning(
+                    "clip %s: the prompt has %d tokens; what follows %d is not heard", row.id, len(text), limit
+                )
+        cut = self._tokenizer([row.prompt.text for row in rows], truncation=True, max_length=limit).input_ids
+        return [list(text) for text in cut]
+
+    @torch.inference_mode()
+    def _play(self, texts: list[list[int]], seeds: list[int]) -> list[np.ndarray]:
+        """A batch, whose lost clips are tried again in float32."""
+        sound = self._player.play(texts, seeds, self._frames)
+        lost = (~sound.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
+        if lost and self.dtype != torch.float32:
+            self.retried += len(lost)
+            log.warning("%d clip(s) came out of %s as no numbers: made again in float32", len(lost), self.dtype)
+            again = self._in_float32().play([texts[i] for i in lost], [seeds[i] for i in lost], self._frames)
+            sound[lost] = again
+        sound = sound[:, : self._samples]
+        sound = sound / sound.abs().flatten(1).amax(1).clamp(min=1.0).view(-1, *[1] * (sound.dim() - 1))
+        return list(sound.numpy())
+
+    def _in_float32(self) -> Player:
+        if self._exact is None:
+            checkpoint = self._load(self._model, self._settings.revision, torch.float32, self.device)
+            self._exact = Player(checkpoint, torch.float32, self.sampling, self._settings.stereo)
+        return self._exact
+
+    def _fitting(self, limit: int) -> int:
+        """The largest batch whose keys and values fit into the memory that is free."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+        else:
+            free = psutil.virtual_memory().available
+        clip = self._player.engine.bytes_per_clip(self._frames, self.sampling)
+        return max(1, min(limit, int(MEMORY_SHARE * free) // clip))
+
+    def _halve(self, tried: int, error: BaseException) -> None:
+        if tried == 1:
+            raise BackendError(
+                f"one clip of {self.seconds:g} s does not fit into the memory of {self.device}",
+                "choose a smaller generator.model, fewer generator.seconds, or dtype: bfloat16",
+            ) from error
+        self.batch_size = max(1, tried // 2)
+        self._player.engine.release()
+        log.warning("out of memory with %d clips at once: going on with %d", tried, self.batch_size)
+
+
+class Player:
+    """A checkpoint made ready to play: text encoder, engine and codec."""
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, sampling: Sampling, stereo: bool = False) -> None:
+        model: Any = checkpoint.model
+        self._model, self._sampling, self._stereo = model, sampling, stereo
+        self._pad = int(checkpoint.tokenizer.pad_token_id)
+        melody = isinstance(model, MusicgenMelodyForConditionalGeneration)
+        self.engine = MelodyEngine(model) if melody else Engine(model)
+        self.codec = Codec(model.audio_encoder, dtype, model.config.decoder.audio_channels)
+        del model.decoder, model.audio_encoder  # the engine and the codec have copies made to their needs
+
+    @torch.inference_mode()
+    def play(self, texts: Sequence[list[int]], seeds: Sequence[int], frames: int) -> Tensor:
+        """Token ids and seeds of a batch -> float32 [batch, samples] on the CPU, in stereo [batch, samples, 2].
+
+        A lost clip is all NaN.
+        """
+        states, mask = self._read(texts)
+        noise = uniforms(seeds, self.engine.steps(frames), self.engine.codebooks)
+        codes, finite = self.engine.decode(states, mask, frames, noise, self._sampling)
+        sound = self.codec.decode(codes, fold=not self._stereo)
+        sound[~finite.cpu()] = torch.nan
+        return sound
+
+    def _read(self, texts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        """Token ids -> what the decoder is told, [batch, length, width], and its mask."""
+        device = self.engine.device
+        # On a CPU each for itself: T5's sums then do not depend on the batch, and it is a hundredth of the time.
+        together = 1 if device.type == "cpu" else len(texts)
+        parts: list[Tensor] = []
+        masks: list[Tensor] = []
+        for start in range(0, len(texts), together):
+            some = [torch.tensor(text, device=device) for text in texts[start : start + together]]
+            ids = pad_sequence(some, batch_first=True, padding_value=self._pad)
+            masks += [torch.ones_like(text) for text in some]
+            parts += text_states(self._model, ids, pad_sequence(masks[start:], batch_first=True)).unbind()
+        return pad_sequence(parts, batch_first=True), pad_sequence(masks, batch_first=True)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is a CUDA GPU where there is one, else the CPU; `mps` is taken only where it is named.
+
+    Raises RecipeError for no device, BackendError for one that is absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RecipeError(f"generator.device: {name!r} is no device", "auto, cpu, cuda, cuda:N or mps") from error
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= present.get(device.type, 0):
+        raise BackendError(f"generator.device: there is no {name!r} on this machine", "device: auto, or cpu")
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the machine computes with it, on other GPUs float16, else float32."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    capable = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return torch.bfloat16 if capable.get("avx512_bf16") or capable.get("amx_bf16") else torch.float32
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

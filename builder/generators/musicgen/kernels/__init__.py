@@ -1,0 +1,1 @@
+"""What the engine computes with: attention, products, and small C kernels."""

@@ -1,0 +1,1 @@
+"""Files and folders: storage, locks, atomic writes, and readers with limits."""

@@ -1,0 +1,139 @@
+"""`evaluate.evaluator("audio-classification")` on pipelines of today, with `genre_report` unless told otherwise.
+
+`import evaluation.hf_evaluator` puts it in the place of the evaluator that `evaluate` 0.4.6 brings, which asks
+transformers for a TensorFlow class that version 5 does not have, and decodes audio by way of FFmpeg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+from evaluate.evaluator import SUPPORTED_EVALUATOR_TASKS, AudioClassificationEvaluator
+
+from builder.audio import decode
+from builder.errors import DataError
+
+from .metrics import FOLDER
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from evaluate import EvaluationModule
+    from transformers import Pipeline
+
+TASK = "audio-classification"
+METRIC = str(FOLDER / "genre_report")
+
+
+class Evaluator(AudioClassificationEvaluator):
+    """Judges a pipeline, a model folder or a model id on a `datasets.Dataset` with audio and a label.
+
+    The audio column may be `Audio`, decoded or not, paths, or what the pipeline takes; labels a `ClassLabel`, names or
+    numbers. Files are read one at a time, without FFmpeg.
+    """
+
+    def __init__(self, task: str = TASK, default_metric_name: str | None = METRIC) -> None:
+        super().__init__(task, default_metric_name=default_metric_name)
+        self._names: list[str] | None = None
+
+    def prepare_pipeline(
+        self,
+        model_or_pipeline: Any,
+        tokenizer: Any = None,
+        feature_extractor: Any = None,
+        device: int | None = None,
+    ) -> Pipeline:
+        """The pipeline as it is, or one made of a model, a folder or an id. Raises ValueError for another task's."""
+        from transformers import PreTrainedModel, pipeline
+
+        if model_or_pipeline is None:
+            raise ValueError("name the model: a pipeline, a folder or an id")
+        pipe = model_or_pipeline
+        if isinstance(pipe, str | PreTrainedModel):
+            device = self._infer_device() if device is None else device
+            pipe = pipeline(self.task, model=pipe, feature_extractor=feature_extractor, device=device)
+        if pipe.task != self.task:
+            raise ValueError(f"the pipeline is for {pipe.task}, not for {self.task}")
+        return pipe
+
+    def prepare_data(
+        self, data: Dataset, input_column: str, label_column: str, *args: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], Sounds]:
+        """The references as class numbers, and the recordings one by one."""
+        from datasets import ClassLabel
+
+        from builder.io.hf_audio import stored_audio
+
+        self.check_required_columns(data, {"input_column": input_column, "label_column": label_column})
+        data = stored_audio(data)
+        kind, references = data.features[label_column], list(data[label_column])
+        self._names = list(kind.names) if isinstance(kind, ClassLabel) else None
+        if self._names is None and all(isinstance(value, str) for value in references):
+            self._names = sorted(set(references))
+            references = [self._names.index(value) for value in references]
+        return {"references": references}, Sounds(data, input_column)
+
+    def predictions_processor(
+        self, predictions: list[list[dict[str, Any]]], label_mapping: dict[str, int] | None
+    ) -> dict[str, Any]:
+        """The likeliest label of each, as a class number: by `label_mapping`, else by the data set's names."""
+        said = [max(answers, key=lambda answer: answer["score"])["label"] for answers in predictions]
+        if label_mapping is None and self._names is not None:
+            label_mapping = {name: index for index, name in enumerate(self._names)}
+        if label_mapping is None:
+            return {"predictions": said}
+        if stray := sorted({str(label) for label in said if label not in label_mapping}):
+            raise DataError(
+                f"the model answers {', '.join(stray)}, which is none of the data set's labels: "
+                f"{', '.join(label_mapping)}",
+                "give label_mapping={model's label: number in the label column}",
+            )
+        return {"predictions": [label_mapping[label] for label in said]}
+
+    def compute_metric(
+        self,
+        metric: EvaluationModule,
+        metric_inputs: dict[str, Any],
+        strategy: str = "simple",
+        **options: Any,
+    ) -> dict[str, Any]:
+        """The metric's figures; by strategy "bootstrap" those that are numbers, each with its interval."""
+        named = {"labels": self._names} if self._names and metric.name == "genre_report" else {}
+        found: dict[str, Any] = metric.compute(**metric_inputs, **named)
+        if strategy == "simple":
+            return found
+        numbers = {key: value for key, value in found.items() if isinstance(value, int | float)}
+        options = {key: options[key] for key in ("confidence_level", "n_resamples", "random_state") if key in options}
+        told = self._compute_confidence_interval(metric, metric_inputs, list(numbers), **options)
+        return {key: told[key] | {"score": value} for key, value in numbers.items()}
+
+
+class Sounds(list[Any]):
+    """A column of audio as pipelines take it: `raw` float32 [samples] and `sampling_rate` in Hz, read when needed."""
+
+    def __init__(self, data: Dataset, column: str) -> None:
+        super().__init__()
+        self.data, self.column = data, column
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        return _sound(self.data[index][self.column])
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+
+def _sound(value: Any) -> Any:
+    """What a column holds as an input of a pipeline. Raises DataError for audio that cannot be read."""
+    if isinstance(value, dict):
+        value = {**value, "raw": value["array"]} if "array" in value else value.get("bytes") or value.get("path")
+    if isinstance(value, bytes | str):
+        samples, rate = decode(value)
+        return {"raw": samples.mean(axis=1, dtype=np.float32), "sampling_rate": rate}
+    return value
+
+
+SUPPORTED_EVALUATOR_TASKS[TASK] = {"implementation": Evaluator, "default_metric_name": METRIC}

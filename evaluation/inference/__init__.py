@@ -1,0 +1,1 @@
+"""Models on recordings: embeddings and predictions."""

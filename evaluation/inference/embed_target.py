@@ -1,0 +1,87 @@
+"""A benchmark as the target of a training: its tracks, told in the source's labels, embedded as the source is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from builder.embedders.embed_dataset import embed_dataset
+from builder.errors import DataError, RecipeError
+from builder.io.storage import there
+from builder.recipe import EmbedderSettings, TrainingSettings
+from training.models.classifier import REGRESSION
+from training.settings import Chosen
+from training.trainer import Data, load_data
+
+from ..benchmarks.base import BENCHMARKS, load_benchmark
+from ..benchmarks.spec import Spec
+from ..fidelity.sets import quiet
+
+FOLDER = "real"
+
+
+def is_benchmark(target: str | None) -> bool:
+    """Whether `target` is written as a benchmark is, NAME:PATH, and is no path itself."""
+    if target is None or ":" not in target or there(Path(target).expanduser()):
+        return False
+    return Spec.parse(target).name in BENCHMARKS
+
+
+def embed_target(
+    corpus: Path,
+    chosen: Chosen,
+    beside: Path,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> Chosen:
+    """`chosen` with a benchmark for a target turned into a folder of embeddings, `beside`/real/NAME.
+
+    What is embedded there already is not embedded again; anything else for a target stays as it is. Raises DataError,
+    RecipeError and BackendError.
+    """
+    training = chosen.training
+    target = training.target
+    if target is None or not is_benchmark(target):
+        return chosen
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            f"training.target: {target} is embedded by one process, and several are running",
+            f"first: synthmir benchmarks {target} --out LIST, then synthmir embed LIST --out DIR; --target DIR",
+        )
+    source = training.model_copy(update={"strategy": "synthetic", "target": None, "shots": None})
+    data = load_data(corpus, source, chosen.embedder, chosen.split)
+    settings, names = _settings(data, corpus), list(data.features.names)
+    problem = data.features.problem_type
+    benchmark = load_benchmark(target, None, data.features.task, problem)  # type: ignore[arg-type]
+    tracks = benchmark.dataset(None if problem == REGRESSION else names)
+    folder = beside / FOLDER / _slug(target, names, settings)
+    listed = folder.with_name(f"{folder.name}-tracks")
+    with quiet():
+        tracks.save_to_disk(str(listed))
+    embed_dataset(listed, settings, folder, progress=progress)
+    return Chosen(_at(training, folder), chosen.embedder, chosen.split)
+
+
+def _settings(data: Data, corpus: Path) -> EmbedderSettings:
+    """Of the embedder that made the source's embeddings, as its record has them."""
+    if (told := data.embedder.get("settings")) is None:
+        raise DataError(
+            f"{corpus}: what made its embeddings is not told, so no benchmark can be embedded alike",
+            "embed the benchmark with it yourself, and give that folder: --target DIR",
+        )
+    return EmbedderSettings(**told)
+
+
+def _at(training: TrainingSettings, folder: Path) -> TrainingSettings:
+    return training.model_copy(update={"target": str(folder)})
+
+
+def _slug(target: str, names: list[str], settings: EmbedderSettings) -> str:
+    """A folder's name for these tracks in these labels by this embedder."""
+    spec = Spec.parse(target)
+    told = "-".join(part for part in (spec.name, spec.variant, Path(spec.target).name) if part)
+    parts = (target, names, settings.model_dump(mode="json", include={"name", "weights", "arch", "layer", "dtype"}))
+    digest = hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()[:6]
+    return re.sub(r"[^\w.-]+", "-", f"{told}-{digest}").strip("-.")

@@ -1,0 +1,261 @@
+"""Pictures of scores, of training, of embeddings and of sound, as SVG or PNG bytes. No display, no global state."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from builder import plotting as drawing
+from builder.plotting import log_mel, mel_ticks, project
+
+if TYPE_CHECKING:
+    from typing import ParamSpec
+
+    from matplotlib.axes import Axes
+
+    P = ParamSpec("P")
+
+COLOURS, SHAPES = (*drawing.COLOURS, "#A0522D"), (*drawing.SHAPES, "*")
+INK, FAINT = "#1f2933", "#d5dbe1"
+STYLE: Any = {
+    "font.size": 10,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a label with dollar signs is text
+    "svg.fonttype": "none",  # text stays text: it can be searched, and the reader's fonts draw every script
+    "svg.hashsalt": "synthmir",  # the same figure, the same bytes
+}
+MAP_POINTS = 1_500  # t-SNE takes seconds up to here
+
+
+def styled(draw: Callable[P, bytes]) -> Callable[P, bytes]:
+    """Draw in the style above, and leave the caller's as it is."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+@styled
+def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = "Confusion") -> bytes:
+    """Counts [classes, classes], rows true -> SVG. Shade is the share of a row; cells tell counts."""
+    counts = np.asarray(confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    roomy = len(labels) <= 6
+    size = max(3.6, (0.62 if roomy else 0.44) * len(labels) + 1.6)
+    figure, axes = panel(size + 0.5, size, title)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            share = shares[row, column]
+            text = f"{count}\n{share:.0%}" if roomy else f"{count}"
+            colour = "white" if share > 0.55 else INK
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9, linespacing=1.3)
+    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted", ylabel="true")
+    return svg(figure)
+
+
+@styled
+def genre_bars(per_class: Sequence[Mapping[str, Any]], title: str = "Precision, recall and F1 by class") -> bytes:
+    """Rows of `label, precision, recall, f1, support` and `intervals` where there are -> SVG with 95 % whiskers."""
+    figure, axes = panel(5.2, 0.55 * len(per_class) + 1.4, title)
+    for place, (name, told) in enumerate((("precision", "precision"), ("recall", "recall"), ("f1", "F1"))):
+        at = np.arange(len(per_class)) + (place - 1) * 0.26
+        values = [row[name] for row in per_class]
+        axes.barh(at, values, 0.24, color=COLOURS[place], label=told)
+        bounds = [(row.get("intervals") or {}).get(name) for row in per_class]
+        for y, value, bound in zip(at, values, bounds, strict=True):
+            if bound:
+                # A percentile interval need not hold the value itself.
+                reach = [[max(0.0, value - bound["low"])], [max(0.0, bound["high"] - value)]]
+                axes.errorbar(value, y, xerr=reach, color=INK, linewidth=1, capsize=2)
+    axes.set_yticks(range(len(per_class)), [f"{row['label']}\nn = {row['support']}" for row in per_class])
+    axes.set_ylim(len(per_class) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 1.02), xlabel="share (whiskers: 95 % interval)")
+    axes.grid(axis="x")
+    figure.legend(ncols=3, loc="outside lower center")
+    return svg(figure)
+
+
+@styled
+def reliability(bins: Sequence[Mapping[str, Any]], title: str = "How sure, and how often right") -> bytes:
+    """Bins of `low, high, n, confidence, share` -> SVG: the share that came true over the confidence; counts."""
+    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    width = [row["high"] - row["low"] for row in bins]
+    low = [row["low"] for row in bins]
+    above.plot([0, 1], [0, 1], color=INK, linewidth=0.8, ls=":", label="as sure as right")
+    above.bar(
+        low, [row["share"] for row in bins], width, align="edge", color=COLOURS[4], ec="white", label="share right"
+    )
+    above.plot(
+        [row["confidence"] for row in bins], [row["share"] for row in bins], "o", color=COLOURS[0], ms=4, label="mean"
+    )
+    below.bar(low, [row["n"] for row in bins], width, align="edge", color=COLOURS[8], ec="white")
+    above.set(title=title, ylabel="share that came true", xlim=(0, 1), ylim=(0, 1.02))
+    below.set(xlabel="confidence", ylabel="claims")
+    above.grid(axis="y")
+    above.legend(loc="upper left")
+    return svg(figure)
+
+
+@styled
+def tag_dots(per_tag: Sequence[Mapping[str, Any]], n: int, title: str = "Average precision by label") -> bytes:
+    """Rows of `label, support, average_precision` (a figure with its bounds) -> SVG, the best first, chance marked."""
+    rows = sorted(per_tag, key=lambda row: -row["average_precision"]["value"])
+    figure, axes = panel(5.2, 0.24 * len(rows) + 1.5, title)
+    at = np.arange(len(rows))
+    values = np.array([row["average_precision"]["value"] for row in rows])
+    bounds = [[row["average_precision"][key] for row in rows] for key in ("low", "high")]
+    low, high = (np.array([np.nan if b is None else b for b in bound], np.float64) for bound in bounds)
+    axes.plot([row["support"] / n for row in rows], at, "|", color=COLOURS[5], ms=8, label="chance: share of tracks")
+    axes.hlines(at, np.fmin(low, values), np.fmax(high, values), color=INK, linewidth=1)
+    axes.plot(values, at, "o", color=COLOURS[0], ms=5, label="average precision")
+    axes.set_yticks(at, [f"{row['label']} ({row['support']})" for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 1.02), xlabel="average precision (lines: 95 % interval)")
+    axes.grid(axis="x")
+    figure.legend(ncols=2, loc="outside lower center")
+    return svg(figure)
+
+
+@styled
+def number_scatter(truth: np.ndarray, estimate: np.ndarray, unit: str, title: str = "Told and true") -> bytes:
+    """float64 [n], [n] -> SVG: what was told over what is true. In bpm both axes are in octaves."""
+    figure, axes = panel(4.6, 4.6, title)
+    ends = np.array([min(truth.min(), estimate.min()), max(truth.max(), estimate.max())])
+    octaves = unit == "bpm" and ends[0] > 0
+    if octaves:
+        ends = ends * (0.9, 1.1)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        ticks = [bpm for bpm in (30, 40, 60, 80, 120, 160, 240, 320) if ends[0] <= bpm <= ends[1]]
+        axes.set_xticks(ticks, map(str, ticks), minor=False)
+        axes.set_yticks(ticks, map(str, ticks), minor=False)
+        axes.minorticks_off()
+    for factor, style in ((1.0, "-"), *(((2.0, "--"), (0.5, ":")) if octaves else ())):
+        name = {1.0: "the same", 2.0: "twice", 0.5: "half"}[factor]
+        axes.plot(ends, factor * ends, color=COLOURS[8], linewidth=0.8, ls=style, label=name)
+    axes.plot(truth, estimate, "o", color=COLOURS[0], alpha=0.6, ms=4, mec="white", mew=0.3)
+    axes.set(xlim=ends, ylim=ends, xlabel=f"true {unit}".rstrip(), ylabel=f"told {unit}".rstrip())
+    axes.grid()
+    axes.legend(loc="upper left")
+    return svg(figure)
+
+
+LEARNT = {"accuracy": "accuracy (%)", "map": "mAP (%)", "within_4_percent": "within 4 % (%)"}  # the first there is
+
+
+@styled
+def training_curve(curve: Sequence[Mapping[str, float]], best_epoch: int | None = None) -> bytes:
+    """Points of `epoch, train_loss, validation_loss` and a metric -> SVG: losses above, the metric below."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    losses, metric = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    epochs = [point["epoch"] for point in curve]
+    losses.plot(epochs, [point["train_loss"] for point in curve], color=COLOURS[0], label="training")
+    losses.plot(epochs, [point["validation_loss"] for point in curve], color=COLOURS[5], ls="--", label="validation")
+    key = next(key for key in LEARNT if key in curve[0])
+    metric.plot(epochs, [100 * point[key] for point in curve], color=COLOURS[5], ls="--")
+    for axes in (losses, metric):
+        axes.grid(axis="y")
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=INK, linewidth=0.8, ls=":")
+    if best_epoch is not None:
+        losses.plot([], [], color=INK, linewidth=0.8, ls=":", label=f"kept: epoch {best_epoch}")
+    losses.legend(loc="upper right")
+    losses.set(title="Learning curve", ylabel="loss", ylim=(0, None))
+    metric.set(xlabel="epoch", ylabel=f"validation\n{LEARNT[key]}")
+    metric.xaxis.get_major_locator().set_params(integer=True)
+    return svg(figure)
+
+
+@styled
+def embedding_map(
+    embeddings: np.ndarray, classes: np.ndarray, labels: Sequence[str], seed: int = 0, title: str = "Map of embeddings"
+) -> bytes:
+    """float32 [n, dim] and int [n] -> SVG: t-SNE of the standardised vectors (van der Maaten and Hinton 2008).
+
+    At most 1,500 points, drawn by `seed`; the same input gives the same picture. Needs three vectors or more.
+    """
+    chosen = np.arange(len(embeddings))
+    if len(chosen) > MAP_POINTS:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAP_POINTS, replace=False))
+    points, classes = project(embeddings[chosen], seed), classes[chosen]
+    figure, axes = panel(6.4, 5.0, title)
+    for index, label in enumerate(labels):
+        mine = points[classes == index]
+        shape, colour = SHAPES[(index + index // len(COLOURS)) % len(SHAPES)], COLOURS[index % len(COLOURS)]
+        axes.plot(mine[:, 0], mine[:, 1], shape, color=colour, mec="white", mew=0.4, label=label)
+    axes.set(xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)")
+    axes.spines[["top", "right"]].set_visible(True)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.2)
+    return svg(figure)
+
+
+@styled
+def spectrogram(samples: np.ndarray, sampling_rate: int, seconds: float = 10.0) -> bytes:
+    """float32 [samples] -> PNG of the log-mel picture of the first `seconds`: dB under its loudest point."""
+    cut = samples[: round(seconds * sampling_rate)]
+    mel = log_mel(cut, sampling_rate, round(0.016 * sampling_rate))
+    figure = Figure(figsize=(4.6, 1.7), layout="constrained")
+    axes = figure.subplots()
+    length = max(len(cut) / sampling_rate, 0.064)  # a frame at least
+    axes.imshow(mel, origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0, extent=(0, length, 0, 1))
+    axes.set_yticks(*mel_ticks((100, 500, 1_000, 2_000, 5_000, 10_000), sampling_rate))
+    axes.set_xlabel("seconds", labelpad=1, fontsize=8)
+    axes.tick_params(length=2, pad=2, labelsize=8)
+    axes.spines[:].set_visible(False)
+    return _save(figure, "png", dpi=160)
+
+
+def panel(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """A picture of one panel, `width` by `height` inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    return figure, axes
+
+
+def svg(figure: Figure) -> bytes:
+    """A picture as SVG; the same one is the same bytes."""
+    return _save(figure, "svg", metadata={"Date": None})
+
+
+def _save(figure: Figure, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # measured with a box here, drawn by the reader's fonts
+        figure.savefig(buffer, format=kind, **options)
+    return buffer.getvalue()

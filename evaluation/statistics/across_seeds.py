@@ -1,0 +1,86 @@
+"""Figures of several trainings of one kind: their mean with its interval over tracks, and what each reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from builder.recipe import EvaluationSettings
+
+from ..results.json_document import Part
+from ..results.predictions import Judged
+from ..results.scores import HEADLINES, Amount
+from .bootstrap import intervals
+from .compare import judge_rows, rows_of
+from .metrics import Figures, Judge, merge_evidence
+from .paired import Difference, paired_bootstrap
+from .summary import judge_of
+
+
+class Seeded(Part):
+    """A figure: the mean over trainings with its 95 % interval over tracks, and what each training reached."""
+
+    mean: Amount
+    seeds: list[float]
+
+
+def seeded_figures(judged: Sequence[Judged], task: str, settings: EvaluationSettings) -> dict[str, Seeded]:
+    """The headline figures of trainings judged on the same tracks, as far as all of them have one."""
+    judges = [judge_of(one, task) for one in judged]
+    n = len(judged[0])
+    each = [judge(np.ones((1, n))) for judge in judges]
+    bounds = intervals(mean_judge(judges), n, judged[0].groups(), settings.bootstrap, settings.seed, settings.interval)
+    return {
+        key: Seeded(
+            mean=_amount(np.mean([one[key][0] for one in each]), bounds[key], n),
+            seeds=[float(one[key][0]) for one in each],
+        )
+        for key in HEADLINES[judged[0].problem]
+        if all(key in one and np.isfinite(one[key][0]) for one in each)
+    }
+
+
+def seeded_difference(
+    ours: Sequence[Judged], theirs: Sequence[Judged], task: str, settings: EvaluationSettings
+) -> dict[str, Difference]:
+    """Every figure of some trainings less that of others on the same tracks, the mean over trainings on both sides."""
+    a, b = (np.stack([rows_of(one) for one in some], axis=1) for some in (ours, theirs))
+    return paired_bootstrap(
+        a,
+        b,
+        figure=partial(_mean_of_rows, like=ours[0], task=task),
+        groups=ours[0].groups(),
+        resamples=settings.bootstrap,
+        seed=settings.seed,
+        method=settings.interval,
+    )
+
+
+def cells(figure: Seeded) -> tuple[str, str, str]:
+    """Mean, 95 % interval and the spread of the trainings, for a table."""
+    interval = "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
+    spread = f"{np.std(figure.seeds, ddof=1):.3f}" if len(figure.seeds) > 1 else "-"
+    return f"{figure.mean.value:.3f}", interval, spread
+
+
+def mean_judge(judges: Sequence[Judge]) -> Judge:
+    """The mean over trainings of every figure."""
+
+    def judge(weights: np.ndarray) -> Figures:
+        told = [one(weights) for one in judges]
+        return {name: np.mean([some[name] for some in told], axis=0) for name in told[0]}
+
+    return Judge(judge, merge_evidence(*(one.evidence for one in judges)))
+
+
+def _mean_of_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:
+    """`mean_judge` of the rows [n, trainings, ...] that `comparison.rows_of` made of what was judged."""
+    return mean_judge([judge_rows(rows[:, seed], like, task) for seed in range(rows.shape[1])])
+
+
+def _amount(value: Any, bounds: np.ndarray, n: int) -> Amount:
+    low, high = (None if np.isnan(bound) else float(bound) for bound in bounds)
+    return Amount(value=float(value), low=low, high=high, n=n)

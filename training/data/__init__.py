@@ -1,0 +1,1 @@
+"""Embeddings, labels and splits for training."""

@@ -1,0 +1,1 @@
+"""Classifiers, their heads, and the forms they are saved in."""

@@ -1,0 +1,320 @@
+"""The classifier of embeddings: its config, its layers, and a folder of it read back."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from builder.embedders.weights import check_header
+from builder.errors import DataError
+from builder.io.safe_files import read_json
+from builder.io.storage import is_folder
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+MAX_CONFIG = 8 << 20  # bytes of a config.json
+MAX_NAME, MAX_LABELS, MAX_LAYERS, MAX_WIDTH = 200, 100_000, 100, 1 << 24
+NEVER = 1e-6  # the probability of what no neighbour is: its logarithm must be a number
+
+
+class SynthmirConfig(PreTrainedConfig):
+    """What a classifier is and what its input must be.
+
+    `task` is the label column it learnt; `problem_type` what a label is, in transformers' words; `hidden` the widths
+    of its dense layers, () for a linear probe; `examples` and `neighbors` how many rows a k-NN classifier stores and
+    asks, 0 for any other; `threshold` the probability from which a multi-label model names a label; `embedder` the
+    `name`, `weights`, `revision`, `dim`, `sampling_rate` (Hz) and `window_seconds` of what makes its input; `corpus`
+    the fingerprint of the recipe that its training data was made from.
+    """
+
+    model_type = "synthmir"
+
+    task: str = "genre"
+    hidden: list[int] | tuple[int, ...] = (128,)
+    examples: int = 0
+    neighbors: int = 0
+    threshold: float | None = None
+    embedder: dict[str, Any] | None = None
+    corpus: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label of each output; of a regression, the one column that it predicts."""
+        names: dict[Any, str] = dict(self.id2label or {})
+        return tuple(names[i] for i in range(len(names)))
+
+    @property
+    def problem(self) -> str:
+        """`problem_type`, one label of several where nothing is said."""
+        return self.problem_type or SINGLE
+
+
+class SynthmirClassifier(PreTrainedModel):
+    """Standardisation, dense ReLU layers, one logit a label; or one number, or a vote of stored neighbours.
+
+    The defaults are the classifier of Kroher, Cuesta and Pikrakis 2023 (arXiv 2311.09094): one layer of 128 units on
+    a 768-dimensional embedding, then softmax (which is left to the loss).
+    """
+
+    config_class = SynthmirConfig
+    main_input_name = "embeddings"
+    mean: torch.Tensor  # float32 [dim], of the training set
+    std: torch.Tensor  # float32 [dim]
+    label_mean: torch.Tensor  # float32 [1], of a regression's training labels
+    label_std: torch.Tensor  # float32 [1]
+
+    def __init__(self, config: SynthmirConfig) -> None:
+        super().__init__(config)
+        dim = (config.embedder or {}).get("dim", 768)
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+        if config.problem == REGRESSION:
+            self.register_buffer("label_mean", torch.zeros(1))
+            self.register_buffer("label_std", torch.ones(1))
+        widths = (dim, *config.hidden)
+        self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
+        self.output: nn.Module = (
+            Neighbours(config, widths[-1]) if config.examples else nn.Linear(widths[-1], len(config.labels))
+        )
+        self.post_init()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is. transformers asks the first parameter, and a k-NN classifier has none."""
+        return self.mean.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its numbers."""
+        return self.mean.dtype
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Layers keep the initialisation that torch gave them."""
+
+    def standardise(self, embeddings: torch.Tensor, labels: torch.Tensor | None = None) -> None:
+        """Take mean and standard deviation from float32 [n, dim], of a regression also from its labels [n].
+
+        A dimension that never varies keeps its scale.
+        """
+        std, mean = _std_mean(embeddings)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
+        if labels is not None and self.config.problem == REGRESSION:
+            std, mean = torch.std_mean(labels.double(), dim=0, correction=0)
+            self.label_mean.fill_(mean)
+            self.label_std.fill_(std if std > 1e-6 else 1.0)
+
+    def represent(self, embeddings: torch.Tensor, standardised: bool = False) -> torch.Tensor:
+        """float32 [batch, dim] -> the last hidden layer [batch, width]; without one, the standardised embedding."""
+        x = embeddings if standardised else (embeddings - self.mean) / self.std
+        for layer in self.hidden:
+            x = functional.relu(layer(x))
+        return x
+
+    def forward(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
+        standardised: bool = False,
+        return_dict: bool | None = True,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """float32 [batch, dim] -> logits [batch, labels], a regression's in its label's own unit.
+
+        With labels (int64 [batch], float32 [batch, labels] or float32 [batch]) also their mean loss: cross-entropy,
+        binary cross-entropy, or the square of the error in standard deviations of the training labels.
+        `output_hidden_states` adds what `represent` gives; `standardised` embeddings are taken as they are; without
+        `return_dict` what there is comes as a tuple: loss, logits, hidden states.
+        """
+        hidden = self.represent(embeddings, standardised)
+        logits = self.output(hidden)
+        if self.config.problem == REGRESSION:
+            logits = logits * self.label_std + self.label_mean
+        loss = None if labels is None else self._loss(logits, labels)
+        states = (hidden,) if output_hidden_states else None
+        if return_dict is False:
+            plain: Any = tuple(part for part in (loss, logits, states) if part is not None)
+            return plain
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=states)
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if self.config.problem == SINGLE:
+            return functional.cross_entropy(logits, labels)
+        if self.config.problem == MULTI:
+            return functional.binary_cross_entropy_with_logits(logits, labels.float())
+        return (((logits[:, 0] - labels) / self.label_std) ** 2).mean()
+
+
+class Neighbours(nn.Module):
+    """k nearest neighbours by cosine among stored examples: their shares of votes, as log-probabilities or log-odds.
+
+    A regression gets the mean of the neighbours' values, which are stored in standard deviations like any output.
+    """
+
+    vectors: torch.Tensor  # float32 [examples, width], of length one
+    votes: torch.Tensor  # float32 [examples, labels]: one-hot, 0/1, or a value
+    at_once = 256  # rows; 0: all
+
+    def __init__(self, config: SynthmirConfig, width: int) -> None:
+        super().__init__()
+        self.k, self.problem = config.neighbors, config.problem
+        self.register_buffer("vectors", torch.zeros(config.examples, width))
+        self.register_buffer("votes", torch.zeros(config.examples, len(config.labels)))
+
+    def store(self, start: int, x: torch.Tensor, votes: torch.Tensor) -> None:
+        """Put float32 [n, width] and [n, labels] in the places from `start` on."""
+        self.vectors[start : start + len(x)] = functional.normalize(x, dim=1)
+        self.votes[start : start + len(x)] = votes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [batch, width] -> [batch, labels]."""
+        x = functional.normalize(x, dim=1)
+        # A few rows at a time: the similarities of many with all examples would not fit in memory.
+        parts = x.split(self.at_once) if self.at_once else (x,)
+        nearest = torch.cat([(rows @ self.vectors.T).topk(self.k, dim=1).indices for rows in parts])
+        shares = self.votes[nearest].mean(dim=1)
+        if self.problem == SINGLE:
+            return shares.clamp(min=NEVER).log()
+        return shares.logit(eps=NEVER) if self.problem == MULTI else shares
+
+
+def _std_mean(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standard deviation and mean of each column of float32 [n, dim]; no copy of the whole is made."""
+    parts = rows.split(1024)
+    mean = torch.stack([part.sum(0) for part in parts]).double().sum(0) / len(rows)
+    near = mean.float()
+    square = torch.stack([(part - near).square_().sum(0) for part in parts]).double().sum(0) / len(rows)
+    return square.sqrt().float(), near
+
+
+AutoConfig.register(SynthmirConfig.model_type, SynthmirConfig)
+AutoModel.register(SynthmirConfig, SynthmirClassifier)
+
+
+class _Told(BaseModel):
+    """What is taken from a config.json: data that this class knows, and nothing that names code or kernels to load."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    task: str = Field(default="genre", max_length=MAX_NAME)
+    hidden: tuple[Annotated[int, Field(ge=1, le=MAX_WIDTH)], ...] = Field(default=(128,), max_length=MAX_LAYERS)
+    examples: int = Field(default=0, ge=0, le=MAX_WIDTH)
+    neighbors: int = Field(default=0, ge=0, le=MAX_WIDTH)
+    threshold: float | None = None
+    embedder: dict[str, Any] | None = None
+    corpus: str | None = None
+    id2label: dict[int, str] | None = Field(default=None, max_length=MAX_LABELS)
+    label2id: dict[str, int] | None = None
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "float64"] | None = None
+    architectures: list[str] | None = None
+    transformers_version: str | None = None
+
+    @field_validator("embedder")
+    @classmethod
+    def _dim(cls, told: dict[str, Any] | None) -> dict[str, Any] | None:
+        settings = (told or {}).get("settings")
+        if not isinstance((told or {}).get("name", ""), str) or not isinstance(settings, dict | None):
+            raise ValueError("name must be a word, settings a mapping")
+        dim = (told or {}).get("dim", 1)
+        if not isinstance(dim, int) or not 1 <= dim <= MAX_WIDTH:
+            raise ValueError(f"dim must be a whole number from 1 to {MAX_WIDTH:,}, found {dim!r:.40}")
+        return told
+
+    @model_validator(mode="after")
+    def _numbered(self) -> _Told:
+        if self.id2label is not None and set(self.id2label) != set(range(len(self.id2label))):
+            raise ValueError("id2label must number the labels from 0 on")
+        if self.examples and not 1 <= self.neighbors <= self.examples:
+            raise ValueError(f"neighbors must be from 1 to the {self.examples} examples")
+        return self
+
+
+def load_model(folder: Path | str) -> SynthmirClassifier:
+    """The classifier in a model folder, ready to predict. Nothing that the folder holds is run.
+
+    Raises DataError for a folder that is none, whose config.json or model.safetensors is missing, damaged or of
+    another kind of model, or whose weights do not fit its config.
+    """
+    folder = Path(folder)
+    told = _check_kind(folder)
+    try:
+        config = SynthmirConfig(**_Told.model_validate(told).model_dump(exclude_unset=True))
+        with torch.device("meta"):  # of these shapes, whatever they are, and no memory taken
+            wanted = {name: tuple(value.shape) for name, value in SynthmirClassifier(config).state_dict().items()}
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{folder / CONFIG}: describes no model: {where[:99]}: {first['msg']}", "train again or copy it anew"
+        ) from error
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise DataError(f"{folder / CONFIG}: describes no model: {error}", "train again or copy it anew") from error
+    weights = folder / WEIGHTS
+    try:
+        _check_shapes(weights, wanted)
+        model = SynthmirClassifier(config)
+        model.load_state_dict(load_file(weights))
+    except FileNotFoundError as error:
+        raise DataError(f"{folder}: has no {WEIGHTS}", "give the folder that synthmir train --out wrote") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{weights}: damaged: {error}", "train again or copy it anew") from error
+    except RuntimeError as error:
+        raise DataError(f"{weights}: does not fit {CONFIG}: {error}", "train again") from error
+    return model.eval()
+
+
+def _check_shapes(weights: Path, wanted: dict[str, tuple[int, ...]]) -> None:
+    """Raise RuntimeError where a file's tensors are not those of the model. Only its header is read."""
+    check_header(weights)
+    with safe_open(weights, "pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    names = [*wanted, *sorted(found.keys() - wanted.keys())]
+    faults = [
+        f"{name[:99]}: {found.get(name, 'missing')}, not {wanted.get(name, 'there')}"
+        for name in names
+        if found.get(name) != wanted.get(name)
+    ]
+    if faults:
+        raise RuntimeError("; ".join(faults[:8]))
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether `folder` holds the config of a classifier of ours."""
+    try:
+        _check_kind(folder)
+    except DataError:
+        return False
+    return True
+
+
+def _check_kind(folder: Path) -> dict[str, Any]:
+    """What config.json holds. Raises DataError where it is not that of a model of ours."""
+    if not is_folder(folder):
+        raise DataError(f"{folder}: there is no such model folder", "train one: synthmir train CORPUS --out MODEL")
+    try:
+        told = read_json(folder / CONFIG, MAX_CONFIG)
+        kind = told["model_type"]
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder}: not a model folder (it has no {CONFIG})", "give the folder that synthmir train --out wrote"
+        ) from error
+    except (OSError, ValueError, LookupError) as error:
+        raise DataError(f"{folder / CONFIG}: not the config of a model: {error!r}", "copy the folder anew") from error
+    if kind != SynthmirConfig.model_type:
+        raise DataError(
+            f"{folder}: holds a model of type {kind!r:.60}, not {SynthmirConfig.model_type!r}",
+            "give the folder that synthmir train --out wrote",
+        )
+    return told

@@ -1,0 +1,126 @@
+"""Heads that are not learnt by epochs: logistic regression and k nearest neighbours, stored as our model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from builder.errors import DataError, RecipeError
+from builder.recipe import TrainingSettings
+
+from ..data.features import Features
+from ..optim.objectives import Objective, objective, scores
+from ..optim.outcome import Epoch, Fit
+from .classifier import MULTI, REGRESSION, SINGLE, Neighbours, SynthmirClassifier, SynthmirConfig
+
+STRENGTHS = tuple(10.0**power for power in range(-5, 2))  # C, the inverse of the penalty, from strong to weak
+ITERATIONS, TOLERANCE = 300, 1e-5
+AT_ONCE = 4096  # rows
+
+
+def logistic(config: SynthmirConfig, features: Features, settings: TrainingSettings) -> Fit:
+    """scikit-learn's logistic regression on standardised embeddings, its C chosen by the loss on validation.
+
+    Any number of labels: one regression each, of one C. It is stored as a linear layer.
+    """
+    if features.problem_type == REGRESSION:
+        raise RecipeError(
+            f"training.head: logistic is for labels, and {features.task} is a number", "training.head: linear"
+        )
+    config.hidden = ()
+    model = SynthmirClassifier(config)
+    model.standardise(features.train.embeddings)
+    x = model.represent(features.train.embeddings).detach().numpy()
+    goal = objective(features, settings.class_weights)
+    weight = goal.weights(features.train.labels, features.train.weights).numpy()
+    solvers = _solvers(features, settings)
+    search: list[Epoch] = []
+    best: Epoch = {"validation_loss": float("inf")}
+    state: dict[str, torch.Tensor] = {}
+    for strength in STRENGTHS:  # each starts from where the last one ended
+        rows = [_solve(solver, truth, strength, x, weight, settings) for solver, truth in solvers]
+        coefficients, intercepts = (torch.from_numpy(np.concatenate(part)).float() for part in zip(*rows, strict=True))
+        model.output.load_state_dict({"weight": coefficients, "bias": intercepts})
+        point = {"C": strength, **judged(model, features, goal)}
+        search.append(point)
+        if point["validation_loss"] < best["validation_loss"]:
+            best, state = point, {key: value.clone() for key, value in model.state_dict().items()}
+    model.load_state_dict(state)
+    model.config.threshold = best.get("threshold")
+    return Fit(model.eval(), [], best, stopped_early=False, search=search)
+
+
+def _solvers(features: Features, settings: TrainingSettings) -> list[tuple[Any, np.ndarray]]:
+    """One regression over all labels, or one a label, each with what it has to tell."""
+    from sklearn.linear_model import LogisticRegression
+
+    def fresh() -> Any:
+        return LogisticRegression(max_iter=ITERATIONS, warm_start=True, tol=TOLERANCE)
+
+    labels = features.train.labels.numpy()
+    if features.problem_type == MULTI:
+        return [(fresh(), labels[:, index] > 0.5) for index in range(labels.shape[1])]
+    return [(fresh(), labels)]
+
+
+def _solve(
+    solver: Any, truth: np.ndarray, strength: float, x: np.ndarray, weight: np.ndarray, settings: TrainingSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients [outputs, dim] and intercepts [outputs]; two labels are two outputs of opposite sign."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    if truth.dtype == bool and settings.class_weights:  # presence weighs as absence does
+        weight = weight * np.where(truth, (~truth).sum() / truth.sum(), 1.0)
+    solver.C = strength
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty has no need of the last digit
+        solver.fit(x, truth, sample_weight=weight)
+    if len(solver.coef_) == 1 and truth.dtype != bool:
+        return np.concatenate([-solver.coef_, solver.coef_]) / 2, np.concatenate(
+            [-solver.intercept_, solver.intercept_]
+        ) / 2
+    return solver.coef_, solver.intercept_
+
+
+def nearest(config: SynthmirConfig, features: Features, settings: TrainingSettings) -> Fit:
+    """k nearest neighbours by cosine: the standardised training embeddings are the model."""
+    rows = len(features.train)
+    if settings.neighbors > rows:
+        raise DataError(
+            f"training.neighbors: {settings.neighbors} of {rows} training rows", f"training.neighbors: {rows} at most"
+        )
+    config.hidden, config.examples, config.neighbors = (), rows, settings.neighbors
+    model = SynthmirClassifier(config)
+    model.standardise(features.train.embeddings, features.train.labels)
+    assert isinstance(model.output, Neighbours)
+    for start in range(0, rows, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        labels = features.train.labels[part]
+        if features.problem_type == SINGLE:
+            votes = torch.nn.functional.one_hot(labels, len(features.names)).float()
+        else:
+            votes = (
+                labels if features.problem_type == MULTI else (labels[:, None] - model.label_mean) / model.label_std
+            )
+        model.output.store(start, model.represent(features.train.embeddings[part]).detach(), votes)
+    best: Epoch = {"neighbors": settings.neighbors, **judged(model, features, objective(features, False))}
+    model.config.threshold = best.get("threshold")
+    return Fit(model.eval(), [], best, stopped_early=False, search=[best])
+
+
+@torch.inference_mode()
+def judged(model: SynthmirClassifier, features: Features, goal: Objective) -> dict[str, float]:
+    """The loss and the metrics of the validation split."""
+    rows = features.validation
+    logits = torch.cat([model(part).logits for part in rows.embeddings.split(AT_ONCE)])
+    weights = goal.weights(rows.labels, rows.weights)
+    loss = (goal.losses(logits, rows.labels) * weights).sum() / weights.sum()
+    return {"validation_loss": float(loss), **scores(goal.problem, logits, rows.labels)}
+
+
+HEADS: dict[str, Callable[[SynthmirConfig, Features, TrainingSettings], Fit]] = {"logistic": logistic, "knn": nearest}

@@ -1,0 +1,329 @@
+"""The loop: a classifier fitted with accelerate over embeddings in memory, stopped early, its best weights kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+
+from builder.errors import BackendError, RecipeError
+from builder.recipe import TrainingSettings
+
+from ..data.features import Features, Split
+from ..models.classifier import SynthmirClassifier, SynthmirConfig
+from ..models.heads import HEADS
+from .checkpoint import Checkpoint, digest, modules_digest
+from .domain_adaptation import Adaptation
+from .objectives import Objective, objective, scores
+from .outcome import Epoch, Fit
+from .products import fast_products
+from .trackers import tracker_options
+
+WEIGHT_DECAY = 0.01
+BATCH = 16, 512  # the least and the most rows that a batch has by default
+EVALUATION_ROWS = 1024  # at once: more would leave the cache
+
+__all__ = ["WEIGHT_DECAY", "Epoch", "Fit", "fit", "start_accelerator"]
+
+
+def start_accelerator(settings: TrainingSettings | None = None, out: Path | None = None) -> Accelerator:
+    """This process's part in the training; where there is no GPU, the launcher's processes find each other too.
+
+    Raises BackendError for a precision or a tracker that this machine does not have.
+    """
+    buffers = DistributedDataParallelKwargs(broadcast_buffers=False)  # mean and std never change
+    asked = (settings and settings.precision) or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != asked:
+        AcceleratorState._reset_state()  # of an earlier training of this process
+    try:
+        accelerator = Accelerator(
+            # A classifier standardizes in float64, which Apple's MPS does not have; it is small enough for the CPU.
+            cpu=not torch.accelerator.is_available() or torch.backends.mps.is_available(),
+            mixed_precision=asked,
+            kwargs_handlers=[buffers],
+            **tracker_options(settings, out),
+        )
+    except ValueError as error:
+        raise BackendError(f"training.precision: {asked} cannot be used: {error}", "training.precision: no") from error
+    if asked == "fp16" and accelerator.device.type == "cpu":  # accelerate would take float32 and say nothing
+        raise BackendError("training.precision: fp16 needs a GPU", "training.precision: bf16")
+    return accelerator
+
+
+def batch_size(settings: TrainingSettings, rows: int) -> int:
+    """Rows a batch: what the settings say, or so many that even a small set is many steps an epoch."""
+    least, most = BATCH
+    return settings.batch_size or min(max(rows // 32, least), most)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A batch is so small that threads wait for each other longer than they work, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fit(
+    config: SynthmirConfig,
+    features: Features,
+    settings: TrainingSettings,
+    accelerator: Accelerator,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    *,
+    start: SynthmirClassifier | None = None,
+    only_output: bool = False,
+    adaptation: Adaptation | None = None,
+    checkpoint: Path | None = None,
+) -> Fit:
+    """Minimise the task's weighted loss with AdamW until validation has not improved for `patience` epochs.
+
+    The validation loss carries the same label weights. Weights, order of rows and thus the outcome follow from
+    `settings.seed`. A `start` is copied and trained on, standardisation and all; `only_output` leaves its hidden
+    layers as they are. An `adaptation` adds its loss to each step. With a `checkpoint` file a training that was
+    killed goes on where it was. Raises RecipeError if the first epoch ends with a loss that is not finite.
+    """
+    if settings.head in HEADS:
+        if start is not None or only_output or adaptation is not None:
+            raise RecipeError(
+                f"training.head: {settings.head} is not learnt by steps, which training.strategy needs",
+                "training.head: mlp or linear",
+            )
+        return HEADS[settings.head](config, features, settings)
+    with _one_thread():
+        return _descend(
+            config, features, settings, accelerator, on_epoch or _nobody, start, only_output, adaptation, checkpoint
+        )
+
+
+def _nobody(point: Epoch) -> None:
+    """Who listens where nobody does."""
+
+
+def _descend(
+    config: SynthmirConfig,
+    features: Features,
+    settings: TrainingSettings,
+    accelerator: Accelerator,
+    on_epoch: Callable[[Epoch], None],
+    start: SynthmirClassifier | None,
+    only_output: bool,
+    adaptation: Adaptation | None,
+    checkpoint: Path | None,
+) -> Fit:
+    train, validation = (_on(accelerator.device, split) for split in (features.train, features.validation))
+    goal = objective(features, settings.class_weights, accelerator.device)
+    model = _model(config, features, settings.seed) if start is None else deepcopy(start).to(accelerator.device)
+    if only_output:
+        model.hidden.requires_grad_(False)
+    modules: dict[str, torch.nn.Module] = {"model": model}
+    if adaptation is not None:
+        modules["loss"] = adaptation.loss.to(accelerator.device)
+        rows, labels = (tensor.to(accelerator.device) for tensor in (adaptation.rows, adaptation.labels))
+        adaptation = replace(adaptation, rows=rows, labels=labels)
+    identity = _identity(config, features, settings, modules, adaptation, only_output) if checkpoint else ""
+    parameters = [each for module in modules.values() for each in module.parameters() if each.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=WEIGHT_DECAY, fused=True)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    if adaptation is not None and any(True for _ in adaptation.loss.parameters()):
+        adaptation = replace(adaptation, loss=accelerator.prepare(adaptation.loss))
+    shuffle = torch.Generator().manual_seed(settings.seed)
+    draw = torch.Generator().manual_seed(settings.seed)
+    model = accelerator.unwrap_model(wrapped)
+    modules["model"] = model
+    kept = Checkpoint(checkpoint, identity, modules, optimizer, {"shuffle": shuffle, "draw": draw}, accelerator.scaler)
+    curve: list[Epoch] = []
+    best: Epoch = {"validation_loss": float("inf")}
+    state: dict[str, torch.Tensor] = {}
+    if found := kept.restore():
+        state, curve = found[0], found[1]["curve"]
+        best = min(curve, key=lambda point: point["validation_loss"])
+        for point in curve:
+            on_epoch(point)
+    scaled = _Scaled(model)
+    step = _Step(wrapped, scaled, optimizer, goal, settings, accelerator, adaptation, draw)
+    with fast_products(model):
+        for epoch in range(len(curve) + 1, settings.epochs + 1):
+            order = torch.randperm(len(train), generator=shuffle).to(accelerator.device)
+            train_loss = step.epoch(train, order, epoch)
+            point = {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                **_evaluate(wrapped, scaled, validation, goal, accelerator),
+            }
+            curve.append(point)
+            on_epoch(point)
+            if point["validation_loss"] < best["validation_loss"]:
+                best = point
+                state = {key: value.clone() for key, value in model.state_dict().items()}
+            elif epoch - best.get("epoch", 0) >= settings.patience:
+                break
+            if epoch == 1 and best is not point:
+                loss = point["validation_loss"]
+                raise RecipeError(
+                    f"training.lr: {settings.lr:g} is too high: the loss is {loss} after one epoch",
+                    "lower training.lr",
+                )
+            if accelerator.is_main_process and kept.due():
+                kept.save(state, {"curve": curve})
+    model.load_state_dict(state)
+    model.config.threshold = best.get("threshold")
+    model.requires_grad_(True)
+    model = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    return Fit(model.cpu().eval(), curve, best, stopped_early=len(curve) - best["epoch"] >= settings.patience)
+
+
+def _model(config: SynthmirConfig, features: Features, seed: int) -> SynthmirClassifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = SynthmirClassifier(config)
+    model.standardise(features.train.embeddings, features.train.labels)
+    return model
+
+
+def _on(device: torch.device, split: Split) -> Split:
+    weights = None if split.weights is None else split.weights.to(device)
+    return replace(split, embeddings=split.embeddings.to(device), labels=split.labels.to(device), weights=weights)
+
+
+def _identity(
+    config: SynthmirConfig,
+    features: Features,
+    settings: TrainingSettings,
+    modules: dict[str, torch.nn.Module],
+    adaptation: Adaptation | None,
+    only_output: bool,
+) -> str:
+    """A hash of all that the weights follow from."""
+    parts: list[Any] = [config.to_dict(), settings.model_dump(mode="json", exclude={"tracker"}), only_output]
+    for split in (features.train, features.validation):
+        parts += [split.ids, split.embeddings, split.labels, split.weights]
+    if adaptation is not None:
+        parts += [adaptation.rows, adaptation.labels, adaptation.weight]
+    return digest(*parts, *modules_digest(modules.values()))
+
+
+class _Scaled:
+    """Rows of the data, standardised as the model does it, in memory that is used again and again."""
+
+    def __init__(self, model: SynthmirClassifier) -> None:
+        self.mean, self.std = model.mean, model.std
+        self.memory = torch.empty(0, len(model.mean), device=model.mean.device)
+
+    def __call__(self, embeddings: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """float32 [len(rows), dim], good until the next call."""
+        if len(rows) > len(self.memory):
+            self.memory = torch.empty(len(rows), len(self.mean), device=self.mean.device)
+        found = self.memory[: len(rows)]
+        torch.index_select(embeddings, 0, rows, out=found)
+        return found.sub_(self.mean).div_(self.std)
+
+
+class _Step:
+    """What happens to the weights in an epoch."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        scaled: _Scaled,
+        optimizer: Any,
+        goal: Objective,
+        settings: TrainingSettings,
+        accelerator: Accelerator,
+        adaptation: Adaptation | None,
+        draw: torch.Generator,
+    ) -> None:
+        self.model, self.scaled, self.goal = model, scaled, goal
+        # Without a gradient scaler accelerate's wrapper adds nothing but a search for packages at each step.
+        self.optimizer = optimizer if accelerator.scaler else optimizer.optimizer
+        self.parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        self.settings, self.accelerator, self.adaptation, self.draw = settings, accelerator, adaptation, draw
+        self.size = 0  # of a batch
+
+    def epoch(self, rows: Split, order: torch.Tensor, number: int) -> float:
+        """One pass over the rows in `order`; returns the mean loss on the way, without what adaptation adds.
+
+        The data is one tensor in memory, so a batch is an index into it. Each process takes every n-th row of it and
+        divides by the whole batch's weight: averaged over processes that is the gradient of the whole batch.
+        """
+        self.model.train()
+        weights = self.goal.weights(rows.labels, rows.weights)[order]
+        labels = rows.labels[order]
+        size = self.size = batch_size(self.settings, len(rows))
+        whole = size * self.settings.accumulate
+        total = torch.zeros((), device=order.device)
+        for start in range(0, len(order), whole):
+            progress = (number - 1 + start / len(order)) / self.settings.epochs
+            stop = min(start + whole, len(order))
+            scale = self.accelerator.num_processes / weights[start:stop].sum()
+            for first in range(start, stop, size):
+                last = min(first + size, stop)
+                part = slice(first + self.accelerator.process_index, last, self.accelerator.num_processes)
+                share = (last - first) / (stop - start)
+                with nullcontext() if last == stop else self.accelerator.no_sync(self.model):
+                    total += self._backward(
+                        rows.embeddings, order[part], labels[part], weights[part], scale, share, progress
+                    )
+            self.optimizer.step()
+            for parameter in self.parameters:  # what zero_grad does, at a tenth of its price
+                parameter.grad = None
+        return float(self.accelerator.reduce(total) / weights.sum())
+
+    def _backward(
+        self,
+        embeddings: torch.Tensor,
+        mine: torch.Tensor,
+        labels: torch.Tensor,
+        weights: torch.Tensor,
+        scale: torch.Tensor,
+        share: float,
+        progress: float,
+    ) -> torch.Tensor:
+        """Add the gradient of this process's rows of a part that is a `share` of its batch; returns their losses' sum.
+
+        `mine` int64 [n] are places in `embeddings`; `labels` and `weights` are theirs; `scale` divides by the batch.
+        """
+        if self.adaptation is None:
+            (logits,) = self.model(self.scaled(embeddings, mine), standardised=True, return_dict=False)
+            loss = (self.goal.losses(logits, labels) * weights).sum()
+            self.accelerator.backward(loss * scale)
+            return loss.detach()
+        drawn = torch.randint(len(self.adaptation.rows), (self.size,), generator=self.draw)
+        drawn = drawn[self.accelerator.process_index :: self.accelerator.num_processes].to(mine.device)
+        both = torch.cat([embeddings[mine], self.adaptation.rows[drawn]])
+        logits, (hidden,) = self.model(both, output_hidden_states=True, return_dict=False)
+        source, target = hidden.split([len(mine), len(drawn)])
+        loss = (self.goal.losses(logits[: len(mine)], labels) * weights).sum()
+        apart = self.adaptation.loss(source, target, labels, self.adaptation.labels[drawn], progress)
+        self.accelerator.backward(loss * scale + self.adaptation.weight * share * apart)
+        return loss.detach()
+
+
+@torch.no_grad()
+def _evaluate(
+    model: torch.nn.Module, scaled: _Scaled, rows: Split, goal: Objective, accelerator: Accelerator
+) -> dict[str, float]:
+    """Weighted loss and the task's metrics over the rows, which the processes share among them."""
+    model.eval()
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    each = -(-len(rows) // processes)  # the same number for every process: the last rows may be seen twice
+    mine = torch.arange(rank, each * processes, processes, device=rows.labels.device).clamp(max=len(rows) - 1)
+    chunks = (scaled(rows.embeddings, chunk) for chunk in mine.split(EVALUATION_ROWS))
+    logits = torch.cat([model(chunk, standardised=True, return_dict=False)[0].float() for chunk in chunks])
+    if processes > 1:
+        logits = accelerator.gather(logits).reshape(processes, each, -1).transpose(0, 1).flatten(0, 1)[: len(rows)]
+    weights = goal.weights(rows.labels, rows.weights)
+    loss = (goal.losses(logits, rows.labels) * weights).sum() / weights.sum()
+    return {"validation_loss": float(loss), **scores(goal.problem, logits, rows.labels)}

@@ -1,0 +1,116 @@
+"""What a label is decides how it is learnt and judged: one of several labels, any number of them, or a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..models.classifier import MULTI, REGRESSION, SINGLE
+
+if TYPE_CHECKING:
+    from ..data.features import Features
+
+NEAR = 0.04  # of the true value: what counts as right for a tempo (Gouyon et al. 2006, "Accuracy 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What a training minimises: the mean of the rows' losses, each row with a weight.
+
+    `balance` is the weight of each label (one label of several) or of each label's presence beside its absence (any
+    number of labels), None for none; `scale` is what errors are divided by (a number).
+    """
+
+    problem: str
+    balance: Tensor | None = None  # float32 [labels]
+    scale: float = 1.0
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """float32 [n]: each row's loss, before its weight."""
+        if self.problem == SINGLE:
+            return functional.cross_entropy(logits, labels, reduction="none")
+        if self.problem == MULTI:
+            each = functional.binary_cross_entropy_with_logits(
+                logits, labels, pos_weight=self.balance, reduction="none"
+            )
+            return each.mean(dim=1)
+        return ((logits[:, 0] - labels) / self.scale).square()
+
+    def weights(self, labels: Tensor, rows: Tensor | None = None) -> Tensor:
+        """float32 [n]: each row's weight, from its label and from `rows`, the weights that the rows have already."""
+        if self.problem == SINGLE and self.balance is not None:
+            of_label = self.balance[labels]
+            return of_label if rows is None else of_label * rows
+        return torch.ones(len(labels), device=labels.device) if rows is None else rows
+
+
+def objective(features: Features, balanced: bool, device: torch.device | str = "cpu") -> Objective:
+    """The loss of a task, from its training labels; `balanced` makes rare labels weigh as much as frequent ones."""
+    labels = features.train.labels
+    if features.problem_type == REGRESSION:
+        return Objective(REGRESSION, scale=float(labels.double().std(correction=0)))
+    balance = features.class_weights().to(device) if balanced else None
+    return Objective(features.problem_type, balance)
+
+
+def scores(problem: str, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """The metrics of a task over all rows: logits [n, labels], labels as in `Split`."""
+    if problem == SINGLE:
+        return single_scores(logits, labels)
+    return multi_scores(logits, labels) if problem == MULTI else number_scores(logits, labels)
+
+
+def single_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy, and macro-F1 over the labels that are true or predicted somewhere."""
+    count = logits.shape[1]
+    pairs = labels * count + logits.argmax(dim=1)
+    confusion = torch.bincount(pairs, minlength=count * count).reshape(count, count).cpu()  # [truth, predicted]
+    hits, both = confusion.diagonal(), confusion.sum(dim=0) + confusion.sum(dim=1)
+    f1 = 2 * hits[both > 0] / both[both > 0]
+    return {"accuracy": float(hits.sum() / confusion.sum()), "macro_f1": float(f1.mean())}
+
+
+def multi_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Mean average precision over the labels that some row has, and the best macro-F1 with its threshold."""
+    from sklearn.metrics import average_precision_score
+
+    probabilities, truth = logits.double().sigmoid().cpu().numpy(), labels.cpu().numpy() > 0.5
+    there = truth.any(axis=0)
+    if not there.any():
+        return {"map": float("nan"), "macro_f1": float("nan"), "threshold": 0.5}
+    precision = np.mean([average_precision_score(truth[:, i], probabilities[:, i]) for i in np.flatnonzero(there)])
+    threshold, f1 = best_threshold(probabilities[:, there], truth[:, there])
+    return {"map": float(precision), "macro_f1": f1, "threshold": threshold}
+
+
+def best_threshold(probabilities: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """The one threshold for all labels with the highest macro-F1, and that macro-F1.
+
+    float64 [n, labels] and bool [n, labels], each label true somewhere; a label is named where its probability is at
+    least the threshold, which lies half-way between two probabilities that occur. Exact: every one of them is tried.
+    """
+    order = np.argsort(-probabilities, axis=0, kind="stable")
+    falling = np.take_along_axis(probabilities, order, axis=0)
+    hits = np.cumsum(np.take_along_axis(truth, order, axis=0), axis=0)
+    named = np.arange(1, len(truth) + 1)[:, None]
+    f1 = 2 * hits / (named + hits[-1])  # of each label, if its first 1, 2, ... rows are named
+    change = np.diff(f1, axis=0, prepend=0.0).ravel()
+    flat = np.argsort(-falling.ravel(), kind="stable")
+    values = falling.ravel()[flat]
+    macro = np.cumsum(change[flat]) / truth.shape[1]
+    ends = np.flatnonzero(np.append(values[1:] < values[:-1], True))  # equal probabilities are named together
+    best = ends[macro[ends].argmax()]
+    below = values[best + 1] if best + 1 < len(values) else 0.0
+    middle = (values[best] + below) / 2
+    return float(middle if middle > below else values[best]), float(macro[best])
+
+
+def number_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Mean absolute error in the label's unit, and the share of rows that are within 4 % of the truth."""
+    error = (logits[:, 0].double() - labels.double()).abs()
+    return {"mae": float(error.mean()), "within_4_percent": float((error <= NEAR * labels.abs()).double().mean())}
