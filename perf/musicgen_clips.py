@@ -31,7 +31,7 @@ from builder.generators.musicgen.engine import Engine, text_states
 from builder.generators.musicgen.generator import MusicGen
 from builder.generators.musicgen.sampling import Sampling
 from builder.recipe import GeneratorSettings, Recipe
-from tests.builder import checkpoints
+from tests.builder.generators.musicgen import checkpoints
 
 FRAMES = 24  # of the comparison of tokens
 

@@ -54,7 +54,7 @@ def enlarge(corpus: Path, clips: int) -> None:
 
 def serve(place: str, port: multiprocessing.Queue[int]) -> None:
     """The Hub's process."""
-    from tests.hub.loopback_hub import LoopbackHub
+    from tests.builder.hub.loopback_hub import LoopbackHub
 
     hub = LoopbackHub(Path(place), keep=False)
     port.put(hub.port)

@@ -64,8 +64,8 @@ TOOLS: dict[str, Callable[[], bool]] = {  # by the marker of what needs them
 # Minutes of two workers are theirs: they begin first, so that both workers end together.
 LONGEST = (
     "test_run", "test_growing", "test_ray", "test_loop", "test_build", "test_hostile_fuzz", "test_report",
-    "test_remote_code", "test_generator_contract", "test_bootstrap", "test_reuse", "test_export", "test_cli",
-    "test_fidelity", "test_refused", "test_augment", "test_scoring", "test_musicgen", "test_storage",
+    "test_remote_code", "test_generator_contract", "test_bootstrap", "test_reuse", "test_onnx_export", "test_cli",
+    "test_fidelity", "test_refused", "test_augment", "test_evaluate", "test_musicgen", "test_storage",
 )  # fmt: skip
 
 

@@ -359,7 +359,7 @@ def _descriptions(suffix: str) -> Callable[[Path], None]:
 
 def _benchmark(name: str) -> tuple[Callable[[Path], None], Callable[[Path], None]]:
     def seed(root: Path) -> None:
-        from tests.evaluation import miniatures
+        from tests.evaluation.benchmarks import miniatures
 
         getattr(miniatures, name)(root)
 

@@ -1,0 +1,140 @@
+"""What every registered generator must keep. One that is added to the registry is tested here by that alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builder.clip import Clip, Prompt
+from builder.errors import BackendError
+from builder.generators.base import GENERATORS, Generator, load_generator
+from builder.prompts.taxonomy import Taxonomy
+from builder.recipe import GeneratorSettings
+
+from ...warm import WarmProcess
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 1.53  # no whole number of anything
+
+ELSEWHERE = """
+import hashlib, sys
+from builder.generators.base import load_generator
+from builder.prompts.taxonomy import Taxonomy
+from tests.builder import fakes
+from tests.builder.generators.test_generator_contract import clips, settings
+fakes.register()
+name, model = sys.argv[1], sys.argv[2] or None
+generator = load_generator(settings(name, model), Taxonomy.load("paper"))
+print(generator.revision, hashlib.sha256(generator.generate(clips()[2:3])[0].tobytes()).hexdigest())
+"""
+
+
+def clips() -> list[Clip]:
+    """Four clips that ask for much, for little, and for nothing."""
+    prompts = (
+        Prompt("A Funk track.", "", "funk"),
+        Prompt("A Rock track. At 150 BPM.", "At 150 BPM.", "rock", "punk rock", tempo_bpm=150, vocals="with-vocals"),
+        Prompt("A Pop track. Piano.", "Piano.", "pop", "soft pop", "warm", ("piano",), 80, "Eb major", "instrumental"),
+        Prompt("An Electronica track.", "", "electronica", "techno", key="A minor"),
+    )
+    return [Clip(f"c{n}", prompt, "group", 2**40 + n, "train") for n, prompt in enumerate(prompts)]
+
+
+def settings(name: str, model: str | None, **options: object) -> GeneratorSettings:
+    return GeneratorSettings(name=name, model=model, **{"seconds": SECONDS, **options})  # type: ignore[arg-type]
+
+
+MARKS = {"audiocraft": pytest.mark.audiocraft}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in sorted(GENERATORS)])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> str | None:
+    """Weights for those that need some: small, random, in the published format."""
+    if name == "musicgen":
+        from .musicgen import checkpoints
+
+        return str(checkpoints.musicgen(tmp_path_factory.mktemp("weights")))
+    if name == "audiocraft":
+        from .audiocraft import checkpoints as audiocraft_checkpoints
+
+        return str(audiocraft_checkpoints.musicgen(tmp_path_factory.mktemp("weights")))
+    return None
+
+
+@pytest.fixture(scope="module")
+def taxonomy() -> Taxonomy:
+    return Taxonomy.load("paper")
+
+
+@pytest.fixture(scope="module")
+def generator(name: str, model: str | None, taxonomy: Taxonomy) -> Generator:
+    return load_generator(settings(name, model), taxonomy)
+
+
+@pytest.fixture(scope="module")
+def whole(generator: Generator) -> list[np.ndarray]:
+    return generator.generate(clips())
+
+
+def test_it_says_what_it_is(generator: Generator, name: str) -> None:
+    assert generator.name == name and type(generator) is GENERATORS.load(name)
+    assert generator.revision and isinstance(generator.revision, str)
+    assert generator.license == generator.license.lower() and " " not in generator.license
+    assert generator.sampling_rate == 32_000  # what a corpus holds
+    assert generator.about.endswith(".") and len(generator.about) < 400
+    assert isinstance(generator.samples, bool) and isinstance(generator.single_core, bool)
+
+
+def test_length_type_and_range(whole: list[np.ndarray], generator: Generator) -> None:
+    assert len(whole) == len(clips())
+    for audio in whole:
+        assert audio.shape == (round(SECONDS * generator.sampling_rate),) and audio.dtype == np.float32
+        assert np.isfinite(audio).all() and np.abs(audio).max() <= 1.0
+
+
+def test_nothing_asked_nothing_made(generator: Generator) -> None:
+    assert generator.generate([]) == []
+
+
+def test_neighbours_and_order_do_not_matter(whole: list[np.ndarray], generator: Generator) -> None:
+    for row in (3, 0):
+        np.testing.assert_array_equal(generator.generate(clips()[row : row + 1])[0], whole[row])
+    for audio, same in zip(generator.generate(clips()[::-1]), whole[::-1], strict=True):
+        np.testing.assert_array_equal(audio, same)
+
+
+def test_batch_size_does_not_matter(
+    whole: list[np.ndarray], name: str, model: str | None, taxonomy: Taxonomy, generator: Generator
+) -> None:
+    other = load_generator(settings(name, model, batch_size=2), taxonomy)
+    assert other.revision == generator.revision
+    for audio, same in zip(other.generate(clips()), whole, strict=True):
+        np.testing.assert_array_equal(audio, same)
+
+
+def test_the_seed_matters(generator: Generator, whole: list[np.ndarray]) -> None:
+    row = clips()[0]
+    other = generator.generate([Clip(row.id, row.prompt, row.prompt_group, row.seed + 1, row.split)])[0]
+    assert np.abs(other - whole[0]).max() > 1e-3
+
+
+def test_the_same_in_another_process(
+    whole: list[np.ndarray], name: str, model: str | None, generator: Generator, tmp_path: Path
+) -> None:
+    import hashlib
+
+    run = WarmProcess(ELSEWHERE, name, model or "", folder=tmp_path)
+    assert run.wait() == 0 and run.err.read_text() == ""  # no user is to read what back ends print when they load
+    assert run.out.read_text().split() == [generator.revision, hashlib.sha256(whole[2].tobytes()).hexdigest()]
+
+
+def test_an_unknown_one() -> None:
+    with pytest.raises(BackendError, match="no generator called 'theremin'"):
+        GENERATORS.load("theremin")

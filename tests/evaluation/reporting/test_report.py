@@ -1,0 +1,187 @@
+"""The page: everything on it, nothing of it unescaped, and none of it from a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from builder.errors import DataError
+from builder.recipe import EvaluationSettings
+from evaluation.evaluate import evaluate_model
+from evaluation.fidelity.measure import measure
+from evaluation.reporting.example_clips import Verdict, pick
+from evaluation.reporting.report import write_report
+from evaluation.robustness import judge_damaged
+
+from ..conftest import FINGERPRINT, GENRES, NASTY, RATE, sound
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert not self._open, f"never closed: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.text += " " * (tag == "br")
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+        if tag not in ("meta", "img", "br", "link", "hr"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.text += data
+
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+    def links(self) -> Iterator[str]:
+        return (value for _, attrs in self.tags for key, value in attrs.items() if key in ("src", "href", "srcset"))
+
+
+@pytest.fixture(scope="module")
+def report(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on validation and on files, two of which have hostile names and one of which is no audio."""
+    out = tmp_path_factory.mktemp("report")
+    music = tmp_path_factory.mktemp("music")
+    for genre, name in enumerate(GENRES):
+        (music / name).mkdir()
+        soundfile.write(music / name / "a.wav", sound(genre, 60), RATE)
+    soundfile.write(music / "Rock/<img src=x onerror=alert(1)>.wav", sound(0, 61), RATE)
+    (music / "Rock/<script>alert(2)<.wav").write_text("text")
+    evaluate_model(model, ["validation", f"folder:{music}"], out, corpus, EvaluationSettings(bootstrap=100))
+    assert write_report(out, model, corpus) == out / "report.html"
+    return out
+
+
+def test_says_what_was_run_and_how_it_did(report: Path) -> None:
+    words = Page(report / "report.html").words()
+    scores = json.loads((report / "scores.json").read_text())
+    assert "Sines, clicks and noise; no music." in words and FINGERPRINT in words and "cc0-1.0" in words
+    assert "27 clips" in words and "melstats is not a neural network" in words
+    for entry in scores["benchmarks"]:
+        for key in ("accuracy", "macro_f1", "balanced_accuracy"):
+            figure = entry[key]
+            told = f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f} %, {100 * figure['high']:.1f} %]"
+            assert told in words
+    assert "Most often mixed up: Rock taken for Electronica, 1 of its tracks (50.0 %)." in words
+    assert "a model of 71.7 % accuracy would also make no error in 9 tracks" in words  # 0.05 ** (1 / 9)
+    assert "1 file skipped" in words and "Format not recognised" in words
+    assert "synthmir train" in words and "synthmir evaluate" in words
+    assert "made by the same generator" not in words  # it was judged on other recordings too
+
+
+def test_names_and_prompts_are_text(report: Path) -> None:
+    page = Page(report / "report.html")
+    assert NASTY in page.text and "Rock/<script>alert(2)<.wav" in page.text
+    assert not {"script", "iframe", "object", "link"} & {tag for tag, _ in page.tags}
+    assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on")]
+
+
+def test_opens_from_disk_without_a_network(report: Path) -> None:
+    page = Page(report / "report.html")
+    links = list(page.links())
+    assert links and all((report / link).is_file() for link in links)
+    assert "http" not in (report / "report.html").read_text(encoding="utf-8")
+    assert "@import" not in (report / "report.html").read_text(encoding="utf-8")
+    pictures = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert all(attrs.get("alt") for attrs in pictures)
+    assert len(pictures) == 3 * 2 + 2 + 2 * len(GENRES)  # three a benchmark, curve and map, two clips a genre
+
+
+def test_clips_are_the_corpus_bytes(report: Path, corpus: Path) -> None:
+    players = [attrs["src"] for tag, attrs in Page(report / "report.html").tags if tag == "audio"]
+    examples = pick(corpus, {})
+    assert [(report / src).read_bytes() for src in players] == [example.audio for example in examples]
+    assert soundfile.info(report / players[0]).samplerate == RATE
+
+
+def test_published_figures_and_what_was_left_out_stand_beside_ours(report: Path, model: Path, tmp_path: Path) -> None:
+    scores = json.loads((report / "scores.json").read_text())
+    entry = scores["benchmarks"][1]
+    shown = {"name": "A model", "metric": "accuracy", "value": 0.869, "source": "a paper", "note": "its note"}
+    other = {"name": "Another", "metric": "mean_average_precision", "value": 0.401, "source": "a page"}
+    entry["published"] = [other | {"same_protocol": False}, shown | {"same_protocol": True}]
+    entry |= {"left_out": {"polka <i>": 31, "zouk": 12}, "protocol": "the test part"}
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    words = Page(write_report(tmp_path, model)).words()
+    assert "A modelAccuracy86.9 %yesits note. a paper" in words and "AnothermAP40.1 %noa page" in words
+    assert words.count("this model") == 1 and f"this modelAccuracy{100 * entry['accuracy']['value']:.1f} %" in words
+    assert "43 tracks of 2 other labels, in no figure above" in words and "polka <i>31" in words
+    assert "The test part." in words
+
+
+def test_without_a_corpus_its_parts_are_left_out(report: Path, model: Path, tmp_path: Path) -> None:
+    shutil.copy(report / "scores.json", tmp_path)
+    page = Page(write_report(tmp_path, model))
+    assert "Hear it" not in page.text and not [tag for tag, _ in page.tags if tag == "audio"]
+    assert "Learning curve" not in page.text and "Inside the model" in page.text
+    assert "an unnamed generator" not in page.text and "Scores" in page.text
+    assert all((tmp_path / link).is_file() for link in page.links())
+
+
+def test_on_validation_alone_it_warns(model: Path, corpus: Path, tmp_path: Path) -> None:
+    evaluate_model(model, ["validation"], tmp_path, corpus)
+    assert "made by the same generator" in Page(write_report(tmp_path, model, corpus)).words()
+
+
+def test_written_twice_is_the_same(report: Path, model: Path, corpus: Path) -> None:
+    before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    write_report(report, model, corpus)
+    assert {path: path.read_bytes() for path in report.rglob("*") if path.is_file()} == before
+
+
+def test_the_gallery_shows_a_mistake_where_there_is_one(corpus: Path) -> None:
+    judged = {f"{name}-{seed}": Verdict(name, name, True) for name in GENRES for seed in (6, 7, 8)}
+    judged["Rock-8"] = Verdict("Rock", "Hip Hop", False)
+    judged |= {f"Hip Hop-{seed}": Verdict("Hip Hop", "Rock", False) for seed in (6, 7, 8)}
+    shown = [(clip.id, not clip.verdict.right) for clip in pick(corpus, judged) if clip.verdict]
+    assert shown == [
+        *(("Electronica-6", False), ("Electronica-7", False)),
+        *(("Hip Hop-6", True), ("Hip Hop-7", True)),
+        *(("Rock-6", False), ("Rock-8", True)),
+    ]
+
+
+def test_scores_that_are_missing_or_damaged(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="synthmir evaluate"):
+        write_report(tmp_path, model)
+    (tmp_path / "scores.json").write_text("{}")
+    with pytest.raises(DataError, match=r"scores\.json"):
+        write_report(tmp_path, model)
+
+
+def test_robustness_and_fidelity_are_parts_of_the_page(model: Path, corpus: Path, tmp_path: Path) -> None:
+    settings = EvaluationSettings(bootstrap=100)
+    evaluate_model(model, ["validation"], tmp_path, settings=settings)
+    plain = write_report(tmp_path, model, corpus).read_text(encoding="utf-8")
+    judge_damaged(model, "validation", tmp_path, ["lowpass:300", "gain:0"], settings=settings)
+    measure(corpus, "validation", tmp_path / "fidelity")
+    page = write_report(tmp_path, model, corpus).read_text(encoding="utf-8")
+    for part in (
+        "When the recording is not clean",
+        "The corpus against its own held-out clips",
+        "lowpass: nothing above",
+    ):
+        assert part in page and part not in plain
+    assert "synthmir robustness" in page and "--damage lowpass:300 --damage gain:0" in page
+    assert f"synthmir fidelity '{corpus}' --against validation" in page.replace("&#39;", "'")
+    for address in re.findall(r'(?:src|href)="([^"#]+)"', page):
+        assert (tmp_path / address).is_file(), address
+    for stage in ("robustness", "fidelity"):
+        assert f"<td>{stage}</td>" in page
