@@ -1,7 +1,7 @@
 """Words that keep a reader out, and the field's term for each: the check of `make check`.
 
-`python .ci/words.py [PATH ...]` prints every place of one, and exits with 1 if there is any; with `--count`, a number a
-file.
+`python .ci/words.py [PATH ...]` prints each place of one, and exits with 1 if there is any. With `--count` it prints a
+number a file.
 """
 
 from __future__ import annotations
