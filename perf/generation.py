@@ -17,13 +17,13 @@ import table
 from builder.audio import encode_flac
 from builder.clip import Clip
 from builder.corpus.building.plan import plan
-from builder.generators.base import Generator, load_generator
+from builder.generators.base import GeneratorBackend, load_generator
 from builder.recipe import Recipe
 
 ASKED = 10.0  # clips/s on one core
 
 
-def timed(generator: Generator, clips: list[Clip]) -> float:
+def timed(generator: GeneratorBackend, clips: list[Clip]) -> float:
     """Clips of ten seconds a second, from row to FLAC bytes."""
     clock = time.perf_counter()
     for clip in clips:

@@ -21,7 +21,7 @@ EMBEDDERS = Registry(
 )
 
 
-class Embedder(Protocol):
+class EmbedderBackend(Protocol):
     """Turns windows of audio into vectors. A vector depends on its window alone, never on its batch.
 
     Two attributes more are optional. `hop_seconds`: how far apart the windows of longer audio are centred; without it
@@ -43,9 +43,9 @@ class Embedder(Protocol):
         ...
 
 
-def load_embedder(settings: EmbedderSettings) -> Embedder:
+def load_embedder(settings: EmbedderSettings) -> EmbedderBackend:
     """The embedder that the recipe or the model names; `hf:<id or folder>` is `hf` with that. Raises BackendError."""
-    embedder: Embedder = EMBEDDERS.load("hf" if settings.name.startswith("hf:") else settings.name)(settings)
+    embedder: EmbedderBackend = EMBEDDERS.load("hf" if settings.name.startswith("hf:") else settings.name)(settings)
     return embedder
 
 

@@ -28,7 +28,7 @@ from ..io.storage import (
 from ..recipe import EmbedderSettings
 from ..records import RunRecord, recording
 from .augment import SUFFIX, tried
-from .base import Embedder, load_embedder
+from .base import EmbedderBackend, load_embedder
 from .shard_embedder import Config, Hired, Part, made_of, rows_in
 
 Progress = Callable[[int, int], None]  # clips embedded so far, clips in all, each damaged copy counted
@@ -137,7 +137,7 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
     return record
 
 
-def details(embedder: Embedder, seconds: float) -> dict[str, Any]:
+def details(embedder: EmbedderBackend, seconds: float) -> dict[str, Any]:
     """What a run's record says of its embedder, and the seconds that its shards took."""
     named = ("name", "revision", "dim", "sampling_rate", "window_seconds", "about")
     return {"embedder": {key: getattr(embedder, key) for key in named}, "seconds": round(seconds, 3)}

@@ -19,7 +19,7 @@ from ..io.markdown import front_matter, text
 from ..recipe import EmbedderSettings
 from ..records import RunRecord, recording
 from .audio_sources import RESERVED, Part, Row, Shards, open_source
-from .base import Embedder, load_embedder
+from .base import EmbedderBackend, load_embedder
 from .embed_corpus import Progress, details
 from .shard_embedder import embed_rows
 
@@ -110,7 +110,7 @@ def _clear(out: Path) -> None:
         shard.unlink()
 
 
-def _finished(out: Path, plan: Shards, embedder: Embedder) -> set[str]:
+def _finished(out: Path, plan: Shards, embedder: EmbedderBackend) -> set[str]:
     """The shards that need not be made again. Raises DataError for any that is of something else."""
     done = set()
     mine = f"{embedder.name} of revision {embedder.revision}"
@@ -138,7 +138,7 @@ def _finished(out: Path, plan: Shards, embedder: Embedder) -> set[str]:
 
 
 def _embed_part(
-    target: Path, part: Part, embedder: Embedder, batch_size: int, pool: ThreadPoolExecutor, tick: Tick
+    target: Path, part: Part, embedder: EmbedderBackend, batch_size: int, pool: ThreadPoolExecutor, tick: Tick
 ) -> None:
     """Some rows -> one shard, and in its footer what it was made from and what was left out."""
     from datasets import Features, List, Value
@@ -162,7 +162,7 @@ def _embed_part(
     write_shard(target, embedded(), features, footer)
 
 
-def _card(out: Path, embedder: Embedder, plan: Shards, record: RunRecord) -> str:
+def _card(out: Path, embedder: EmbedderBackend, plan: Shards, record: RunRecord) -> str:
     """README.md, by which `datasets` finds the splits."""
     names = dict.fromkeys(part.split for name, part in plan.items() if (out / name).exists())
     files = [{"split": name, "path": f"{name}-*-of-*.parquet"} for name in names]

@@ -24,7 +24,7 @@ from ..io.parquet_guard import described, look_over, row_batches
 from ..io.storage import reaching, readable
 from ..recipe import EmbedderSettings
 from .augment import CLEAN, COLUMN, SPLIT, SUFFIX, copies, damaged
-from .base import Embedder, load_embedder
+from .base import EmbedderBackend, load_embedder
 from .streaming import begun
 from .windows import embed_streams
 
@@ -38,7 +38,7 @@ Row = dict[str, Any]
 class Config:
     """One config of embeddings: the embedder's own, or with damages the one that has damaged copies too."""
 
-    embedder: Embedder
+    embedder: EmbedderBackend
     settings: EmbedderSettings
     damages: tuple[Damage, ...] = ()
 
@@ -196,7 +196,7 @@ def _refuse_faults(source: Path, rows: list[Row], faults: dict[int, DataError]) 
 def embed_rows(
     batches: Iterator[list[Row]],
     audio_of: Callable[[Row], Any],
-    embedder: Embedder,
+    embedder: EmbedderBackend,
     batch_size: int,
     pool: ThreadPoolExecutor,
     read: Callable[[Any, int], Iterator[np.ndarray]] = begun,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from ..errors import DataError
-from .base import Embedder
+from .base import EmbedderBackend
 
 Blocks = Iterable[np.ndarray]  # of float32 [samples], end to end: one clip
 Thunk = Callable[[], Blocks]
@@ -53,7 +53,7 @@ def _centred(blocks: Blocks, window: int, hop: int) -> Iterator[np.ndarray]:
         held = held[hop:]
 
 
-def embed_clips(embedder: Embedder, clips: Sequence[np.ndarray], batch_size: int = 16) -> np.ndarray:
+def embed_clips(embedder: EmbedderBackend, clips: Sequence[np.ndarray], batch_size: int = 16) -> np.ndarray:
     """float32 [samples] a clip, at the embedder's rate -> float32 [clips, dim]: the mean over each clip's windows."""
     vectors, faults = embed_streams(embedder, [lambda clip=clip: [clip] for clip in clips], batch_size)  # type: ignore[misc]
     for fault in faults.values():
@@ -62,7 +62,7 @@ def embed_clips(embedder: Embedder, clips: Sequence[np.ndarray], batch_size: int
 
 
 def embed_streams(
-    embedder: Embedder, clips: Sequence[Thunk], batch_size: int = 16
+    embedder: EmbedderBackend, clips: Sequence[Thunk], batch_size: int = 16
 ) -> tuple[np.ndarray, dict[int, DataError]]:
     """What opens each clip -> float32 [clips, dim], and the DataError of each clip that cannot be read to its end.
 

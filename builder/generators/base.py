@@ -22,7 +22,7 @@ GENERATORS = Registry(
 )
 
 
-class Generator(Protocol):
+class GeneratorBackend(Protocol):
     """Makes clips. A clip depends on its row (prompt, seed) and the settings, never on its neighbours in the call.
 
     A setting that it cannot obey (`stereo`, `top_k`, ...) it refuses with RecipeError when it is made. One that makes
@@ -50,7 +50,7 @@ class Generator(Protocol):
         ...
 
 
-def load_generator(settings: GeneratorSettings, taxonomy: Taxonomy) -> Generator:
+def load_generator(settings: GeneratorSettings, taxonomy: Taxonomy) -> GeneratorBackend:
     """The generator that the recipe names, ready to play. Raises BackendError."""
-    generator: Generator = GENERATORS.load(settings.name)(settings, taxonomy)
+    generator: GeneratorBackend = GENERATORS.load(settings.name)(settings, taxonomy)
     return generator

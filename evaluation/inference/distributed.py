@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from builder.embedders.base import Embedder
+from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 from builder.executors import Executor
 from training.models.audio_embedding import embedder_for
@@ -72,7 +72,7 @@ class Hearer:
 
 
 def embed_tracks_on(
-    executor: Executor, config: PreTrainedConfig, embedder: Embedder, tracks: Sequence[Track]
+    executor: Executor, config: PreTrainedConfig, embedder: EmbedderBackend, tracks: Sequence[Track]
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
     """As `embed_tracks`, in order, by workers that each load what `config` names. Raises DataError for a track that
     can be read here, by `embedder`, and not where a worker is.
@@ -88,7 +88,7 @@ def embed_tracks_on(
             following += 1
 
 
-def _refuse_apart(embedder: Embedder, track: Track, reason: str) -> None:
+def _refuse_apart(embedder: EmbedderBackend, track: Track, reason: str) -> None:
     [(_, here)] = embed_tracks(embedder, [track])
     if not isinstance(here, str):
         raise DataError(

@@ -17,13 +17,15 @@ from .evaluated_model import Candidate, Tick, gather
 from .predict import embed_tracks
 
 if TYPE_CHECKING:
-    from builder.embedders.base import Embedder
+    from builder.embedders.base import EmbedderBackend
 
 
 class Hearing:
     """The windows' embeddings of every track of a benchmark, kept in a file so that a second run need not listen."""
 
-    def __init__(self, benchmark: Benchmark, embedder: Embedder, folder: Path, tick: Tick = lambda _: None) -> None:
+    def __init__(
+        self, benchmark: Benchmark, embedder: EmbedderBackend, folder: Path, tick: Tick = lambda _: None
+    ) -> None:
         """Listen, or read what was heard of the same tracks by the same embedder."""
         self.benchmark = benchmark
         ids = "\n".join(f"{track.id} {track.path}" for track in benchmark.tracks)
@@ -61,7 +63,7 @@ def _read(file: Path, tracks: int) -> Heard | None:
     return (vectors, starts, reasons) if whole else None
 
 
-def _listen(file: Path, benchmark: Benchmark, embedder: Embedder, tick: Tick) -> Heard:
+def _listen(file: Path, benchmark: Benchmark, embedder: EmbedderBackend, tick: Tick) -> Heard:
     import io
 
     parts, lengths, reasons = [np.empty((0, embedder.dim), np.float32)], [0], []

@@ -28,7 +28,7 @@ from .predict import answer, check_aggregate, embed_tracks, embedder_of, predict
 from .validation_audio import Clips
 
 if TYPE_CHECKING:
-    from builder.embedders.base import Embedder
+    from builder.embedders.base import EmbedderBackend
     from training.data.features import Features
     from training.models.classifier import SynthmirClassifier
 
@@ -65,7 +65,7 @@ class Candidate:
         return problem_of(self.model)
 
     @cached_property
-    def embedder(self) -> Embedder:
+    def embedder(self) -> EmbedderBackend:
         """What it was trained on, loaded when it is needed."""
         return embedder_of(self.model)
 
@@ -182,7 +182,7 @@ def _check_revision(model: SynthmirClassifier, corpus: Path) -> None:
 
 def score_benchmark(
     model: SynthmirClassifier,
-    embedder: Embedder,
+    embedder: EmbedderBackend,
     benchmark: Benchmark | Clips,
     workers: int | None = None,
     tick: Tick = lambda _: None,

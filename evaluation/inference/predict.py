@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from builder.embedders.base import Embedder
+from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError, RecipeError, sayable
 from builder.executors import cores
 from training.models.audio_embedding import AT_ONCE, OVERLAP, cut, embed_blocks, embed_cuts, embedder_for, sound_of
@@ -30,7 +30,7 @@ READING = (DataError, MemoryError, RuntimeError)  # the latter: a length or a ra
 Aggregate = Literal["mean", "logits", "max", "median", "vote"]
 
 
-def embedder_of(model: SynthmirClassifier) -> Embedder:
+def embedder_of(model: SynthmirClassifier) -> EmbedderBackend:
     """The embedder that the model was trained on. Raises BackendError, or DataError if its revision is another."""
     return embedder_for(model.config)
 
@@ -99,7 +99,7 @@ def pool(values: np.ndarray, problem: str, how: Aggregate = "mean") -> np.ndarra
 
 def predict_audio(
     model: SynthmirClassifier,
-    embedder: Embedder,
+    embedder: EmbedderBackend,
     samples: np.ndarray,
     batch_size: int = BATCH,
     aggregate: Aggregate = "mean",
@@ -114,7 +114,7 @@ def predict_audio(
 
 def predict_tracks(
     model: SynthmirClassifier,
-    embedder: Embedder,
+    embedder: EmbedderBackend,
     tracks: Iterable[Track],
     batch_size: int = BATCH,
     workers: int | None = None,
@@ -128,7 +128,7 @@ def predict_tracks(
 
 
 def embed_tracks(
-    embedder: Embedder,
+    embedder: EmbedderBackend,
     tracks: Iterable[Track],
     batch_size: int = BATCH,
     workers: int | None = None,
@@ -161,7 +161,7 @@ def embed_tracks(
 
 
 def _embed_ahead(
-    embedder: Embedder, tracks: Iterable[Track], batch_size: int, workers: int, read: Read
+    embedder: EmbedderBackend, tracks: Iterable[Track], batch_size: int, workers: int, read: Read
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
     """As `embed_tracks`, each track whole by one thread: threads of torch's own would wait for each other."""
     import torch
@@ -181,7 +181,7 @@ def _embed_ahead(
 
 
 def _embed_group(
-    embedder: Embedder, group: list[tuple[Track, np.ndarray | str]], batch_size: int
+    embedder: EmbedderBackend, group: list[tuple[Track, np.ndarray | str]], batch_size: int
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
     cuts = [found for _, found in group if not isinstance(found, str)]
     vectors = iter(embed_cuts(embedder, cuts, batch_size))
@@ -189,7 +189,9 @@ def _embed_group(
         yield track, found if isinstance(found, str) else next(vectors)
 
 
-def _embed_long(track: Track, embedder: Embedder, blocks: Iterator[np.ndarray], batch_size: int) -> np.ndarray | str:
+def _embed_long(
+    track: Track, embedder: EmbedderBackend, blocks: Iterator[np.ndarray], batch_size: int
+) -> np.ndarray | str:
     """float32 [windows, dim] of a track that is read as it is embedded, or why it cannot be read to its end."""
 
     def read() -> Iterator[np.ndarray]:

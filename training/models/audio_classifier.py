@@ -15,7 +15,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging as transformers_logging
 
 from builder.audio import resample, stream
-from builder.embedders.base import Embedder
+from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 
 from .audio_embedding import embed_blocks, embed_windows, embedder_for, sound_of
@@ -78,7 +78,7 @@ class SynthmirForAudioClassification(SynthmirClassifier):
     def __init__(self, config: SynthmirConfig, embedder_weights: str | None = None) -> None:
         super().__init__(config)
         self._embedder_weights = embedder_weights
-        self._ears: tuple[str, Embedder] | None = None  # and the device that they are on
+        self._ears: tuple[str, EmbedderBackend] | None = None  # and the device that they are on
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -94,7 +94,7 @@ class SynthmirForAudioClassification(SynthmirClassifier):
         return found
 
     @property
-    def embedder(self) -> Embedder:
+    def embedder(self) -> EmbedderBackend:
         """What turns windows into embeddings, on the classifier's device."""
         device = str(self.device)
         if self._ears is None or self._ears[0] != device:

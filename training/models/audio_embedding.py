@@ -12,7 +12,7 @@ import numpy as np
 from transformers import PreTrainedConfig
 
 from builder.audio import stream, windows
-from builder.embedders.base import Embedder, load_embedder
+from builder.embedders.base import EmbedderBackend, load_embedder
 from builder.errors import BackendError, DataError
 from builder.recipe import EmbedderSettings
 from builder.validation import validate
@@ -23,7 +23,7 @@ WHOLE = 300  # seconds: what lasts longer is embedded as it is read, and never h
 UNKNOWN = "unknown"  # the embedder's name, where the training data did not say
 
 
-def embedder_for(config: PreTrainedConfig, device: str = "auto", weights: str | None = None) -> Embedder:
+def embedder_for(config: PreTrainedConfig, device: str = "auto", weights: str | None = None) -> EmbedderBackend:
     """The embedder that a classifier was trained on; `weights` stands for the file that its config names.
 
     Raises BackendError if it cannot be loaded here, DataError if its revision, size or rate is another.
@@ -57,18 +57,18 @@ def embedder_for(config: PreTrainedConfig, device: str = "auto", weights: str | 
     return embedder
 
 
-def embed_windows(embedder: Embedder, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+def embed_windows(embedder: EmbedderBackend, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
     """float32 [samples] a clip -> float32 [windows, dim] a clip."""
     return embed_cuts(embedder, [cut(clip, embedder) for clip in clips])
 
 
-def cut(samples: np.ndarray, embedder: Embedder) -> np.ndarray:
+def cut(samples: np.ndarray, embedder: EmbedderBackend) -> np.ndarray:
     """float32 [samples] -> float32 [n, window], or [1, samples] of audio shorter than a window."""
     window = round(embedder.window_seconds * embedder.sampling_rate)
     return windows(samples, window, max(1, round(OVERLAP * window)))
 
 
-def embed_cuts(embedder: Embedder, cuts: Sequence[np.ndarray], batch_size: int = AT_ONCE) -> list[np.ndarray]:
+def embed_cuts(embedder: EmbedderBackend, cuts: Sequence[np.ndarray], batch_size: int = AT_ONCE) -> list[np.ndarray]:
     """Windows [n, samples] of each recording -> embeddings [n, dim] of each; those of one length share batches."""
     pieces = [piece for windows_of in cuts for piece in windows_of]
     vectors = np.empty((len(pieces), embedder.dim), np.float32)
@@ -97,7 +97,7 @@ def sound_of(source: str | Path | bytes, sampling_rate: int) -> np.ndarray | Ite
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def embed_blocks(embedder: Embedder, blocks: Iterable[np.ndarray], batch_size: int = AT_ONCE) -> np.ndarray:
+def embed_blocks(embedder: EmbedderBackend, blocks: Iterable[np.ndarray], batch_size: int = AT_ONCE) -> np.ndarray:
     """One recording, float32 [samples] a block -> float32 [windows, dim], as `embed_cuts` has it of the whole."""
     found: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
@@ -111,7 +111,7 @@ def embed_blocks(embedder: Embedder, blocks: Iterable[np.ndarray], batch_size: i
     return np.concatenate(found)
 
 
-def cut_blocks(blocks: Iterable[np.ndarray], embedder: Embedder) -> Iterator[np.ndarray]:
+def cut_blocks(blocks: Iterable[np.ndarray], embedder: EmbedderBackend) -> Iterator[np.ndarray]:
     """The windows of `cut`, float32 [window] each; little more than a block is held."""
     window = round(embedder.window_seconds * embedder.sampling_rate)
     hop = max(1, round(OVERLAP * window))

@@ -88,7 +88,7 @@ def remote_code(embedder: str) -> str:
     return f"{head}\n{cutting.imports()}\n\n{cutting.body().strip()}\n\n\nregister_pipeline()\n"
 
 
-LOADER = '''def load_embedder(settings: EmbedderSettings) -> Embedder:
+LOADER = '''def load_embedder(settings: EmbedderSettings) -> EmbedderBackend:
     """The embedder that the model was trained on. Raises BackendError."""
     return {name}(settings)'''
 

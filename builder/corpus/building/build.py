@@ -13,7 +13,7 @@ from typing import Any
 from ...audio import encode_flac
 from ...errors import BackendError, DataError
 from ...executors import Scale, Tick, choose
-from ...generators.base import GENERATORS, Generator, load_generator
+from ...generators.base import GENERATORS, GeneratorBackend, load_generator
 from ...io.atomic import write_text
 from ...io.safe_files import parse_json
 from ...io.storage import delete, each, is_folder, reaching, sweep, workers_at
@@ -132,7 +132,7 @@ def _rejection(take: Take) -> dict[str, Any]:
     }
 
 
-def generator_for(recipe: Recipe) -> Generator:
+def generator_for(recipe: Recipe) -> GeneratorBackend:
     """The recipe's generator. Raises BackendError if it cannot be had or plays at another rate than a corpus has."""
     generator = load_generator(recipe.generator, recipe.labels)
     if generator.sampling_rate != SAMPLING_RATE:

@@ -12,7 +12,7 @@ import numpy as np
 from ...audio import encode_flac
 from ...clip import Clip
 from ...executors import cores
-from ...generators.base import Generator
+from ...generators.base import GeneratorBackend
 from ...recipe import Recipe
 from ..corpus import Corpus
 from .build import generator_for
@@ -72,7 +72,7 @@ def estimate(recipe: Recipe, workers: int | None = None, corpus: Path | None = N
     )
 
 
-def probe(generator: Generator, clips: Sequence[Clip], recipe: Recipe) -> list[Sample]:
+def probe(generator: GeneratorBackend, clips: Sequence[Clip], recipe: Recipe) -> list[Sample]:
     """A full batch at its full length; where that would take over a minute, at three lengths as near to it as may be.
 
     Where not even a batch of one second ends in time, fewer clips.
@@ -106,7 +106,7 @@ def scaled(samples: Sequence[Sample], length: float) -> float:
     return float(shares @ [1.0, length, length**2])
 
 
-def _sample(generator: Generator, clips: Sequence[Clip], length: float, recipe: Recipe) -> Sample:
+def _sample(generator: GeneratorBackend, clips: Sequence[Clip], length: float, recipe: Recipe) -> Sample:
     settings, limits, rate = recipe.generator, recipe.quality, generator.sampling_rate
     generator.seconds = length
     clock = monotonic()
@@ -118,7 +118,7 @@ def _sample(generator: Generator, clips: Sequence[Clip], length: float, recipe: 
     return Sample(len(clips), len(sound) / rate, max(monotonic() - clock, 1e-6), size)
 
 
-def _batch(generator: Generator, clips: Sequence[Clip]) -> int:
+def _batch(generator: GeneratorBackend, clips: Sequence[Clip]) -> int:
     """How many clips a build makes together."""
     return min(getattr(generator, "batch_size", generator.rows_at_once), len(clips))
 

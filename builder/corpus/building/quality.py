@@ -10,7 +10,7 @@ import numpy as np
 from ...audio import loudness, peak_dbfs
 from ...clip import Clip
 from ...errors import BackendError
-from ...generators.base import Generator
+from ...generators.base import GeneratorBackend
 from ...recipe import QualitySettings
 from .plan import digest
 
@@ -63,7 +63,7 @@ def inspect(
 
 
 def make(
-    generator: Generator, clips: Sequence[Clip], seconds: float, limits: QualitySettings, channels: int = 1
+    generator: GeneratorBackend, clips: Sequence[Clip], seconds: float, limits: QualitySettings, channels: int = 1
 ) -> Iterator[list[Take]]:
     """Make clips, as many at once as suits the generator; a faulty one is made up to `limits.attempts` times in all.
 

@@ -28,7 +28,7 @@ _NOT_USED = ("model", "revision", "guidance", "temperature", "top_k", "top_p", "
 
 
 class Arranger:
-    """The embedded generator (see `builder.generators.base.Generator`): no weights, no download, 32 kHz mono.
+    """The default generator: no weights, no download, 32 kHz mono.
 
     Raises RecipeError for settings that it has no use for, and for faults in the taxonomy's style data, all at once.
     """

@@ -32,7 +32,7 @@ PLAYED = "facebook/musicgen-small, -medium, -large or one of -stereo-* is"
 
 
 class AudioCraft(MusicGen):
-    """The generator `audiocraft` (see `builder.generators.base.Generator`): text-to-music and stereo checkpoints.
+    """The generator `audiocraft`: text-to-music and stereo checkpoints of audiocraft.
 
     All that is said of `musicgen` holds here too. With the same codes chosen a clip is the one that audiocraft makes
     of its prompt alone. In a batch audiocraft pads the prompts and lets the padding be heard; here a clip has none.

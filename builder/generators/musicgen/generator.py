@@ -40,7 +40,7 @@ BATCHES = 4  # batches' worth of prompts among which those of a length are put t
 
 
 class MusicGen:
-    """The generator `musicgen` (see `builder.generators.base.Generator`).
+    """The generator `musicgen`: MusicGen checkpoints in the format of transformers.
 
     Stereo models are folded to mono, unless the recipe keeps their channels; melody models hear the prompt alone.
     A clip's noise is drawn from its own seed. On CPUs where products are packed (see linear.py) it is the same bit

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from builder.embedders.base import EMBEDDERS, Embedder, config_name, load_embedder
+from builder.embedders.base import EMBEDDERS, EmbedderBackend, config_name, load_embedder
 from builder.errors import BackendError
 from builder.recipe import EmbedderSettings
 
@@ -26,11 +26,11 @@ def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def embedder(settings: EmbedderSettings) -> Embedder:
+def embedder(settings: EmbedderSettings) -> EmbedderBackend:
     return load_embedder(settings)
 
 
-def windows(embedder: Embedder, n: int, seed: int = 0) -> np.ndarray:
+def windows(embedder: EmbedderBackend, n: int, seed: int = 0) -> np.ndarray:
     """float32 [n, samples]: noise with a swell of its own each."""
     samples = round(embedder.window_seconds * embedder.sampling_rate)
     rng = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ def windows(embedder: Embedder, n: int, seed: int = 0) -> np.ndarray:
     return found
 
 
-def test_it_says_what_it_is(embedder: Embedder, settings: EmbedderSettings) -> None:
+def test_it_says_what_it_is(embedder: EmbedderBackend, settings: EmbedderSettings) -> None:
     assert EMBEDDERS.load(settings.name.partition(":")[0]) is type(embedder)
     assert embedder.name == config_name(settings) and re.fullmatch(r"[a-z0-9][a-z0-9._-]*", embedder.name)
     assert embedder.revision and isinstance(embedder.revision, str)
@@ -48,12 +48,12 @@ def test_it_says_what_it_is(embedder: Embedder, settings: EmbedderSettings) -> N
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_shape_and_type(embedder: Embedder, n: int) -> None:
+def test_shape_and_type(embedder: EmbedderBackend, n: int) -> None:
     vectors = embedder.embed(windows(embedder, n))
     assert vectors.shape == (n, embedder.dim) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
 
 
-def test_the_same_again(embedder: Embedder, settings: EmbedderSettings) -> None:
+def test_the_same_again(embedder: EmbedderBackend, settings: EmbedderSettings) -> None:
     audio = windows(embedder, 2)
     before = audio.copy()
     first = embedder.embed(audio)
@@ -62,32 +62,32 @@ def test_the_same_again(embedder: Embedder, settings: EmbedderSettings) -> None:
     np.testing.assert_array_equal(audio, before)  # the input is left as it was
 
 
-def test_neighbours_do_not_matter(embedder: Embedder) -> None:
+def test_neighbours_do_not_matter(embedder: EmbedderBackend) -> None:
     audio = windows(embedder, 16)
     whole = embedder.embed(audio)
     for row in (0, 7, 15):
         np.testing.assert_allclose(embedder.embed(audio[row : row + 1])[0], whole[row], rtol=1e-6, atol=1e-6)
 
 
-def test_different_audio_differs(embedder: Embedder) -> None:
+def test_different_audio_differs(embedder: EmbedderBackend) -> None:
     one, two = embedder.embed(windows(embedder, 2))
     assert np.abs(one - two).max() > 1e-3
 
 
-def test_silence_and_full_scale_are_finite(embedder: Embedder) -> None:
+def test_silence_and_full_scale_are_finite(embedder: EmbedderBackend) -> None:
     audio = np.zeros_like(windows(embedder, 3))
     audio[1] = np.where(np.arange(audio.shape[1]) % 100 < 50, 1.0, -1.0)
     audio[2, : audio.shape[1] // 10] = 0.5  # then padding
     assert np.isfinite(embedder.embed(audio)).all()
 
 
-def test_audio_shorter_than_a_window(embedder: Embedder) -> None:
+def test_audio_shorter_than_a_window(embedder: EmbedderBackend) -> None:
     audio = windows(embedder, 2)[:, : embedder.sampling_rate // 2]
     vectors = embedder.embed(np.ascontiguousarray(audio))
     assert vectors.shape == (2, embedder.dim) and np.isfinite(vectors).all()
 
 
-def test_memory_that_is_not_contiguous(embedder: Embedder) -> None:
+def test_memory_that_is_not_contiguous(embedder: EmbedderBackend) -> None:
     audio = windows(embedder, 4)
     np.testing.assert_allclose(embedder.embed(audio[::2]), embedder.embed(audio[::2].copy()), rtol=1e-5, atol=1e-6)
 

@@ -9,7 +9,7 @@ import pytest
 
 from builder.clip import Clip, Prompt
 from builder.errors import BackendError
-from builder.generators.base import GENERATORS, Generator, load_generator
+from builder.generators.base import GENERATORS, GeneratorBackend, load_generator
 from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import GeneratorSettings
 
@@ -74,16 +74,16 @@ def taxonomy() -> Taxonomy:
 
 
 @pytest.fixture(scope="module")
-def generator(name: str, model: str | None, taxonomy: Taxonomy) -> Generator:
+def generator(name: str, model: str | None, taxonomy: Taxonomy) -> GeneratorBackend:
     return load_generator(settings(name, model), taxonomy)
 
 
 @pytest.fixture(scope="module")
-def whole(generator: Generator) -> list[np.ndarray]:
+def whole(generator: GeneratorBackend) -> list[np.ndarray]:
     return generator.generate(clips())
 
 
-def test_it_says_what_it_is(generator: Generator, name: str) -> None:
+def test_it_says_what_it_is(generator: GeneratorBackend, name: str) -> None:
     assert generator.name == name and type(generator) is GENERATORS.load(name)
     assert generator.revision and isinstance(generator.revision, str)
     assert generator.license == generator.license.lower() and " " not in generator.license
@@ -92,18 +92,18 @@ def test_it_says_what_it_is(generator: Generator, name: str) -> None:
     assert isinstance(generator.samples, bool) and isinstance(generator.single_core, bool)
 
 
-def test_length_type_and_range(whole: list[np.ndarray], generator: Generator) -> None:
+def test_length_type_and_range(whole: list[np.ndarray], generator: GeneratorBackend) -> None:
     assert len(whole) == len(clips())
     for audio in whole:
         assert audio.shape == (round(SECONDS * generator.sampling_rate),) and audio.dtype == np.float32
         assert np.isfinite(audio).all() and np.abs(audio).max() <= 1.0
 
 
-def test_nothing_asked_nothing_made(generator: Generator) -> None:
+def test_nothing_asked_nothing_made(generator: GeneratorBackend) -> None:
     assert generator.generate([]) == []
 
 
-def test_neighbours_and_order_do_not_matter(whole: list[np.ndarray], generator: Generator) -> None:
+def test_neighbours_and_order_do_not_matter(whole: list[np.ndarray], generator: GeneratorBackend) -> None:
     for row in (3, 0):
         np.testing.assert_array_equal(generator.generate(clips()[row : row + 1])[0], whole[row])
     for audio, same in zip(generator.generate(clips()[::-1]), whole[::-1], strict=True):
@@ -111,7 +111,7 @@ def test_neighbours_and_order_do_not_matter(whole: list[np.ndarray], generator: 
 
 
 def test_batch_size_does_not_matter(
-    whole: list[np.ndarray], name: str, model: str | None, taxonomy: Taxonomy, generator: Generator
+    whole: list[np.ndarray], name: str, model: str | None, taxonomy: Taxonomy, generator: GeneratorBackend
 ) -> None:
     other = load_generator(settings(name, model, batch_size=2), taxonomy)
     assert other.revision == generator.revision
@@ -119,14 +119,14 @@ def test_batch_size_does_not_matter(
         np.testing.assert_array_equal(audio, same)
 
 
-def test_the_seed_matters(generator: Generator, whole: list[np.ndarray]) -> None:
+def test_the_seed_matters(generator: GeneratorBackend, whole: list[np.ndarray]) -> None:
     row = clips()[0]
     other = generator.generate([Clip(row.id, row.prompt, row.prompt_group, row.seed + 1, row.split)])[0]
     assert np.abs(other - whole[0]).max() > 1e-3
 
 
 def test_the_same_in_another_process(
-    whole: list[np.ndarray], name: str, model: str | None, generator: Generator, tmp_path: Path
+    whole: list[np.ndarray], name: str, model: str | None, generator: GeneratorBackend, tmp_path: Path
 ) -> None:
     import hashlib
 

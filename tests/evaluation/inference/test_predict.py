@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from builder import audio
 from builder.audio import load_audio, resample
-from builder.embedders.base import Embedder
+from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 from evaluation.benchmarks.base import Track
 from evaluation.inference.predict import embedder_of, predict_audio, predict_tracks, probabilities
@@ -31,7 +31,7 @@ def net(model: Path) -> SynthmirClassifier:
 
 
 @pytest.fixture
-def embedder(net: SynthmirClassifier) -> Embedder:
+def embedder(net: SynthmirClassifier) -> EmbedderBackend:
     return embedder_of(net)
 
 
@@ -73,7 +73,7 @@ def test_any_length(samples: int) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
 def test_neither_batch_nor_order_nor_workers_change_a_bit(
-    net: SynthmirClassifier, embedder: Embedder, music: Path, batch_size: int
+    net: SynthmirClassifier, embedder: EmbedderBackend, music: Path, batch_size: int
 ) -> None:
     soundfile.write(music / "ROCK/long.flac", sound(2, 30, 31.0), RATE)
     (music / "ROCK/broken.wav").write_bytes(b"not audio")
@@ -111,7 +111,13 @@ FORMATS = [
 
 @pytest.mark.parametrize(("name", "subtype", "rate", "channels"), FORMATS)
 def test_formats(
-    net: SynthmirClassifier, embedder: Embedder, tmp_path: Path, name: str, subtype: str, rate: int, channels: int
+    net: SynthmirClassifier,
+    embedder: EmbedderBackend,
+    tmp_path: Path,
+    name: str,
+    subtype: str,
+    rate: int,
+    channels: int,
 ) -> None:
     """The same noise in another coat is the same genre, as sure as the clean samples."""
     clean = sound(2, 40, 3.0)
@@ -142,7 +148,7 @@ def broken(folder: Path) -> Iterator[tuple[str, bytes]]:
         yield f"half.{kind}", data[: len(data) // 2]
 
 
-def test_what_cannot_be_read_says_why(net: SynthmirClassifier, embedder: Embedder, tmp_path: Path) -> None:
+def test_what_cannot_be_read_says_why(net: SynthmirClassifier, embedder: EmbedderBackend, tmp_path: Path) -> None:
     tracks = [Track("missing.wav", tmp_path / "missing.wav", 0), Track("folder.wav", tmp_path, 0)]
     for name, content in broken(tmp_path):
         (tmp_path / name).write_bytes(content)
@@ -157,7 +163,7 @@ def test_what_cannot_be_read_says_why(net: SynthmirClassifier, embedder: Embedde
 
 
 def test_decoding_stays_ahead_by_a_few_tracks_only(
-    net: SynthmirClassifier, embedder: Embedder, music: Path, monkeypatch: pytest.MonkeyPatch
+    net: SynthmirClassifier, embedder: EmbedderBackend, music: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = music / "ROCK/20.wav"
     asked = []
@@ -200,7 +206,7 @@ def test_windows_of_blocks_are_those_of_the_whole(lengths: list[int], window: in
 class Heavy:
     """An embedder that is run by the thread that calls, on whole groups."""
 
-    def __init__(self, inner: Embedder) -> None:
+    def __init__(self, inner: EmbedderBackend) -> None:
         self.inner, self.light = inner, False
 
     def __getattr__(self, name: str) -> object:
@@ -209,7 +215,7 @@ class Heavy:
 
 @pytest.mark.parametrize("light", [True, False], ids=["light", "heavy"])
 def test_what_is_long_is_heard_as_it_is_read_with_the_same_answer(
-    net: SynthmirClassifier, embedder: Embedder, music: Path, light: bool, monkeypatch: pytest.MonkeyPatch
+    net: SynthmirClassifier, embedder: EmbedderBackend, music: Path, light: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between short ones, bit for bit; what breaks off in its midst says why."""
     monkeypatch.setattr(audio, "BLOCK_SECONDS", 7)
