@@ -33,8 +33,8 @@ from training.seeds import train_seeds
 from .benchmarks.base import Benchmark, load_benchmark, printable
 from .inference.embedding_cache import Hearing
 from .inference.evaluated_model import VALIDATION, Candidate
+from .rendering.text_table import align_columns
 from .reporting.curves import ablation_picture
-from .reporting.tables import aligned
 from .results.json_document import Document, Part
 from .results.predictions import Judged
 from .results.scores import HEADLINES, Comparison, Problem
@@ -226,7 +226,7 @@ def ablation_table(found: Ablation) -> str:
             rows.append((cell.name, str(cell.train_rows), *seeded_cells(score), *told))
         first = found.cells[0].scores[place][key].mean.n
         lines += [f"{place}" + ("" if place == OWN else f", n = {first}")]
-        lines += [*aligned(rows), ""]
+        lines += [*align_columns(rows), ""]
     return "\n".join([*lines, *found.notes]).rstrip()
 
 

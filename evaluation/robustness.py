@@ -22,8 +22,9 @@ from .benchmarks.base import Track, load_benchmark, printable
 from .inference.evaluated_model import VALIDATION, Candidate, Tick, corpus_of, score_benchmark
 from .inference.predict import source_of
 from .inference.validation_audio import sample, validation_clips
+from .rendering.text_table import align_columns
 from .reporting.curves import robustness_curves
-from .reporting.tables import aligned, told
+from .reporting.tables import told
 from .results.json_document import Document, Part
 from .results.predictions import Judged
 from .results.scores import HEADLINES, Amount, BenchmarkScores, Comparison, Problem, Skip
@@ -186,7 +187,7 @@ def robustness_table(found: Robustness) -> str:
         drop = next((entry for entry in level.drops if entry.metric == key), None)
         more = ("", "") if drop is None else (_told(key, drop.difference, signed=True), f"{drop.p_holm:.3f}")
         rows.append((f"{level.kind} {level.level:g} {level.unit}", _told(key, level.figures[key]), *more))
-    return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *aligned(rows)])
+    return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *align_columns(rows)])
 
 
 def _figures(judged: Judged, settings: EvaluationSettings, task: str) -> dict[str, Amount | None]:

@@ -23,8 +23,8 @@ from training.trainer import RECORD, load_data
 
 from .inference.held_out import read_test
 from .inference.predict import probabilities
+from .rendering.text_table import align_columns
 from .reporting.strategy_plot import strategy_picture
-from .reporting.tables import aligned
 from .results.json_document import Document, Part
 from .results.predictions import Judged
 from .results.scores import HEADLINES, Amount, Problem
@@ -163,7 +163,7 @@ def strategy_table(found: StrategyComparison) -> str:
         rows.append((one.name, *cells(one.figures[found.metric]), *told))
     shots = "" if found.shots is None else f", {found.shots} real track(s) a label"
     head = f"test part of {found.target}, n = {found.n}, {len(found.seeds)} training(s) each{shots}"
-    return "\n".join([head, *aligned(rows), *found.notes])
+    return "\n".join([head, *align_columns(rows), *found.notes])
 
 
 def _settings(training: TrainingSettings, strategies: Sequence[str]) -> dict[str, TrainingSettings]:

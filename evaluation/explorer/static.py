@@ -81,29 +81,28 @@ def card(clips: Clips) -> str:
 
 def page(clips: Clips, files: list[str]) -> str:
     """The HTML of the page. What comes from the corpus is text in it, wherever it stands."""
-    import jinja2
-
-    from ..reporting.plots import COLOURS
+    from ..rendering.html_page import html_environment
+    from ..rendering.plot_style import COLOURS
 
     style = (HERE / "static.css").read_text(encoding="utf-8")
     script = (HERE / "static.js").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
     source, facets = clips.source, clips.facets()
-    return environment.get_template("static.html.jinja").render(
-        mark=MARK,
-        policy=policy(script, style),
-        style=style,
-        script=script,
-        data=escaped(content(clips, files, COLOURS)),
-        source=source,
-        lead=lead(source),
-        words={name: (label, facets[name]) for name, label in WORDS.items() if len(facets[name]) > 1},
-        ranges={name: told for name, told in RANGES.items() if _varies(clips, name)},
-        why=clips.why,
-        has_map=clips.map() is not None,
+    return (
+        html_environment(HERE)
+        .get_template("static.html.jinja")
+        .render(
+            mark=MARK,
+            policy=policy(script, style),
+            style=style,
+            script=script,
+            data=escaped(content(clips, files, COLOURS)),
+            source=source,
+            lead=lead(source),
+            words={name: (label, facets[name]) for name, label in WORDS.items() if len(facets[name]) > 1},
+            ranges={name: told for name, told in RANGES.items() if _varies(clips, name)},
+            why=clips.why,
+            has_map=clips.map() is not None,
+        )
     )
 
 

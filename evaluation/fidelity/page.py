@@ -8,7 +8,8 @@ from typing import Any
 
 from builder.io.atomic import write_text
 
-from ..reporting.tables import aligned
+from ..rendering.html_page import html_environment
+from ..rendering.text_table import align_columns
 from .excerpts import pairs_file
 from .figures import FILE, Adherence, Fidelity, Figure
 
@@ -45,16 +46,7 @@ def render_section(folder: Path, prefix: str) -> str:
 
 
 def _render(template: str, context: dict[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader([here, here.parent / "reporting"]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = html_environment(Path(__file__).parent)
     environment.filters |= filters()
     return environment.get_template(template).render(**context)
 
@@ -141,7 +133,7 @@ def _probe(probe: Adherence) -> str:
 def table(fidelity: Fidelity) -> str:
     """The figures as lines for a terminal."""
     rows = [("what", "value", "95 % interval", "n"), *(row[:4] for row in summary(fidelity))]
-    lines = aligned(rows)
+    lines = align_columns(rows)
     for name, found in (("the corpus", fidelity.within), ("the reference", fidelity.against)):
         told_pairs = f"{found.pairs:,} pair(s), {found.clips:,} of {found.n:,} clips" if found.pairs else "none"
         lines.append(f"near-duplicates with {name}: {told_pairs}")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from builder.io.atomic import write_bytes
 from builder.plotting import project
 
-from ..reporting.plots import COLOURS, INK, STYLE, panel, svg
+from ..rendering.plot_style import COLOURS, INK, STYLE, panel, svg
 from .figures import Extrapolation, Genre
 
 POINTS = 500  # of each set on the map

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from builder.embedders.base import config_name, load_embedder
 from builder.embedders.embed_dataset import RECORD, embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.io.atomic import write_bytes
+from builder.io.hf_progress import no_progress_bars
 from builder.io.parquet_guard import label_names, look_over, row_batches
 from builder.io.safe_files import read_json
 from builder.io.storage import there
@@ -158,27 +158,13 @@ def _embed_benchmark(
         rows["artist"].append(track.artist)
         rows["audio"].append(str(track.path or _kept(cache / "audio" / f"{number:06d}", track.data or b"")))
     columns = Features({name: Value("string") for name in rows})
-    with quiet():
+    with no_progress_bars():
         Dataset.from_dict(rows, features=columns).save_to_disk(str(cache / "tracks"))
     embed_dataset(cache / "tracks", settings, cache / "embeddings", overwrite=overwrite, progress=progress)
     files = dict(zip(rows["id"], rows["audio"], strict=True))
     found = _written(spec, cache / "embeddings", "benchmark", files)
     found.notes.extend(bench.notes)
     return found
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of `datasets`."""
-    import datasets
-
-    hidden = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not hidden:
-            datasets.enable_progress_bars()
 
 
 def _kept(path: Path, data: bytes) -> Path:

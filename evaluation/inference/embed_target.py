@@ -10,6 +10,7 @@ from pathlib import Path
 
 from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
+from builder.io.hf_progress import no_progress_bars
 from builder.io.storage import there
 from builder.recipe import EmbedderSettings, TrainingSettings
 from training.models.classifier import REGRESSION
@@ -18,7 +19,6 @@ from training.trainer import Data, load_data
 
 from ..benchmarks.base import BENCHMARKS, load_benchmark
 from ..benchmarks.spec import Spec
-from ..fidelity.sets import quiet
 
 FOLDER = "real"
 
@@ -58,7 +58,7 @@ def embed_target(
     tracks = benchmark.dataset(None if problem == REGRESSION else names)
     folder = beside / FOLDER / _slug(target, names, settings)
     listed = folder.with_name(f"{folder.name}-tracks")
-    with quiet():
+    with no_progress_bars():
         tracks.save_to_disk(str(listed))
     embed_dataset(listed, settings, folder, progress=progress)
     return Chosen(_at(training, folder), chosen.embedder, chosen.split)

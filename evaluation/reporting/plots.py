@@ -2,61 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from builder import plotting as drawing
 from builder.plotting import log_mel, mel_ticks, project
 
-if TYPE_CHECKING:
-    from typing import ParamSpec
+from ..rendering.plot_style import COLOURS, INK, SHAPES, panel, png, styled, svg
 
-    from matplotlib.axes import Axes
-
-    P = ParamSpec("P")
-
-COLOURS, SHAPES = (*drawing.COLOURS, "#A0522D"), (*drawing.SHAPES, "*")
-INK, FAINT = "#1f2933", "#d5dbe1"
-STYLE: Any = {
-    "font.size": 10,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "text.parse_math": False,  # a label with dollar signs is text
-    "svg.fonttype": "none",  # text stays text: it can be searched, and the reader's fonts draw every script
-    "svg.hashsalt": "synthmir",  # the same figure, the same bytes
-}
 MAP_POINTS = 1_500  # t-SNE takes seconds up to here
-
-
-def styled(draw: Callable[P, bytes]) -> Callable[P, bytes]:
-    """Draw in the style above, and leave the caller's as it is."""
-
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return drawn
 
 
 @styled
@@ -237,25 +193,4 @@ def spectrogram(samples: np.ndarray, sampling_rate: int, seconds: float = 10.0) 
     axes.set_xlabel("seconds", labelpad=1, fontsize=8)
     axes.tick_params(length=2, pad=2, labelsize=8)
     axes.spines[:].set_visible(False)
-    return _save(figure, "png", dpi=160)
-
-
-def panel(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """A picture of one panel, `width` by `height` inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title)
-    return figure, axes
-
-
-def svg(figure: Figure) -> bytes:
-    """A picture as SVG; the same one is the same bytes."""
-    return _save(figure, "svg", metadata={"Date": None})
-
-
-def _save(figure: Figure, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # measured with a box here, drawn by the reader's fonts
-        figure.savefig(buffer, format=kind, **options)
-    return buffer.getvalue()
+    return png(figure)

@@ -20,6 +20,7 @@ from ..fidelity.figures import FILE as FIDELITY_FILE
 from ..fidelity.figures import Fidelity
 from ..fidelity.page import render_section
 from ..inference.evaluated_model import read_features
+from ..rendering.html_page import html_environment
 from ..results.scores import (
     HEADLINES,
     MULTI,
@@ -55,8 +56,6 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     is left out. The page opens from disk, asks nothing of a network and runs no script; every text on it is escaped.
     Returns the page's path. Raises DataError.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     out, model = Path(out), Path(model)
     corpus = Path(corpus) if corpus is not None else None
     scores = Scores.read(out / "scores.json")
@@ -66,13 +65,7 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     assets = _Assets(out)
     damaged = Robustness.read(out / ROBUSTNESS) if (out / ROBUSTNESS).exists() else None
     far = Fidelity.read(out / FIDELITY / FIDELITY_FILE) if (out / FIDELITY / FIDELITY_FILE).exists() else None
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = html_environment(Path(__file__).parent)
     environment.filters |= {
         "percent": _percent,
         "duration": _duration,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..rendering.plot_style import COLOURS, INK, styled, svg
 from ..results.scores import HEADLINES, SHARES
-from .plots import COLOURS, INK, styled, svg
 
 
 @styled

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any
 
+from ..rendering.text_table import align_columns
 from ..results.scores import HEADLINES, MULTI, SHARES, SINGLE
 
 LISTED = 5  # tracks that could not be read
@@ -25,7 +24,7 @@ def score_table(scores: dict[str, Any]) -> str:
         for entry in scores["benchmarks"]
     ]
     remarks = [line for entry in scores["benchmarks"] for line in _remarks(entry)]
-    return "\n".join([*aligned([head, *rows]), *remarks, *_compared(scores)])
+    return "\n".join([*align_columns([head, *rows]), *remarks, *_compared(scores)])
 
 
 def told(metric: str, figure: dict[str, Any] | None, signed: bool = False) -> str:
@@ -43,12 +42,6 @@ def told(metric: str, figure: dict[str, Any] | None, signed: bool = False) -> st
 
     value, *bounds = (figure[key] for key in ("value", "low", "high"))
     return words(value) if None in bounds else f"{words(value)} [{', '.join(map(words, bounds))}]"
-
-
-def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows as lines whose columns stand under one another; a row may lack its last cells."""
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
 
 
 def _remarks(entry: dict[str, Any]) -> list[str]:
@@ -92,7 +85,7 @@ def _compared(scores: dict[str, Any]) -> list[str]:
     head = ("on", "against", "figure", "difference", "p", "p (Holm)")
     return [
         "",
-        *aligned(
+        *align_columns(
             [
                 head,
                 *(

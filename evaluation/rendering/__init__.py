@@ -1,0 +1,1 @@
+"""What reports, pages and terminal output share: the plot style, the page style, tables as text."""
