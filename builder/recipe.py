@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 from .errors import BackendError, RecipeError
 from .io.safe_files import find, read_yaml
 from .io.storage import is_file, place, reaching, there
-from .prompts.taxonomy import SHIPPED, Taxonomy, locate
+from .registry import EMBEDDERS, GENERATORS
+from .taxonomy import SHIPPED, Taxonomy, locate
 from .validation import Section, check, near, refusal
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -250,9 +251,6 @@ class AblationSettings(Section):
 
 def _unknown_parts(data: Any, parts: Collection[str]) -> Iterator[str]:
     """A fault for each of `parts` whose name nothing is registered by. What is no text is pydantic's to refuse."""
-    from .embedders.base import EMBEDDERS
-    from .generators.base import GENERATORS
-
     for part, registry in zip(PARTS, (GENERATORS, EMBEDDERS), strict=True):
         section = data.get(part) if part in parts and isinstance(data, dict) else None
         name = section.get("name") if isinstance(section, dict) else None

@@ -1,4 +1,4 @@
-"""Names of parts -> the classes behind them, imported only when one is used."""
+"""Generators and embedders by name. A class is imported only when its name is used."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from .errors import BackendError
 
 
 class Registry(dict[str, str]):
-    """A table of `name: "module:Class"`. `load` imports the class; an unknown name tells the known ones."""
+    """A table of names and the classes that they stand for, each as "module:Class".
+
+    Args:
+        kind: What the classes are, for messages: "generator".
+        parts: The classes by name.
+    """
 
     def __init__(self, kind: str, **parts: str) -> None:
         super().__init__(parts)
         self.kind = kind
 
     def load(self, name: str) -> Any:
-        """The class called `name`. Raises BackendError if there is none or its package is not installed."""
+        """Import and return the class called `name`.
+
+        Raises:
+            BackendError: If no class has this name, or a package that it needs is not installed.
+        """
         if name not in self:
             raise BackendError(
                 f"there is no {self.kind} called {name!r} in this version of synthmir",
@@ -30,3 +39,18 @@ class Registry(dict[str, str]):
                 f"{self.kind} {name!r} needs the package {error.name!r}, which is not installed",
                 f"pip install {error.name}",
             ) from error
+
+
+GENERATORS = Registry(
+    "generator",
+    arranger="builder.generators.arranger:Arranger",
+    audiocraft="builder.generators.audiocraft.generator:AudioCraft",
+    musicgen="builder.generators.musicgen.generator:MusicGen",
+)
+
+EMBEDDERS = Registry(
+    "embedder",
+    melstats="builder.embedders.melstats:MelStats",
+    passt="builder.embedders.passt:Passt",
+    hf="builder.embedders.huggingface:HuggingFace",
+)

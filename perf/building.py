@@ -20,8 +20,8 @@ from builder.clip import Clip
 from builder.corpus.building.build import build
 from builder.corpus.building.plan import plan
 from builder.corpus.schema import LabelEncoder, audio_features
-from builder.generators.base import GENERATORS
 from builder.recipe import Recipe
+from builder.registry import GENERATORS
 
 RATE = 32_000
 RECIPE = "{{name: perf, prompts: {{per_genre: {per_genre}}}, generator: {{name: {generator}, seconds: 10}}}}"

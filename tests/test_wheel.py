@@ -14,7 +14,7 @@ PACKAGES = ("builder", "training", "evaluation")
 SEEN = """
 import sys
 sys.path[:0] = [sys.argv[1]]
-from builder.prompts.taxonomy import Taxonomy
+from builder.taxonomy import Taxonomy
 from builder.recipe import Recipe
 from builder.io.safe_files import find
 from evaluation.metrics import FOLDER

@@ -6,19 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..registry import Registry
+from ..registry import EMBEDDERS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..recipe import EmbedderSettings
-
-EMBEDDERS = Registry(
-    "embedder",
-    melstats="builder.embedders.melstats:MelStats",
-    passt="builder.embedders.passt:Passt",
-    hf="builder.embedders.huggingface:HuggingFace",
-)
 
 
 class EmbedderBackend(Protocol):

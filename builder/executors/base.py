@@ -7,7 +7,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from .. import errors
 from ..errors import BackendError, RecipeError, SynthmirError
@@ -36,6 +36,34 @@ class Executor(Protocol):
         (`setup`, a full disk) ends the run at once; finished results were yielded before.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Where shards are made, and how long one may take. Nothing in it changes what is made.
+
+    `address` is that of a Ray cluster ("auto", "HOST:PORT"); without one, Ray is started here for the run. Raises
+    RecipeError for what does not go together.
+    """
+
+    executor: Literal["local", "ray"] = "local"
+    address: str | None = None
+    gpus_per_worker: float = 0.0
+    shard_timeout: float | None = None  # seconds
+
+    def __post_init__(self) -> None:
+        if self.executor not in ("local", "ray"):
+            raise RecipeError(f"--executor {self.executor}: there is no such executor", "use local or ray")
+        if self.executor == "local" and (self.address or self.gpus_per_worker):
+            option = "--address" if self.address else "--gpus-per-worker"
+            raise RecipeError(f"{option} is for Ray alone", "add --executor ray")
+        if self.gpus_per_worker < 0 or (self.gpus_per_worker > 1 and self.gpus_per_worker % 1):
+            raise RecipeError(
+                f"--gpus-per-worker {self.gpus_per_worker:g}: is no share of one GPU and no number of them",
+                "use 1, 0.5, 2, ...",
+            )
+        if self.shard_timeout is not None and self.shard_timeout <= 0:
+            raise RecipeError(f"--shard-timeout {self.shard_timeout:g}: is no time", "give seconds, or leave it out")
 
 
 def cores() -> int:

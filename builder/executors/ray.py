@@ -12,17 +12,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import BackendError, DataError, RecipeError
 from ..io.atomic import write_text
 from ..io.storage import delete
 from ..records import versions
-from .base import Done, Fault, Tick, Worker, attempt, cores
+from .base import Done, Fault, Scale, Tick, Worker, attempt, cores
 from .crew import Crew, Hand, News
-
-if TYPE_CHECKING:
-    from . import Scale
 
 ASK_SECONDS = 0.5  # between questions to a worker how far it is
 ANSWER_SECONDS = 120.0  # for a node to say what it has installed

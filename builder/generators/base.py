@@ -6,20 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..clip import Clip
-from ..registry import Registry
+from ..registry import GENERATORS
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..prompts.taxonomy import Taxonomy
     from ..recipe import GeneratorSettings
-
-GENERATORS = Registry(
-    "generator",
-    arranger="builder.generators.arranger:Arranger",
-    audiocraft="builder.generators.audiocraft.generator:AudioCraft",
-    musicgen="builder.generators.musicgen.generator:MusicGen",
-)
+    from ..taxonomy import Taxonomy
 
 
 class GeneratorBackend(Protocol):

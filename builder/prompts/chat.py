@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError, DataError, RecipeError
 from ..io.untrusted import refuse_code, require_hub
+from ..taxonomy import Genre
 from . import grammar
 from .sources import read
-from .taxonomy import Genre
 
 if TYPE_CHECKING:
     from ..recipe import Recipe

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..clip import Prompt
 from ..errors import RecipeError
-from .taxonomy import Genre, Subgenre, Taxonomy
+from ..taxonomy import Genre, Subgenre, Taxonomy
 
 if TYPE_CHECKING:
     from ..recipe import PromptSettings, Recipe

@@ -14,10 +14,10 @@ from pydantic import Field, StringConstraints
 from ..clip import Prompt
 from ..errors import RecipeError
 from ..io.tables import read_rows
+from ..taxonomy import Taxonomy
 from ..validation import MAX_FAULTS, Section, check, near, refusal
 from . import grammar
 from .conflicts import find_conflicts
-from .taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from ..recipe import Recipe

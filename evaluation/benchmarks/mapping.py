@@ -11,7 +11,7 @@ from builder.clip import VOCALS
 from builder.errors import RecipeError
 from builder.io.safe_files import read_yaml
 from builder.io.storage import is_file
-from builder.prompts.taxonomy import SHIPPED, Taxonomy
+from builder.taxonomy import SHIPPED, Taxonomy
 from builder.validation import Section, near, validate
 
 from .text import label_key, listed, printable

@@ -15,8 +15,8 @@ from builder.clip import Clip, Prompt
 from builder.errors import RecipeError
 
 if TYPE_CHECKING:
-    from builder.prompts.taxonomy import Taxonomy
     from builder.recipe import Recipe
+    from builder.taxonomy import Taxonomy
 
 LONGEST = 2_000  # characters of a prompt
 FLATS = {"♭": "b", "♯": "#"}

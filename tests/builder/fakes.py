@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from builder.clip import Clip
-from builder.embedders.base import EMBEDDERS
-from builder.generators.base import GENERATORS
-from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe
+from builder.registry import EMBEDDERS, GENERATORS
+from builder.taxonomy import Taxonomy
 
 RECIPE = """
 name: small

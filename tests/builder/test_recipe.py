@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from builder.embedders.base import EMBEDDERS
 from builder.errors import RecipeError
-from builder.generators.base import GENERATORS
 from builder.io.safe_files import MAX_YAML_BYTES, find, read_yaml
 from builder.prompts import make_prompts
 from builder.recipe import GeneratorSettings, Recipe
+from builder.registry import EMBEDDERS, GENERATORS
 
 SHIPPED = sorted(path.stem for path in find("recipes").glob("*.yaml"))
 

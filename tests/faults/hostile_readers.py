@@ -96,9 +96,9 @@ def corpus(root: Path, seconds: float = 1.0) -> None:
     from builder.corpus.corpus import write_sums
     from builder.corpus.schema import audio_features, embedding_features, label_features
     from builder.corpus.shards import write_shard
-    from builder.prompts.taxonomy import Taxonomy
     from builder.recipe import EmbedderSettings, Recipe
     from builder.records import RunRecord
+    from builder.taxonomy import Taxonomy
     from builder.validation import validate
 
     taxonomy = Taxonomy.load("paper")
@@ -332,7 +332,7 @@ def _recipe(folder: Path) -> None:
 
 
 def _taxonomy(folder: Path) -> None:
-    from builder.prompts.taxonomy import Taxonomy
+    from builder.taxonomy import Taxonomy
 
     found = Taxonomy.load("t.yaml", folder)
     _ = found.genre_names, found.mood_names, found.instrument_names
@@ -348,7 +348,7 @@ def _mapping(folder: Path) -> None:
 def _descriptions(suffix: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
         from builder.prompts.sources import read as lines
-        from builder.prompts.taxonomy import Taxonomy
+        from builder.taxonomy import Taxonomy
 
         found = lines(folder / f"d.{suffix}", Taxonomy.load("paper"), growing=suffix == "jsonl")
         for line in (line for part in found.values() for line in part):

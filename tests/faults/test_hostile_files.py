@@ -47,9 +47,9 @@ from builder.io.parquet_guard import label_names, look_over
 from builder.io.safe_files import read_json, read_yaml
 from builder.io.untrusted import refuse_code
 from builder.prompts.sources import read as read_descriptions
-from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import EmbedderSettings, EvaluationSettings, Recipe
 from builder.records import RunRecord
+from builder.taxonomy import Taxonomy
 from evaluation.ablation import parse_vary
 from evaluation.benchmarks.base import load_benchmark
 from evaluation.benchmarks.mapping import find_mapping

@@ -11,7 +11,7 @@ import numpy as np
 
 from builder.clip import Clip
 from builder.corpus.building.build import ShardBuilder
-from builder.generators.base import GENERATORS
+from builder.registry import GENERATORS
 from tests.builder.fakes import Tone
 
 HUGE = 1 << 46  # numbers: more than any machine has room for

@@ -22,9 +22,9 @@ from builder.degradations import Damage
 from builder.embedders.base import load_embedder
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
-from builder.generators.base import GENERATORS
-from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe, TrainingSettings
+from builder.registry import GENERATORS
+from builder.taxonomy import Taxonomy
 from tests.builder.fakes import Tone
 from training.data.features import Features, Split, load_features
 from training.data.subset import subset

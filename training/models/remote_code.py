@@ -14,9 +14,9 @@ from functools import cache, cached_property
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
-from builder.embedders.base import EMBEDDERS
 from builder.io.atomic import write_text
 from builder.records import versions
+from builder.registry import EMBEDDERS
 
 from .audio_classifier import RATE
 from .classifier import CONFIG

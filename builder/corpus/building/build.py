@@ -13,13 +13,14 @@ from typing import Any
 from ...audio import encode_flac
 from ...errors import BackendError, DataError
 from ...executors import Scale, Tick, choose
-from ...generators.base import GENERATORS, GeneratorBackend, load_generator
+from ...generators.base import GeneratorBackend, load_generator
 from ...io.atomic import write_text
 from ...io.safe_files import parse_json
 from ...io.storage import delete, each, is_folder, reaching, sweep, workers_at
 from ...io.storage import place as place_of
 from ...recipe import Recipe
 from ...records import RunRecord, recording
+from ...registry import GENERATORS
 from ..card.card import write_card
 from ..card.plots import ASSETS
 from ..corpus import BUILD_RECORD, CARD, REJECTED, SUMS, Corpus, write_sums

@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 
 from ...clip import Clip
-from ...embedders.base import EMBEDDERS
 from ...errors import BackendError
 from ...prompts.grammar import CLIPS_PER_DESCRIPTION
 from ...recipe import Recipe
+from ...registry import EMBEDDERS
 from ..schema import LabelEncoder, embedding_features, label_features
 from ..shards import ROW_GROUP, write_shard
 from .build import generator_for

@@ -24,8 +24,8 @@ from ...io.markdown import FRONT, front, read_card
 from ...io.parquet_guard import look_over, reading
 from ...io.storage import delete, readable
 from ...io.tables import SUFFIXES
-from ...prompts.taxonomy import Taxonomy
 from ...recipe import Recipe
+from ...taxonomy import Taxonomy
 from ..corpus import CARD, RECIPE, RECIPES, SHARD_FILE, Corpus
 from ..shards import read_footer
 from .plan import Planned, Shard, plan, shard_size, shards

@@ -19,8 +19,8 @@ from .score import Note, Score, Track
 from .style import Vocabulary, read_styles
 
 if TYPE_CHECKING:
-    from ...prompts.taxonomy import Taxonomy
     from ...recipe import GeneratorSettings
+    from ...taxonomy import Taxonomy
 
 __all__ = ["Arranger", "Note", "Score", "Track"]
 

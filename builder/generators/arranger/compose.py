@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ...clip import Clip, Prompt
 from ...errors import RecipeError
-from ...prompts.taxonomy import Taxonomy
+from ...taxonomy import Taxonomy
 from .bass import bass
 from .chance import Chance
 from .chords import chords

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...clip import Prompt
 from ...errors import RecipeError
-from ...prompts.taxonomy import Genre, Instrument, Subgenre, Taxonomy
+from ...taxonomy import Genre, Instrument, Subgenre, Taxonomy
 from .chance import Chance
 from .style import PARTS, Style
 

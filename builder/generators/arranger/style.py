@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, fi
 
 from ...errors import RecipeError
 from ...io.safe_files import read_yaml
-from ...prompts.taxonomy import Taxonomy
+from ...taxonomy import Taxonomy
 from ...validation import Section
 from .pattern import Pattern, parse
 from .theory import parse_numeral

@@ -26,8 +26,8 @@ from .melody import MelodyEngine
 from .sampling import Sampling, uniforms
 
 if TYPE_CHECKING:
-    from ...prompts.taxonomy import Taxonomy
     from ...recipe import GeneratorSettings
+    from ...taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from builder.recipe import Recipe
 
 @pytest.fixture
 def recipe(tmp_path):
-    own = (find("builder/prompts/taxonomies/paper.yaml").read_text()).replace("name: paper", "name: mine")
+    own = (find("builder/taxonomies/paper.yaml").read_text()).replace("name: paper", "name: mine")
     (tmp_path / "mine.yaml").write_text(own)
     genres = ("electronica", "funk", "orchestral", "pop", "rock")
     lines = [json.dumps({"genre": genre, "description": f"Tune {n}."}) for genre in genres for n in range(2)]

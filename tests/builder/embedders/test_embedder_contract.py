@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from builder.embedders.base import EMBEDDERS, EmbedderBackend, config_name, load_embedder
+from builder.embedders.base import EmbedderBackend, config_name, load_embedder
 from builder.errors import BackendError
 from builder.recipe import EmbedderSettings
+from builder.registry import EMBEDDERS
 
 from .embedder_checkpoints import TINY, tiny_passt, transformers_model
 

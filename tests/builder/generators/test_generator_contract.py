@@ -9,9 +9,10 @@ import pytest
 
 from builder.clip import Clip, Prompt
 from builder.errors import BackendError
-from builder.generators.base import GENERATORS, GeneratorBackend, load_generator
-from builder.prompts.taxonomy import Taxonomy
+from builder.generators.base import GeneratorBackend, load_generator
 from builder.recipe import GeneratorSettings
+from builder.registry import GENERATORS
+from builder.taxonomy import Taxonomy
 
 from ...warm import WarmProcess
 
@@ -21,7 +22,7 @@ SECONDS = 1.53  # no whole number of anything
 ELSEWHERE = """
 import hashlib, sys
 from builder.generators.base import load_generator
-from builder.prompts.taxonomy import Taxonomy
+from builder.taxonomy import Taxonomy
 from tests.builder import fakes
 from tests.builder.generators.test_generator_contract import clips, settings
 fakes.register()

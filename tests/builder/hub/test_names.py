@@ -15,8 +15,8 @@ from builder.corpus.verify import verify
 from builder.hub.publish import Target
 from builder.hub.table import lines
 from builder.io.safe_files import read_yaml
-from builder.prompts.taxonomy import SHIPPED
 from builder.recipe import Recipe
+from builder.taxonomy import SHIPPED
 
 from .loopback_hub import LoopbackHub
 

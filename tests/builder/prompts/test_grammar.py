@@ -18,8 +18,8 @@ from builder.clip import Prompt
 from builder.errors import RecipeError
 from builder.prompts import make_prompts
 from builder.prompts.grammar import CLOSINGS, OPENINGS, SINGLES, compose, counts, with_articles
-from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import PromptSettings, Recipe
+from builder.taxonomy import Taxonomy
 
 from .test_taxonomy import BLOCK, write
 

@@ -16,8 +16,8 @@ from builder.prompts import make_prompts
 from builder.prompts.chat import BATCH, MAX_IDLE, ChatModel, Message, ask, messages, parse
 from builder.prompts.conflicts import find_conflicts
 from builder.prompts.sources import read
-from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import Recipe
+from builder.taxonomy import Taxonomy
 
 PAPER = Taxonomy.load("paper")
 CSV = """genre,description,mood,instruments,tempo_bpm,key

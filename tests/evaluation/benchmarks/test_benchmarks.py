@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from builder.audio import load_audio
 from builder.errors import DataError, RecipeError
-from builder.prompts.taxonomy import Taxonomy
+from builder.taxonomy import Taxonomy
 from evaluation.benchmarks.base import Benchmark, load_benchmark
 from evaluation.benchmarks.gtzan import GENRES, LISTS
 from evaluation.benchmarks.spec import Spec

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.errors import RecipeError
-from builder.prompts.taxonomy import Taxonomy
+from builder.taxonomy import Taxonomy
 from evaluation.benchmarks import fma, gtzan, nsynth
 from evaluation.benchmarks.mapping import TABLES, VOCABULARIES, find_mapping, shipped, words
 from evaluation.benchmarks.text import label_key

@@ -29,10 +29,10 @@ from builder.corpus.shards import read_footer
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
-from builder.generators.base import GENERATORS
 from builder.io import storage
 from builder.io.markdown import front
 from builder.recipe import EmbedderSettings, Recipe
+from builder.registry import GENERATORS
 
 from ...fakes import Tone
 

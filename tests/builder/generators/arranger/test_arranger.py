@@ -18,8 +18,8 @@ from builder.generators.arranger.lineup import VOICES
 from builder.generators.arranger.pattern import parse, swung
 from builder.generators.arranger.style import PARTS, FormSection, Vocabulary, read_styles
 from builder.generators.arranger.theory import TONICS, Chord, Key, chord, nearest, scale_walk, voice
-from builder.prompts.taxonomy import Taxonomy
 from builder.recipe import GeneratorSettings
+from builder.taxonomy import Taxonomy
 
 NAMES = ("paper", "gtzan")
 TAXONOMIES = {name: Taxonomy.load(name) for name in NAMES}

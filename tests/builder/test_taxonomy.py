@@ -8,7 +8,7 @@ import yaml
 
 from builder.errors import RecipeError
 from builder.io.safe_files import read_yaml
-from builder.prompts.taxonomy import SHIPPED, Genre, Taxonomy
+from builder.taxonomy import SHIPPED, Genre, Taxonomy
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem != "common")
 GENRES = [pytest.param(name, genre, id=f"{name}-{genre}") for name in NAMES for genre in Taxonomy.load(name).genres]

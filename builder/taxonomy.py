@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..errors import RecipeError
-from ..io.safe_files import read_yaml
-from ..io.storage import is_file
-from ..validation import Section, check, near, refusal, validate
+from .errors import RecipeError
+from .io.safe_files import read_yaml
+from .io.storage import is_file
+from .validation import Section, check, near, refusal, validate
 
 SHIPPED = Path(__file__).parent / "taxonomies"
 
