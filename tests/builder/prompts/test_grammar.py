@@ -21,7 +21,7 @@ from builder.prompts.grammar import CLOSINGS, OPENINGS, SINGLES, compose, counts
 from builder.recipe import PromptSettings, Recipe
 from builder.taxonomy import Taxonomy
 
-from .test_taxonomy import BLOCK, write
+from ..test_taxonomy import BLOCK, write
 
 TAXONOMIES = {name: Taxonomy.load(name) for name in ("paper", "gtzan")}
 
