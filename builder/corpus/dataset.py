@@ -165,8 +165,9 @@ def _load(path: str | Path, config: str, **options: Any) -> Any:
     from datasets.exceptions import DatasetNotFoundError
 
     try:
-        if ADDRESS.fullmatch(str(path)):
-            return load_dataset("parquet", **_in_a_store(str(path), config), **options)
+        if ADDRESS.fullmatch(str(path)) or Path(path).exists():
+            options.pop("revision")
+            return load_dataset("parquet", **_shard_files(Corpus.open(path), config), **options)
         return load_dataset(str(path), config, **options)
     except DatasetNotFoundError as error:
         raise HubError(
@@ -186,14 +187,20 @@ def _load(path: str | Path, config: str, **options: Any) -> Any:
         raise DataError(f"{path}: {words}", f"the splits are {', '.join(SPLITS)}") from error
 
 
-def _in_a_store(address: str, config: str) -> dict[str, Any]:
-    """A config's shards by their addresses, as `datasets` opens them; the columns are those of the newest one."""
-    corpus = Corpus.open(address)
+def _shard_files(corpus: Corpus, config: str) -> dict[str, Any]:
+    """A config's shards by their paths; the columns are those of the newest one.
+
+    `datasets` caches a folder under its name and its card alone, and gives the rows of another folder where both are
+    equal; files that are named are cached under their paths and times.
+    """
     shards = corpus.shards("data" if config == "default" else config)
     if not shards:
-        raise DataError(f"{address}: has no config {config!r}", f"there are default, {', '.join(corpus.embeddings())}")
+        known = ", ".join(["default", *corpus.embeddings()])
+        fix = f"there are {known}; others are added by: synthmir embed CORPUS --embedder NAME"
+        raise DataError(f"{corpus.root}: has no config {config!r}", fix)
     files = {split: [f"{corpus.root}/{name}" for name in shards if f"/{split}-" in name] for split in SPLITS}
-    features = described(pq.read_schema(readable(corpus.root / newest(shards))), address)
+    newest_shard = corpus.root / newest(shards)
+    features = described(pq.read_schema(readable(newest_shard)), newest_shard)
     return {"data_files": {split: names for split, names in files.items() if names}, "features": features}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 def infos(root: Path) -> dict[str, dict[str, Any]]:
-    """Of each config, `default` first: its `folder`, features, splits and sizes, from the shards' own metadata."""
+    """Of each config, `default` first: `folder`, features, splits, sizes and a digest, from the shards' metadata."""
     folders = {"default": "data"} | {
         folder.name: folder.name
         for folder in sorted(root.iterdir())
@@ -28,9 +29,11 @@ def _info(root: Path, folder: str) -> dict[str, Any]:
     paths = sorted((root / folder).glob("*.parquet"))
     newest = max(paths, key=lambda path: part_of(path.name))  # it knows every label of those before it
     splits: dict[str, dict[str, int]] = {}
+    digest = hashlib.sha256()
     for path in paths:
         match = SHARD_FILE.match(path.name)
         metadata = pq.read_metadata(readable(path))
+        digest.update(repr([path.name, path.stat().st_size, sorted((metadata.metadata or {}).items())]).encode())
         split = splits.setdefault(match["split"] if match else "train", {"num_examples": 0, "num_bytes": 0})
         split["num_examples"] += metadata.num_rows
         split["num_bytes"] += sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
@@ -38,6 +41,7 @@ def _info(root: Path, folder: str) -> dict[str, Any]:
         "folder": folder,
         "features": described(pq.read_schema(readable(newest)), newest),
         "splits": splits,
+        "digest": digest.hexdigest()[:16],
         "download_size": sum(path.stat().st_size for path in paths),
     }
 
@@ -66,6 +70,8 @@ def head(
             {
                 "config_name": config,
                 "data_files": [{"split": split, "path": f"{info['folder']}/{split}-*"} for split in info["splits"]],
+                # `datasets` caches a local folder by its card: a corpus with other rows must have another card.
+                "description": f"digest {info['digest']}",
                 **({"default": True} if config == "default" else {}),
             }
             for config, info in configs.items()
