@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
-from datasets import ClassLabel, Features, List, Value
+from datasets import ClassLabel, Features, List, Value, load_dataset
 from datasets.utils import file_utils
 
 from builder import load_corpus
@@ -69,6 +70,31 @@ TASKS = {
     "key": "key",
     "vocals": "vocals",
 }
+
+
+def test_a_corpus_of_the_same_name_is_not_read_from_the_cache(corpus: Path, tmp_path: Path) -> None:
+    """Other values under the same card: `datasets` takes a local folder's name and card for its identity."""
+    X, _ = load_corpus(corpus, "levels", task="genre", split="train")
+    other = shutil.copytree(corpus, tmp_path / corpus.name)
+    for path in (other / "levels").glob("*.parquet"):
+        table = pq.read_table(path)
+        column = table.schema.get_field_index("embedding")
+        kind = table.schema.field(column)
+        values = (np.array(table["embedding"].to_pylist(), np.float32) + 1).tolist()
+        pq.write_table(table.set_column(column, kind, pa.array(values, kind.type)), path)
+    Y, _ = load_corpus(other, "levels", task="genre", split="train")
+    assert np.array_equal(Y, X.numpy() + 1)
+
+
+def test_load_dataset_sees_that_a_corpus_was_embedded_again(corpus: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(corpus, tmp_path / corpus.name)
+    old = load_dataset(str(other), "levels", split="train").cache_files
+    recipe = fakes.small_recipe(tmp_path, per_genre=8, batch_size=8)
+    embed_corpus(other, recipe.embedder.model_copy(update={"weights": "2"}), overwrite=True)
+    assert {path.stat().st_size for path in (other / "levels").glob("*")} == {
+        path.stat().st_size for path in (corpus / "levels").glob("*")
+    }
+    assert load_dataset(str(other), "levels", split="train").cache_files != old
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["files", "stream"])

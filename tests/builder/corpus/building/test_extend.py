@@ -238,22 +238,22 @@ def test_a_corpus_that_grows_is_the_old_one_until_it_is_the_new(wanted, tmp_path
 
 
 def growth_move() -> Callable[[Path, Path], None]:
-    from builder.corpus.building import resume as job
+    from builder.corpus.building import resume
 
-    return job.move
+    return resume.move
 
 
 @pytest.mark.parametrize("moment", ["keep_recipe", "name_shards", "write_recipe", "write_card", "write_sums"])
 def test_stopped_at_each_step_of_joining_it_goes_on(wanted, tmp_path, monkeypatch, moment):
     out, more = tmp_path / "corpus", wanted("b.yaml", prompts="per_genre: 8")
     build(wanted("a.yaml"), out)
-    place = "job" if moment in ("keep_recipe", "name_shards") else "build"
+    place = "resume" if moment in ("keep_recipe", "name_shards") else "build"
 
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(f"builder.corpus.{place}.{moment}", stop)
+        patch.setattr(f"builder.corpus.building.{place}.{moment}", stop)
         build(more, out, extend=True)
     assert sum(len(split) for split in datasets.load_dataset(str(out)).values()) in (12, 16)
     assert build(more, out, extend=True).rows == 16

@@ -132,14 +132,14 @@ def test_again_nothing_is_written_and_what_is_torn_is_mended(corpus: Path, tmp_p
 KILLED = """
 import sys
 from pathlib import Path
-from builder.corpus import exports
-put = exports._put
+from builder.corpus.export import export
+put = export._put
 def slow(path, data):
     put(path, data)
     print(path.name, flush=True)
     import time; time.sleep(0.05)
-exports._put = slow
-exports.export_corpus(sys.argv[1], "audiofolder", sys.argv[2], audio="wav")
+export._put = slow
+export.export_corpus(sys.argv[1], "audiofolder", sys.argv[2], audio="wav")
 """
 
 
