@@ -602,8 +602,8 @@ def publish(
 
     from tqdm import tqdm
 
+    from builder.hub.console import lines
     from builder.hub.publish import publish as send
-    from builder.hub.table import lines
     from evaluation.metrics import FOLDER
 
     def meter(stage: str) -> Callable[[int, int], None]:
@@ -757,9 +757,10 @@ def _fidelity(corpus: Path, out: Path, embedder: Any, chosen: Any) -> None:
 
 
 def _tell_in_card(corpus: Path, out: Path) -> None:
-    from builder.corpus.card.add_fidelity import FILE, add_fidelity
+    from builder.corpus.card.add_fidelity import add_fidelity
+    from builder.corpus.card.fidelity import FIDELITY
 
-    if add_fidelity(corpus, out / FILE):
+    if add_fidelity(corpus, out / FIDELITY):
         print(f"card  {corpus / 'README.md'}")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 _EXPORTS = {
     "Recipe": "builder.recipe",
-    "load_corpus": "builder.corpus.dataset",
-    "MusicGenCorpus": "builder.corpus.dataset",
+    "load_corpus": "builder.corpus.load",
+    "MusicGenCorpus": "builder.corpus.hf_builder",
     "load_embedder": "builder.embedders.base",
     "load_generator": "builder.generators.base",
 }

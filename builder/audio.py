@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from .containers import Splice, Stream, find_streams
+from .containers import find_streams
+from .containers.layout import Splice, Stream
 from .errors import DataError
 from .resampling import resample
 

@@ -136,7 +136,7 @@ def part_of(name: str) -> int:
     return int(match["part"] or 0) if match else 0
 
 
-def newest(shards: Iterable[PathOrName]) -> PathOrName:
+def newest_shard(shards: Iterable[PathOrName]) -> PathOrName:
     """The shard of the newest part: its label columns have every name that older shards have, and more after them."""
     return max(shards, key=lambda shard: part_of(shard if isinstance(shard, str) else shard.name))
 

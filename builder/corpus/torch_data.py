@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from datasets import ClassLabel, Features, IterableDataset
+from datasets import ClassLabel, Dataset, Features, IterableDataset
 from torch.utils.data import DataLoader
 
 from ..audio import decode_clip
@@ -23,26 +23,40 @@ from ..validation import near
 from .schema import LABELS, LONGEST
 
 TASKS = {"tempo": "tempo_bpm"} | {name: name for name in LABELS if name not in ("tempo_bpm", "prompt_group")}
-SHUFFLED = 256  # clips that a stream is shuffled among: they are held undecoded
-READ = 64  # rows at once
+SHUFFLE_BUFFER = 256  # clips that a stream is shuffled among, held undecoded
+READ_ROWS = 64  # at once
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Labels:
-    """The labels of one task as numbers. `names` are the classes in their order, empty for a tempo."""
+class LabelEncoding:
+    """How the labels of one task become numbers.
+
+    Attributes:
+        task: Name of the task.
+        column: The column that holds its labels.
+        kind: "single" (one class), "multiple" (any number of classes) or "number" (a tempo).
+        names: The classes in the order of their numbers; empty for a tempo.
+    """
 
     task: str
     column: str
     kind: Literal["single", "multiple", "number"]
     names: tuple[str, ...] = ()
 
-    def given(self, value: Any) -> bool:
-        """Whether a row has the label: a prompt may leave it open. No instruments is a label, too."""
-        return value is not None and not (self.kind == "single" and value == -1)  # -1: how `datasets` says "none"
+    def has_label(self, value: Any) -> bool:
+        """Whether a value is a label. A prompt may leave it open; an empty list of instruments is a label."""
+        return value is not None and not (self.kind == "single" and value == -1)  # `datasets` writes -1 for None
 
-    def tensor(self, values: Sequence[Any]) -> torch.Tensor:
-        """int64 [n] classes | float32 [n, classes] marks of 0 and 1 | float32 [n] beats per minute."""
+    def to_tensor(self, values: Sequence[Any]) -> torch.Tensor:
+        """Convert labels.
+
+        Args:
+            values: n labels as the column stores them.
+
+        Returns:
+            int64 [n] classes, float32 [n, classes] of 0 and 1, or float32 [n] beats per minute.
+        """
         if self.kind == "number":
             return torch.tensor(values, dtype=torch.float32)
         if self.kind == "multiple":
@@ -55,8 +69,8 @@ class Labels:
         return torch.tensor(values, dtype=torch.int64)
 
 
-def column_of(task: str, features: Features, where: str) -> str:
-    """The column that holds a task's labels. Raises DataError that tells the tasks there are."""
+def find_label_column(task: str, features: Features, where: str) -> str:
+    """The column that holds the labels of a task. Raises DataError, with the tasks that there are."""
     column = TASKS.get(task, "tempo_bpm" if task == "tempo_bpm" else "")
     if column not in features:
         known = [name for name, column in TASKS.items() if column in features]
@@ -66,26 +80,35 @@ def column_of(task: str, features: Features, where: str) -> str:
     return column
 
 
-def labels_of(task: str, column: str, features: Features, words: Sequence[str]) -> Labels:
-    """How a column's values become numbers; `words` are all values of a column of strings."""
+def make_label_encoding(task: str, column: str, features: Features, values: Sequence[str]) -> LabelEncoding:
+    """The encoding of a column; `values` are all values of a column of strings, which become its classes."""
     kind = features[column]
     inner = getattr(kind, "feature", kind)
     if column == "tempo_bpm":
-        return Labels(task, column, "number")
-    names = inner.names if isinstance(inner, ClassLabel) else words
-    return Labels(task, column, "single" if inner is kind else "multiple", tuple(names))
+        return LabelEncoding(task, column, "number")
+    names = inner.names if isinstance(inner, ClassLabel) else values
+    return LabelEncoding(task, column, "single" if inner is kind else "multiple", tuple(names))
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """A split in memory: `X, y = tensors`, or by name."""
+    """A split in memory: `X, y = tensors`, or by name.
 
-    X: torch.Tensor  # float32 [n, dim] embeddings; or [n, (2,) samples] audio, zeros behind clips that are shorter
-    y: torch.Tensor  # as `Labels.tensor` gives them
+    Attributes:
+        X: float32 [n, dim] embeddings; or [n, samples] or [n, 2, samples] audio, zeros after shorter clips.
+        y: Labels, see `LabelEncoding.to_tensor`.
+        ids: Ids of the rows.
+        labels: How labels became numbers.
+        dropped: Rows without the label, which are left out.
+        lengths: int64 [n] samples of each clip; None for embeddings.
+    """
+
+    X: torch.Tensor
+    y: torch.Tensor
     ids: tuple[str, ...]
-    labels: Labels
-    dropped: int  # rows without the label
-    lengths: torch.Tensor | None = None  # int64 [n], samples; None for embeddings
+    labels: LabelEncoding
+    dropped: int
+    lengths: torch.Tensor | None = None
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         yield from (self.X, self.y)
@@ -95,46 +118,69 @@ class Tensors:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes: `names[y[i]]`, or where `y[i]` is 1."""
+        """The classes: `names[y[i]]`, or those where `y[i]` is 1."""
         return self.labels.names
 
 
 class Loader(DataLoader[Any]):
-    """A DataLoader whose batches are as `Collate` makes them."""
+    """A DataLoader with batches as `Collate` makes them.
 
-    labels: Labels
-    dropped: int | None  # rows without the label; None for a stream, which is not counted beforehand
+    Attributes:
+        labels: How labels became numbers.
+        dropped: Rows without the label, which are left out; None for a stream, where they are not counted.
+    """
+
+    labels: LabelEncoding
+    dropped: int | None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes, in the order of the labels' numbers."""
+        """The classes, in the order of their numbers."""
         return self.labels.names
 
 
 @dataclass(frozen=True)
 class Collate:
-    """Makes batches of rows, in the loader's workers: audio is decoded here."""
+    """Makes batches of rows in the loader's workers, and decodes audio there.
 
-    labels: Labels
-    sampling_rate: int | None  # Hz; None for embeddings
+    Attributes:
+        labels: How labels become numbers.
+        sampling_rate: Hz of the audio; None for embeddings.
+        num_channels: 1 or 2.
+    """
+
+    labels: LabelEncoding
+    sampling_rate: int | None
     num_channels: int = 1
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """{"audio": float32 [batch, (2,) samples], "lengths": int64 [batch]} or {"embedding": float32 [batch, dim]},
-        with "label" (see `Labels.tensor`) and "id" (list of str)."""
+        """Make a batch.
+
+        Returns:
+            {"audio": float32 [batch, samples] or [batch, 2, samples], "lengths": int64 [batch]} or {"embedding":
+            float32 [batch, dim]}, with "label" (see `LabelEncoding.to_tensor`) and "id" (list of str).
+        """
         batch: dict[str, Any] = {}
         if self.sampling_rate is None:
             batch["embedding"] = torch.from_numpy(np.array([row["embedding"] for row in rows], np.float32))
         else:
             decode = partial(_decode, sampling_rate=self.sampling_rate, num_channels=self.num_channels)
             clips = [decode(row["audio"]["bytes"], row["id"]) for row in rows]
-            batch["audio"], batch["lengths"] = padded(clips)
-        batch["label"] = self.labels.tensor([row[self.labels.column] for row in rows])
+            batch["audio"], batch["lengths"] = pad_clips(clips)
+        batch["label"] = self.labels.to_tensor([row[self.labels.column] for row in rows])
         return {**batch, "id": [row["id"] for row in rows]}
 
 
-def padded(clips: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips [(2,) samples] -> float32 [n, (2,) samples of the longest], zeros behind the others; int64 [n] lengths."""
+def pad_clips(clips: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stack clips of different lengths.
+
+    Args:
+        clips: n arrays float32 [samples] or [2, samples].
+
+    Returns:
+        float32 [n, samples] or [n, 2, samples], as long as the longest clip, with zeros after the others; and int64
+        [n] lengths.
+    """
     lengths = torch.tensor([clip.shape[-1] for clip in clips], dtype=torch.int64)
     audio = torch.zeros(len(clips), *(clips[0].shape[:-1] if clips else ()), int(lengths.max()) if clips else 0)
     for row, clip in zip(audio, clips, strict=True):
@@ -142,70 +188,96 @@ def padded(clips: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     return audio, lengths
 
 
-def loader(
-    part: Any,
-    labels: Labels,
+def make_loader(
+    rows: Dataset | IterableDataset,
+    labels: LabelEncoding,
     sampling_rate: int | None,
     batch_size: int,
     options: dict[str, Any],
     num_channels: int = 1,
 ) -> Loader:
-    """Batches of a split; `options` are DataLoader's own. Nothing but the columns that a batch has is read."""
-    part = part.select_columns(["id", "embedding" if sampling_rate is None else "audio", labels.column])
+    """Make a DataLoader over a split; only the columns that a batch holds are read.
+
+    Args:
+        rows: The split.
+        labels: How labels become numbers.
+        sampling_rate: Hz of the audio; None for embeddings.
+        batch_size: Rows in a batch.
+        options: Options of DataLoader.
+        num_channels: 1 or 2.
+
+    Returns:
+        The loader; see `Collate` for its batches.
+    """
+    rows = rows.select_columns(["id", "embedding" if sampling_rate is None else "audio", labels.column])
     dropped: int | None = None
-    if isinstance(part, IterableDataset):
-        part = part.filter(labels.given, input_columns=[labels.column])
+    if isinstance(rows, IterableDataset):
+        rows = rows.filter(labels.has_label, input_columns=[labels.column])
         if options.pop("shuffle", False):
             generator = options.get("generator")
             seed = None if generator is None else generator.initial_seed()
-            # One shard at a time: rows are mixed within it, and of several `datasets` sleeps 5 s at an epoch's end.
-            part = part.shuffle(seed=seed, buffer_size=SHUFFLED, max_buffer_input_shards=1)
+            # One shard at a time, rows mixed within it: with several `datasets` sleeps 5 s at the end of an epoch.
+            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER, max_buffer_input_shards=1)
     else:
-        given = np.array([labels.given(value) for value in part.with_format("arrow")[labels.column].to_pylist()], bool)
-        dropped = _tell(labels, int((~given).sum()), len(part))
-        part = part.select(np.flatnonzero(given)) if dropped else part
+        values = rows.with_format("arrow")[labels.column].to_pylist()
+        labelled = np.array([labels.has_label(value) for value in values], bool)
+        dropped = int((~labelled).sum())
+        _warn_dropped(labels, dropped, len(rows))
+        rows = rows.select(np.flatnonzero(labelled)) if dropped else rows
     options = {"collate_fn": Collate(labels, sampling_rate, num_channels)} | options
-    made: Loader = Loader(part, batch_size=batch_size, **options)
-    made.labels, made.dropped = labels, dropped
-    return made
+    loader: Loader = Loader(rows, batch_size=batch_size, **options)
+    loader.labels, loader.dropped = labels, dropped
+    return loader
 
 
-def tensors(part: Any, labels: Labels, sampling_rate: int | None, num_channels: int = 1) -> Tensors:
-    """A split whole. Audio takes 4 bytes a sample and channel: ten seconds at 32 kHz are 1.3 MB."""
-    wanted = "embedding" if sampling_rate is None else "audio"
-    part = part.select_columns(["id", wanted, labels.column])
+def load_tensors(
+    rows: Dataset | IterableDataset, labels: LabelEncoding, sampling_rate: int | None, num_channels: int = 1
+) -> Tensors:
+    """Load a split into memory. Audio takes 4 bytes per sample and channel: 1.3 MB for ten seconds at 32 kHz.
+
+    Args:
+        rows: The split.
+        labels: How labels become numbers.
+        sampling_rate: Hz of the audio; None for embeddings.
+        num_channels: 1 or 2.
+    """
+    source = "embedding" if sampling_rate is None else "audio"
+    rows = rows.select_columns(["id", source, labels.column])
     ids: list[str] = []
     values: list[Any] = []
-    found: list[np.ndarray] = []
-    rows = 0
+    arrays: list[np.ndarray] = []
+    total = 0
     with ThreadPoolExecutor(cores()) as pool:
-        for table in part.with_format("arrow").iter(READ):
-            rows += len(table)
-            told = table[labels.column].to_pylist()
-            kept = table.filter(pa.array([labels.given(value) for value in told]))
-            ids += (some := kept["id"].to_pylist())
-            values += [value for value in told if labels.given(value)]
-            column = kept[wanted].combine_chunks()
+        for table in rows.with_format("arrow").iter(READ_ROWS):
+            total += len(table)
+            mask = [labels.has_label(value) for value in table[labels.column].to_pylist()]
+            table = table.filter(pa.array(mask, pa.bool_()))
+            new_ids = table["id"].to_pylist()
+            ids += new_ids
+            values += table[labels.column].to_pylist()
+            column = table[source].combine_chunks()
             if sampling_rate is None:
-                found.append(_matrix(column, some))
+                arrays.append(_stack_embeddings(column, new_ids))
             else:
-                heard = partial(_decode, sampling_rate=sampling_rate, num_channels=num_channels)
-                found += pool.map(heard, column.field("bytes").to_pylist(), some)
-    dropped = _tell(labels, rows - len(ids), rows)
-    y = labels.tensor(values)
+                decode = partial(_decode, sampling_rate=sampling_rate, num_channels=num_channels)
+                arrays += pool.map(decode, column.field("bytes").to_pylist(), new_ids)
+    dropped = total - len(ids)
+    _warn_dropped(labels, dropped, total)
+    y = labels.to_tensor(values)
     if sampling_rate is None:
-        stacked = np.concatenate(found) if found else np.empty((0, 0), np.float32)
-        return Tensors(torch.from_numpy(stacked), y, tuple(ids), labels, dropped)
-    audio, lengths = padded(found)
+        X = np.concatenate(arrays) if arrays else np.empty((0, 0), np.float32)
+        return Tensors(torch.from_numpy(X), y, tuple(ids), labels, dropped)
+    audio, lengths = pad_clips(arrays)
     return Tensors(audio, y, tuple(ids), labels, dropped, lengths)
 
 
-def _matrix(column: Any, ids: list[str]) -> np.ndarray:
-    """Lists of one length -> float32 [n, dim]."""
+def _stack_embeddings(column: pa.Array, ids: list[str]) -> np.ndarray:
+    """Lists of one length as float32 [n, dim]."""
     sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     if (odd := np.flatnonzero(sizes != sizes.max(initial=0))).size:
         raise DataError(
-            f"embedding of {ids[odd[0]]!r} has {sizes[odd[0]]} numbers, others {sizes.max()}", "embed again"
+            f"the embedding of {ids[odd[0]]!r} has {sizes[odd[0]]} values, others {sizes.max()}",
+            "make it again: synthmir embed CORPUS",
         )
     values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     return np.asarray(values.reshape(len(ids), -1) if ids else np.empty((0, 0), np.float32))
@@ -218,7 +290,6 @@ def _decode(data: bytes | None, id: str, sampling_rate: int, num_channels: int) 
         raise DataError(f"clip {id}: {error.message}", "see what is damaged: synthmir verify CORPUS") from error
 
 
-def _tell(labels: Labels, dropped: int, rows: int) -> int:
+def _warn_dropped(labels: LabelEncoding, dropped: int, rows: int) -> None:
     if dropped:
         _log.warning("%d of %d rows have no %s and are left out", dropped, rows, labels.task)
-    return dropped

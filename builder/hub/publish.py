@@ -14,7 +14,7 @@ from ..corpus.corpus import CARD, SHARD_FILE, SUMS, Corpus
 from ..errors import HubError, RecipeError
 from .cards import check_card
 from .client import PASSING, WRITTEN, Hub, origin, quiet_client, status_of
-from .contents import (
+from .publishable import (
     KINDS,
     PARTS,
     Link,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from builder.corpus.corpus import RECIPE, SUMS, Corpus, embed_record, newest
+from builder.corpus.corpus import RECIPE, SUMS, Corpus, embed_record, newest_shard
 from builder.embedders.audio_sources import is_audio_folder
 from builder.embedders.base import config_name, load_embedder
 from builder.embedders.embed_dataset import RECORD, embed_dataset
@@ -205,7 +205,7 @@ def _read(
     for shard in shards:
         look_over(shard, ("id", "embedding", *LABEL_COLUMNS, *GROUP_COLUMNS))
     try:
-        schema = pq.read_schema(newest(shards))
+        schema = pq.read_schema(newest_shard(shards))
         label = next((column for column in LABEL_COLUMNS if _labels_fit(schema, column)), None)
         group = next((column for column in GROUP_COLUMNS if column in schema.names), None)
         wanted = [column for column in ("id", label, group) if column is not None]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from builder.corpus.corpus import newest
+from builder.corpus.corpus import newest_shard
 from builder.errors import DataError
 from builder.io.parquet_guard import label_names, look_over
 
@@ -49,7 +49,7 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
     for file in files:
         look_over(Path(file), ("id", "audio", task))
     try:
-        data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest(files)))
+        data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest_shard(files)))
         return _drawn(corpus, data, labels, task, limit, seed)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise DataError(f"{corpus}: its validation split cannot be read: {error}", MEND) from error

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from builder.corpus.corpus import newest
+from builder.corpus.corpus import newest_shard
 from builder.io.parquet_guard import label_names, look_over, row_batches
 
 COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
@@ -50,7 +50,7 @@ def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GEN
         return []
     for file in files:
         look_over(Path(file), (*COLUMNS, "audio"))
-    data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest(files)))
+    data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest_shard(files)))
     if not {"id", "audio", "genre"} <= set(data.schema.names):
         return []
     names = label_names(data.schema.metadata)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from builder import containers
 from builder.audio import decode, load_audio, measure, stream
-from builder.containers import Splice, Stream, find_streams
+from builder.containers import find_streams
+from builder.containers.layout import MAX_STREAMS, Splice, Stream
 from builder.errors import DataError
 
 RATE = 44_100
@@ -288,7 +288,7 @@ def test_a_splice_reads_as_a_file() -> None:
 )
 def test_files_of_headers_only_are_looked_through_in_bounds(data: bytes) -> None:
     layout = find_streams(io.BytesIO(data))
-    assert 1 <= len(layout.streams) <= containers.MAX_STREAMS
+    assert 1 <= len(layout.streams) <= MAX_STREAMS
     with pytest.raises(DataError):
         decode(data)
 

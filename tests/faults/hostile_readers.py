@@ -56,7 +56,7 @@ def _audio_seed(kind: str) -> Callable[[Path], None]:
 
 
 def _spliced_seed(kind: str) -> Callable[[Path], None]:
-    """Files that a decoder is not given as they are: see builder/containers.py."""
+    """Files that a decoder is not given as they are: see builder/containers."""
     mp3, ogg = tone("MP3"), tone("OGG")
     size = 288  # bytes of the MP3's first frame, which counts the others: 64 kbit/s at 16 kHz
     files = {

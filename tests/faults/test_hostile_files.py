@@ -30,17 +30,17 @@ from builder.audio import decode, load_audio, stream
 from builder.corpus.building.extend import name_shards
 from builder.corpus.card import card
 from builder.corpus.card.card import write_card
-from builder.corpus.card.fidelity import drop_stale
+from builder.corpus.card.fidelity import drop_stale_measurements
 from builder.corpus.corpus import Corpus
-from builder.corpus.dataset import load_corpus
 from builder.corpus.export.export import export_corpus
+from builder.corpus.load import load_corpus
 from builder.corpus.shards import Ledger
 from builder.corpus.verify import verify
 from builder.embedders.audio_sources import open_source
 from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.weights import read_tensors, weights_file
 from builder.errors import MAX_TOLD, BackendError, DataError, RecipeError, SynthmirError
-from builder.hub.contents import model_config
+from builder.hub.publishable import model_config
 from builder.io import parquet_guard as parquet
 from builder.io.markdown import front
 from builder.io.parquet_guard import label_names, look_over
@@ -436,7 +436,7 @@ DEEP = "[" * 100_000
 def test_json_without_end_is_refused_by_all_that_read_json(corpus: Path, model: Path) -> None:
     clips = Clips.open(str(corpus))
     for name, read in {
-        "fidelity.json": drop_stale,
+        "fidelity.json": drop_stale_measurements,
         "rejected.jsonl": card._faults,
         "records/embed-melstats.json": write_card,
         "records/build.json": write_card,

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from builder.corpus.card.fidelity import Measurement, read_measurement
+from builder.corpus.card.measurement import Measurement, read_measurement
 from builder.errors import DataError
 from builder.io.safe_files import read_record
 

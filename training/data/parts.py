@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from builder.corpus.corpus import newest
+from builder.corpus.corpus import newest_shard
 from builder.embedders.audio_sources import is_saved
 from builder.errors import DataError
 from builder.io.parquet_guard import described, look_over
@@ -130,7 +130,7 @@ def _stored(files: dict[str, list[Path]]) -> dict[str, pds.Dataset]:
         look_over(file)
     refuse_mixture([file for names in files.values() for file in names])
     return {
-        split: pds.dataset([str(file) for file in names], format="parquet", schema=pq.read_schema(newest(names)))
+        split: pds.dataset([str(file) for file in names], format="parquet", schema=pq.read_schema(newest_shard(names)))
         for split, names in files.items()
     }
 

@@ -41,7 +41,7 @@ class ShardBuilder:
 
     def __init__(self, recipe: Recipe, labels: Labels, fingerprint: str, made_by: Path, place: Path) -> None:
         self.recipe, self.fingerprint, self.place = recipe, fingerprint, place
-        self.generator = generator_for(recipe)
+        self.generator = load_recipe_generator(recipe)
         self.features = audio_features(labels)
         self.encode = LabelEncoder(labels)
         self.made_by = {key: getattr(self.generator, key) for key in ("name", "revision", "license", "about")}
@@ -112,7 +112,7 @@ def _same_generator(path: Path, made_by: dict[str, str]) -> None:
         ) from error
     if revision == made_by["revision"]:
         return
-    if not ("recipe" in begun and generator_for(Recipe.load(begun["recipe"], kept=True)).revision == revision):
+    if not ("recipe" in begun and load_recipe_generator(Recipe.load(begun["recipe"], kept=True)).revision == revision):
         raise DataError(
             f"{str(path).partition(f'/{WORK}/')[0]}: was begun with revision {revision} "
             f"of {name!r}, this is {made_by['revision']}",
@@ -133,7 +133,7 @@ def _rejection(take: Take) -> dict[str, Any]:
     }
 
 
-def generator_for(recipe: Recipe) -> GeneratorBackend:
+def load_recipe_generator(recipe: Recipe) -> GeneratorBackend:
     """The recipe's generator. Raises BackendError if it cannot be had or plays at another rate than a corpus has."""
     generator = load_generator(recipe.generator, recipe.labels)
     if generator.sampling_rate != SAMPLING_RATE:

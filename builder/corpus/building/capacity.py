@@ -24,7 +24,7 @@ from ...recipe import Recipe
 from ...registry import EMBEDDERS
 from ..schema import LabelEncoder, embedding_features, label_features
 from ..shards import ROW_GROUP, write_shard
-from .build import generator_for
+from .build import load_recipe_generator
 from .estimate import probe, scaled
 from .extend import MAX_PARTS
 from .plan import MAX_GROWTH_SHARD, MAX_SHARD, MIN_SHARD, TARGET_SHARDS, plan, shard_size
@@ -141,7 +141,7 @@ def measured(recipe: Recipe, clips: Sequence[Clip], clips_per_hour: float | None
     """The recipe's generator, tried here on a few clips; or what is said of it. Raises BackendError without either."""
     length = recipe.generator.seconds
     try:
-        samples = probe(generator_for(recipe), clips, recipe)
+        samples = probe(load_recipe_generator(recipe), clips, recipe)
     except BackendError as error:
         if clips_per_hour is None:
             raise BackendError(error.message, f"{error.fix}; or say how fast it is: --clips-per-hour N") from error

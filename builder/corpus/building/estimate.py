@@ -15,7 +15,7 @@ from ...executors import cores
 from ...generators.base import GeneratorBackend
 from ...recipe import Recipe
 from ..corpus import Corpus
-from .build import generator_for
+from .build import load_recipe_generator
 from .plan import plan, shards
 from .quality import inspect
 from .resume import addition
@@ -56,7 +56,7 @@ def estimate(recipe: Recipe, workers: int | None = None, corpus: Path | None = N
     """
     cut = shards(plan(recipe)) if corpus is None else addition(recipe, Corpus.open(corpus), None)[-1].shards
     clips = [clip for shard in cut for clip in shard.clips]
-    generator = generator_for(recipe)
+    generator = load_recipe_generator(recipe)
     workers = workers or (cores() if generator.single_core else 1)
     samples = probe(generator, clips, recipe)
     longest, length = samples[-1], recipe.generator.seconds

@@ -1,4 +1,4 @@
-"""Figures of fidelity taken over into a corpus, so that its card tells them wherever the corpus goes."""
+"""Add a measurement of fidelity to a corpus, so that its card shows it wherever the corpus is copied."""
 
 from __future__ import annotations
 
@@ -10,50 +10,62 @@ from ...io.storage import sha256
 from ..corpus import CARD, Corpus, embed_record, write_sums
 from ..shards import WORK, locked
 from .card import write_card
-from .fidelity import FILE, MEND, Measurement, measurements, read_measurement, state, told
+from .fidelity import FIDELITY, digest_shards, format_fidelity, read_fidelity
+from .measurement import MEASURE_AGAIN, Measurement, read_measurement
 
 
 def add_fidelity(path: str | Path, measured: Path) -> bool:
-    """Take what `synthmir fidelity` wrote to the file `measured` over into the corpus at `path`; was there news?
+    """Add what `synthmir fidelity` wrote to a corpus: to its `fidelity.json`, its card and its sums.
 
-    Writes `fidelity.json`, the card and the sums; figures of the same reference and embedder are replaced, those of
-    embeddings that are gone are dropped. Raises DataError for figures of another corpus or state of it.
+    A measurement of the same reference and embedder is replaced. Measurements of embeddings that are gone are dropped.
+
+    Args:
+        path: The corpus folder.
+        measured: The file that `synthmir fidelity` wrote.
+
+    Returns:
+        Whether the corpus was changed.
+
+    Raises:
+        DataError: The measurement is of another corpus, or of another state of this one.
     """
     corpus = Corpus.open(path)
-    if not corpus.shards():  # the audio is elsewhere, and the card with it
+    if not corpus.shards():  # embeddings alone: the card is where the audio is
         return False
-    found = read_measurement(measured)
-    _refuse_other(corpus, found, measured)
+    measurement = read_measurement(measured)
+    _refuse_other_corpus(corpus, measurement, measured)
     root = corpus.root
     with locked(root / WORK):
-        found = found.model_copy(update={"of": state(root, "data", found.embedder.name)})
-        content = told([*(one for one in measurements(root) if one.key != found.key), found])
-        if news := not _is_so(corpus, content):
-            write_text(root / FILE, content)
-            write_card(root)
-            write_sums(root, {name: digest for name, digest in corpus.sums().items() if name.endswith(".parquet")})
-    return news
+        measurement = measurement.model_copy(update={"of": digest_shards(root, "data", measurement.embedder.name)})
+        others = [other for other in read_fidelity(root) if other.key != measurement.key]
+        content = format_fidelity([*others, measurement])
+        if _has_content(corpus, content):
+            return False
+        write_text(root / FIDELITY, content)
+        write_card(root)
+        write_sums(root, {name: digest for name, digest in corpus.sums().items() if name.endswith(".parquet")})
+    return True
 
 
-def _is_so(corpus: Corpus, content: str) -> bool:
-    """Whether the figures are there already, and the sums tell so: a run that was stopped in between is finished."""
-    path, sums = corpus.root / FILE, corpus.sums()
+def _has_content(corpus: Corpus, content: str) -> bool:
+    """Whether `fidelity.json` has this content and the sums match, which a stopped run may not have done."""
+    path, sums = corpus.root / FIDELITY, corpus.sums()
     return (
         path.exists()
         and path.read_text(encoding="utf-8") == content
-        and all(sums.get(name) == sha256(corpus.root / name) for name in (FILE, CARD))
+        and all(sums.get(name) == sha256(corpus.root / name) for name in (FIDELITY, CARD))
     )
 
 
-def _refuse_other(corpus: Corpus, found: Measurement, measured: Path) -> None:
-    name = found.embedder.name
+def _refuse_other_corpus(corpus: Corpus, measurement: Measurement, measured: Path) -> None:
+    name = measurement.embedder.name
     stored = corpus.record(embed_record(name)).get("details", {}).get("embedder", {})
-    if found.corpus.fingerprint != corpus.fingerprint:
-        other = f"a corpus of the recipe {found.corpus.fingerprint}, this one is of {corpus.fingerprint}"
+    if measurement.corpus.fingerprint != corpus.fingerprint:
+        other = f"a corpus of the recipe {measurement.corpus.fingerprint}, this one is of {corpus.fingerprint}"
     elif name not in corpus.embedders():
         other = f"{name!r} embeddings, which are not in the corpus"
-    elif stored.get("revision", found.embedder.revision) != found.embedder.revision:
-        other = f"revision {found.embedder.revision} of {name!r}, the corpus has {stored['revision']}"
+    elif stored.get("revision", measurement.embedder.revision) != measurement.embedder.revision:
+        other = f"revision {measurement.embedder.revision} of {name!r}, the corpus has {stored['revision']}"
     else:
         return
-    raise DataError(f"{measured}: its figures are of {other}", MEND)
+    raise DataError(f"{measured}: its figures are of {other}", MEASURE_AGAIN)

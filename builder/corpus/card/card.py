@@ -18,8 +18,9 @@ from ..corpus import BUILD_RECORD, CARD, RECIPE, RECIPES, REJECTED, SUMS, Corpus
 from ..schema import COLUMNS
 from . import plots as pictures
 from . import statistics as counts
-from .fidelity import Measurement, drop_stale
+from .fidelity import drop_stale_measurements
 from .limitations import gaps, percent, with_bounds
+from .measurement import Measurement
 from .metadata import head, infos, type_name
 from .statistics import Table
 
@@ -49,7 +50,7 @@ def _content(root: Path) -> str:
     configs, stereo = infos(root), bool(recipe["generator"].get("stereo"))
     table = Table.read(root, configs["default"]["features"])
     embedders = [_embedder(root, name, info) for name, info in configs.items() if name != "default"]
-    found = drop_stale(root)
+    found = drop_stale_measurements(root)
     known = Corpus(root).sums() if (root / SUMS).exists() else {}
     makings = _makings(root, record)
     generators = list(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...io.markdown import text
 from ..schema import SAMPLING_RATE
-from .fidelity import Figure, Measurement
+from .measurement import Figure, Measurement
 
 
 def gaps(context: dict[str, Any], found: Sequence[Measurement]) -> list[str]:

@@ -20,7 +20,7 @@ from ...io.parquet_guard import look_over, reading
 from ...io.storage import delete, readable, sha256
 from ...plotting import COLOURS, SHAPES, log_mel, mel_ticks, project
 from ..schema import LONGEST
-from .fidelity import state
+from .fidelity import digest_shards
 from .statistics import Table
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _is_so(path: Path, mark: str, digest: str | None) -> bool:
 
 
 def _pictures(root: Path, table: Table, embedders: Sequence[str]) -> Iterator[Picture]:
-    clips = state(root, "data")
+    clips = digest_shards(root, "data")
     yield Picture("clips", "Clips of each genre, by split", clips, lambda: _clips(table))
     if table.rows["tempo_bpm"].null_count < len(table):
         asked = "Tempi that the prompts ask for, in beats per minute"
@@ -102,7 +102,7 @@ def _pictures(root: Path, table: Table, embedders: Sequence[str]) -> Iterator[Pi
         total = sum(pq.read_metadata(readable(path)).num_rows for path in paths)
         if total >= LEAST:
             near = f"Map of the {name} embeddings of {min(total, POINTS):,} clips (t-SNE): what is alike lies together"
-            yield Picture(f"map-{name}", near, state(root, "data", name), partial(_map, paths, total, table))
+            yield Picture(f"map-{name}", near, digest_shards(root, "data", name), partial(_map, paths, total, table))
 
 
 def _clips(table: Table) -> Figure:

@@ -24,7 +24,7 @@ from ...io.parquet_guard import MEND, described, look_over, row_batches
 from ...io.safe_files import read_json
 from ...io.storage import make_folder, reaching, readable, sweep, writing
 from ...names import hide_split
-from ..corpus import SHARD_FILE, Corpus, newest
+from ..corpus import SHARD_FILE, Corpus, newest_shard
 from ..schema import LONGEST
 from ..shards import WORK, digest, locked
 from .tables import Clip, safe_name, words, write_tables
@@ -124,7 +124,7 @@ def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
     ids = table["id"].to_pylist()
     if twice := [id for id, times in Counter(ids).items() if times > 1]:
         raise DataError(f"{corpus.root}: id {twice[0]!r} stands twice", f"see: synthmir verify {corpus.root}")
-    last = newest(shards)
+    last = newest_shard(shards)
     return table, described(parts[shards.index(last)].schema, corpus.root / last)
 
 

@@ -20,7 +20,7 @@ from datasets.utils import file_utils
 
 from builder import load_corpus
 from builder.corpus.building.build import build
-from builder.corpus.torch_data import Labels, labels_of, padded
+from builder.corpus.torch_data import LabelEncoding, make_label_encoding, pad_clips
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError, HubError, RecipeError
 
@@ -193,26 +193,26 @@ def test_a_corpus_in_a_store(corpus: Path, monkeypatch: pytest.MonkeyPatch, stre
     assert here.ids == there.ids and here.names == there.names and torch.equal(here.X, there.X)
     (batch,) = load_corpus(address, task="genre", split="validation", streaming=streaming)
     assert batch["audio"].shape[1] == 32_000
-    with pytest.raises(DataError, match=r"no config 'passt'\n  fix: there are default, levels"):
+    with pytest.raises(DataError, match=r"no config 'passt'\n  fix: it has default, levels"):
         load_corpus(address, "passt")
-    with pytest.raises(DataError, match="there is no such folder"):
+    with pytest.raises(DataError, match="no such folder"):
         load_corpus("memory://bucket/none", task="genre")
 
 
 def test_clips_of_other_lengths_are_padded() -> None:
-    audio, lengths = padded([np.ones(3, np.float32), np.ones(5, np.float32), np.ones(1, np.float32)])
+    audio, lengths = pad_clips([np.ones(3, np.float32), np.ones(5, np.float32), np.ones(1, np.float32)])
     assert lengths.tolist() == [3, 5, 1]
     assert audio.tolist() == [[1, 1, 1, 0, 0], [1] * 5, [1, 0, 0, 0, 0]]
 
 
 def test_minus_one_is_no_class_and_no_instruments_is_a_label() -> None:
     features = Features({"mood": ClassLabel(names=["calm", "sad"]), "instruments": List(ClassLabel(names=["x", "y"]))})
-    mood = labels_of("mood", "mood", features, ())
-    assert [mood.given(value) for value in (None, -1, 0)] == [False, False, True]
-    many = labels_of("instruments", "instruments", features, ())
-    assert many.given([]) and not many.given(None)
-    assert many.tensor([[], [1], [0, 1]]).tolist() == [[0, 0], [0, 1], [1, 1]]
-    assert Labels("tempo", "tempo_bpm", "number").tensor([90, 120]).tolist() == [90.0, 120.0]
+    mood = make_label_encoding("mood", "mood", features, ())
+    assert [mood.has_label(value) for value in (None, -1, 0)] == [False, False, True]
+    many = make_label_encoding("instruments", "instruments", features, ())
+    assert many.has_label([]) and not many.has_label(None)
+    assert many.to_tensor([[], [1], [0, 1]]).tolist() == [[0, 0], [0, 1], [1, 1]]
+    assert LabelEncoding("tempo", "tempo_bpm", "number").to_tensor([90, 120]).tolist() == [90.0, 120.0]
 
 
 @pytest.fixture(scope="module")
@@ -279,22 +279,22 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "config": (
         {"config": "passt", "task": "genre"},
         DataError,
-        r"'passt'\n  fix: there are default, levels",
+        r"'passt'\n  fix: it has default, levels",
     ),
     "split": ({"task": "genre", "split": "test"}, DataError, r"test.*\n  fix: the splits are train, validation"),
     "stream": ({"split": "test", "streaming": True}, DataError, r"test.*\n  fix: the splits are train, validation"),
     "as": ({"task": "genre", "as_": "numpy"}, RecipeError, "as_='numpy': not one of dataset, loader, tensors"),
     "untasked": ({"as_": "tensors"}, RecipeError, "needs a task"),
-    "dataset": ({"task": "genre", "as_": "dataset"}, RecipeError, "a task says nothing"),
-    "option": ({"shuffle": True}, RecipeError, "shuffle: is of use to a DataLoader only"),
-    "rate": ({"config": "levels", "sampling_rate": 8000}, RecipeError, "not a rate that levels has"),
-    "channels": ({"num_channels": 6}, RecipeError, "num_channels=6: not a number of channels that default has"),
-    "vectors": ({"config": "levels", "num_channels": 2}, RecipeError, "not a number of channels that levels has"),
+    "dataset": ({"task": "genre", "as_": "dataset"}, RecipeError, "has the labels of every task"),
+    "option": ({"shuffle": True}, RecipeError, "shuffle: is an option of a DataLoader only"),
+    "rate": ({"config": "levels", "sampling_rate": 8000}, RecipeError, "sampling_rate=8000: not possible for levels"),
+    "channels": ({"num_channels": 6}, RecipeError, "num_channels=6: not possible for default"),
+    "vectors": ({"config": "levels", "num_channels": 2}, RecipeError, "not possible for levels"),
 }
 
 
 @pytest.mark.parametrize("what", sorted(BAD))
-def test_what_cannot_be_is_told(corpus: Path, what: str) -> None:
+def test_invalid_options_are_refused(corpus: Path, what: str) -> None:
     options, kind, words = BAD[what]
     with pytest.raises(kind, match=words) as error:
         load_corpus(corpus, **options)

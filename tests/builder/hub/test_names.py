@@ -12,8 +12,8 @@ from huggingface_hub import DatasetCard
 
 from builder.corpus.building.build import build
 from builder.corpus.verify import verify
+from builder.hub.console import lines
 from builder.hub.publish import Target
-from builder.hub.table import lines
 from builder.io.safe_files import read_yaml
 from builder.recipe import Recipe
 from builder.taxonomy import SHIPPED

@@ -26,8 +26,8 @@ from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
 from builder.errors import DataError, HubError
 from builder.hub import upload
+from builder.hub.console import lines
 from builder.hub.publish import Target
-from builder.hub.table import lines
 from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord, without_paths
 from evaluation.inference.evaluated_model import corpus_of

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from builder.errors import DataError, HubError
+from builder.hub.console import lines
 from builder.hub.publish import Target
-from builder.hub.table import lines
 from evaluation.metrics import FOLDER
 
 from .loopback_hub import LoopbackHub

@@ -21,7 +21,7 @@ import importlib, sys
 from pathlib import Path
 import datasets
 from builder.corpus.building.build import build
-from builder.corpus.dataset import load_corpus
+from builder.corpus.load import load_corpus
 from builder.corpus.export.export import export_corpus
 from builder.embedders.embed_dataset import embed_dataset
 from builder.embedders.embed_corpus import embed_corpus

@@ -331,7 +331,7 @@ def test_a_damaged_file_of_figures_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="synthmir fidelity writes it"):
         Fidelity.read(tmp_path / "fidelity.json")
     (tmp_path / "fidelity.json").write_text('{"schema": 1}')
-    with pytest.raises(DataError, match="not a file of fidelity: corpus"):
+    with pytest.raises(DataError, match="not a fidelity file: corpus"):
         Fidelity.read(tmp_path / "fidelity.json")
     with pytest.raises(ValueError, match="finite"):
         Figure(value=float("nan"), n=1)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import synthmir
 from builder.corpus.building.build import build
-from builder.corpus.card.fidelity import FILE, measurements
+from builder.corpus.card.fidelity import FIDELITY, read_fidelity
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.recipe import EmbedderSettings
@@ -29,7 +29,7 @@ def test_what_is_measured_stands_in_the_card(tmp_path: Path) -> None:
     done = CliRunner().invoke(synthmir.app, command, catch_exceptions=False)
     assert done.exit_code == 0 and f"card  {corpus / 'README.md'}" in done.output
 
-    found, (kept,) = Fidelity.read(out / "fidelity.json"), measurements(corpus)
+    found, (kept,) = Fidelity.read(out / "fidelity.json"), read_fidelity(corpus)
     pairs = [
         (kept.frechet.distance, found.frechet.distance),
         (kept.kernel.rbf, found.kernel.rbf),
@@ -42,7 +42,7 @@ def test_what_is_measured_stands_in_the_card(tmp_path: Path) -> None:
         assert (mine is None) == (theirs is None)
         if mine is not None and theirs is not None:
             assert mine.value == float(f"{theirs.value:.6g}") and mine.n == theirs.n
-    assert kept.adherence is not None and kept.held_out and str(tmp_path) not in (corpus / FILE).read_text()
+    assert kept.adherence is not None and kept.held_out and str(tmp_path) not in (corpus / FIDELITY).read_text()
 
     text = (corpus / "README.md").read_text()
     values = {row[0]: row[1] for table in page.tables(text[text.index("### Against its own") :]) for row in table}
@@ -50,7 +50,7 @@ def test_what_is_measured_stands_in_the_card(tmp_path: Path) -> None:
     assert values["heard as asked"].startswith(f"{100 * kept.adherence.accuracy.value:.1f} % [")
     assert str(tmp_path) not in text and not page.ragged(text) and not verify(corpus).faults
 
-    before = json.loads((corpus / FILE).read_text()), (corpus / "SHA256SUMS").stat().st_mtime_ns
+    before = json.loads((corpus / FIDELITY).read_text()), (corpus / "SHA256SUMS").stat().st_mtime_ns
     done = CliRunner().invoke(synthmir.app, command, catch_exceptions=False)
     assert done.exit_code == 0 and "card  " not in done.output
-    assert before == (json.loads((corpus / FILE).read_text()), (corpus / "SHA256SUMS").stat().st_mtime_ns)
+    assert before == (json.loads((corpus / FIDELITY).read_text()), (corpus / "SHA256SUMS").stat().st_mtime_ns)

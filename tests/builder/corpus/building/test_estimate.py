@@ -43,7 +43,7 @@ class Model:
 def probed(recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Model, Any]]:
     def run(costs: tuple[float, float, float], seconds: float = 10.0) -> tuple[Model, Any]:
         model = Model(costs, seconds)
-        monkeypatch.setattr(module, "generator_for", lambda recipe: model)
+        monkeypatch.setattr(module, "load_recipe_generator", lambda recipe: model)
         monkeypatch.setattr(module, "monotonic", lambda: model.clock)
         chosen = recipe(per_genre=20)
         return model, estimate(chosen.model_copy(update={"generator": GeneratorSettings(seconds=seconds)}))

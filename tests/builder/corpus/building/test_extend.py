@@ -24,7 +24,7 @@ from builder.corpus.building import extend as growth
 from builder.corpus.building.build import build
 from builder.corpus.building.extend import Labels, fingerprint, replay, source
 from builder.corpus.corpus import Corpus
-from builder.corpus.dataset import MusicGenCorpus
+from builder.corpus.hf_builder import MusicGenCorpus
 from builder.corpus.shards import read_footer
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus

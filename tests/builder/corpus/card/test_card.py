@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.corpus.building.build import build
-from builder.corpus.card.add_fidelity import FILE, add_fidelity
+from builder.corpus.card.add_fidelity import add_fidelity
 from builder.corpus.card.card import write_card
+from builder.corpus.card.fidelity import FIDELITY
 from builder.corpus.corpus import Corpus
 from builder.corpus.schema import COLUMNS
 from builder.corpus.shards import read_footer, write_shard
@@ -279,7 +280,7 @@ def test_the_same_again_is_no_news_and_another_reference_stands_beside(corpus, t
     text = read(corpus)
     assert text.index("### Against gtzan") < text.index("### Against my music") and not verify(corpus).faults
     add_fidelity(corpus, measured(corpus, tmp_path / "g.json", reference={**folder, "n": 8}, record={}))
-    assert [one["reference"]["n"] for one in json.loads((corpus / FILE).read_text())["measurements"]] == [40, 8]
+    assert [one["reference"]["n"] for one in json.loads((corpus / FIDELITY).read_text())["measurements"]] == [40, 8]
 
 
 def test_stopped_before_the_sums_it_is_finished_the_next_time(corpus, tmp_path):
@@ -294,7 +295,7 @@ def test_new_embeddings_drop_the_figures_of_the_old(corpus, tmp_path):
     add_fidelity(corpus, measured(corpus, tmp_path / "f.json"))
     drawn = (corpus / "assets" / "clips.svg").stat().st_mtime_ns
     embed_corpus(corpus, EmbedderSettings(name="levels", weights="2"), overwrite=True)
-    assert not (corpus / FILE).exists() and "gtzan" not in read(corpus) and not verify(corpus).faults
+    assert not (corpus / FIDELITY).exists() and "gtzan" not in read(corpus) and not verify(corpus).faults
     assert (corpus / "assets" / "clips.svg").stat().st_mtime_ns == drawn
 
 
@@ -318,7 +319,7 @@ def test_a_mended_shard_keeps_the_figures_and_the_pictures(corpus, tmp_path):
         ),
         ({"embedder": {"name": "passt", "revision": "1"}}, "'passt' embeddings, which are not in the corpus"),
         ({"embedder": {"name": "levels", "revision": "9"}}, "revision 9 of 'levels', the corpus has 1"),
-        ({"frechet": {}}, "not a file of fidelity: frechet.distance: Field required"),
+        ({"frechet": {}}, "not a fidelity file: frechet.distance: Field required"),
         ({"diversity": {"corpus": "much", "reference": 1.0, "n": 4}}, "diversity.corpus"),
     ],
     ids=["corpus", "embedder", "revision", "missing", "words"],
@@ -327,15 +328,15 @@ def test_figures_of_something_else_are_refused(corpus, tmp_path, change, words):
     before = read(corpus)
     with pytest.raises(DataError, match=re.escape(words)):
         add_fidelity(corpus, measured(corpus, tmp_path / "f.json", **change))
-    assert read(corpus) == before and not (corpus / FILE).exists()
+    assert read(corpus) == before and not (corpus / FIDELITY).exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"schema": 2}', '{"schema": 1, "measurements": [{}]}'])
 def test_a_spoilt_file_of_figures_says_what_to_do(corpus, content):
-    (corpus / FILE).write_text(content)
+    (corpus / FIDELITY).write_text(content)
     with pytest.raises(DataError) as caught:
         write_card(corpus)
-    assert FILE in str(caught.value) and "delete" in caught.value.fix
+    assert FIDELITY in str(caught.value) and "delete" in caught.value.fix
 
 
 def test_two_builds_have_the_same_pictures_and_the_same_card(made, tmp_path):

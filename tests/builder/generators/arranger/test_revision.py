@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builder.corpus.building.build import generator_for
+from builder.corpus.building.build import load_recipe_generator
 from builder.corpus.building.plan import plan
 from builder.generators.arranger import Arranger
 from builder.generators.arranger.revision import continue_sha256
@@ -41,13 +41,13 @@ def describe(arranger: Arranger, row: Any) -> dict[str, Any]:
 def ten_rows() -> tuple[Arranger, list[Any]]:
     recipe = Recipe.load("demo")
     rows = sorted(plan(recipe), key=lambda row: row.id)
-    arranger = generator_for(recipe)
+    arranger = load_recipe_generator(recipe)
     assert isinstance(arranger, Arranger)
     return arranger, rows[:: len(rows) // 10][:10]
 
 
 def test_the_revision_is_that_of_0_1():
-    assert generator_for(Recipe.load("demo")).revision == "645dbca73ec3"  # as it is in corpora that 0.1 made
+    assert load_recipe_generator(Recipe.load("demo")).revision == "645dbca73ec3"  # as it is in corpora that 0.1 made
 
 
 @pytest.mark.parametrize("number", range(10))

@@ -6,7 +6,8 @@ import pytest
 import soundfile
 
 from builder.corpus.building.build import build
-from builder.corpus.dataset import MusicGenCorpus, load_corpus
+from builder.corpus.hf_builder import MusicGenCorpus
+from builder.corpus.load import load_corpus
 from builder.errors import DataError
 
 from ...commands import run_alone
