@@ -444,11 +444,14 @@ def ablate(
 ) -> None:
     """Vary keys of a recipe, hold all else: build, train and score each combination, and test the differences."""
     from evaluation.ablation import ablate as vary_and_score
-    from evaluation.ablation import ablation_table, parse_vary
+    from evaluation.ablation import parse_vary
+    from evaluation.reporting.result_files import write_result_files
+    from evaluation.reporting.tables import ablation_table
 
     loaded = _recipe(recipe).with_options({"evaluation.benchmarks": on or None})
     scale = _scale(executor, address, gpus_per_worker, shard_timeout)
     found = vary_and_score(loaded, out, parse_vary(vary or []), seeds, workers, _progress, scale)
+    write_result_files(found, out)
     print(f"{ablation_table(found)}\n\n{out / 'ablation.json'}\n{out / 'ablation.svg'}")
 
 
@@ -469,7 +472,9 @@ def compare(
     ] = None,
 ) -> None:
     """Train by every strategy on a corpus and real music; score all on its test part, which no training sees."""
-    from evaluation.strategies import STRATEGIES, compare_strategies, strategy_table
+    from evaluation.reporting.result_files import write_result_files
+    from evaluation.reporting.tables import strategy_table
+    from evaluation.strategies import STRATEGIES, compare_strategies
     from training.seeds import parse_seeds
     from training.settings import choose
 
@@ -481,6 +486,7 @@ def compare(
             corpus, out, chosen.training, strategies=names, seeds=parse_seeds(seeds), embedder=chosen.embedder,
             split=chosen.split, progress=progress,
         )  # fmt: skip
+    write_result_files(found, out)
     print(f"{strategy_table(found)}\n\n{out / 'strategies.json'}\n{out / 'strategies.svg'}")
 
 
@@ -734,10 +740,13 @@ def _evaluate(
 
 
 def _robustness(model: Path, out: Path, corpus: Path | None, settings: Any, chosen: Any) -> None:
-    from evaluation.robustness import judge_damaged, robustness_table
+    from evaluation.reporting.result_files import write_result_files
+    from evaluation.reporting.tables import robustness_table
+    from evaluation.robustness import judge_damaged
 
     with _ticks("robustness") as tick:
         found = judge_damaged(model, chosen.benchmark, out, chosen.damages, corpus, settings, chosen.limit, tick)
+    write_result_files(found, out)
     print(robustness_table(found))
     if (out / "scores.json").exists():
         from training.card.card import write_card

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import yaml
-from pydantic import ConfigDict, Field
 
 from builder.corpus.building.build import build
 from builder.embedders.augment import tried
@@ -23,27 +22,22 @@ from builder.embedders.base import config_name
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import RecipeError
 from builder.executors import Scale, embedders_of
-from builder.io.atomic import write_bytes, write_text
 from builder.io.safe_files import parse_yaml
 from builder.recipe import Recipe
 from builder.records import recording
 from builder.validation import near
 from training.seeds import train_seeds
 
-from .benchmarks.base import Benchmark, load_benchmark, printable
+from .benchmarks.base import Benchmark, load_benchmark
+from .benchmarks.text import printable
 from .inference.embedding_cache import Hearing
 from .inference.evaluated_model import VALIDATION, Candidate
-from .rendering.text_table import align_columns
-from .reporting.curves import ablation_picture
-from .results.json_document import Document, Part
+from .results.ablation import COMMON, FILE, OWN, Ablation, CellDifference, CellScores
 from .results.predictions import Judged
-from .results.scores import HEADLINES, Comparison, Problem
-from .statistics.across_seeds import Seeded, seeded_difference, seeded_figures
-from .statistics.across_seeds import cells as seeded_cells
+from .results.scores import HEADLINES
+from .statistics.across_seeds import seeded_difference, seeded_figures
 from .statistics.compare import amount_of, family
 
-FILE, PICTURE, TABLE = "ablation.json", "ablation.svg", "ablation.txt"
-OWN, COMMON = "own validation", "baseline's validation"
 MAX_CELLS = 1_000
 Bars = Callable[..., AbstractContextManager[Callable[[int, int | None], None]]]  # of a stage and a unit
 
@@ -65,42 +59,6 @@ class Cell:
         """A folder name of its own."""
         slug = re.sub(r"[^\w.=-]+", "-", self.name)[:80].strip("-.")
         return f"{slug}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
-
-
-class CellScores(Part):
-    """One cell: what was varied, and its figures by place (a split or a benchmark) and metric."""
-
-    name: str
-    values: dict[str, Any]
-    corpus: str
-    models: str
-    train_rows: int
-    scores: dict[str, dict[str, Seeded]]
-
-
-class CellDifference(Comparison):
-    """A cell less the baseline, on the same tracks, the mean over trainings on both sides."""
-
-    cell: str
-
-
-class Ablation(Document):
-    """The whole file. The first cell is the baseline."""
-
-    model_config = ConfigDict(title="synthmir ablation")
-    holds, command = "an ablation", "synthmir ablate"
-
-    version: Literal[1] = Field(default=1, alias="schema")
-    recipe: str
-    task: str
-    problem: Problem
-    vary: dict[str, list[Any]]
-    seeds: Annotated[int, Field(ge=1)]
-    places: list[str]
-    notes: list[str]
-    cells: list[CellScores]
-    differences: list[CellDifference]
-    record: dict[str, Any]
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -141,7 +99,7 @@ def ablate(
     bars: Bars | None = None,
     scale: Scale | None = None,
 ) -> Ablation:
-    """Build, embed, train and score every cell of an ablation; write `out`/ablation.{json,svg,txt}.
+    """Build, embed, train and score every cell of an ablation; write `out`/ablation.json.
 
     Corpora lie in `out`/corpora by fingerprint, so that cells that share one share it; each cell has a model a seed
     in `out`/models. Everything that is finished is kept: stopped anywhere, the same call goes on. Each cell is scored
@@ -206,28 +164,7 @@ def ablate(
         record=asdict(record),
     )
     found.write(out / FILE)
-    write_bytes(out / PICTURE, ablation_picture(found.model_dump(mode="json")))
-    write_text(out / TABLE, ablation_table(found) + "\n")
     return found
-
-
-def ablation_table(found: Ablation) -> str:
-    """Lines for a terminal: a block a place, a line a cell; the first figure, its spread, and the difference."""
-    lines = []
-    for place in found.places:
-        key, name = next((k, v) for k, v in HEADLINES[found.problem].items() if k in found.cells[0].scores[place])
-        rows = [("cell", "rows", name, "95 % interval", "sd of seeds", "difference", "p (Holm)")]
-        for cell in found.cells:
-            score = cell.scores[place][key]
-            test = next(
-                (d for d in found.differences if (d.cell, d.benchmark, d.metric) == (cell.name, place, key)), None
-            )
-            told = ("", "") if test is None else (f"{test.difference.value:+.3f}", f"{test.p_holm:.3f}")
-            rows.append((cell.name, str(cell.train_rows), *seeded_cells(score), *told))
-        first = found.cells[0].scores[place][key].mean.n
-        lines += [f"{place}" + ("" if place == OWN else f", n = {first}")]
-        lines += [*align_columns(rows), ""]
-    return "\n".join([*lines, *found.notes]).rstrip()
 
 
 def _check_key(recipe: Recipe, key: str) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from builder.errors import DataError
 
-from .benchmarks.base import Track, printable
+from .benchmarks.text import printable
+from .benchmarks.track import Track
 from .inference.predict import Aggregate, check_aggregate, embedder_of, predict_tracks, problem_of
 from .results.scores import REGRESSION
 from .statistics.summary import TEMPI

@@ -13,7 +13,8 @@ from builder.executors import Executor
 from builder.recipe import EvaluationSettings
 from builder.records import recording
 
-from .benchmarks.base import Benchmark, load_benchmark, printable
+from .benchmarks.base import Benchmark, load_benchmark
+from .benchmarks.text import printable
 from .inference.evaluated_model import VALIDATION, Candidate, Tick, corpus_of, judge_all, score_validation
 from .inference.predict import HOP
 from .results.scores import MULTI, BenchmarkScores, Comparison, JudgedModel, Scores

@@ -7,64 +7,27 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
 
 from builder.audio import decode, mono, resample
 from builder.degradations import DAMAGES, Damage
-from builder.io.atomic import write_bytes
 from builder.recipe import EvaluationSettings
 from builder.records import recording
 
-from .benchmarks.base import Track, load_benchmark, printable
+from .benchmarks.base import load_benchmark
+from .benchmarks.text import printable
+from .benchmarks.track import Track
 from .inference.evaluated_model import VALIDATION, Candidate, Tick, corpus_of, score_benchmark
 from .inference.predict import source_of
 from .inference.validation_audio import sample, validation_clips
-from .rendering.text_table import align_columns
-from .reporting.curves import robustness_curves
-from .reporting.tables import told
-from .results.json_document import Document, Part
 from .results.predictions import Judged
-from .results.scores import HEADLINES, Amount, BenchmarkScores, Comparison, Problem, Skip
+from .results.robustness import FILE, Level, Robustness
+from .results.scores import HEADLINES, Amount, BenchmarkScores
 from .statistics.compare import compare, family
 from .statistics.summary import score
 
-FILE, PICTURE = "robustness.json", "robustness.svg"
 TRACKS = 500  # judged unless told otherwise: each of them once a level
-
-
-class Level(Part):
-    """What was left at one level of one damage. `drops` are damaged less clean, on the same tracks, by figure."""
-
-    kind: str
-    level: float
-    unit: str
-    about: str
-    figures: dict[str, Amount | None]
-    drops: list[Comparison]
-
-
-class Robustness(Document):
-    """The whole file. Intervals are those of scores.json: Clopper and Pearson's where no resample changes a figure."""
-
-    model_config = ConfigDict(title="synthmir robustness")
-    holds, command = "robustness", "synthmir robustness"
-
-    version: Literal[1] = Field(default=1, alias="schema")
-    model: str
-    task: str
-    problem: Problem
-    benchmark: str
-    source: str
-    licence: str
-    notes: list[str]
-    n: Annotated[int, Field(ge=1)]
-    skips: list[Skip]
-    clean: dict[str, Amount | None]
-    levels: list[Level]
-    record: dict[str, Any]
 
 
 def parse_damages(chosen: Sequence[str] = ()) -> list[Damage]:
@@ -158,7 +121,6 @@ def judge_damaged(
         record=asdict(record),
     )
     found.write(out / FILE)
-    write_bytes(out / PICTURE, robustness_curves(found.model_dump(mode="json")))
     return found
 
 
@@ -176,25 +138,7 @@ def heard(track: Track, sampling_rate: int, damage: Damage | None, seed: int) ->
     return resample(mono(samples), rate, sampling_rate)
 
 
-def robustness_table(found: Robustness) -> str:
-    """Lines for a terminal: the first figure clean, then at each level with its 95 % interval, difference and p."""
-    key = next(key for key in HEADLINES[found.problem] if found.clean.get(key) is not None)
-    rows = [
-        ("damage", HEADLINES[found.problem][key], "difference", "p (Holm)"),
-        ("clean", _told(key, found.clean[key])),
-    ]
-    for level in found.levels:
-        drop = next((entry for entry in level.drops if entry.metric == key), None)
-        more = ("", "") if drop is None else (_told(key, drop.difference, signed=True), f"{drop.p_holm:.3f}")
-        rows.append((f"{level.kind} {level.level:g} {level.unit}", _told(key, level.figures[key]), *more))
-    return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *align_columns(rows)])
-
-
 def _figures(judged: Judged, settings: EvaluationSettings, task: str) -> dict[str, Amount | None]:
     scores: BenchmarkScores = score(judged, settings, task, name="", predictions="")
     found = {key: getattr(scores, key) for key in HEADLINES[judged.problem]}
     return {key: None if figure is None else Amount(**figure.model_dump()) for key, figure in found.items()}
-
-
-def _told(key: str, figure: Amount | None, signed: bool = False) -> str:
-    return told(key, None if figure is None else figure.model_dump(), signed)

@@ -7,13 +7,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import ConfigDict, Field
 
 from builder.errors import RecipeError
-from builder.io.atomic import write_bytes, write_text
 from builder.recipe import EmbedderSettings, EvaluationSettings, SplitSettings, TrainingSettings
 from builder.records import recording
 from builder.validation import near
@@ -23,62 +21,16 @@ from training.trainer import RECORD, load_data
 
 from .inference.held_out import read_test
 from .inference.predict import probabilities
-from .rendering.text_table import align_columns
-from .reporting.strategy_plot import strategy_picture
-from .results.json_document import Document, Part
 from .results.predictions import Judged
-from .results.scores import HEADLINES, Amount, Problem
-from .statistics.across_seeds import Seeded, cells, seeded_difference, seeded_figures
+from .results.scores import HEADLINES
+from .results.strategies import FILE, StrategyComparison, StrategyDifference, StrategyScores
+from .statistics.across_seeds import seeded_difference, seeded_figures
 from .statistics.compare import amount_of
 from .statistics.paired import holm
 
-FILE, PICTURE, TABLE = "strategies.json", "strategies.svg", "strategies.txt"
 STRATEGIES = ("synthetic", "adapt", "transfer", "joint", "finetune", "real")
 ALL_OF_IT = "real, all labels"  # beside strategies that see a few shots only
 LOWER_IS_BETTER = frozenset({"mae", "octave_error"})
-
-
-class StrategyScores(Part):
-    """One strategy: its figures on the target's test part, and what its first training says of itself."""
-
-    name: str
-    models: str  # folder of one model a seed
-    rows: dict[str, int]  # that the last stage learnt from and was stopped by
-    selected_on: str
-    figures: dict[str, Seeded]
-
-
-class StrategyDifference(Part):
-    """A strategy less another, on the same tracks, the mean over trainings on both sides; p-values as they are, and by
-    Holm over all pairs of one figure."""
-
-    strategy: str
-    other: str
-    metric: str
-    difference: Amount
-    p: Annotated[float, Field(ge=0.0, le=1.0)]
-    p_holm: Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class StrategyComparison(Document):
-    """The whole file. Strategies stand in order, the best first, by the first figure."""
-
-    model_config = ConfigDict(title="synthmir strategies")
-    holds, command = "strategies", "synthmir compare"
-
-    version: Literal[1] = Field(default=1, alias="schema")
-    task: str
-    problem: Problem
-    target: str
-    n: Annotated[int, Field(ge=1)]
-    metric: str  # the first figure: what the order is by
-    shots: int | None
-    seeds: list[int]
-    upper: str | None  # the strategy that learns from all of the real music
-    notes: list[str]
-    strategies: list[StrategyScores]
-    differences: list[StrategyDifference]
-    record: dict[str, Any]
 
 
 def compare_strategies(
@@ -93,7 +45,7 @@ def compare_strategies(
     settings: EvaluationSettings | None = None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> StrategyComparison:
-    """Train each strategy with each seed, score all on the test part of `training.target`; write `out`/strategies.*.
+    """Train each strategy with each seed, score all on its test part; write `out`/strategies.json.
 
     No training reads the test part, and every strategy is judged on the same rows of it. Intervals and differences are
     over its tracks, or artists where they are known. With `shots`, `real` on all labels is trained as well: it is the
@@ -146,24 +98,7 @@ def compare_strategies(
         record=asdict(record),
     )
     found.write(out / FILE)
-    write_bytes(out / PICTURE, strategy_picture(found.model_dump(mode="json")))
-    write_text(out / TABLE, strategy_table(found) + "\n")
     return found
-
-
-def strategy_table(found: StrategyComparison) -> str:
-    """Lines for a terminal: the strategies in order, the first figure with its interval, and the step to the next."""
-    name = HEADLINES[found.problem][found.metric]
-    rows = [("strategy", name, "95 % interval", "sd of seeds", "less the next", "p (Holm)")]
-    steps = {(one.strategy, one.other): one for one in found.differences}
-    for place, one in enumerate(found.strategies):
-        following = found.strategies[place + 1].name if place + 1 < len(found.strategies) else ""
-        step = steps.get((one.name, following))
-        told = ("", "") if step is None else (f"{step.difference.value:+.3f}", f"{step.p_holm:.3f}")
-        rows.append((one.name, *cells(one.figures[found.metric]), *told))
-    shots = "" if found.shots is None else f", {found.shots} real track(s) a label"
-    head = f"test part of {found.target}, n = {found.n}, {len(found.seeds)} training(s) each{shots}"
-    return "\n".join([head, *align_columns(rows), *found.notes])
 
 
 def _settings(training: TrainingSettings, strategies: Sequence[str]) -> dict[str, TrainingSettings]:

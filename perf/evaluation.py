@@ -67,7 +67,7 @@ def classifier(embedder: object) -> object:
 
 
 def ours(files: list[Path], embedder: object, model: object) -> None:
-    from evaluation.benchmarks.base import Track
+    from evaluation.benchmarks.track import Track
     from evaluation.inference.predict import predict_tracks
 
     for _ in predict_tracks(model, embedder, (Track(f"{n}", file, 0) for n, file in enumerate(files))):  # type: ignore[arg-type]

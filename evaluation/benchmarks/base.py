@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from builder.errors import DataError, RecipeError
 from builder.io.storage import there
@@ -15,16 +15,17 @@ from builder.registry import Registry
 from builder.validation import near
 
 from .files import must_be_folder
+from .label_selection import Selection, account_for, as_numbers, covered_by, pair, relabel, too_few
 from .mapping import Mapping, find_mapping
 from .published import Published, published
 from .recordings import Sieve
 from .spec import Spec
+from .table import as_dataset
 from .text import label_key, listed, printable
+from .track import Label, Problem, Recording, Track
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-__all__ = ["BENCHMARKS", "Benchmark", "Recording", "Track", "label_key", "load_benchmark", "printable"]
 
 _HERE = "evaluation.benchmarks"
 BENCHMARKS = Registry(
@@ -37,37 +38,9 @@ BENCHMARKS = Registry(
     nsynth=f"{_HERE}.nsynth:NSynth",
     hub=f"{_HERE}.hub:Hub",
 )
-Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
-Label = int | tuple[int, ...] | float
 MULTI_TASKS = ("instruments", "tags", "labels")
 NUMBER_TASKS = ("tempo", "tempo_bpm")
 ALL = "all"  # as an option, `split=all`: every part
-
-
-@dataclass(frozen=True, slots=True)
-class Track:
-    """One recording with its true label."""
-
-    id: str  # stable: the benchmark's own, or the path within its root with forward slashes
-    path: Path | None
-    label: Label  # index into the model's labels; indices where a track bears several; beats per minute
-    split: str | None = None
-    artist: str | None = None
-    data: bytes | None = None  # encoded audio where there is no file
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One recording as the benchmark itself tells it."""
-
-    id: str
-    path: Path | None  # None: the lists name it, the disk does not hold it
-    labels: tuple[str, ...]  # in the benchmark's own words; none: it has no label
-    split: str | None = None
-    artist: str | None = None
-    fault: str = ""  # what is known to be wrong with it
-    value: float | None = None  # where the label is a number
-    row: int | None = None  # where it stands in a data set that holds its audio
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +97,7 @@ class Benchmark(ABC):
         self.tracks: Sequence[Track] = []  # sorted by id
         self.open()
         if labels is not None:
-            from .label_selection import judge
-
-            judge(self, labels)
+            self._select(labels)
 
     @property
     def source(self) -> str:
@@ -268,17 +239,52 @@ class Benchmark(ABC):
         In its own labels; or in others, as the mapping tells them, without what that leaves out. To train on:
         `synthmir embed` takes it once saved to disk.
         """
-        from .table import as_dataset
-
         return as_dataset(*self.rows(labels))
 
     def rows(self, labels: Sequence[str] | None) -> tuple[list[Recording], list[str], bool]:
         """The recordings of all parts in the given labels, these labels, and whether a recording can bear several."""
         if labels is None:
             return self.part(ALL), self.own_labels, self.multi
-        from .label_selection import retell
+        selection = pair(self.part(ALL), self.find_mapping(labels), labels, self.many, self.multi)
+        self._check_enough(labels, selection)
+        return relabel(selection, labels), list(labels), self.many
 
-        return retell(self, labels), list(labels), self.problem == "multi_label_classification"
+    @property
+    def many(self) -> bool:
+        """Whether the model gives a track any number of labels."""
+        return self.problem == "multi_label_classification"
+
+    def _select(self, labels: Sequence[str]) -> None:
+        """Set the tracks to evaluate a model of these labels on, and note what is left out and why."""
+        split = self.judged_split
+        mapping = None if self.problem == "regression" else self.find_mapping(labels)
+        recordings = self.part(split)
+        for part in self.parts if split == ALL else (split,):
+            self.notes += self.sieve(part).notes()
+        if not recordings:
+            raise self.nothing()
+        if mapping is None:
+            self.tracks = self.make_tracks(as_numbers(recordings, self.name, self.task))
+            self.notes += self.aside(split)
+            return
+        if any(not one.labels for one in recordings):
+            raise RecipeError(
+                f"{self.name}: its label is a number, which is no {self.task}",
+                "name a column of labels, or evaluate a model of tempo on it",
+            )
+        self.mapping = mapping
+        selection = pair(recordings, mapping, labels, self.many, self.multi)
+        self.left_out = dict(selection.unmapped.most_common())
+        self.covered = covered_by(mapping, labels)
+        self.notes += account_for(selection, recordings, mapping, labels, self.many and self.multi)
+        self.notes += self.aside(split)
+        self._check_enough(labels, selection)
+        self.tracks = self.make_tracks(selection.pairs)
+
+    def _check_enough(self, labels: Sequence[str], selection: Selection) -> None:
+        """Raise DataError where too few of the model's labels have tracks."""
+        if len(selection.held) < (1 if self.many else self.least):
+            raise too_few(selection, labels, self.own_labels, self.name, f"{self.spec.name}:{self.spec.target}")
 
     def _problem(self) -> Problem:
         if self.task in NUMBER_TASKS:

@@ -10,9 +10,10 @@ import pandas as pd
 
 from builder.errors import DataError
 
-from .base import Benchmark, Recording
+from .base import Benchmark
 from .files import missing, seek, subfolders
 from .text import printable
+from .track import Recording
 
 GENRES = [
     "Blues", "Classical", "Country", "Easy Listening", "Electronic", "Experimental", "Folk", "Hip-Hop", "Instrumental",

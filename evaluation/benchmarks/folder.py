@@ -10,10 +10,11 @@ from pathlib import Path
 from builder.audio import AUDIO_SUFFIXES
 from builder.errors import DataError
 
-from .base import Benchmark, Recording
+from .base import Benchmark
 from .files import is_audio, subfolders, walk
 from .mapping import Mapping
 from .text import label_key, listed, printable
+from .track import Recording
 
 HEAD = 65_536  # bytes that tell most files of one size apart
 

@@ -11,9 +11,10 @@ import pandas as pd
 from builder.audio import measure
 from builder.errors import DataError
 
-from .base import Benchmark, Recording
+from .base import Benchmark
 from .files import is_audio, missing, seek, subfolders
 from .text import label_key
+from .track import Recording
 
 LISTS = Path(__file__).with_name("splits")
 GENRES = ["blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock"]

@@ -15,8 +15,10 @@ from builder.errors import DataError, HubError, RecipeError
 from builder.io.storage import there
 from builder.validation import near
 
-from .base import ALL, NUMBER_TASKS, Benchmark, Label, Recording, Track
+from .base import ALL, NUMBER_TASKS, Benchmark
+from .table import as_dataset
 from .text import printable
+from .track import Label, Recording, Track
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
@@ -138,8 +140,6 @@ class Hub(Benchmark):
         """All splits, as every benchmark gives them. Unlike judging, this downloads the data set."""
         from datasets import Dataset, concatenate_datasets
         from datasets.table import InMemoryTable
-
-        from .table import as_dataset
 
         kept, names, multi = self.rows(labels)
         whole, pieces = self._load(streaming=False), []

@@ -9,9 +9,10 @@ from pathlib import Path
 from builder.errors import DataError, RecipeError
 from builder.validation import near
 
-from .base import Benchmark, Recording
+from .base import Benchmark
 from .files import audio_under, missing, seek, subfolders
 from .text import printable
+from .track import Recording
 
 SUBSETS = {  # variant: the name in its files, what the labels are
     "genre": ("autotagging_genre", "87 genres"),

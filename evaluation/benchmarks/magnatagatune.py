@@ -9,9 +9,10 @@ import pandas as pd
 
 from builder.errors import DataError
 
-from .base import Benchmark, Recording
+from .base import Benchmark
 from .files import is_audio, missing, seek
 from .text import label_key, printable
+from .track import Recording
 
 TABLE = "annotations_final.csv"
 FOLDERS = "0123456789abcdef"

@@ -9,9 +9,10 @@ from typing import Any
 from builder.errors import DataError
 from builder.io.safe_files import parse_json
 
-from .base import Benchmark, Recording
+from .base import Benchmark
 from .files import missing, seek
 from .text import printable
+from .track import Recording
 
 FAMILIES = [
     "bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "synth_lead", "vocal",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .text import listed
 
 if TYPE_CHECKING:
-    from .base import Recording
+    from .track import Recording
 
 
 @dataclass(slots=True)

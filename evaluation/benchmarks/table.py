@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-    from .base import Recording
+    from .track import Recording
 
 
 def columns(names: Sequence[str], multi: bool) -> Features:

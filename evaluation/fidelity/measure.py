@@ -13,7 +13,7 @@ import numpy as np
 from builder.recipe import EmbedderSettings
 from builder.records import recording
 
-from ..benchmarks.base import printable
+from ..benchmarks.text import printable
 from ..inference.evaluated_model import VALIDATION
 from . import adherence, figures, frechet, kernel, pictures
 from .coverage import NEIGHBOURS, coverage

@@ -24,7 +24,8 @@ from builder.io.storage import there
 from builder.recipe import EmbedderSettings, Recipe
 from builder.validation import near
 
-from ..benchmarks.base import BENCHMARKS, load_benchmark, printable
+from ..benchmarks.base import BENCHMARKS, load_benchmark
+from ..benchmarks.text import printable
 
 LABEL_COLUMNS = ("genre", "label")
 GROUP_COLUMNS = ("prompt_group", "artist", "artist_id")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..benchmarks.base import label_key
+from ..benchmarks.text import label_key
 from .figures import Side
 from .sets import Embedded
 

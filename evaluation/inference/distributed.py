@@ -14,7 +14,7 @@ from builder.errors import DataError
 from builder.executors import Executor
 from training.models.audio_embedding import embedder_for
 
-from ..benchmarks.base import Track
+from ..benchmarks.track import Track
 from .predict import embed_tracks
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 
 from builder.io.atomic import write_bytes
 
-from ..benchmarks.base import Benchmark, Track
+from ..benchmarks.base import Benchmark
+from ..benchmarks.track import Track
 from ..results.predictions import Judged
 from .evaluated_model import Candidate, Tick, gather
 from .predict import embed_tracks

@@ -20,7 +20,8 @@ from builder.recipe import EvaluationSettings, SplitSettings
 from builder.records import RunRecord
 from builder.validation import validate
 
-from ..benchmarks.base import Benchmark, Label, Track
+from ..benchmarks.base import Benchmark
+from ..benchmarks.track import Label, Track
 from ..results.predictions import Judged
 from ..results.scores import MULTI, REGRESSION, SINGLE, Skip
 from .distributed import embed_tracks_on

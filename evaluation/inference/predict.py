@@ -15,7 +15,8 @@ from builder.errors import DataError, RecipeError, sayable
 from builder.executors import cores
 from training.models.audio_embedding import AT_ONCE, OVERLAP, cut, embed_blocks, embed_cuts, embedder_for, sound_of
 
-from ..benchmarks.base import Track, printable
+from ..benchmarks.text import printable
+from ..benchmarks.track import Track
 from ..results.scores import MULTI, REGRESSION, SINGLE
 
 if TYPE_CHECKING:

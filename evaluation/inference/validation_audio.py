@@ -14,7 +14,7 @@ from builder.corpus.corpus import newest_shard
 from builder.errors import DataError
 from builder.io.parquet_guard import label_names, look_over
 
-from ..benchmarks.base import Track
+from ..benchmarks.track import Track
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset

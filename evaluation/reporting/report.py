@@ -21,6 +21,8 @@ from ..fidelity.figures import Fidelity
 from ..fidelity.page import render_section
 from ..inference.evaluated_model import read_features
 from ..rendering.html_page import html_environment
+from ..results.robustness import FILE as ROBUSTNESS
+from ..results.robustness import Robustness
 from ..results.scores import (
     HEADLINES,
     MULTI,
@@ -35,12 +37,10 @@ from ..results.scores import (
     Scores,
     SingleLabelScores,
 )
-from ..robustness import FILE as ROBUSTNESS
-from ..robustness import PICTURE as DAMAGED_PICTURE
-from ..robustness import Robustness
 from ..statistics.metrics import TOLERANCE
 from . import example_clips as gallery
 from . import plots
+from .result_plots import plot_robustness
 
 PAGE = "report.html"
 ASSETS = "assets"
@@ -88,7 +88,7 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         headlines=HEADLINES[scores.model.problem],
         comparisons=_compared(scores),
         on_real_music=any(entry.name != "validation" for entry in scores.benchmarks),
-        damaged=_damaged(damaged),
+        damaged=_damaged(damaged, assets),
         fidelity=_far(far, out),
         curve=_curve(details, assets),
         map=_map(scores, corpus, details, assets),
@@ -193,7 +193,7 @@ def _compared(scores: Scores) -> dict[tuple[str, str], list[Comparison]]:
     return found
 
 
-def _damaged(found: Robustness | None) -> dict[str, Any] | None:
+def _damaged(found: Robustness | None, assets: _Assets) -> dict[str, Any] | None:
     """The first figure of the problem at every level, with its drop."""
     if found is None:
         return None
@@ -207,7 +207,7 @@ def _damaged(found: Robustness | None) -> dict[str, Any] | None:
         "notes": found.notes,
         "skips": found.skips,
         "clean": found.clean[key],
-        "picture": DAMAGED_PICTURE,
+        "picture": assets.put("robustness.svg", plot_robustness(found)),
         "levels": [(level, level.figures[key], drop) for level, drop in zip(found.levels, drops, strict=True)],
     }
 

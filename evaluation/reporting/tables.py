@@ -1,11 +1,16 @@
-"""What scores.json holds, as lines for a terminal."""
+"""Scores, ablations, robustness and strategies as lines for a terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..rendering.text_table import align_columns
-from ..results.scores import HEADLINES, MULTI, SHARES, SINGLE
+from ..results.ablation import OWN, Ablation
+from ..results.robustness import Robustness
+from ..results.scores import HEADLINES, MULTI, SHARES, SINGLE, Amount, Seeded
+from ..results.strategies import StrategyComparison
 
 LISTED = 5  # tracks that could not be read
 
@@ -42,6 +47,54 @@ def told(metric: str, figure: dict[str, Any] | None, signed: bool = False) -> st
 
     value, *bounds = (figure[key] for key in ("value", "low", "high"))
     return words(value) if None in bounds else f"{words(value)} [{', '.join(map(words, bounds))}]"
+
+
+def ablation_table(found: Ablation) -> str:
+    """Lines for a terminal: a block a place, a line a cell; the first figure, its spread, and the difference."""
+    lines = []
+    for place in found.places:
+        key, name = next((k, v) for k, v in HEADLINES[found.problem].items() if k in found.cells[0].scores[place])
+        rows = [("cell", "rows", name, "95 % interval", "sd of seeds", "difference", "p (Holm)")]
+        for cell in found.cells:
+            score = cell.scores[place][key]
+            test = next(
+                (d for d in found.differences if (d.cell, d.benchmark, d.metric) == (cell.name, place, key)), None
+            )
+            step = ("", "") if test is None else (f"{test.difference.value:+.3f}", f"{test.p_holm:.3f}")
+            rows.append((cell.name, str(cell.train_rows), *_cells(score), *step))
+        first = found.cells[0].scores[place][key].mean.n
+        lines += [f"{place}" + ("" if place == OWN else f", n = {first}")]
+        lines += [*align_columns(rows), ""]
+    return "\n".join([*lines, *found.notes]).rstrip()
+
+
+def robustness_table(found: Robustness) -> str:
+    """Lines for a terminal: the first figure clean, then at each level with its 95 % interval, difference and p."""
+    key = next(key for key in HEADLINES[found.problem] if found.clean.get(key) is not None)
+    rows = [
+        ("damage", HEADLINES[found.problem][key], "difference", "p (Holm)"),
+        ("clean", _amount(key, found.clean[key])),
+    ]
+    for level in found.levels:
+        drop = next((entry for entry in level.drops if entry.metric == key), None)
+        more = ("", "") if drop is None else (_amount(key, drop.difference, signed=True), f"{drop.p_holm:.3f}")
+        rows.append((f"{level.kind} {level.level:g} {level.unit}", _amount(key, level.figures[key]), *more))
+    return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *align_columns(rows)])
+
+
+def strategy_table(found: StrategyComparison) -> str:
+    """Lines for a terminal: the strategies in order, the first figure with its interval, and the step to the next."""
+    name = HEADLINES[found.problem][found.metric]
+    rows = [("strategy", name, "95 % interval", "sd of seeds", "less the next", "p (Holm)")]
+    steps = {(one.strategy, one.other): one for one in found.differences}
+    for place, one in enumerate(found.strategies):
+        following = found.strategies[place + 1].name if place + 1 < len(found.strategies) else ""
+        step = steps.get((one.name, following))
+        last = ("", "") if step is None else (f"{step.difference.value:+.3f}", f"{step.p_holm:.3f}")
+        rows.append((one.name, *_cells(one.figures[found.metric]), *last))
+    shots = "" if found.shots is None else f", {found.shots} real track(s) a label"
+    head = f"test part of {found.target}, n = {found.n}, {len(found.seeds)} training(s) each{shots}"
+    return "\n".join([head, *align_columns(rows), *found.notes])
 
 
 def _remarks(entry: dict[str, Any]) -> list[str]:
@@ -99,3 +152,14 @@ def _compared(scores: dict[str, Any]) -> list[str]:
             ]
         ),
     ]
+
+
+def _cells(figure: Seeded) -> tuple[str, str, str]:
+    """Mean, 95 % interval and the spread of the trainings, for a table."""
+    interval = "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
+    spread = f"{np.std(figure.seeds, ddof=1):.3f}" if len(figure.seeds) > 1 else "-"
+    return f"{figure.mean.value:.3f}", interval, spread
+
+
+def _amount(key: str, figure: Amount | None, signed: bool = False) -> str:
+    return told(key, None if figure is None else figure.model_dump(), signed)

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from ..statistics.metrics import Octave
 from .json_document import Document, Part
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
+Octave = Literal["right", "double", "half", "triple", "third", "other"]
 PerClass = Literal["precision", "recall", "f1"]
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 # The figures that a problem is known by, the first of them before all: their keys, and their names in words.
@@ -51,6 +51,13 @@ class Amount(Part):
     low: Number | None
     high: Number | None
     n: Annotated[int, Field(ge=1)]
+
+
+class Seeded(Part):
+    """A figure: the mean over trainings with its 95 % interval over tracks, and what each training reached."""
+
+    mean: Amount
+    seeds: list[float]
 
 
 class Range(Part):

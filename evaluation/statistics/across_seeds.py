@@ -10,21 +10,13 @@ import numpy as np
 
 from builder.recipe import EvaluationSettings
 
-from ..results.json_document import Part
 from ..results.predictions import Judged
-from ..results.scores import HEADLINES, Amount
+from ..results.scores import HEADLINES, Amount, Seeded
 from .bootstrap import intervals
 from .compare import judge_rows, rows_of
 from .metrics import Figures, Judge, merge_evidence
 from .paired import Difference, paired_bootstrap
 from .summary import judge_of
-
-
-class Seeded(Part):
-    """A figure: the mean over trainings with its 95 % interval over tracks, and what each training reached."""
-
-    mean: Amount
-    seeds: list[float]
 
 
 def seeded_figures(judged: Sequence[Judged], task: str, settings: EvaluationSettings) -> dict[str, Seeded]:
@@ -57,13 +49,6 @@ def seeded_difference(
         seed=settings.seed,
         method=settings.interval,
     )
-
-
-def cells(figure: Seeded) -> tuple[str, str, str]:
-    """Mean, 95 % interval and the spread of the trainings, for a table."""
-    interval = "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
-    spread = f"{np.std(figure.seeds, ddof=1):.3f}" if len(figure.seeds) > 1 else "-"
-    return f"{figure.mean.value:.3f}", interval, spread
 
 
 def mean_judge(judges: Sequence[Judge]) -> Judge:

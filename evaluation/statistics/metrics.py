@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+
+from ..results.scores import Octave
 
 Figures = dict[str, np.ndarray]  # float64 [r] or [r, labels] by name; NaN stands for what is not defined
 Evidence = Mapping[str, tuple[np.ndarray, ...]]
 BLOCK = 250_000  # weights worked on at once: what stays in the cache
 RANKINGS = frozenset({"map", "macro_roc_auc", "micro_roc_auc", "average_precision", "roc_auc"})
 TOLERANCE = 0.04  # of the true tempo, after Gouyon et al. 2006
-Octave = Literal["right", "double", "half", "triple", "third", "other"]
 OCTAVES = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # factors that Accuracy 2 forgives
 
 

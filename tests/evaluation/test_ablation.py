@@ -14,17 +14,10 @@ from builder.errors import DataError, RecipeError
 from builder.io.safe_files import find
 from builder.recipe import Recipe
 from evaluation import ablation
-from evaluation.ablation import (
-    COMMON,
-    FILE,
-    OWN,
-    PICTURE,
-    Ablation,
-    ablate,
-    ablation_table,
-    cells_of,
-    parse_vary,
-)
+from evaluation.ablation import ablate, cells_of, parse_vary
+from evaluation.reporting.result_files import write_result_files
+from evaluation.reporting.result_plots import plot_ablation
+from evaluation.results.ablation import COMMON, FILE, OWN, Ablation
 
 RECIPE = """
 name: small
@@ -102,8 +95,9 @@ def test_the_files(done):
     assert json.loads((out / FILE).read_text())["schema"] == 1
     schema = Path(sys.modules[Ablation.__module__].__file__).with_suffix(".schema.json")
     assert schema.read_text(encoding="utf-8") == Ablation.json_schema()
-    assert "prompts.strategy=tags" in (out / PICTURE).read_text()
-    assert "prompts.strategy=tags, training.clips=15" in ablation_table(found)
+    write_result_files(found, out)
+    assert "prompts.strategy=tags" in (out / "ablation.svg").read_text()
+    assert "prompts.strategy=tags, training.clips=15" in (out / "ablation.txt").read_text()
 
 
 def test_what_is_finished_is_not_done_again(done, recipe, monkeypatch):
@@ -130,7 +124,7 @@ def test_one_number_varied_is_a_curve(recipe, tmp_path, done):
     (tmp_path / "corpora").symlink_to(done[1] / "corpora")
     found = ablate(recipe, tmp_path, {"training.clips": [10, 20, None]}, seeds=1, workers=1)
     assert [cell.train_rows for cell in found.cells] == [10, 20, 30]
-    assert "training.clips" in (tmp_path / PICTURE).read_text()
+    assert "training.clips" in plot_ablation(found).decode()
 
 
 @pytest.mark.parametrize(

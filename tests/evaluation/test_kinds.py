@@ -17,7 +17,8 @@ from builder.audio import encode_flac
 from builder.embedders.melstats import MelStats
 from builder.errors import DataError, RecipeError
 from builder.recipe import EvaluationSettings
-from evaluation.benchmarks.base import Benchmark, Track
+from evaluation.benchmarks.base import Benchmark
+from evaluation.benchmarks.track import Track
 from evaluation.classify import classify, show
 from evaluation.evaluate import evaluate_model
 from evaluation.inference.evaluated_model import Candidate

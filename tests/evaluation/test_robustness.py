@@ -13,18 +13,12 @@ import soundfile
 from builder.degradations import DAMAGES
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import EvaluationSettings
-from evaluation.benchmarks.base import Track
+from evaluation.benchmarks.track import Track
 from evaluation.evaluate import evaluate_model
-from evaluation.robustness import (
-    FILE,
-    PICTURE,
-    Robustness,
-    heard,
-    judge_damaged,
-    parse_damages,
-    robustness_table,
-    sample,
-)
+from evaluation.reporting.result_files import write_result_files
+from evaluation.reporting.tables import robustness_table
+from evaluation.results.robustness import FILE, Robustness
+from evaluation.robustness import heard, judge_damaged, parse_damages, sample
 
 SETTINGS = EvaluationSettings(bootstrap=200, seed=3)
 LEVELS = ["gain:0", "lowpass:300", "noise:-20"]
@@ -74,7 +68,8 @@ def test_the_files(found):
     assert data["schema"] == 1 and data["record"]["command"] == "robustness" and data["record"]["rows"] == 4 * 10
     schema = Path(sys.modules[Robustness.__module__].__file__).with_suffix(".schema.json")
     assert schema.read_text(encoding="utf-8") == Robustness.json_schema()
-    picture = (out / PICTURE).read_text(encoding="utf-8")
+    write_result_files(judged, out)
+    picture = (out / "robustness.svg").read_text(encoding="utf-8")
     assert picture.startswith("<?xml") and all(f">{level.kind}<" in picture for level in judged.levels)
     table = robustness_table(judged)
     assert "clean" in table and "lowpass 300 Hz" in table and "1 skipped" in table

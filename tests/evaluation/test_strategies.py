@@ -12,12 +12,15 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 from typer.testing import CliRunner
 
-import evaluation.strategies as module
 from builder.errors import DataError, RecipeError
 from builder.recipe import EvaluationSettings, TrainingSettings
 from evaluation.inference.held_out import read_test
+from evaluation.reporting.result_files import write_result_files
+from evaluation.reporting.tables import strategy_table
+from evaluation.results import strategies as module
 from evaluation.results.scores import MULTI, REGRESSION
-from evaluation.strategies import ALL_OF_IT, STRATEGIES, StrategyComparison, compare_strategies, strategy_table
+from evaluation.results.strategies import StrategyComparison
+from evaluation.strategies import ALL_OF_IT, STRATEGIES, compare_strategies
 from synthmir import app
 from tests.training import planted
 from tests.training.planted import NAMES
@@ -92,6 +95,7 @@ def test_the_files(found: Any) -> None:
     assert StrategyComparison.read(out / "strategies.json") == comparison
     schema = json.loads((Path(module.__file__).parent / "strategies.schema.json").read_text())
     assert schema == json.loads(StrategyComparison.json_schema())
+    write_result_files(comparison, out)
     picture = (out / "strategies.svg").read_text()
     assert all(name in picture for name in STRATEGIES) and "n = 200" in picture
     table = strategy_table(comparison)

@@ -191,5 +191,5 @@ def test_a_question_mark_in_a_path_is_no_option(tmp_path: Path) -> None:
 
 def test_a_tempo_cannot_be_judged_on_folders_of_labels(tmp_path: Path) -> None:
     touch(tmp_path, "rock/a.wav")
-    with pytest.raises(RecipeError, match="no numbers"):
+    with pytest.raises(RecipeError, match="not numbers"):
         load_benchmark(f"folder:{tmp_path}", ["tempo_bpm"], "tempo_bpm")

@@ -17,7 +17,7 @@ from builder import audio
 from builder.audio import load_audio, resample
 from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
-from evaluation.benchmarks.base import Track
+from evaluation.benchmarks.track import Track
 from evaluation.inference.predict import embedder_of, predict_audio, predict_tracks, probabilities
 from training.models import audio_embedding as listening
 from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model

@@ -1,4 +1,4 @@
-"""The picture of robustness: a panel a damage, the first figure at each level with its interval, clean beside it."""
+"""Plots of experiments: robustness, ablations and training strategies."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..rendering.plot_style import COLOURS, FAINT, INK, styled, svg
+from ..results.ablation import Ablation
+from ..results.robustness import Robustness
 from ..results.scores import HEADLINES, SHARES
+from ..results.strategies import StrategyComparison
 
 COLUMNS = 4
 
 
 @styled
-def robustness_curves(found: dict[str, Any]) -> bytes:
-    """What robustness.json holds -> SVG. Levels stand in the order of the file; the band is the clean interval."""
+def plot_robustness(robustness: Robustness) -> bytes:
+    """Draw a model's robustness as SVG: a panel a damage, the first score at each level with its 95 % interval.
+
+    The dashed line and the band are the score of the clean tracks and its interval.
+    """
+    found = robustness.model_dump(mode="json")
     key, name = next(iter(HEADLINES[found["problem"]].items()))
     if found["clean"].get(key) is None:
         key, name = "mae", HEADLINES[found["problem"]]["mae"]
@@ -61,8 +68,9 @@ def robustness_curves(found: dict[str, Any]) -> bytes:
 
 
 @styled
-def ablation_picture(found: dict[str, Any]) -> bytes:
-    """What ablation.json holds -> SVG: a panel a place, a line a cell; of one varied number, a curve over it."""
+def plot_ablation(ablation: Ablation) -> bytes:
+    """Draw an ablation as SVG: a panel a split or benchmark, a line a cell; a curve where one number is varied."""
+    found = ablation.model_dump(mode="json")
     places, cells = found["places"], found["cells"]
     keys = HEADLINES[found["problem"]]
     curve = _numbers(found)
@@ -99,6 +107,47 @@ def ablation_picture(found: dict[str, Any]) -> bytes:
             axes.set_ylabel(keys[key])
             axes.grid()
         axes.set_title(f"{place}, mean of {found['seeds']} training(s) with 95 % interval", fontsize=10)
+    return svg(figure)
+
+
+@styled
+def plot_strategies(comparison: StrategyComparison) -> bytes:
+    """Draw training strategies as SVG, the best on top: mean score, 95 % interval, and a mark for each training."""
+    found = comparison.model_dump(mode="json")
+    key, strategies = found["metric"], found["strategies"]
+    figure = Figure(figsize=(7.2, 1.5 + 0.5 * len(strategies)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(strategies))[::-1]
+    for place, one in zip(places, strategies, strict=True):
+        mean, seeds = one["figures"][key]["mean"], one["figures"][key]["seeds"]
+        upper = one["name"] == found["upper"]
+        colour = COLOURS[2] if upper else COLOURS[0]
+        if mean["low"] is not None:
+            axes.plot([mean["low"], mean["high"]], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+        axes.plot(mean["value"], place, "D" if upper else "o", color=colour, markersize=6)
+        axes.plot(seeds, np.full(len(seeds), place - 0.22), "|", color=COLOURS[1], markersize=6)
+        axes.annotate(
+            f"{mean['value']:.1%}" if key in SHARES else f"{mean['value']:.2f}",
+            (mean["value"], place),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+        if upper:
+            label = f"{one['name']}: what all of the real music gives"
+            axes.axvline(mean["value"], color=colour, linewidth=1, linestyle="--", zorder=0, label=label)
+            figure.legend(loc="outside lower center", fontsize=8)
+    axes.set_yticks(places, [one["name"] for one in strategies])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.7, len(strategies) - 0.3)
+    if key in SHARES:
+        axes.set_xlim(min(axes.get_xlim()[0], 0.98), min(axes.get_xlim()[1], 1.02))
+    axes.grid(axis="x")
+    axes.set_xlabel(f"{HEADLINES[found['problem']][key]} on the test part of {found['target']}, n = {found['n']}")
+    count = len(found["seeds"])
+    axes.set_title(f"Strategies: mean of {count} training{'s' if count > 1 else ''}, 95 % interval")
+    axes.title.set_color(INK)
     return svg(figure)
 
 

@@ -1,0 +1,49 @@
+"""`ablation.json`: the cells of an ablation, their scores, and each cell's difference to the baseline."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from .json_document import Document, Part
+from .scores import Comparison, Problem, Seeded
+
+FILE = "ablation.json"
+OWN, COMMON = "own validation", "baseline's validation"
+
+
+class CellScores(Part):
+    """One cell: what was varied, and its figures by place (a split or a benchmark) and metric."""
+
+    name: str
+    values: dict[str, Any]
+    corpus: str
+    models: str
+    train_rows: int
+    scores: dict[str, dict[str, Seeded]]
+
+
+class CellDifference(Comparison):
+    """A cell less the baseline, on the same tracks, the mean over trainings on both sides."""
+
+    cell: str
+
+
+class Ablation(Document):
+    """The whole file. The first cell is the baseline."""
+
+    model_config = ConfigDict(title="synthmir ablation")
+    holds, command = "an ablation", "synthmir ablate"
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    recipe: str
+    task: str
+    problem: Problem
+    vary: dict[str, list[Any]]
+    seeds: Annotated[int, Field(ge=1)]
+    places: list[str]
+    notes: list[str]
+    cells: list[CellScores]
+    differences: list[CellDifference]
+    record: dict[str, Any]
