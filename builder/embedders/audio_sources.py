@@ -55,7 +55,7 @@ class Part:
         for begin in range(self.start, self.stop, size):
             rows = table[begin : min(begin + size, self.stop)].to_pylist()
             for number, row in enumerate(rows, begin):
-                row[self.column] = _audio(row[self.column])
+                row[self.column] = audio_value(row[self.column])
                 row.setdefault("id", f"{self.split}/{number}")
             yield rows
 
@@ -68,7 +68,8 @@ class Part:
         return found.hexdigest()
 
 
-def _audio(value: Any) -> Path | bytes | None:
+def audio_value(value: Any) -> Path | bytes | None:
+    """A row's audio as `datasets` stores it ({"bytes", "path"}, a path or bytes): the file, its bytes, or None."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     return Path(value) if isinstance(value, str) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..corpus.shards import sha256
 from ..cpu_kernels import tune_allocator
 from ..errors import BackendError, RecipeError
 from ..io.storage import is_folder
 from ..io.untrusted import refuse_code, require_hub
 from .base import config_name
+from .weights import folder_revision
 
 if TYPE_CHECKING:
     from ..recipe import EmbedderSettings
@@ -134,11 +133,9 @@ def _load(source: str, dtype: torch.dtype, device: torch.device) -> tuple[Any, A
 def _revision(source: str, model: Any) -> str:
     """16 hex digits: of the commit on the Hub, or of the folder's files."""
     folder = Path(source).expanduser()
-    if not folder.is_dir():
-        return str(getattr(model.config, "_commit_hash", None) or "unknown")[:16]
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".bin"))
-    listing = "".join(f"{sha256(file)}  {file.name}\n" for file in files)
-    return hashlib.sha256(listing.encode()).hexdigest()[:16]
+    if folder.is_dir():
+        return folder_revision(folder)
+    return str(getattr(model.config, "_commit_hash", None) or "unknown")[:16]
 
 
 def _first_line(error: Exception) -> str:

@@ -25,8 +25,7 @@ from ..io.storage import reaching, readable
 from ..recipe import EmbedderSettings
 from .augment import CLEAN, COLUMN, SPLIT, SUFFIX, copies, damaged
 from .base import EmbedderBackend, load_embedder
-from .streaming import begun
-from .windows import embed_streams
+from .windows import embed_streams, read_ahead
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -199,7 +198,7 @@ def embed_rows(
     embedder: EmbedderBackend,
     batch_size: int,
     pool: ThreadPoolExecutor,
-    read: Callable[[Any, int], Iterator[np.ndarray]] = begun,
+    read: Callable[[Any, int], Iterator[np.ndarray]] = read_ahead,
 ) -> Iterator[tuple[list[Row], np.ndarray, dict[int, DataError]]]:
     """Each batch of rows with float32 [rows, dim], and the faults of those that cannot be read, by their place.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 import warnings
@@ -38,8 +39,15 @@ def weights_file(path: str | Path) -> Path:
 
 
 def revision(file: Path) -> str:
-    """16 hex digits of the file's SHA-256."""
+    """The first 16 hex digits of a file's SHA-256."""
     return sha256(file)[:16]
+
+
+def folder_revision(folder: Path) -> str:
+    """16 hex digits of what `save_pretrained` wrote into a folder: settings and weights, by name and content."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".bin"))
+    listing = "".join(f"{sha256(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

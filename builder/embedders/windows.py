@@ -1,16 +1,41 @@
-"""Clips of any length through an embedder that takes windows: cut, embedded in batches, averaged."""
+"""Clips of any length through an embedder that takes windows: read, cut, embedded in batches, averaged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
 
 import numpy as np
 
+from ..audio import stream
 from ..errors import DataError
 from .base import EmbedderBackend
 
 Blocks = Iterable[np.ndarray]  # of float32 [samples], end to end: one clip
 Thunk = Callable[[], Blocks]
+BLOCKS_AHEAD = 5  # blocks that are read before they are asked for
+
+
+def read_ahead(source: str | Path | bytes | None, sampling_rate: int) -> Iterator[np.ndarray]:
+    """Blocks of a clip as `builder.audio.stream` gives them, the first ones decoded already.
+
+    For a thread that decodes the next clips while these are embedded.
+
+    Args:
+        source: A file or its bytes; None where a row has no audio.
+        sampling_rate: In Hz, what the audio is resampled to.
+
+    Returns:
+        Blocks of float32 [samples] in [-1, 1], mono.
+
+    Raises:
+        DataError: There is no audio, or it cannot be read; faults further on are raised by the iterator.
+    """
+    if source is None:
+        raise DataError("there is no audio in this row")
+    blocks = stream(source, sampling_rate)
+    return chain(list(islice(blocks, BLOCKS_AHEAD)), blocks)
 
 
 def cut(blocks: Blocks, window: int, hop: int | None = None) -> Iterator[np.ndarray]:

@@ -70,13 +70,13 @@ def _spliced_seed(kind: str) -> Callable[[Path], None]:
 
 def _hear(folder: Path) -> None:
     from builder.audio import decode, load_audio, measure
-    from builder.embedders.streaming import begun
+    from builder.embedders.windows import read_ahead
 
     (file,) = folder.iterdir()
     measure(file)
     load_audio(file, 32_000)
     decode(file.read_bytes(), seconds=60)
-    for _ in begun(file, 16_000):
+    for _ in read_ahead(file, 16_000):
         pass
 
 

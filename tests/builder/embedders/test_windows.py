@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from builder import audio as audio_module
 from builder.audio import decode, load_audio, mono, resample, stream, windows
-from builder.embedders.streaming import begun
-from builder.embedders.windows import cut, embed_clips, embed_streams
+from builder.embedders.windows import cut, embed_clips, embed_streams, read_ahead
 from builder.errors import DataError
 from builder.recipe import EmbedderSettings
 
@@ -43,7 +42,7 @@ def test_blocks_end_to_end_are_the_whole(monkeypatch, origin, target, seconds):
     np.testing.assert_allclose(np.concatenate(blocks), resample(mono(samples), rate, target), atol=1e-6)
     np.testing.assert_array_equal(np.concatenate(blocks), load_audio(audio, target))
     assert len(blocks) > 1 or seconds < 5 or origin == 11_127
-    np.testing.assert_array_equal(np.concatenate(list(begun(audio, target))), np.concatenate(blocks))
+    np.testing.assert_array_equal(np.concatenate(list(read_ahead(audio, target))), np.concatenate(blocks))
 
 
 @settings(deadline=None)
@@ -132,7 +131,7 @@ def test_missing_files_and_empty_rows_are_told(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         list(stream(tmp_path / "none.wav", 32_000))
     with pytest.raises(DataError, match="no audio in this row"):
-        begun(None, 32_000)
+        read_ahead(None, 32_000)
 
 
 def test_five_hours_take_the_memory_of_minutes(tmp_path):
@@ -150,7 +149,7 @@ def test_five_hours_take_the_memory_of_minutes(tmp_path):
             return super().embed(audio)
 
     tracemalloc.start()
-    vectors, faults = embed_streams(Counting(EmbedderSettings(name="levels")), [lambda: begun(path, 4_000)])
+    vectors, faults = embed_streams(Counting(EmbedderSettings(name="levels")), [lambda: read_ahead(path, 4_000)])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(seen) == 5 * 360 and not faults
