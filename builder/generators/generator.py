@@ -11,8 +11,8 @@ import numpy as np
 
 from ..clip import Clip, Prompt
 from ..errors import RecipeError
-from ..prompts.taxonomy import Taxonomy
 from ..recipe import GeneratorSettings, Recipe
+from ..taxonomy import Taxonomy
 from ..validation import validate
 from .base import GENERATORS, GeneratorBackend, load_generator
 
