@@ -11,7 +11,7 @@ import pytest
 from builder.clip import Prompt
 from builder.corpus.building.build import build
 from builder.corpus.building.plan import plan
-from builder.corpus.dataset import load_corpus
+from builder.corpus.load import load_corpus
 from builder.errors import BackendError, RecipeError
 from builder.generators.generator import Generator
 from builder.prompts import make_prompts
