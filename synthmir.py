@@ -446,13 +446,13 @@ def ablate(
     from evaluation.ablation import ablate as vary_and_score
     from evaluation.ablation import parse_vary
     from evaluation.reporting.result_files import write_result_files
-    from evaluation.reporting.tables import ablation_table
+    from evaluation.reporting.tables import format_ablation
 
     loaded = _recipe(recipe).with_options({"evaluation.benchmarks": on or None})
     scale = _scale(executor, address, gpus_per_worker, shard_timeout)
     found = vary_and_score(loaded, out, parse_vary(vary or []), seeds, workers, _progress, scale)
     write_result_files(found, out)
-    print(f"{ablation_table(found)}\n\n{out / 'ablation.json'}\n{out / 'ablation.svg'}")
+    print(f"{format_ablation(found)}\n\n{out / 'ablation.json'}\n{out / 'ablation.svg'}")
 
 
 @app.command()
@@ -473,7 +473,7 @@ def compare(
 ) -> None:
     """Train by every strategy on a corpus and real music; score all on its test part, which no training sees."""
     from evaluation.reporting.result_files import write_result_files
-    from evaluation.reporting.tables import strategy_table
+    from evaluation.reporting.tables import format_strategies
     from evaluation.strategies import STRATEGIES, compare_strategies
     from training.seeds import parse_seeds
     from training.settings import choose
@@ -487,7 +487,7 @@ def compare(
             split=chosen.split, progress=progress,
         )  # fmt: skip
     write_result_files(found, out)
-    print(f"{strategy_table(found)}\n\n{out / 'strategies.json'}\n{out / 'strategies.svg'}")
+    print(f"{format_strategies(found)}\n\n{out / 'strategies.json'}\n{out / 'strategies.svg'}")
 
 
 @app.command()
@@ -727,7 +727,7 @@ def _evaluate(
     from builder.executors import choose
     from evaluation.evaluate import evaluate_model
     from evaluation.reporting.report import write_report
-    from evaluation.reporting.tables import score_table
+    from evaluation.reporting.tables import format_scores
     from training.card.card import write_card
 
     executor = choose(scale, workers, one_core=False)
@@ -736,18 +736,18 @@ def _evaluate(
     )  # fmt: skip
     write_card(model, out / "scores.json")
     write_report(out, model, corpus)
-    print(score_table(scores))
+    print(format_scores(scores))
 
 
 def _robustness(model: Path, out: Path, corpus: Path | None, settings: Any, chosen: Any) -> None:
     from evaluation.reporting.result_files import write_result_files
-    from evaluation.reporting.tables import robustness_table
-    from evaluation.robustness import judge_damaged
+    from evaluation.reporting.tables import format_robustness
+    from evaluation.robustness import evaluate_robustness
 
     with _ticks("robustness") as tick:
-        found = judge_damaged(model, chosen.benchmark, out, chosen.damages, corpus, settings, chosen.limit, tick)
+        found = evaluate_robustness(model, chosen.benchmark, out, chosen.damages, corpus, settings, chosen.limit, tick)
     write_result_files(found, out)
-    print(robustness_table(found))
+    print(format_robustness(found))
     if (out / "scores.json").exists():
         from training.card.card import write_card
 

@@ -30,13 +30,13 @@ from training.seeds import train_seeds
 
 from .benchmarks.base import Benchmark, load_benchmark
 from .benchmarks.text import printable
-from .inference.embedding_cache import Hearing
-from .inference.evaluated_model import VALIDATION, Candidate
+from .inference.embedding_cache import EmbeddedBenchmark
+from .inference.evaluated_model import VALIDATION, EvaluatedModel
 from .results.ablation import COMMON, FILE, OWN, Ablation, CellDifference, CellScores
-from .results.predictions import Judged
+from .results.predictions import Predictions
 from .results.scores import HEADLINES
-from .statistics.across_seeds import seeded_difference, seeded_figures
-from .statistics.compare import amount_of, family
+from .statistics.across_seeds import compare_seeds, score_seeds
+from .statistics.compare import family, to_quantity
 
 MAX_CELLS = 1_000
 Bars = Callable[..., AbstractContextManager[Callable[[int, int | None], None]]]  # of a stage and a unit
@@ -78,7 +78,7 @@ def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
     return vary
 
 
-def cells_of(recipe: Recipe, vary: Mapping[str, Sequence[Any]]) -> list[Cell]:
+def make_cells(recipe: Recipe, vary: Mapping[str, Sequence[Any]]) -> list[Cell]:
     """Every combination of the values. Raises RecipeError that names a key that there is not or a value that fails."""
     for key, values in vary.items():
         _check_key(recipe, key)
@@ -110,7 +110,7 @@ def ablate(
     varied = {key: list(values) for key, values in (vary or recipe.ablation.vary).items()}
     if not varied:
         raise RecipeError("nothing is varied", "add --vary KEY=VALUE,VALUE or an `ablation:` section to the recipe")
-    cells, out = cells_of(recipe, varied), Path(out)
+    cells, out = make_cells(recipe, varied), Path(out)
     numbers = list(range(seeds or recipe.ablation.seeds))
     names = [name for name in recipe.evaluation.benchmarks if name != VALIDATION]
     for name in names:  # one that is missing is told before the work
@@ -144,7 +144,7 @@ def ablate(
                     split=cell.recipe.split,
                 )
             models[cell.name] = [
-                Candidate.load(_models(out, cell) / f"seed-{seed}", cell.recipe.evaluation) for seed in numbers
+                EvaluatedModel.load(_models(out, cell) / f"seed-{seed}", cell.recipe.evaluation) for seed in numbers
             ]
         judged, notes = _judge(cells, models, names, out, bars)
         record.rows = len(cells) * len(numbers)
@@ -200,12 +200,12 @@ def _models(out: Path, cell: Cell) -> Path:
     return out / "models" / cell.folder
 
 
-ByPlace = dict[str, list[Judged]]  # one a seed
+PredictionsByPlace = dict[str, list[Predictions]]  # one a seed
 
 
 def _judge(
-    cells: list[Cell], models: dict[str, list[Candidate]], names: list[str], out: Path, bars: Bars
-) -> tuple[dict[str, ByPlace], list[str]]:
+    cells: list[Cell], models: dict[str, list[EvaluatedModel]], names: list[str], out: Path, bars: Bars
+) -> tuple[dict[str, PredictionsByPlace], list[str]]:
     """What every model says everywhere, and what is to be told of it."""
     taught = set()
     for corpus, embedder in {(_corpus(out, cell), config_name(cell.recipe.embedder)) for cell in cells}:
@@ -214,10 +214,10 @@ def _judge(
         taught |= set(pc.unique(table["prompt_group"]).to_pylist())
     baseline = _corpus(out, cells[0])
     free = _untaught(baseline, config_name(cells[0].recipe.embedder), taught)
-    notes, hearings = [], dict[tuple[str, str, tuple[str, ...]], Hearing]()
-    judged: dict[str, ByPlace] = {}
+    notes, hearings = [], dict[tuple[str, str, tuple[str, ...]], EmbeddedBenchmark]()
+    judged: dict[str, PredictionsByPlace] = {}
     for cell in cells:
-        by_place: ByPlace = {}
+        by_place: PredictionsByPlace = {}
         corpus = _corpus(out, cell)
         by_place[OWN] = [_on(one, corpus) for one in models[cell.name]]
         if free:
@@ -228,7 +228,7 @@ def _judge(
             if key not in hearings:
                 bench = load_benchmark(name, first.labels, cell.recipe.training.task, first.problem)  # type: ignore[arg-type]
                 with bars(f"listen to {printable(name)}") as bar:
-                    hearings[key] = Hearing(bench, first.embedder, out / "benchmarks", _counted(bar, bench))
+                    hearings[key] = EmbeddedBenchmark(bench, first.embedder, out / "benchmarks", _counted(bar, bench))
             by_place[printable(name)] = [hearings[key].by(one) for one in models[cell.name]]
         judged[cell.name] = by_place
     if not free:
@@ -238,7 +238,7 @@ def _judge(
     return judged, notes
 
 
-def _on(candidate: Candidate, corpus: Path) -> Judged:
+def _on(candidate: EvaluatedModel, corpus: Path) -> Predictions:
     return candidate.on(corpus, None, lambda _: None, candidate.model.config.threshold)
 
 
@@ -250,16 +250,16 @@ def _untaught(corpus: Path, embedder: str, taught: set[str]) -> set[str]:
     return {identity for identity, group in pairs if group not in taught}
 
 
-def _only(judged: Judged, ids: set[str]) -> Judged:
+def _only(judged: Predictions, ids: set[str]) -> Predictions:
     rows = [row for row, identity in enumerate(judged.ids) if identity in ids]
     return replace(
         judged, ids=[judged.ids[row] for row in rows], truth=judged.truth[rows], outputs=judged.outputs[rows]
     )
 
 
-def _scores(cell: Cell, places: ByPlace, models: list[Candidate], out: Path) -> CellScores:
+def _scores(cell: Cell, places: PredictionsByPlace, models: list[EvaluatedModel], out: Path) -> CellScores:
     task, settings = cell.recipe.training.task, cell.recipe.evaluation
-    scores = {place: seeded_figures(judged, task, settings) for place, judged in places.items()}
+    scores = {place: score_seeds(judged, task, settings) for place, judged in places.items()}
     rows = models[0].trained.details.get("rows", {}).get("train", 0)
     where = str(_corpus(out, cell).relative_to(out)), str(_models(out, cell).relative_to(out))
     return CellScores(
@@ -267,7 +267,7 @@ def _scores(cell: Cell, places: ByPlace, models: list[Candidate], out: Path) -> 
     )
 
 
-def _differences(cells: list[Cell], judged: dict[str, ByPlace]) -> list[CellDifference]:
+def _differences(cells: list[Cell], judged: dict[str, PredictionsByPlace]) -> list[CellDifference]:
     first, *others = cells
     task, settings = first.recipe.training.task, first.recipe.evaluation
     found = []
@@ -276,7 +276,7 @@ def _differences(cells: list[Cell], judged: dict[str, ByPlace]) -> list[CellDiff
             base = judged[first.name].get(place)
             if place == OWN or base is None or list(base[0].ids) != list(ours[0].ids):
                 continue
-            tested = seeded_difference(ours, base, task, settings)
+            tested = compare_seeds(ours, base, task, settings)
             found += [
                 CellDifference(
                     cell=cell.name,
@@ -285,7 +285,7 @@ def _differences(cells: list[Cell], judged: dict[str, ByPlace]) -> list[CellDiff
                     metric=key,
                     value=tested[key].a,
                     other=tested[key].b,
-                    difference=amount_of(tested[key]),
+                    difference=to_quantity(tested[key]),
                     p=tested[key].p,
                     p_holm=tested[key].p,
                 )

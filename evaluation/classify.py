@@ -14,9 +14,9 @@ from builder.errors import DataError
 
 from .benchmarks.text import printable
 from .benchmarks.track import Track
-from .inference.predict import Aggregate, check_aggregate, embedder_of, predict_tracks, problem_of
+from .inference.predict import Aggregate, check_aggregate, load_model_embedder, predict_tracks, problem_of
 from .results.scores import REGRESSION
-from .statistics.summary import TEMPI
+from .statistics.summary import TEMPO_TASKS
 
 LISTED = 20  # reasons shown where no file can be read
 
@@ -45,10 +45,12 @@ def classify(
     model = load_model(Path(model_folder))
     problem, labels = problem_of(model), list(model.config.labels)
     check_aggregate(aggregate, problem)
-    unit = "bpm" if model.config.task in TEMPI else ""
+    unit = "bpm" if model.config.task in TEMPO_TASKS else ""
     tracks = [Track(printable(str(file)), Path(file), -1) for file in files]
     answers = []
-    for track, result in predict_tracks(model, embedder_of(model), tracks, workers=workers, aggregate=aggregate):
+    for track, result in predict_tracks(
+        model, load_model_embedder(model), tracks, workers=workers, aggregate=aggregate
+    ):
         if isinstance(result, str):
             answers.append(Answer(track.id, error=result))
         elif problem == REGRESSION:

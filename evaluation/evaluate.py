@@ -15,9 +15,16 @@ from builder.records import recording
 
 from .benchmarks.base import Benchmark, load_benchmark
 from .benchmarks.text import printable
-from .inference.evaluated_model import VALIDATION, Candidate, Tick, corpus_of, judge_all, score_validation
+from .inference.evaluated_model import (
+    VALIDATION,
+    EvaluatedModel,
+    Tick,
+    corpus_of,
+    predict_validation,
+    predict_with_models,
+)
 from .inference.predict import HOP
-from .results.scores import MULTI, BenchmarkScores, Comparison, JudgedModel, Scores
+from .results.scores import MULTI, BenchmarkScores, Comparison, ScoredModel, Scores
 from .statistics.compare import compare, family
 from .statistics.summary import score
 
@@ -44,8 +51,8 @@ def evaluate_model(
     """
     settings = settings or EvaluationSettings()
     out = Path(out)
-    ours = Candidate.load(Path(model_folder), settings)
-    others = [_rival(ours, Candidate.load(Path(folder), settings)) for folder in against]
+    ours = EvaluatedModel.load(Path(model_folder), settings)
+    others = [_rival(ours, EvaluatedModel.load(Path(folder), settings)) for folder in against]
     names = list(dict.fromkeys(on))
     config = ours.model.config
     places: dict[str, Benchmark | Path] = {
@@ -64,7 +71,7 @@ def evaluate_model(
         for name, place in places.items():
             if isinstance(place, Benchmark):
                 _leave_out_what_was_learnt(place, [ours, *others])
-            judged, *rivals = judge_all([ours, *others], place, workers, tick, thresholds, executor)
+            judged, *rivals = predict_with_models([ours, *others], place, workers, tick, thresholds, executor)
             if why:
                 judged = replace(judged, notes=[*judged.notes, why])
             file = _predictions_file(name, [entry.predictions for entry in scored])
@@ -86,7 +93,7 @@ def evaluate_model(
 
     scores = Scores(
         schema=2,
-        model=JudgedModel(
+        model=ScoredModel(
             path=str(ours.folder),
             task=config.task,
             problem=ours.problem,  # type: ignore[arg-type]
@@ -103,7 +110,7 @@ def evaluate_model(
     return scores.model_dump(mode="json", by_alias=True)
 
 
-def _leave_out_what_was_learnt(benchmark: Benchmark, candidates: Sequence[Candidate]) -> None:
+def _leave_out_what_was_learnt(benchmark: Benchmark, candidates: Sequence[EvaluatedModel]) -> None:
     """Where a model learnt from these recordings as its target, only those of the target's test part are judged on.
 
     Known from the training record, which names the test part of a target that had none of its own.
@@ -133,7 +140,7 @@ def _about(name: str, place: Benchmark | Path) -> dict[str, Any]:
     }
 
 
-def _rival(ours: Candidate, other: Candidate) -> Candidate:
+def _rival(ours: EvaluatedModel, other: EvaluatedModel) -> EvaluatedModel:
     """`other`, if it answers the same question. Raises DataError."""
     if (other.model.config.task, other.problem) != (ours.model.config.task, ours.problem) or (
         set(other.labels) != set(ours.labels)
@@ -146,7 +153,7 @@ def _rival(ours: Candidate, other: Candidate) -> Candidate:
     return other
 
 
-def _threshold(candidate: Candidate, corpus: Path | None) -> tuple[float | None, str]:
+def _threshold(candidate: EvaluatedModel, corpus: Path | None) -> tuple[float | None, str]:
     """The model's own threshold, else one chosen on its validation split alone; and a note where there is neither."""
     if candidate.problem != MULTI or candidate.model.config.threshold is not None:
         return candidate.model.config.threshold, ""
@@ -154,7 +161,7 @@ def _threshold(candidate: Candidate, corpus: Path | None) -> tuple[float | None,
 
     try:
         place = corpus_of(candidate.trained, candidate.folder, corpus)
-        judged = score_validation(candidate.model, place, None, candidate.trained.details)
+        judged = predict_validation(candidate.model, place, None, candidate.trained.details)
     except DataError as error:
         return None, f"no F1: the model holds no threshold, and none can be chosen on its validation split: {error}"
     held = judged.truth.any(axis=0)

@@ -18,12 +18,12 @@ from builder.records import recording
 from .benchmarks.base import load_benchmark
 from .benchmarks.text import printable
 from .benchmarks.track import Track
-from .inference.evaluated_model import VALIDATION, Candidate, Tick, corpus_of, score_benchmark
+from .inference.evaluated_model import VALIDATION, EvaluatedModel, Tick, corpus_of, predict_benchmark
 from .inference.predict import source_of
 from .inference.validation_audio import sample, validation_clips
-from .results.predictions import Judged
+from .results.predictions import Predictions
 from .results.robustness import FILE, Level, Robustness
-from .results.scores import HEADLINES, Amount, BenchmarkScores
+from .results.scores import HEADLINES, BenchmarkScores, Quantity
 from .statistics.compare import compare, family
 from .statistics.summary import score
 
@@ -39,7 +39,7 @@ def parse_damages(chosen: Sequence[str] = ()) -> list[Damage]:
     return list(dict.fromkeys(found))
 
 
-def judge_damaged(
+def evaluate_robustness(
     model_folder: Path,
     on: str,
     out: Path,
@@ -59,7 +59,7 @@ def judge_damaged(
     wanted, out = parse_damages(damages), Path(out)
     for damage in wanted:  # a package that is missing is told before the work
         damage(np.zeros((4_800, 2), np.float32), 48_000)
-    ours = Candidate.load(Path(model_folder), settings)
+    ours = EvaluatedModel.load(Path(model_folder), settings)
     task, problem = ours.model.config.task, ours.problem
     bench = (
         validation_clips(corpus_of(ours.trained, ours.folder, corpus), ours.labels, task, limit, settings.seed)
@@ -72,8 +72,8 @@ def judge_damaged(
         notes.append(f"{len(chosen)} of {len(bench.tracks)} tracks, drawn with seed {settings.seed}")
     bench.tracks = chosen
 
-    def judged(damage: Damage | None) -> Judged:
-        found = score_benchmark(
+    def judged(damage: Damage | None) -> Predictions:
+        found = predict_benchmark(
             ours.model,
             ours.embedder,
             bench,
@@ -138,7 +138,7 @@ def heard(track: Track, sampling_rate: int, damage: Damage | None, seed: int) ->
     return resample(mono(samples), rate, sampling_rate)
 
 
-def _figures(judged: Judged, settings: EvaluationSettings, task: str) -> dict[str, Amount | None]:
+def _figures(judged: Predictions, settings: EvaluationSettings, task: str) -> dict[str, Quantity | None]:
     scores: BenchmarkScores = score(judged, settings, task, name="", predictions="")
     found = {key: getattr(scores, key) for key in HEADLINES[judged.problem]}
-    return {key: None if figure is None else Amount(**figure.model_dump()) for key, figure in found.items()}
+    return {key: None if figure is None else Quantity(**figure.model_dump()) for key, figure in found.items()}

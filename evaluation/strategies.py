@@ -21,11 +21,11 @@ from training.trainer import RECORD, load_data
 
 from .inference.held_out import read_test
 from .inference.predict import probabilities
-from .results.predictions import Judged
+from .results.predictions import Predictions
 from .results.scores import HEADLINES
 from .results.strategies import FILE, StrategyComparison, StrategyDifference, StrategyScores
-from .statistics.across_seeds import seeded_difference, seeded_figures
-from .statistics.compare import amount_of
+from .statistics.across_seeds import compare_seeds, score_seeds
+from .statistics.compare import to_quantity
 from .statistics.paired import holm
 
 STRATEGIES = ("synthetic", "adapt", "transfer", "joint", "finetune", "real")
@@ -58,7 +58,7 @@ def compare_strategies(
         data = load_data(Path(corpus), training.model_copy(update={"strategy": "synthetic"}), embedder, split)
         columns = training.label_column, training.embedding_column
         test, x = read_test(str(training.target), data.features, *columns)
-        judged: dict[str, list[Judged]] = {}
+        judged: dict[str, list[Predictions]] = {}
         records: dict[str, dict[str, Any]] = {}
         done = itertools.count(1)
         for name, each in chosen.items():
@@ -77,7 +77,7 @@ def compare_strategies(
             "settings": training.model_dump(mode="json", exclude={"target"}),
         }
         task = data.features.task
-        scores = [StrategyScores(name=name, figures=seeded_figures(judged[name], task, settings), **records[name])
+        scores = [StrategyScores(name=name, figures=score_seeds(judged[name], task, settings), **records[name])
                   for name in chosen]  # fmt: skip
         metric = next(key for key in HEADLINES[test.problem] if key in scores[0].figures)
         scores.sort(key=lambda one: (1 if metric in LOWER_IS_BETTER else -1) * one.figures[metric].mean.value)
@@ -119,7 +119,7 @@ def _settings(training: TrainingSettings, strategies: Sequence[str]) -> dict[str
     return chosen
 
 
-def _said(model: SynthmirClassifier, test: Judged, x: np.ndarray) -> Judged:
+def _said(model: SynthmirClassifier, test: Predictions, x: np.ndarray) -> Predictions:
     """What a model says of the test part, in the corpus's labels: of those that it has not learnt, nothing."""
     found = probabilities(model, x)
     if test.problem == REGRESSION:
@@ -130,11 +130,11 @@ def _said(model: SynthmirClassifier, test: Judged, x: np.ndarray) -> Judged:
 
 
 def _differences(
-    order: Sequence[str], judged: dict[str, list[Judged]], task: str, metric: str, settings: EvaluationSettings
+    order: Sequence[str], judged: dict[str, list[Predictions]], task: str, metric: str, settings: EvaluationSettings
 ) -> list[StrategyDifference]:
     """Every pair, the better first, by the figure that the order is by."""
     pairs = list(itertools.combinations(order, 2))
-    tested = [seeded_difference(judged[a], judged[b], task, settings) for a, b in pairs]
+    tested = [compare_seeds(judged[a], judged[b], task, settings) for a, b in pairs]
     known = [(pair, found[metric]) for pair, found in zip(pairs, tested, strict=True) if metric in found]
     adjusted = holm([found.p for _, found in known]) if known else []
     return [
@@ -142,7 +142,7 @@ def _differences(
             strategy=a,
             other=b,
             metric=metric,
-            difference=amount_of(found),
+            difference=to_quantity(found),
             p=found.p,
             p_holm=p,
         )

@@ -15,12 +15,12 @@ from builder.registry import Registry
 from builder.validation import near
 
 from .files import must_be_folder
-from .label_selection import Selection, account_for, as_numbers, covered_by, pair, relabel, too_few
+from .label_selection import Selection, account_for, as_numbers, covered_labels, pair, relabel, too_few
 from .mapping import Mapping, find_mapping
 from .published import Published, published
-from .recordings import Sieve
+from .recordings import SplitRecordings
 from .spec import Spec
-from .table import as_dataset
+from .table import recordings_to_dataset
 from .text import label_key, listed, printable
 from .track import Label, Problem, Recording, Track
 
@@ -51,14 +51,14 @@ class Count:
     declared: int | None  # None: nobody published a number, and the lists tell none
     found: int  # audio files that are there
     known: int  # of those that are missing, the ones known to be damaged
-    slack: int = 0  # so many more may be there; `Benchmark.slack_reason` tells why
+    extra_allowed: int = 0  # so many more may be there; `Benchmark.slack_reason` tells why
 
     @property
     def differs(self) -> bool:
         """Whether what is on disk is not what was published, known faults aside."""
         if self.declared is None:
             return False
-        return not self.declared - self.known <= self.found <= self.declared + self.slack
+        return not self.declared - self.known <= self.found <= self.declared + self.extra_allowed
 
 
 class Benchmark(ABC):
@@ -76,8 +76,8 @@ class Benchmark(ABC):
     judged: str = "test"
     multi: bool = False  # whether a recording can bear several labels
     least: ClassVar[int] = 2  # labels of the model's that must have tracks
-    slack: ClassVar[dict[str, int]] = {}
-    slack_reason: ClassVar[str] = ""
+    extra_allowed: ClassVar[dict[str, int]] = {}
+    extra_reason: ClassVar[str] = ""
 
     def __init__(
         self, spec: Spec, labels: Sequence[str] | None = None, task: str = "genre", problem: Problem | None = None
@@ -86,7 +86,7 @@ class Benchmark(ABC):
         self.spec, self.task, self.labels = spec, task, labels
         self.name = printable(spec.text)  # as it stands in scores: "gtzan@fold2:/data/gtzan"
         spec.only(self.options)
-        self.variant = self.pick_variant(spec.variant)
+        self.variant = self.choose_variant(spec.variant)
         if not spec.target:
             raise RecipeError(f"{spec.text or spec.name}: names no data", f"write {spec.name}:PATH; {self.get}")
         self.notes: list[str] = []  # plain sentences: what was left out and why
@@ -108,7 +108,7 @@ class Benchmark(ABC):
     def protocol(self) -> str:
         """One sentence: the split, what is filtered, how figures that others published were made."""
         told = self.variants.get(self.variant, self.about)
-        other = f" The part that is judged: {self.judged_split}." if self.judged_split != self.judged else ""
+        other = f" The part that is judged: {self.evaluated_split}." if self.evaluated_split != self.judged else ""
         return f"{told[:1].upper()}{told[1:]}.{other}"
 
     @property
@@ -118,7 +118,9 @@ class Benchmark(ABC):
         It is not where the model has other labels than the benchmark, or another part is judged.
         """
         figures = published(self.spec.name, self.variant)
-        if self.labels is None or (self.judged_split == self.judged and _keys(self.labels) == _keys(self.own_labels)):
+        if self.labels is None or (
+            self.evaluated_split == self.judged and _keys(self.labels) == _keys(self.own_labels)
+        ):
             return figures
         why = "here other labels or another part are judged"
         return [
@@ -137,7 +139,7 @@ class Benchmark(ABC):
         return self.declared or {part: self.sieve(part).listed for part in self.parts}
 
     @property
-    def judged_split(self) -> str:
+    def evaluated_split(self) -> str:
         """The part that a model is judged on: the option `split`, or the test part."""
         chosen = self.spec.options.get("split", self.judged)
         if chosen not in (*self.parts, ALL):
@@ -167,11 +169,11 @@ class Benchmark(ABC):
         return path
 
     @property
-    def map_names(self) -> tuple[str, ...]:
+    def mapping_names(self) -> tuple[str, ...]:
         """The shipped tables of mappings that speak about these labels, the most fitting first."""
         return (self.spec.name,)
 
-    def pick_variant(self, wanted: str) -> str:
+    def choose_variant(self, wanted: str) -> str:
         """The variant to use. Raises RecipeError for one that there is not."""
         if not wanted:
             return next(iter(self.variants), "")
@@ -183,14 +185,14 @@ class Benchmark(ABC):
             )
         return wanted
 
-    def sieve(self, part: str) -> Sieve:
+    def sieve(self, part: str) -> SplitRecordings:
         """The recordings of one part, parted into those that can be used and the others. Kept: read once."""
         if part not in self._sieves:
-            self._sieves[part] = Sieve.of(self.read(part))
+            self._sieves[part] = SplitRecordings.of(self.read(part))
         return self._sieves[part]
 
     @cached_property
-    def _sieves(self) -> dict[str, Sieve]:
+    def _sieves(self) -> dict[str, SplitRecordings]:
         return {}
 
     def part(self, split: str) -> list[Recording]:
@@ -202,14 +204,18 @@ class Benchmark(ABC):
         """Recordings and what they are in the model's labels -> tracks."""
         return [Track(one.id, one.path, label, one.split, one.artist) for one, label in pairs]
 
-    def strays(self, part: str) -> list[str]:
+    def unlisted_files(self, part: str) -> list[str]:
         """Audio files on disk that no list names."""
         return []
 
     def aside(self, part: str) -> list[str]:
         """In sentences: what lies on disk and is no track of this benchmark."""
-        strays = self.strays(part)
-        return [f"ignored {len(strays)} audio file(s) that no list names: {listed(strays, 3)}"] if strays else []
+        unlisted_files = self.unlisted_files(part)
+        return (
+            [f"ignored {len(unlisted_files)} audio file(s) that no list names: {listed(unlisted_files, 3)}"]
+            if unlisted_files
+            else []
+        )
 
     def empty(self, part: str) -> list[str]:
         """Ids of the recordings that could be used if their files did not hold 0 bytes."""
@@ -218,11 +224,11 @@ class Benchmark(ABC):
     def nothing(self) -> DataError:
         """The error for a part without a track that can be used."""
         told = "; ".join(["holds no track that can be used", *self.notes])
-        return DataError(f"{self.name}: its {self.judged_split} part {told}", self.get)
+        return DataError(f"{self.name}: its {self.evaluated_split} part {told}", self.get)
 
     def find_mapping(self, labels: Sequence[str]) -> Mapping:
         """How this benchmark's labels are told in the model's."""
-        return find_mapping(self.map_names, self.own_labels, labels, self.spec.options.get("mapping"))
+        return find_mapping(self.mapping_names, self.own_labels, labels, self.spec.options.get("mapping"))
 
     def check(self) -> list[Count]:
         """The published counts beside what is on disk, part by part."""
@@ -230,7 +236,9 @@ class Benchmark(ABC):
         for part in self.parts:
             sieve = self.sieve(part)
             found = len(sieve.kept) + len(sieve.unlabelled) - len(self.empty(part))
-            counts.append(Count(part, self.splits.get(part), found, len(sieve.faulty), self.slack.get(part, 0)))
+            counts.append(
+                Count(part, self.splits.get(part), found, len(sieve.faulty), self.extra_allowed.get(part, 0))
+            )
         return counts
 
     def dataset(self, labels: Sequence[str] | None = None) -> Dataset:
@@ -239,7 +247,7 @@ class Benchmark(ABC):
         In its own labels; or in others, as the mapping tells them, without what that leaves out. To train on:
         `synthmir embed` takes it once saved to disk.
         """
-        return as_dataset(*self.rows(labels))
+        return recordings_to_dataset(*self.rows(labels))
 
     def rows(self, labels: Sequence[str] | None) -> tuple[list[Recording], list[str], bool]:
         """The recordings of all parts in the given labels, these labels, and whether a recording can bear several."""
@@ -256,7 +264,7 @@ class Benchmark(ABC):
 
     def _select(self, labels: Sequence[str]) -> None:
         """Set the tracks to evaluate a model of these labels on, and note what is left out and why."""
-        split = self.judged_split
+        split = self.evaluated_split
         mapping = None if self.problem == "regression" else self.find_mapping(labels)
         recordings = self.part(split)
         for part in self.parts if split == ALL else (split,):
@@ -275,7 +283,7 @@ class Benchmark(ABC):
         self.mapping = mapping
         selection = pair(recordings, mapping, labels, self.many, self.multi)
         self.left_out = dict(selection.unmapped.most_common())
-        self.covered = covered_by(mapping, labels)
+        self.covered = covered_labels(mapping, labels)
         self.notes += account_for(selection, recordings, mapping, labels, self.many and self.multi)
         self.notes += self.aside(split)
         self._check_enough(labels, selection)

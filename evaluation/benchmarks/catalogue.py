@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from builder.errors import DataError
 
 from .base import ALL, BENCHMARKS, load_benchmark
-from .mapping import VOCABULARIES, vocabulary_words
+from .mapping import VOCABULARIES, vocabulary_labels
 from .text import listed
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def find(spec: str, vocabulary: str | None) -> tuple[Benchmark, list[str] | None
     """The benchmark that `spec` names and the labels of a vocabulary. Raises RecipeError and DataError."""
     if vocabulary is None:
         return load_benchmark(spec, None), None
-    names = vocabulary_words(vocabulary)
+    names = vocabulary_labels(vocabulary)
     return load_benchmark(spec, None, VOCABULARIES[vocabulary]), names
 
 
@@ -85,7 +85,7 @@ def _number(count: int | None) -> str:
 
 def _difference(benchmark: Benchmark, differ: list[Count], empty: int) -> DataError:
     told = "; ".join(f"{_number(one.found)} of {_number(one.declared)} in {one.split}" for one in differ)
-    reason = f" ({benchmark.slack_reason})" if benchmark.slack_reason else ""
+    reason = f" ({benchmark.extra_reason})" if benchmark.extra_reason else ""
     zero = f"; {empty} file(s) have 0 bytes" if empty else ""
     return DataError(
         f"{benchmark.name}: holds {told}{reason}{zero}",

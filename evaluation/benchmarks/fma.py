@@ -94,7 +94,7 @@ class Fma(Benchmark):
             for identity, genre, artist in zip(rows.index, rows["genre"], rows["artist"], strict=True)
         ]
 
-    def strays(self, part: str) -> list[str]:
+    def unlisted_files(self, part: str) -> list[str]:
         """MP3 files that `tracks.csv` does not name, in any subset."""
         return sorted(self._files.keys() - set(self._rows.index))
 

@@ -85,7 +85,7 @@ class Gtzan(Benchmark):
             found += [Recording(track, path, (genre,), part, artist or None, fault) for path in paths]
         return found
 
-    def strays(self, part: str) -> list[str]:
+    def unlisted_files(self, part: str) -> list[str]:
         """Files that bear no name of GTZAN's."""
         known = set(self._all["track"])
         return sorted(name for name in self.files if name not in known)

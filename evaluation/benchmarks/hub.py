@@ -16,7 +16,7 @@ from builder.io.storage import there
 from builder.validation import near
 
 from .base import ALL, NUMBER_TASKS, Benchmark
-from .table import as_dataset
+from .table import recordings_to_dataset
 from .text import printable
 from .track import Label, Recording, Track
 
@@ -51,10 +51,10 @@ class Hub(Benchmark):
     @property
     def protocol(self) -> str:
         """Which rows are judged, by which column."""
-        return f"Every row of its split {self.judged_split!r}, by its column {self.label!r}."
+        return f"Every row of its split {self.evaluated_split!r}, by its column {self.label!r}."
 
     @property
-    def judged_split(self) -> str:
+    def evaluated_split(self) -> str:
         """The option `split`, which may hold a slice of rows: "test[:100]"."""
         chosen = self.spec.options.get("split", self.judged)
         if chosen != ALL and _slice(chosen)[0] not in self.parts:
@@ -71,7 +71,7 @@ class Hub(Benchmark):
             return []
         if names := getattr(self._kind, "names", None):
             return list(names)
-        self.part(self.judged_split)
+        self.part(self.evaluated_split)
         return sorted({name for sieve in self._sieves.values() for one in sieve.kept for name in one.labels})
 
     def open(self) -> None:
@@ -147,7 +147,7 @@ class Hub(Benchmark):
             if recordings := sorted((one for one in kept if one.split == part), key=lambda one: one.row or 0):
                 rows = whole[part].select_columns([self.audio]).select([one.row for one in recordings])
                 audio = rows.flatten_indices().data.column(self.audio)  # mapped, not in memory
-                told = as_dataset(recordings, names, multi)
+                told = recordings_to_dataset(recordings, names, multi)
                 table = told.data.table
                 table = table.set_column(table.schema.get_field_index("audio"), table.schema.field("audio"), audio)
                 pieces.append(Dataset(InMemoryTable(table)))

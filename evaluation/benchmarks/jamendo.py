@@ -53,7 +53,7 @@ class Jamendo(Benchmark):
         for number in range(5)
     }
 
-    def pick_variant(self, wanted: str) -> str:
+    def choose_variant(self, wanted: str) -> str:
         """`SUBSET-splitN`, `SUBSET` or `splitN`; what is not named is the subset that suits the task, and split 0."""
         found = _VARIANT.match(wanted)
         if wanted and not found:
@@ -65,7 +65,7 @@ class Jamendo(Benchmark):
         return f"{subset}-split{(found and (found[2] or found[3])) or 0}"
 
     @property
-    def map_names(self) -> tuple[str, ...]:
+    def mapping_names(self) -> tuple[str, ...]:
         """One table speaks about all categories: no tag is in two."""
         return ("jamendo",)
 
@@ -106,7 +106,7 @@ class Jamendo(Benchmark):
             for identity, artist, file, tags in self._rows(part)
         ]
 
-    def strays(self, part: str) -> list[str]:
+    def unlisted_files(self, part: str) -> list[str]:
         """MP3 files that none of the three lists names. Subsets share their audio, so that most are of another."""
         if self.subset != "all":
             return []

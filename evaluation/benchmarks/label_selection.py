@@ -74,7 +74,7 @@ def relabel(selection: Selection, labels: Sequence[str]) -> list[Recording]:
     ]
 
 
-def covered_by(mapping: Mapping, labels: Sequence[str]) -> tuple[int, ...]:
+def covered_labels(mapping: Mapping, labels: Sequence[str]) -> tuple[int, ...]:
     """Return the indices of the model's labels that a mapping reaches."""
     targets = {label_key(target) for target in mapping.map.values()}
     return tuple(index for index, name in enumerate(labels) if label_key(name) in targets)

@@ -38,8 +38,8 @@ class MagnaTagATune(Benchmark):
         "top50": "split by folder (0 to b, c, d to f); the 50 most frequent tags; clips with at least one of them",
         "all": "split by folder (0 to b, c, d to f); all 188 tags, clips without a tag left out",
     }
-    slack = {"train": 6}
-    slack_reason = "the published lists also leave out clips under 29.1 s"
+    extra_allowed = {"train": 6}
+    extra_reason = "the published lists also leave out clips under 29.1 s"
 
     @property
     def declared(self) -> dict[str, int]:
@@ -81,7 +81,7 @@ class MagnaTagATune(Benchmark):
                 found.append(Recording(identity, self._files.get(file), labels, part, artist, fault))
         return found
 
-    def strays(self, part: str) -> list[str]:
+    def unlisted_files(self, part: str) -> list[str]:
         """MP3 files that the table does not name."""
         return sorted(self._files.keys() - set(self._table["mp3_path"]))
 

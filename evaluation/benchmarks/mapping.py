@@ -90,10 +90,10 @@ def shipped(name: str) -> dict[str, Table]:
 @cache
 def words(vocabulary: str) -> frozenset[str]:
     """The keys of the labels that a vocabulary holds."""
-    return frozenset(map(label_key, vocabulary_words(vocabulary)))
+    return frozenset(map(label_key, vocabulary_labels(vocabulary)))
 
 
-def vocabulary_words(vocabulary: str) -> list[str]:
+def vocabulary_labels(vocabulary: str) -> list[str]:
     """The labels that a vocabulary holds, in its order. Raises RecipeError for one that there is not."""
     if vocabulary not in VOCABULARIES:
         raise RecipeError(

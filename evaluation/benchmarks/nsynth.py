@@ -58,7 +58,7 @@ class NSynth(Benchmark):
         """The notes of one part; none where its folder is not there and another part is judged."""
         folder = self.folder / FOLDERS[part]
         if not (folder / "examples.json").is_file():
-            if self.labels is not None and part == self.judged_split:
+            if self.labels is not None and part == self.evaluated_split:
                 raise missing(self.folder, f"{folder.name}/examples.json", (f"{folder.name}*.tar.gz",), self.get)
             return []
         notes, files = self._notes(folder), self._files(folder)
@@ -69,7 +69,7 @@ class NSynth(Benchmark):
             found.append(Recording(key, files.get(key), labels, part, instrument))
         return found
 
-    def strays(self, part: str) -> list[str]:
+    def unlisted_files(self, part: str) -> list[str]:
         """WAV files of the part that `examples.json` does not name."""
         folders = [self.folder / FOLDERS[name] for name in (self.parts if part == "all" else (part,))]
         present = [folder for folder in folders if (folder / "examples.json").is_file()]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Sieve:
+class SplitRecordings:
     """One part of a benchmark: what can be used, and the ids of what cannot."""
 
     kept: list[Recording] = field(default_factory=list)
@@ -23,7 +23,7 @@ class Sieve:
     repeated: list[str] = field(default_factory=list)  # ids that stood there before
 
     @classmethod
-    def of(cls, recordings: Iterable[Recording]) -> Sieve:
+    def of(cls, recordings: Iterable[Recording]) -> SplitRecordings:
         """Part them. Of several with one id the first counts."""
         sieve, seen = cls(), set()
         for one in recordings:

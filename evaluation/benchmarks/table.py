@@ -27,7 +27,7 @@ def columns(names: Sequence[str], multi: bool) -> Features:
     )
 
 
-def as_dataset(recordings: Sequence[Recording], names: Sequence[str], multi: bool) -> Dataset:
+def recordings_to_dataset(recordings: Sequence[Recording], names: Sequence[str], multi: bool) -> Dataset:
     """Recordings -> rows; the audio is where it is, not copied. What has no parts is `train`, as `datasets` has it."""
     from builder.io.hf_audio import make_dataset
 

@@ -47,8 +47,8 @@ class Listener:
         from builder.audio import load_audio
         from training.models.audio_embedding import cut, embed_cuts
 
-        from ..inference.predict import activate, logits, pool, problem_of
-        from ..statistics.summary import TEMPI
+        from ..inference.predict import logits, pool, problem_of, to_probabilities
+        from ..statistics.summary import TEMPO_TASKS
 
         refuse_long(Path(file))
         with self._lock:
@@ -62,18 +62,19 @@ class Listener:
         problem, config = problem_of(model), model.config
         starts, ends = spans(len(samples), len(vectors), embedder)
         return Heard(
-            len(samples) / embedder.sampling_rate, starts, ends, activate(outputs, problem), pool(outputs, problem),
-            tuple(map(str, config.labels)), problem, "bpm" if config.task in TEMPI else "", samples,
+            len(samples) / embedder.sampling_rate, starts, ends,
+            to_probabilities(outputs, problem), pool(outputs, problem),
+            tuple(map(str, config.labels)), problem, "bpm" if config.task in TEMPO_TASKS else "", samples,
             embedder.sampling_rate,
         )  # fmt: skip
 
     def _load(self) -> tuple[Any, Any]:
         from training.models.classifier import load_model
 
-        from ..inference.predict import embedder_of
+        from ..inference.predict import load_model_embedder
 
         model = load_model(self._folder)
-        return model, embedder_of(model)
+        return model, load_model_embedder(model)
 
 
 def refuse_long(file: Path) -> None:

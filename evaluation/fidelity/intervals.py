@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..statistics.bootstrap import alike_share
+from ..statistics.bootstrap import all_alike_bound
 from . import figures, frechet, kernel
 from .figures import Figure
 
@@ -69,6 +69,6 @@ def mean(
         return figure.model_copy(update={"low": figure.value - half, "high": figure.value + half})
     if limits is None:
         return figure
-    q = float(alike_share(len(values)))
+    q = float(all_alike_bound(len(values)))
     low, high = (q * figure.value + (1 - q) * limit for limit in limits)
     return figure.model_copy(update={"low": low, "high": high})

@@ -60,7 +60,7 @@ class Parts(Sequence[Part]):
         return Part(at, tuple(self.tracks[number] for number in range(at * AT_ONCE, last)))
 
 
-class Hearer:
+class TrackEmbedder:
     """Hears parts: the embedder that a model was trained on is loaded once and used for all of them."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -71,14 +71,14 @@ class Hearer:
         return part.number, [heard for _, heard in embed_tracks(self.embedder, part.tracks)]
 
 
-def embed_tracks_on(
+def embed_tracks_distributed(
     executor: Executor, config: PreTrainedConfig, embedder: EmbedderBackend, tracks: Sequence[Track]
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
     """As `embed_tracks`, in order, by workers that each load what `config` names. Raises DataError for a track that
     can be read here, by `embedder`, and not where a worker is.
     """
     parts, held, following = Parts(tracks), dict[int, Heard](), 0
-    for number, heard in executor.run(partial(Hearer, config), parts, lambda _: None):
+    for number, heard in executor.run(partial(TrackEmbedder, config), parts, lambda _: None):
         held[number] = heard
         while following in held:
             for track, found in zip(parts[following].tracks, held.pop(following), strict=True):

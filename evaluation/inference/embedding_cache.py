@@ -13,15 +13,15 @@ from builder.io.atomic import write_bytes
 
 from ..benchmarks.base import Benchmark
 from ..benchmarks.track import Track
-from ..results.predictions import Judged
-from .evaluated_model import Candidate, Tick, gather
+from ..results.predictions import Predictions
+from .evaluated_model import EvaluatedModel, Tick, collect_predictions
 from .predict import embed_tracks
 
 if TYPE_CHECKING:
     from builder.embedders.base import EmbedderBackend
 
 
-class Hearing:
+class EmbeddedBenchmark:
     """The windows' embeddings of every track of a benchmark, kept in a file so that a second run need not listen."""
 
     def __init__(
@@ -36,14 +36,14 @@ class Hearing:
             self._file, benchmark, embedder, tick
         )
 
-    def by(self, candidate: Candidate) -> Judged:
+    def by(self, candidate: EvaluatedModel) -> Predictions:
         """What a model answers, of the labels that the benchmark was opened for. Raises DataError."""
         threshold = candidate.model.config.threshold
-        return gather(
+        return collect_predictions(
             self.benchmark, self._answers(candidate), candidate.labels, candidate.problem, threshold=threshold
         )
 
-    def _answers(self, candidate: Candidate) -> Iterator[tuple[Track, np.ndarray | str]]:
+    def _answers(self, candidate: EvaluatedModel) -> Iterator[tuple[Track, np.ndarray | str]]:
         for number, track in enumerate(self.benchmark.tracks):
             vectors = self._vectors[self._starts[number] : self._starts[number + 1]]
             yield track, candidate.answer(vectors if len(vectors) else str(self._reasons[number]), candidate.labels)

@@ -22,10 +22,18 @@ from builder.validation import validate
 
 from ..benchmarks.base import Benchmark
 from ..benchmarks.track import Label, Track
-from ..results.predictions import Judged
+from ..results.predictions import Predictions
 from ..results.scores import MULTI, REGRESSION, SINGLE, Skip
-from .distributed import embed_tracks_on
-from .predict import answer, check_aggregate, embed_tracks, embedder_of, predict_tracks, probabilities, problem_of
+from .distributed import embed_tracks_distributed
+from .predict import (
+    answer,
+    check_aggregate,
+    embed_tracks,
+    load_model_embedder,
+    predict_tracks,
+    probabilities,
+    problem_of,
+)
 from .validation_audio import Clips
 
 if TYPE_CHECKING:
@@ -38,7 +46,7 @@ Tick = Callable[[int], None]  # told how many tracks were just judged
 
 
 @dataclass
-class Candidate:
+class EvaluatedModel:
     """A model that is judged, and what is needed for it."""
 
     folder: Path
@@ -47,7 +55,7 @@ class Candidate:
     settings: EvaluationSettings
 
     @classmethod
-    def load(cls, folder: Path, settings: EvaluationSettings) -> Candidate:
+    def load(cls, folder: Path, settings: EvaluationSettings) -> EvaluatedModel:
         """Read a model folder. Raises DataError, and RecipeError where the settings mean nothing for the model."""
         from training.models.classifier import load_model
 
@@ -68,7 +76,7 @@ class Candidate:
     @cached_property
     def embedder(self) -> EmbedderBackend:
         """What it was trained on, loaded when it is needed."""
-        return embedder_of(self.model)
+        return load_model_embedder(self.model)
 
     def answer(self, vectors: np.ndarray | str, labels: Sequence[str]) -> np.ndarray | str:
         """A track's windows, float32 [windows, dim] -> its one answer, float64 in the order of `labels`.
@@ -79,28 +87,28 @@ class Candidate:
             return vectors
         return answer(self.model, vectors, self.settings.aggregate)[[self.labels.index(name) for name in labels]]
 
-    def on(self, benchmark: Benchmark | Path, workers: int | None, tick: Tick, threshold: float | None) -> Judged:
+    def on(self, benchmark: Benchmark | Path, workers: int | None, tick: Tick, threshold: float | None) -> Predictions:
         """What it says of a benchmark's tracks, or of the validation split of the corpus at a path."""
-        return judge_all([self], benchmark, workers, tick, [threshold])[0]
+        return predict_with_models([self], benchmark, workers, tick, [threshold])[0]
 
 
-def judge_all(
-    candidates: Sequence[Candidate],
+def predict_with_models(
+    candidates: Sequence[EvaluatedModel],
     benchmark: Benchmark | Path,
     workers: int | None,
     tick: Tick,
     thresholds: Sequence[float | None],
     executor: Executor | None = None,
-) -> list[Judged]:
+) -> list[Predictions]:
     """What models of the same labels, in any order, say of the same tracks, or of the validation split at a path.
 
     A benchmark is one that was opened for the labels of the first. A track is read and embedded once for all models
     that were trained on the same embedder: here by `workers` threads, or by the workers of an `executor`.
     """
-    found: dict[int, Judged] = {}
+    found: dict[int, Predictions] = {}
     if not isinstance(benchmark, Benchmark):
         for number, (one, threshold) in enumerate(zip(candidates, thresholds, strict=True)):
-            found[number] = score_validation(one.model, benchmark, threshold, one.trained.details)
+            found[number] = predict_validation(one.model, benchmark, threshold, one.trained.details)
         tick(len(found[0]))
         return list(found.values())
     labels = candidates[0].labels
@@ -113,7 +121,7 @@ def judge_all(
         heard = (
             embed_tracks(first.embedder, benchmark.tracks, workers=workers)
             if executor is None or isinstance(executor, InProcess)
-            else embed_tracks_on(executor, first.model.config, first.embedder, benchmark.tracks)
+            else embed_tracks_distributed(executor, first.model.config, first.embedder, benchmark.tracks)
         )
         for track, vectors in heard:
             tick(numbers[0] == 0)  # a track counts once
@@ -121,7 +129,7 @@ def judge_all(
             for number in numbers:
                 said[number].append((bare, candidates[number].answer(vectors, labels)))
         for number, answers in said.items():
-            found[number] = gather(
+            found[number] = collect_predictions(
                 benchmark, answers, labels, candidates[number].problem, threshold=thresholds[number]
             )
     return [found[number] for number in range(len(candidates))]
@@ -137,9 +145,9 @@ def read_features(corpus: Path, embedder: str, task: str, details: dict[str, Any
     return load_features(corpus, embedder, task, **options)
 
 
-def score_validation(
+def predict_validation(
     model: SynthmirClassifier, corpus: Path, threshold: float | None, details: dict[str, Any]
-) -> Judged:
+) -> Predictions:
     """Judge the validation split by its stored embeddings, one a clip. Raises DataError."""
     _check_revision(model, corpus)
     features = read_features(corpus, model.config.embedder["name"], model.config.task, details)
@@ -163,7 +171,7 @@ def score_validation(
         truth, outputs = truth.astype(np.float64), outputs[:, 0]
     dropped = features.dropped.get(VALIDATION, 0)
     notes = [f"left out {dropped} clip(s) without a {features.task}"] if dropped else []
-    return Judged(problem, labels, features.validation.ids, truth, outputs, threshold, notes=notes)
+    return Predictions(problem, labels, features.validation.ids, truth, outputs, threshold, notes=notes)
 
 
 def _check_revision(model: SynthmirClassifier, corpus: Path) -> None:
@@ -181,7 +189,7 @@ def _check_revision(model: SynthmirClassifier, corpus: Path) -> None:
             return
 
 
-def score_benchmark(
+def predict_benchmark(
     model: SynthmirClassifier,
     embedder: EmbedderBackend,
     benchmark: Benchmark | Clips,
@@ -189,24 +197,24 @@ def score_benchmark(
     tick: Tick = lambda _: None,
     threshold: float | None = None,
     **options: Any,
-) -> Judged:
+) -> Predictions:
     """Judge real recordings; those that cannot be read are skipped and listed. Raises DataError if none can be.
 
     Of a model of many labels a track only those count that the benchmark can speak about. `options` go to
     `predict_tracks`.
     """
     answers = predict_tracks(model, embedder, benchmark.tracks, workers=workers, **options)
-    return gather(benchmark, answers, list(model.config.labels), problem_of(model), tick, threshold)
+    return collect_predictions(benchmark, answers, list(model.config.labels), problem_of(model), tick, threshold)
 
 
-def gather(
+def collect_predictions(
     benchmark: Benchmark | Clips,
     answers: Iterable[tuple[Track, np.ndarray | str]],
     labels: list[str],
     problem: str,
     tick: Tick = lambda _: None,
     threshold: float | None = None,
-) -> Judged:
+) -> Predictions:
     """What a model of these labels answered for each track, or why it could not, as `score_benchmark` has it."""
     ids, said, rows, artists, skips = [], [], [], [], []
     for track, result in answers:
@@ -230,7 +238,7 @@ def gather(
         truth, outputs, labels = truth[:, covered], outputs[:, covered], [labels[index] for index in covered]
     elif problem == REGRESSION:
         outputs = outputs[:, 0]
-    return Judged(problem, labels, ids, truth, outputs, threshold, artists, skips, benchmark.notes)
+    return Predictions(problem, labels, ids, truth, outputs, threshold, artists, skips, benchmark.notes)
 
 
 def _truth(labels: Sequence[Label], problem: str, classes: int) -> np.ndarray:

@@ -13,14 +13,14 @@ from training.data.parts import divide, open_parts
 from training.data.target import EMBEDDING, embedding_column, embeddings, label_column, read_labels
 from training.models.classifier import SINGLE
 
-from ..results.predictions import Judged
+from ..results.predictions import Predictions
 
 GROUP = "artist"
 
 
 def read_test(
     path: Path | str, source: Features, label: str | None = None, embedding: str = EMBEDDING
-) -> tuple[Judged, np.ndarray]:
+) -> tuple[Predictions, np.ndarray]:
     """The labelled rows of the target's test part, nothing said of them yet, and their embeddings float32 [n, dim].
 
     Labels are the source's; rows of others are left out and counted in the notes. Raises DataError where there is no
@@ -54,7 +54,7 @@ def read_test(
     artists = table[GROUP].to_pylist() if GROUP in columns else []
     kept = np.flatnonzero(labels.known)
     truth = labels.values[kept]
-    judged = Judged(
+    judged = Predictions(
         problem=source.problem_type,
         labels=source.names,
         ids=[ids[row] for row in kept],

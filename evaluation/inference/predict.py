@@ -31,7 +31,7 @@ READING = (DataError, MemoryError, RuntimeError)  # the latter: a length or a ra
 Aggregate = Literal["mean", "logits", "max", "median", "vote"]
 
 
-def embedder_of(model: SynthmirClassifier) -> EmbedderBackend:
+def load_model_embedder(model: SynthmirClassifier) -> EmbedderBackend:
     """The embedder that the model was trained on. Raises BackendError, or DataError if its revision is another."""
     return embedder_for(model.config)
 
@@ -52,7 +52,7 @@ def probabilities(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarr
 
     A regression has none: its numbers come out as they are, [n, 1].
     """
-    return activate(logits(model, embeddings), problem_of(model))
+    return to_probabilities(logits(model, embeddings), problem_of(model))
 
 
 def problem_of(model: SynthmirClassifier) -> str:
@@ -60,7 +60,7 @@ def problem_of(model: SynthmirClassifier) -> str:
     return model.config.problem_type or SINGLE
 
 
-def activate(values: np.ndarray, problem: str) -> np.ndarray:
+def to_probabilities(values: np.ndarray, problem: str) -> np.ndarray:
     """Logits [n, labels] -> probabilities; a regression's numbers stay."""
     from scipy.special import expit, softmax
 
@@ -88,8 +88,8 @@ def pool(values: np.ndarray, problem: str, how: Aggregate = "mean") -> np.ndarra
     the answer sums to one.
     """
     if how == "logits":
-        return activate(values.mean(axis=0), problem)
-    found = activate(values, problem)
+        return to_probabilities(values.mean(axis=0), problem)
+    found = to_probabilities(values, problem)
     if how == "mean":
         return np.asarray(found.mean(axis=0))
     if how == "vote":

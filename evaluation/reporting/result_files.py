@@ -10,7 +10,7 @@ from ..results.ablation import Ablation
 from ..results.robustness import Robustness
 from ..results.strategies import StrategyComparison
 from .result_plots import plot_ablation, plot_robustness, plot_strategies
-from .tables import ablation_table, strategy_table
+from .tables import format_ablation, format_strategies
 
 
 def write_result_files(result: Ablation | Robustness | StrategyComparison, out: Path) -> None:
@@ -26,7 +26,7 @@ def write_result_files(result: Ablation | Robustness | StrategyComparison, out: 
         write_bytes(out / "robustness.svg", plot_robustness(result))
     elif isinstance(result, Ablation):
         write_bytes(out / "ablation.svg", plot_ablation(result))
-        write_text(out / "ablation.txt", ablation_table(result) + "\n")
+        write_text(out / "ablation.txt", format_ablation(result) + "\n")
     else:
         write_bytes(out / "strategies.svg", plot_strategies(result))
-        write_text(out / "strategies.txt", strategy_table(result) + "\n")
+        write_text(out / "strategies.txt", format_strategies(result) + "\n")

@@ -9,13 +9,13 @@ import numpy as np
 from ..rendering.text_table import align_columns
 from ..results.ablation import OWN, Ablation
 from ..results.robustness import Robustness
-from ..results.scores import HEADLINES, MULTI, SHARES, SINGLE, Amount, Seeded
+from ..results.scores import HEADLINES, MULTI, SHARES, SINGLE, Quantity, SeedScores
 from ..results.strategies import StrategyComparison
 
 LISTED = 5  # tracks that could not be read
 
 
-def score_table(scores: dict[str, Any]) -> str:
+def format_scores(scores: dict[str, Any]) -> str:
     """Each benchmark's figures with their 95 % intervals, what they leave out, and how other models compare."""
     names = HEADLINES[scores["model"]["problem"]]
     head = (
@@ -49,7 +49,7 @@ def told(metric: str, figure: dict[str, Any] | None, signed: bool = False) -> st
     return words(value) if None in bounds else f"{words(value)} [{', '.join(map(words, bounds))}]"
 
 
-def ablation_table(found: Ablation) -> str:
+def format_ablation(found: Ablation) -> str:
     """Lines for a terminal: a block a place, a line a cell; the first figure, its spread, and the difference."""
     lines = []
     for place in found.places:
@@ -68,7 +68,7 @@ def ablation_table(found: Ablation) -> str:
     return "\n".join([*lines, *found.notes]).rstrip()
 
 
-def robustness_table(found: Robustness) -> str:
+def format_robustness(found: Robustness) -> str:
     """Lines for a terminal: the first figure clean, then at each level with its 95 % interval, difference and p."""
     key = next(key for key in HEADLINES[found.problem] if found.clean.get(key) is not None)
     rows = [
@@ -82,7 +82,7 @@ def robustness_table(found: Robustness) -> str:
     return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *align_columns(rows)])
 
 
-def strategy_table(found: StrategyComparison) -> str:
+def format_strategies(found: StrategyComparison) -> str:
     """Lines for a terminal: the strategies in order, the first figure with its interval, and the step to the next."""
     name = HEADLINES[found.problem][found.metric]
     rows = [("strategy", name, "95 % interval", "sd of seeds", "less the next", "p (Holm)")]
@@ -154,12 +154,12 @@ def _compared(scores: dict[str, Any]) -> list[str]:
     ]
 
 
-def _cells(figure: Seeded) -> tuple[str, str, str]:
+def _cells(figure: SeedScores) -> tuple[str, str, str]:
     """Mean, 95 % interval and the spread of the trainings, for a table."""
     interval = "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
     spread = f"{np.std(figure.seeds, ddof=1):.3f}" if len(figure.seeds) > 1 else "-"
     return f"{figure.mean.value:.3f}", interval, spread
 
 
-def _amount(key: str, figure: Amount | None, signed: bool = False) -> str:
+def _amount(key: str, figure: Quantity | None, signed: bool = False) -> str:
     return told(key, None if figure is None else figure.model_dump(), signed)

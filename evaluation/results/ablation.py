@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from .json_document import Document, Part
-from .scores import Comparison, Problem, Seeded
+from .scores import Comparison, Problem, SeedScores
 
 FILE = "ablation.json"
 OWN, COMMON = "own validation", "baseline's validation"
@@ -21,7 +21,7 @@ class CellScores(Part):
     corpus: str
     models: str
     train_rows: int
-    scores: dict[str, dict[str, Seeded]]
+    scores: dict[str, dict[str, SeedScores]]
 
 
 class CellDifference(Comparison):

@@ -16,7 +16,7 @@ from .scores import MULTI, SINGLE, Skip
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Predictions:
     """The tracks of one benchmark that could be read.
 
     `truth` and `outputs` by problem: int64 [n] positions in `labels` and float64 [n, labels] probabilities; bool

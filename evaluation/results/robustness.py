@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from .json_document import Document, Part
-from .scores import Amount, Comparison, Problem, Skip
+from .scores import Comparison, Problem, Quantity, Skip
 
 FILE = "robustness.json"
 
@@ -19,7 +19,7 @@ class Level(Part):
     level: float
     unit: str
     about: str
-    figures: dict[str, Amount | None]
+    figures: dict[str, Quantity | None]
     drops: list[Comparison]
 
 
@@ -39,6 +39,6 @@ class Robustness(Document):
     notes: list[str]
     n: Annotated[int, Field(ge=1)]
     skips: list[Skip]
-    clean: dict[str, Amount | None]
+    clean: dict[str, Quantity | None]
     levels: list[Level]
     record: dict[str, Any]

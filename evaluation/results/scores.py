@@ -44,7 +44,7 @@ class Figure(Part):
     n: Annotated[int, Field(ge=1)]
 
 
-class Amount(Part):
+class Quantity(Part):
     """As Figure, of what is no share: an error in bpm, a difference."""
 
     value: Number
@@ -53,10 +53,10 @@ class Amount(Part):
     n: Annotated[int, Field(ge=1)]
 
 
-class Seeded(Part):
+class SeedScores(Part):
     """A figure: the mean over trainings with its 95 % interval over tracks, and what each training reached."""
 
-    mean: Amount
+    mean: Quantity
     seeds: list[float]
 
 
@@ -206,10 +206,10 @@ class RegressionScores(BenchmarkScores):
 
     problem: Literal["regression"]
     unit: str  # "bpm" of a tempo, "" where none is known
-    mae: Amount
+    mae: Quantity
     accuracy_1: Figure | None
     accuracy_2: Figure | None
-    octave_error: Amount | None
+    octave_error: Quantity | None
     octaves: dict[Octave, Count] | None
 
 
@@ -226,12 +226,12 @@ class Comparison(Part):
     metric: str
     value: Number
     other: Number
-    difference: Amount
+    difference: Quantity
     p: Share
     p_holm: Share
 
 
-class JudgedModel(Part):
+class ScoredModel(Part):
     """The model that was judged. `aggregate` is how the windows of a track became one answer."""
 
     path: str
@@ -253,7 +253,7 @@ class Scores(Document):
     holds, command = "scores", "synthmir evaluate"
 
     version: Literal[2] = Field(default=2, alias="schema")
-    model: JudgedModel
+    model: ScoredModel
     benchmarks: list[AnyScores]
     comparisons: list[Comparison] = []
     record: dict[str, Any]  # the run record of the evaluation

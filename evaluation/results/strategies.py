@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from .json_document import Document, Part
-from .scores import Amount, Problem, Seeded
+from .scores import Problem, Quantity, SeedScores
 
 FILE = "strategies.json"
 
@@ -19,7 +19,7 @@ class StrategyScores(Part):
     models: str  # folder of one model a seed
     rows: dict[str, int]  # that the last stage learnt from and was stopped by
     selected_on: str
-    figures: dict[str, Seeded]
+    figures: dict[str, SeedScores]
 
 
 class StrategyDifference(Part):
@@ -29,7 +29,7 @@ class StrategyDifference(Part):
     strategy: str
     other: str
     metric: str
-    difference: Amount
+    difference: Quantity
     p: Annotated[float, Field(ge=0.0, le=1.0)]
     p_holm: Annotated[float, Field(ge=0.0, le=1.0)]
 

@@ -10,23 +10,25 @@ import numpy as np
 
 from builder.recipe import EvaluationSettings
 
-from ..results.predictions import Judged
-from ..results.scores import HEADLINES, Amount, Seeded
+from ..results.predictions import Predictions
+from ..results.scores import HEADLINES, Quantity, SeedScores
 from .bootstrap import intervals
-from .compare import judge_rows, rows_of
-from .metrics import Figures, Judge, merge_evidence
+from .compare import metrics_of_rows, paired_rows
+from .metrics import MetricSet, MetricValues, merge_evidence
 from .paired import Difference, paired_bootstrap
-from .summary import judge_of
+from .summary import metric_set
 
 
-def seeded_figures(judged: Sequence[Judged], task: str, settings: EvaluationSettings) -> dict[str, Seeded]:
+def score_seeds(judged: Sequence[Predictions], task: str, settings: EvaluationSettings) -> dict[str, SeedScores]:
     """The headline figures of trainings judged on the same tracks, as far as all of them have one."""
-    judges = [judge_of(one, task) for one in judged]
+    judges = [metric_set(one, task) for one in judged]
     n = len(judged[0])
     each = [judge(np.ones((1, n))) for judge in judges]
-    bounds = intervals(mean_judge(judges), n, judged[0].groups(), settings.bootstrap, settings.seed, settings.interval)
+    bounds = intervals(
+        mean_metrics(judges), n, judged[0].groups(), settings.bootstrap, settings.seed, settings.interval
+    )
     return {
-        key: Seeded(
+        key: SeedScores(
             mean=_amount(np.mean([one[key][0] for one in each]), bounds[key], n),
             seeds=[float(one[key][0]) for one in each],
         )
@@ -35,11 +37,11 @@ def seeded_figures(judged: Sequence[Judged], task: str, settings: EvaluationSett
     }
 
 
-def seeded_difference(
-    ours: Sequence[Judged], theirs: Sequence[Judged], task: str, settings: EvaluationSettings
+def compare_seeds(
+    ours: Sequence[Predictions], theirs: Sequence[Predictions], task: str, settings: EvaluationSettings
 ) -> dict[str, Difference]:
     """Every figure of some trainings less that of others on the same tracks, the mean over trainings on both sides."""
-    a, b = (np.stack([rows_of(one) for one in some], axis=1) for some in (ours, theirs))
+    a, b = (np.stack([paired_rows(one) for one in some], axis=1) for some in (ours, theirs))
     return paired_bootstrap(
         a,
         b,
@@ -51,21 +53,21 @@ def seeded_difference(
     )
 
 
-def mean_judge(judges: Sequence[Judge]) -> Judge:
+def mean_metrics(judges: Sequence[MetricSet]) -> MetricSet:
     """The mean over trainings of every figure."""
 
-    def judge(weights: np.ndarray) -> Figures:
+    def judge(weights: np.ndarray) -> MetricValues:
         told = [one(weights) for one in judges]
         return {name: np.mean([some[name] for some in told], axis=0) for name in told[0]}
 
-    return Judge(judge, merge_evidence(*(one.evidence for one in judges)))
+    return MetricSet(judge, merge_evidence(*(one.evidence for one in judges)))
 
 
-def _mean_of_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:
+def _mean_of_rows(rows: np.ndarray, like: Predictions, task: str) -> MetricSet:
     """`mean_judge` of the rows [n, trainings, ...] that `comparison.rows_of` made of what was judged."""
-    return mean_judge([judge_rows(rows[:, seed], like, task) for seed in range(rows.shape[1])])
+    return mean_metrics([metrics_of_rows(rows[:, seed], like, task) for seed in range(rows.shape[1])])
 
 
-def _amount(value: Any, bounds: np.ndarray, n: int) -> Amount:
+def _amount(value: Any, bounds: np.ndarray, n: int) -> Quantity:
     low, high = (None if np.isnan(bound) else float(bound) for bound in bounds)
-    return Amount(value=float(value), low=low, high=high, n=n)
+    return Quantity(value=float(value), low=low, high=high, n=n)

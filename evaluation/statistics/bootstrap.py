@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .metrics import Figures, Judge
+from .metrics import MetricSet, MetricValues
 
 LEVEL = 0.95
 CELLS = 4_000_000  # weights held at once
@@ -15,23 +15,23 @@ BLOCKS = 200  # left out in turn to learn a figure's skewness
 NO_WIDTH = 1e-9  # what rounding leaves of an interval whose resamples are all alike
 
 
-class Intervals(Figures):
+class ConfidenceIntervals(MetricValues):
     """Low and high bound by figure; `exact`, bool [] or [labels], says which of them are Clopper and Pearson's."""
 
-    def __init__(self, bounds: Figures) -> None:
+    def __init__(self, bounds: MetricValues) -> None:
         super().__init__(bounds)
         self.exact = {name: np.zeros(values.shape[1:], bool) for name, values in bounds.items()}
 
 
 def intervals(
-    judge: Judge,
+    judge: MetricSet,
     tracks: int,
     groups: Sequence[object] | None = None,
     resamples: int = 1000,
     seed: int = 0,
     method: str = "bca",
     rankings: Collection[str] = (),
-) -> Intervals:
+) -> ConfidenceIntervals:
     """95 % intervals of every figure: low and high bound [2] or [2, labels], NaN where there is none.
 
     `groups` [tracks] names what is drawn whole, the artists say: tracks of one artist are not independent. None: each
@@ -46,14 +46,16 @@ def intervals(
     if tracks == 0:
         raise ValueError("no tracks to resample")
     codes = group_codes(groups, tracks)
-    parts = [judge(weights) for weights in resampled(codes, resamples, seed)]
+    parts = [judge(weights) for weights in resample_weights(codes, resamples, seed)]
     samples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     value = judge(np.ones((1, tracks)))
     if method == "percentile":
-        found = Intervals({name: _quantiles(values, *_tails(values.shape[1:])) for name, values in samples.items()})
+        found = ConfidenceIntervals(
+            {name: _quantiles(values, *_tails(values.shape[1:])) for name, values in samples.items()}
+        )
     else:
         without = judge(_leave_out(codes))
-        found = Intervals(
+        found = ConfidenceIntervals(
             {
                 name: _jackknife(value[name][0], without[name])
                 if name in rankings
@@ -68,7 +70,7 @@ def intervals(
     return found
 
 
-def _exact(judge: Judge, name: str, value: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def _exact(judge: MetricSet, name: str, value: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Bounds [2, ...] of `value` [...] where every unit (an artist, or a track alone) has that same value.
 
     Were less than a share q of all units so, n of them in a row would be seen in less than 2.5 % of samples, with
@@ -99,7 +101,7 @@ def _exact(judge: Judge, name: str, value: np.ndarray, codes: np.ndarray) -> np.
         some = np.flatnonzero(scale + np.log(n) <= 0)[-1]
         q = np.minimum(np.exp(scale[some] + np.log(n)), 1.0).mean()
     else:
-        q = alike_share(units)
+        q = all_alike_bound(units)
     low, high = q * value + (1 - q) * judge.lowest, q * value + (1 - q)
     if "f1" in name and judge.lowest == 0:
         hits = q * value / (2 - value) + (1 - q)
@@ -107,7 +109,7 @@ def _exact(judge: Judge, name: str, value: np.ndarray, codes: np.ndarray) -> np.
     return np.stack([low, high])
 
 
-def alike_share(n: float | np.ndarray) -> Any:
+def all_alike_bound(n: float | np.ndarray) -> Any:
     """The share of all units that are alike under which less than 2.5 % of samples of n independent ones are so."""
     return ((1 - LEVEL) / 2) ** (1 / np.maximum(n, 1))
 
@@ -124,7 +126,7 @@ def group_codes(groups: Sequence[object] | None, tracks: int) -> np.ndarray:
     return np.array(codes, np.int64)
 
 
-def resampled(codes: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def resample_weights(codes: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Weights [some, tracks] of resamples, a chunk at a time: how often each track's group was drawn."""
     count = int(codes.max()) + 1
     rng = np.random.default_rng(seed)

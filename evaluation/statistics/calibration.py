@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .metrics import Figures, Judge
+from .metrics import MetricSet, MetricValues
 
 BINS = 15
 
@@ -23,7 +23,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class Confidences:
     """Confidences and whether they came true: one a track, or with many labels an item one a track and label.
 
     `confidence` float64 [n, claims] in 0 .. 1, `right` bool of that shape.
@@ -33,13 +33,13 @@ class Claims:
     right: np.ndarray
 
     @classmethod
-    def of_choices(cls, truth: np.ndarray, probabilities: np.ndarray) -> Claims:
+    def from_top_class(cls, truth: np.ndarray, probabilities: np.ndarray) -> Confidences:
         """int64 [n] and float64 [n, classes]: the claim is the chosen class with its probability."""
         chosen = probabilities.argmax(axis=1)
         return cls(probabilities.max(axis=1, keepdims=True), (chosen == truth)[:, None])
 
     @classmethod
-    def of_tags(cls, truth: np.ndarray, probabilities: np.ndarray) -> Claims:
+    def from_tags(cls, truth: np.ndarray, probabilities: np.ndarray) -> Confidences:
         """bool [n, tags] and float64 [n, tags]: every tag's probability is a claim that the track has it."""
         return cls(probabilities, truth.astype(bool))
 
@@ -69,14 +69,14 @@ class Claims:
             if n
         ]
 
-    def judge(self, name: str, edges: np.ndarray) -> Judge:
+    def judge(self, name: str, edges: np.ndarray) -> MetricSet:
         """The expected calibration error by these bins: mean |share right - confidence| over claims."""
         tracks, claims = self.confidence.shape
         bins = len(edges) - 1
         cells = (np.arange(tracks)[:, None] * bins + self.place(edges)).ravel()
         gaps = np.bincount(cells, (self.right - self.confidence).ravel(), tracks * bins).reshape(tracks, bins)
 
-        def judge(weights: np.ndarray) -> Figures:
+        def judge(weights: np.ndarray) -> MetricValues:
             return {name: np.abs(weights @ gaps).sum(axis=1) / (claims * weights.sum(axis=1))}
 
-        return Judge(judge, {name: (np.ones(tracks, bool),)})
+        return MetricSet(judge, {name: (np.ones(tracks, bool),)})

@@ -9,15 +9,15 @@ import numpy as np
 
 from builder.recipe import EvaluationSettings
 
-from ..results.predictions import Judged
-from ..results.scores import HEADLINES, MULTI, SINGLE, Amount, Comparison
-from .metrics import Judge, multi_label, numbers, single_label, tempo
+from ..results.predictions import Predictions
+from ..results.scores import HEADLINES, MULTI, SINGLE, Comparison, Quantity
+from .metrics import MetricSet, multi_label, numbers, single_label, tempo
 from .paired import Difference, holm, paired_bootstrap
-from .summary import TEMPI
+from .summary import TEMPO_TASKS
 
 
 def compare(
-    ours: Judged, theirs: Judged, settings: EvaluationSettings, task: str, benchmark: str, against: str
+    ours: Predictions, theirs: Predictions, settings: EvaluationSettings, task: str, benchmark: str, against: str
 ) -> list[Comparison]:
     """Each headline figure of the one less that of the other, on the tracks that both could read."""
     place = {identity: row for row, identity in enumerate(theirs.ids)}
@@ -28,9 +28,9 @@ def compare(
     same = replace(ours, ids=[ours.ids[row] for row in mine], truth=ours.truth[mine], outputs=ours.outputs[mine])
     artists = ours.groups()
     found = paired_bootstrap(
-        rows_of(same),
-        rows_of(replace(same, outputs=outputs, threshold=theirs.threshold)),
-        figure=lambda rows: judge_rows(rows, ours, task),
+        paired_rows(same),
+        paired_rows(replace(same, outputs=outputs, threshold=theirs.threshold)),
+        figure=lambda rows: metrics_of_rows(rows, ours, task),
         groups=None if artists is None else [artists[row] for row in mine],
         resamples=settings.bootstrap,
         seed=settings.seed,
@@ -43,7 +43,7 @@ def compare(
             metric=name,
             value=found[name].a,
             other=found[name].b,
-            difference=amount_of(found[name]),
+            difference=to_quantity(found[name]),
             p=found[name].p,
             p_holm=found[name].p,  # of one comparison; of several the family's are put in together
         )
@@ -52,12 +52,12 @@ def compare(
     ]
 
 
-def amount_of(found: Difference) -> Amount:
+def to_quantity(found: Difference) -> Quantity:
     """A difference with its interval, as files hold it."""
-    return Amount(value=found.difference, low=found.low, high=found.high, n=found.n)
+    return Quantity(value=found.difference, low=found.low, high=found.high, n=found.n)
 
 
-def rows_of(judged: Judged) -> np.ndarray:
+def paired_rows(judged: Predictions) -> np.ndarray:
     """[n, 2] or [n, 3, labels]: what is true and what was said, so that answers can change places between models."""
     if judged.problem == MULTI:
         named = judged.predicted if judged.threshold is not None else np.full(judged.outputs.shape, np.nan)
@@ -65,7 +65,7 @@ def rows_of(judged: Judged) -> np.ndarray:
     return np.stack([judged.truth, judged.predicted], axis=1)
 
 
-def judge_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:
+def metrics_of_rows(rows: np.ndarray, like: Predictions, task: str) -> MetricSet:
     """The figures of rows that `rows_of` made, of a model like `like`."""
     if like.problem == MULTI:
         named = None if np.isnan(rows[:, 2]).any() else rows[:, 2] > 0
@@ -73,7 +73,7 @@ def judge_rows(rows: np.ndarray, like: Judged, task: str) -> Judge:
     if like.problem == SINGLE:
         truth, predicted = rows.astype(np.int64).T
         return single_label(truth, predicted, len(like.labels))
-    return (tempo if task in TEMPI else numbers)(*rows.T)
+    return (tempo if task in TEMPO_TASKS else numbers)(*rows.T)
 
 
 def family(compared: Sequence[Comparison]) -> list[Comparison]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..results.scores import Octave
 
-Figures = dict[str, np.ndarray]  # float64 [r] or [r, labels] by name; NaN stands for what is not defined
+MetricValues = dict[str, np.ndarray]  # float64 [r] or [r, labels] by name; NaN stands for what is not defined
 Evidence = Mapping[str, tuple[np.ndarray, ...]]
 BLOCK = 250_000  # weights worked on at once: what stays in the cache
 RANKINGS = frozenset({"map", "macro_roc_auc", "micro_roc_auc", "average_precision", "roc_auc"})
@@ -23,7 +23,7 @@ OCTAVES = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # factors that Accuracy 2 forgives
 
 
 @dataclass(frozen=True)
-class Judge:
+class MetricSet:
     """Figures of float64 weights [r, n], and the tracks that each share among them is computed from.
 
     Attributes:
@@ -34,11 +34,11 @@ class Judge:
         lowest: 0 of shares, -1 of differences of shares.
     """
 
-    figures: Callable[[np.ndarray], Figures]
+    figures: Callable[[np.ndarray], MetricValues]
     evidence: Evidence = field(default_factory=dict)
     lowest: float = 0.0
 
-    def __call__(self, weights: np.ndarray) -> Figures:
+    def __call__(self, weights: np.ndarray) -> MetricValues:
         """Compute the figures of weights [r, n]."""
         return self.figures(weights)
 
@@ -52,7 +52,7 @@ def merge_evidence(*several: Evidence) -> Evidence:
     }
 
 
-def single_label(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Judge:
+def single_label(truth: np.ndarray, predicted: np.ndarray, classes: int) -> MetricSet:
     """int64 [n], int64 [n] -> accuracy, macro_f1, balanced_accuracy [r]; precision, recall, f1 [r, classes].
 
     Means run over the classes that have tracks, as in the metric `genre_report`.
@@ -60,7 +60,7 @@ def single_label(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Judg
     true, called = _one_hot(truth, classes), _one_hot(predicted, classes)
     hit = true * called
 
-    def judge(weights: np.ndarray) -> Figures:
+    def judge(weights: np.ndarray) -> MetricValues:
         hits, support, calls = weights @ hit, weights @ true, weights @ called
         f1 = _over(2 * hits, support + calls)
         recall = _over(hits, support)
@@ -76,10 +76,10 @@ def single_label(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Judg
     has, named = true > 0, called > 0
     means = dict.fromkeys(("macro_f1", "balanced_accuracy"), (has,))
     labels = {"precision": (named,), "recall": (has,), "f1": (has | named,)}
-    return Judge(judge, {"accuracy": (np.ones(len(truth), bool),)} | means | labels)
+    return MetricSet(judge, {"accuracy": (np.ones(len(truth), bool),)} | means | labels)
 
 
-def multi_label(truth: np.ndarray, probabilities: np.ndarray, named: np.ndarray | None = None) -> Judge:
+def multi_label(truth: np.ndarray, probabilities: np.ndarray, named: np.ndarray | None = None) -> MetricSet:
     """bool [n, tags], float64 [n, tags] -> map, macro_roc_auc, micro_roc_auc; average_precision, roc_auc by tag.
 
     With `named`, bool [n, tags] of what is over the threshold, also macro_f1 and micro_f1; precision, recall, f1 by
@@ -92,7 +92,7 @@ def multi_label(truth: np.ndarray, probabilities: np.ndarray, named: np.ndarray 
     flat = Ranking(truth[:, held].ravel(), probabilities[:, held].ravel(), owners)
     true = truth.astype(np.float64)
 
-    def judge(weights: np.ndarray) -> Figures:
+    def judge(weights: np.ndarray) -> MetricValues:
         told = [rank.figures(weights) for rank in ranks]
         precision, auc = (np.stack([pair[i] for pair in told], axis=1) for i in (0, 1))
         figures = {
@@ -126,10 +126,10 @@ def multi_label(truth: np.ndarray, probabilities: np.ndarray, named: np.ndarray 
         either: np.ndarray = has | named
         evidence |= {"macro_f1": (has,), "micro_f1": (either[:, held].any(axis=1),)}
         evidence |= {"precision": (named.astype(bool),), "recall": (has,), "f1": (either,)}
-    return Judge(judge, evidence)
+    return MetricSet(judge, evidence)
 
 
-def tempo(truth: np.ndarray, estimate: np.ndarray) -> Judge:
+def tempo(truth: np.ndarray, estimate: np.ndarray) -> MetricSet:
     """float64 [n] bpm, float64 [n] bpm -> accuracy_1, accuracy_2, mae (bpm), octave_error (octaves)."""
     columns = {
         "accuracy_1": within(truth, estimate, 1.0),
@@ -139,21 +139,21 @@ def tempo(truth: np.ndarray, estimate: np.ndarray) -> Judge:
     }
     values = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
 
-    def judge(weights: np.ndarray) -> Figures:
+    def judge(weights: np.ndarray) -> MetricValues:
         means = _over(weights @ values, weights.sum(axis=1, keepdims=True))
         return dict(zip(columns, means.T, strict=True))
 
-    return Judge(judge, dict.fromkeys(("accuracy_1", "accuracy_2"), (np.ones(len(truth), bool),)))
+    return MetricSet(judge, dict.fromkeys(("accuracy_1", "accuracy_2"), (np.ones(len(truth), bool),)))
 
 
-def numbers(truth: np.ndarray, estimate: np.ndarray) -> Judge:
+def numbers(truth: np.ndarray, estimate: np.ndarray) -> MetricSet:
     """float64 [n], float64 [n] of any unit -> mae, in that unit."""
     errors = np.abs(estimate - truth)
 
-    def judge(weights: np.ndarray) -> Figures:
+    def judge(weights: np.ndarray) -> MetricValues:
         return {"mae": _over(weights @ errors, weights.sum(axis=1))}
 
-    return Judge(judge)
+    return MetricSet(judge)
 
 
 def within(truth: np.ndarray, estimate: np.ndarray, factor: float) -> np.ndarray:
@@ -168,13 +168,13 @@ def octaves(truth: np.ndarray, estimate: np.ndarray) -> np.ndarray:
     return off
 
 
-def both(*judges: Judge) -> Judge:
+def both(*judges: MetricSet) -> MetricSet:
     """The figures of several in one."""
 
-    def judge(weights: np.ndarray) -> Figures:
+    def judge(weights: np.ndarray) -> MetricValues:
         return {name: values for one in judges for name, values in one(weights).items()}
 
-    return Judge(judge, {name: arrays for one in judges for name, arrays in one.evidence.items()})
+    return MetricSet(judge, {name: arrays for one in judges for name, arrays in one.evidence.items()})
 
 
 class Ranking:
@@ -218,7 +218,7 @@ class Ranking:
         return np.clip(np.stack([average, area]), 0.0, 1.0)  # of rounding
 
 
-def octave_counts(truth: np.ndarray, estimate: np.ndarray) -> dict[Octave, int]:
+def count_octaves(truth: np.ndarray, estimate: np.ndarray) -> dict[Octave, int]:
     """How many tracks got the true tempo, twice it, half, three times, a third, or none of these, within 4 %."""
     names: tuple[Octave, ...] = ("right", "double", "half", "triple", "third")
     left = np.ones(len(truth), bool)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bootstrap import CELLS, group_codes, intervals
-from .metrics import Figures, Judge, merge_evidence
+from .metrics import MetricSet, MetricValues, merge_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,19 @@ class Difference:
     groups: int  # what was drawn whole: artists, or the tracks themselves
 
 
-def mean(values: np.ndarray) -> Judge:
+def mean(values: np.ndarray) -> MetricSet:
     """[n] of one number a track (right or wrong, an error) -> their mean."""
 
-    def judge(weights: np.ndarray) -> Figures:
+    def judge(weights: np.ndarray) -> MetricValues:
         return {"mean": weights @ values / weights.sum(axis=1)}
 
-    return Judge(judge)
+    return MetricSet(judge)
 
 
 def paired_bootstrap(
     a: np.ndarray,
     b: np.ndarray,
-    figure: Callable[[np.ndarray], Judge] = mean,
+    figure: Callable[[np.ndarray], MetricSet] = mean,
     groups: Sequence[object] | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -63,17 +63,17 @@ def paired_bootstrap(
     n = len(a)
     ours, theirs, mixed = figure(a), figure(b), figure(np.concatenate([a, b]))
 
-    def straight(weights: np.ndarray) -> Figures:
+    def straight(weights: np.ndarray) -> MetricValues:
         return _less(ours(weights), theirs(weights))
 
-    def swapped(swap: np.ndarray) -> Figures:
+    def swapped(swap: np.ndarray) -> MetricValues:
         """0 or 1 [r, n] -> the difference with those tracks' answers swapped."""
         stay = 1 - swap
         return _less(mixed(np.hstack([stay, swap])), mixed(np.hstack([swap, stay])))
 
     ones = np.ones((1, n))
     values_a, values_b, observed = ours(ones), theirs(ones), straight(ones)
-    paired = Judge(straight, merge_evidence(ours.evidence, theirs.evidence), lowest=-1.0)
+    paired = MetricSet(straight, merge_evidence(ours.evidence, theirs.evidence), lowest=-1.0)
     bounds = intervals(paired, n, groups, resamples, seed, method)
     codes = group_codes(groups, n)
     reached = {name: np.ones_like(value[0]) for name, value in observed.items()}
@@ -99,7 +99,7 @@ def paired_bootstrap(
     }
 
 
-def _less(ours: Figures, theirs: Figures) -> Figures:
+def _less(ours: MetricValues, theirs: MetricValues) -> MetricValues:
     return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
 

@@ -11,11 +11,10 @@ import numpy as np
 from builder.errors import DataError
 from builder.recipe import EvaluationSettings
 
-from ..results.predictions import Judged
+from ..results.predictions import Predictions
 from ..results.scores import (
     MULTI,
     SINGLE,
-    Amount,
     BenchmarkScores,
     Calibration,
     ClassScores,
@@ -23,6 +22,7 @@ from ..results.scores import (
     MultiLabelScores,
     Pair,
     PerClass,
+    Quantity,
     Range,
     RegressionScores,
     ReliabilityBin,
@@ -31,19 +31,19 @@ from ..results.scores import (
     TagScores,
 )
 from .bootstrap import group_codes, intervals
-from .calibration import Claims
-from .metrics import RANKINGS, Figures, Judge, both, multi_label, numbers, octave_counts, single_label, tempo
+from .calibration import Confidences
+from .metrics import RANKINGS, MetricSet, MetricValues, both, count_octaves, multi_label, numbers, single_label, tempo
 
-TEMPI = frozenset({"tempo_bpm", "tempo", "bpm"})
+TEMPO_TASKS = frozenset({"tempo_bpm", "tempo", "bpm"})
 
 
-def score(judged: Judged, settings: EvaluationSettings, task: str, **about: Any) -> BenchmarkScores:
+def score(judged: Predictions, settings: EvaluationSettings, task: str, **about: Any) -> BenchmarkScores:
     """Figures with bootstrap 95 % intervals. `about` fills what is known of the benchmark (`name`, `source`, ...)."""
     if judged.problem == MULTI and not judged.truth.any():
         raise DataError(f"{about['name']}: no track bears any label of the model's", "judge it on other recordings")
     groups = judged.groups()
     claims = _claims(judged)
-    judge = judge_of(judged, task)
+    judge = metric_set(judged, task)
     if claims is not None:
         judge = both(
             judge, claims.judge("ece", claims.equal_width()), claims.judge("ece_equal_mass", claims.equal_mass())
@@ -81,19 +81,19 @@ def score(judged: Judged, settings: EvaluationSettings, task: str, **about: Any)
     return (_of_classes if judged.problem == SINGLE else _of_tags)(judged, told, common)
 
 
-def judge_of(judged: Judged, task: str) -> Judge:
+def metric_set(judged: Predictions, task: str) -> MetricSet:
     """The figures of what was judged, for any weights of its tracks."""
     if judged.problem == SINGLE:
         return single_label(judged.truth, judged.predicted, len(judged.labels))
     if judged.problem == MULTI:
         return multi_label(judged.truth, judged.outputs, None if judged.threshold is None else judged.predicted)
-    return (tempo if task in TEMPI else numbers)(judged.truth, judged.outputs)
+    return (tempo if task in TEMPO_TASKS else numbers)(judged.truth, judged.outputs)
 
 
 class _Told:
     """Values and bounds by name, as the file holds them."""
 
-    def __init__(self, values: dict[str, np.ndarray], bounds: Figures, n: int) -> None:
+    def __init__(self, values: dict[str, np.ndarray], bounds: MetricValues, n: int) -> None:
         self.values, self.bounds, self.n = values, bounds, n
 
     def figure(self, name: str, index: int | tuple[()] = ()) -> Figure:
@@ -107,9 +107,9 @@ class _Told:
         told = self._told(name, index)
         return Figure(**told, n=self.n) if told else None
 
-    def amount(self, name: str) -> Amount:
+    def amount(self, name: str) -> Quantity:
         """As `figure`, of what is no share."""
-        return Amount(**self._told(name, ()), n=self.n)
+        return Quantity(**self._told(name, ()), n=self.n)
 
     def _told(self, name: str, index: int | tuple[()]) -> dict[str, Any]:
         if name not in self.values or np.isnan(value := float(self.values[name][index])):
@@ -122,7 +122,7 @@ class _Told:
         return None if np.isnan(low) else Range(low=float(low), high=float(high))
 
 
-def _of_classes(judged: Judged, told: _Told, common: dict[str, Any]) -> SingleLabelScores:
+def _of_classes(judged: Predictions, told: _Told, common: dict[str, Any]) -> SingleLabelScores:
     size = len(judged.labels)
     cells = judged.truth * size + judged.predicted
     confusion = np.bincount(cells, minlength=size * size).reshape(size, size)
@@ -147,7 +147,7 @@ def _of_classes(judged: Judged, told: _Told, common: dict[str, Any]) -> SingleLa
     )
 
 
-def _of_tags(judged: Judged, told: _Told, common: dict[str, Any]) -> MultiLabelScores:
+def _of_tags(judged: Predictions, told: _Told, common: dict[str, Any]) -> MultiLabelScores:
     support = judged.truth.sum(axis=0)
     if absent := [label for label, count in zip(judged.labels, support, strict=True) if not count]:
         listed = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
@@ -180,33 +180,33 @@ def _of_tags(judged: Judged, told: _Told, common: dict[str, Any]) -> MultiLabelS
     )
 
 
-def _of_numbers(judged: Judged, told: _Told, task: str, common: dict[str, Any]) -> RegressionScores:
+def _of_numbers(judged: Predictions, told: _Told, task: str, common: dict[str, Any]) -> RegressionScores:
     return RegressionScores(
         **common,
         problem="regression",
-        unit="bpm" if task in TEMPI else "",
+        unit="bpm" if task in TEMPO_TASKS else "",
         mae=told.amount("mae"),
         accuracy_1=told.maybe("accuracy_1"),
         accuracy_2=told.maybe("accuracy_2"),
-        octave_error=told.amount("octave_error") if task in TEMPI else None,
-        octaves=octave_counts(judged.truth, judged.outputs) if task in TEMPI else None,
+        octave_error=told.amount("octave_error") if task in TEMPO_TASKS else None,
+        octaves=count_octaves(judged.truth, judged.outputs) if task in TEMPO_TASKS else None,
     )
 
 
-def _claims(judged: Judged) -> Claims | None:
+def _claims(judged: Predictions) -> Confidences | None:
     if judged.problem == SINGLE:
-        return Claims.of_choices(judged.truth, judged.outputs)
+        return Confidences.from_top_class(judged.truth, judged.outputs)
     if judged.problem == MULTI:
         held = judged.truth.any(axis=0)
-        return Claims.of_tags(judged.truth[:, held], judged.outputs[:, held])
+        return Confidences.from_tags(judged.truth[:, held], judged.outputs[:, held])
     return None
 
 
-def _bins(claims: Claims, edges: np.ndarray) -> list[ReliabilityBin]:
+def _bins(claims: Confidences, edges: np.ndarray) -> list[ReliabilityBin]:
     return [ReliabilityBin(**asdict(found)) for found in claims.reliability(edges)]
 
 
-def _about_artists(judged: Judged) -> list[str]:
+def _about_artists(judged: Predictions) -> list[str]:
     unknown = sum(artist is None for artist in judged.artists)
     if judged.groups() is None or not unknown:
         return []

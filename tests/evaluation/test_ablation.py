@@ -14,7 +14,7 @@ from builder.errors import DataError, RecipeError
 from builder.io.safe_files import find
 from builder.recipe import Recipe
 from evaluation import ablation
-from evaluation.ablation import ablate, cells_of, parse_vary
+from evaluation.ablation import ablate, make_cells, parse_vary
 from evaluation.reporting.result_files import write_result_files
 from evaluation.reporting.result_plots import plot_ablation
 from evaluation.results.ablation import COMMON, FILE, OWN, Ablation
@@ -160,7 +160,7 @@ def test_what_is_no_list_of_values_is_told(text):
 )
 def test_keys_and_values_that_do_not_exist_are_named(recipe, vary, told):
     with pytest.raises(RecipeError, match=told):
-        cells_of(recipe, vary)
+        make_cells(recipe, vary)
 
 
 def test_nothing_varied_and_a_benchmark_that_is_not_there(recipe, tmp_path):
@@ -177,7 +177,7 @@ def test_nothing_varied_and_a_benchmark_that_is_not_there(recipe, tmp_path):
 @pytest.mark.parametrize("name", sorted(path.stem for path in find("recipes").glob("ablate-*.yaml")))
 def test_the_shipped_ablations_can_be_run(name):
     recipe = Recipe.load(name)
-    cells = cells_of(recipe, recipe.ablation.vary)
+    cells = make_cells(recipe, recipe.ablation.vary)
     assert len(cells) >= 2 and len({cell.name for cell in cells}) == len(cells) == len({cell.folder for cell in cells})
     assert all(cell.recipe.ablation.seeds == 5 for cell in cells)
     (values,) = recipe.ablation.vary.values()

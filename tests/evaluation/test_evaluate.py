@@ -17,7 +17,7 @@ from builder.recipe import EvaluationSettings
 from builder.records import RunRecord
 from evaluation.classify import classify, show
 from evaluation.evaluate import evaluate_model
-from evaluation.reporting.tables import score_table
+from evaluation.reporting.tables import format_scores
 from evaluation.results.scores import Scores
 from evaluation.statistics.summary import worst_pair
 
@@ -65,13 +65,13 @@ def test_no_error_is_not_certainty(both: tuple[dict, Path], tmp_path: Path) -> N
     for row in validation["per_class"]:
         assert all(bounds["low"] == pytest.approx(0.025 ** (1 / 3)) for bounds in row["intervals"].values())
     alike = "no resample changes accuracy, macro-f1, balanced accuracy: Clopper-Pearson intervals"
-    assert alike in score_table(scores)
+    assert alike in format_scores(scores)
 
     for entry in scores["benchmarks"]:  # as version 0.1 wrote them
         del entry["sampling"]["exact"]
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     assert Scores.read(tmp_path / "scores.json").benchmarks[0].sampling.exact == {}
-    assert "Clopper" not in score_table(scores)
+    assert "Clopper" not in format_scores(scores)
 
 
 def test_predictions_hold_what_the_scores_count(both: tuple[dict, Path]) -> None:
@@ -241,7 +241,7 @@ def test_answers_are_shown_a_line_each(model: Path, music: Path, capsys: pytest.
 def test_the_table_has_each_figure_with_its_interval(model: Path, music: Path, tmp_path: Path) -> None:
     soundfile.write(music / "Hip-Hop/misfiled.flac", sound(2, 50, 2.0), RATE)
     scores = evaluate_model(model, ["validation", f"folder:{music}"], tmp_path / "out")
-    table = score_table(scores).splitlines()
+    table = format_scores(scores).splitlines()
     assert table[1].split()[:3] == ["validation", "9", "0"] and "100.0% [66.4%, 100.0%]" in table[1]
     assert "85.7% [" in table[2] and table[2].startswith(f"folder:{music}")
     exact = "  no resample changes accuracy, macro-f1, balanced accuracy: Clopper-Pearson intervals"
@@ -255,7 +255,7 @@ def test_the_table_tells_what_is_left_out_and_skipped(model: Path, music: Path, 
         shutil.copy(music / "ROCK/20.wav", music / copy)
     for number in range(7):
         (music / f"ROCK/{number}.wav").write_bytes(b"")
-    table = score_table(evaluate_model(model, [f"folder:{music}"], tmp_path / "out")).splitlines()
+    table = format_scores(evaluate_model(model, [f"folder:{music}"], tmp_path / "out")).splitlines()
     assert "  left out 1 track(s), as no label of the model bears their name: zouk (1)" in table
     assert "  1 file(s) hold the same as others, and count once more: ROCK/20.wav = Hip-Hop/a.wav" in table
     assert (

@@ -21,16 +21,16 @@ from evaluation.benchmarks.base import Benchmark
 from evaluation.benchmarks.track import Track
 from evaluation.classify import classify, show
 from evaluation.evaluate import evaluate_model
-from evaluation.inference.evaluated_model import Candidate
+from evaluation.inference.evaluated_model import EvaluatedModel
 from evaluation.inference.predict import pool
 from evaluation.metrics import FOLDER
 from evaluation.reporting.report import write_report
-from evaluation.reporting.tables import score_table
+from evaluation.reporting.tables import format_scores
 from evaluation.statistics.summary import score
 from training.data.features import load_features
 from training.models.classifier import load_model
 
-from .conftest import GENRES, INSTRUMENTS, PLAYED, RATE, TEMPI, fit, linear, save, sound
+from .conftest import GENRES, INSTRUMENTS, PLAYED, RATE, TEMPO_TASKS, fit, linear, save, sound
 
 FEW = EvaluationSettings(bootstrap=100)
 
@@ -55,11 +55,11 @@ Benchmark.register(Recordings)
 
 def judge(folder: Path, recordings: Recordings, **settings: Any) -> Any:
     chosen = EvaluationSettings(bootstrap=100, **settings)
-    candidate = Candidate.load(folder, chosen)
+    candidate = EvaluatedModel.load(folder, chosen)
     return candidate.on(recordings, 2, lambda _: None, candidate.model.config.threshold)  # type: ignore[arg-type]
 
 
-def rows_of(out: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
+def paired_rows(out: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / entry["predictions"]).read_text(encoding="utf-8").splitlines()]
 
 
@@ -68,7 +68,7 @@ def test_instruments_are_judged_on_validation(tagger: Path, tmp_path: Path) -> N
     [entry] = scores["benchmarks"]
     assert scores["model"]["problem"] == entry["problem"] == "multi_label_classification"
     assert entry["labels"] == list(INSTRUMENTS) and entry["threshold"] == 0.5
-    rows = rows_of(tmp_path, entry)
+    rows = paired_rows(tmp_path, entry)
     assert rows[0]["id"] == "Electronica-6" and rows[0]["labels"] == ["synthesizer"]
     truth = np.array([[name in row["labels"] for name in INSTRUMENTS] for row in rows])
     told = np.array([[row["probabilities"][name] for name in INSTRUMENTS] for row in rows])
@@ -138,9 +138,9 @@ def test_without_a_threshold_it_is_chosen_on_validation_alone(tagger: Path, corp
 
 def test_tempi_are_judged_on_validation(metronome: Path, tmp_path: Path) -> None:
     [entry] = evaluate_model(metronome, ["validation"], tmp_path, settings=FEW)["benchmarks"]
-    rows = rows_of(tmp_path, entry)
+    rows = paired_rows(tmp_path, entry)
     truth, told = (np.array([row[key] for row in rows]) for key in ("label", "predicted"))
-    assert truth[0] == TEMPI[0] and len(rows) == 9
+    assert truth[0] == TEMPO_TASKS[0] and len(rows) == 9
     assert (entry["problem"], entry["unit"]) == ("regression", "bpm")
     assert entry["accuracy_1"]["value"] == pytest.approx(np.mean(np.abs(told - truth) <= 0.04 * truth))
     assert entry["mae"]["value"] == pytest.approx(np.mean(np.abs(told - truth)), abs=1e-3)
@@ -171,7 +171,7 @@ def test_a_report_of_every_kind(kind: str, corpus: Path, tmp_path: Path, request
     names = {"tagger": ("mAP", "guitar", "threshold"), "metronome": ("Accuracy 2", "half of it", "bpm")}[kind]
     assert all(name in page for name in names) and "StrictUndefined" not in page
     assert "taken for" in page and page.count("<audio") == 6
-    table = score_table(scores).splitlines()
+    table = format_scores(scores).splitlines()
     assert table[0].split()[:3] == ["on", "n", "skipped"] and table[1].startswith("validation")
 
 
@@ -190,7 +190,7 @@ def test_two_models_on_the_same_tracks(model: Path, corpus: Path, music: Path, t
     assert row["p"] < 0.05 and row["p_holm"] == pytest.approx(min(1.0, 4 * row["p"]), rel=0.5)
     same = found[f"folder:{music}", str(model), "macro_f1"]
     assert same["difference"]["value"] == 0 and same["p"] == same["p_holm"] == 1.0
-    table = score_table(scores)
+    table = format_scores(scores)
     assert "p (Holm)" in table and "+66.7 pp [" in table
     page = write_report(tmp_path / "out", model, corpus).read_text(encoding="utf-8")
     assert "Against other models" in page and "+66.7 pp" in page and f"--against {other}" in page
@@ -273,7 +273,7 @@ def test_windows_of_other_kinds() -> None:
 @pytest.mark.parametrize(("kind", "how"), [("tagger", "vote"), ("metronome", "max")])
 def test_ways_that_mean_nothing_are_refused(kind: str, how: str, request: pytest.FixtureRequest) -> None:
     with pytest.raises(RecipeError, match=f"aggregate: '{how}' means nothing"):
-        Candidate.load(request.getfixturevalue(kind), EvaluationSettings(aggregate=how))  # type: ignore[arg-type]
+        EvaluatedModel.load(request.getfixturevalue(kind), EvaluationSettings(aggregate=how))  # type: ignore[arg-type]
 
 
 def test_another_way_is_told(model: Path, music: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from builder.recipe import EvaluationSettings
 from evaluation.benchmarks.track import Track
 from evaluation.evaluate import evaluate_model
 from evaluation.reporting.result_files import write_result_files
-from evaluation.reporting.tables import robustness_table
+from evaluation.reporting.tables import format_robustness
 from evaluation.results.robustness import FILE, Robustness
-from evaluation.robustness import heard, judge_damaged, parse_damages, sample
+from evaluation.robustness import evaluate_robustness, heard, parse_damages, sample
 
 SETTINGS = EvaluationSettings(bootstrap=200, seed=3)
 LEVELS = ["gain:0", "lowpass:300", "noise:-20"]
@@ -41,7 +41,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(model: Path, music: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Robustness, Path]:
     out = tmp_path_factory.mktemp("out")
-    return judge_damaged(model, f"folder:{music}", out, LEVELS, settings=SETTINGS), out
+    return evaluate_robustness(model, f"folder:{music}", out, LEVELS, settings=SETTINGS), out
 
 
 def test_figures_and_drops(found, model, music, tmp_path):
@@ -71,18 +71,18 @@ def test_the_files(found):
     write_result_files(judged, out)
     picture = (out / "robustness.svg").read_text(encoding="utf-8")
     assert picture.startswith("<?xml") and all(f">{level.kind}<" in picture for level in judged.levels)
-    table = robustness_table(judged)
+    table = format_robustness(judged)
     assert "clean" in table and "lowpass 300 Hz" in table and "1 skipped" in table
 
 
 def test_it_can_be_done_again(found, model, music, tmp_path):
     judged, _ = found
-    again = judge_damaged(model, f"folder:{music}", tmp_path, ["noise:-20"], settings=SETTINGS)
+    again = evaluate_robustness(model, f"folder:{music}", tmp_path, ["noise:-20"], settings=SETTINGS)
     assert again.levels[0].figures == judged.levels[2].figures
 
 
 def test_the_validation_split_itself(model, tmp_path):
-    judged = judge_damaged(model, "validation", tmp_path, ["gain:0", "noise"], settings=SETTINGS, limit=6)
+    judged = evaluate_robustness(model, "validation", tmp_path, ["gain:0", "noise"], settings=SETTINGS, limit=6)
     assert judged.benchmark == "validation" and judged.n == 6
     assert judged.notes == ["6 of 9 clips, drawn with seed 3"]
     assert [(level.kind, level.level) for level in judged.levels] == [
@@ -119,7 +119,7 @@ def test_which_damages():
 def test_a_missing_package_is_told_before_the_work(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
     with pytest.raises(BackendError, match="pedalboard"):
-        judge_damaged(tmp_path / "no model", "validation", tmp_path, ["noise", "pitch"])
+        evaluate_robustness(tmp_path / "no model", "validation", tmp_path, ["noise", "pitch"])
 
 
 def test_what_cannot_be_read_is_told(tmp_path):

@@ -16,7 +16,7 @@ from builder.errors import DataError, RecipeError
 from builder.recipe import EvaluationSettings, TrainingSettings
 from evaluation.inference.held_out import read_test
 from evaluation.reporting.result_files import write_result_files
-from evaluation.reporting.tables import strategy_table
+from evaluation.reporting.tables import format_strategies
 from evaluation.results import strategies as module
 from evaluation.results.scores import MULTI, REGRESSION
 from evaluation.results.strategies import StrategyComparison
@@ -98,7 +98,7 @@ def test_the_files(found: Any) -> None:
     write_result_files(comparison, out)
     picture = (out / "strategies.svg").read_text()
     assert all(name in picture for name in STRATEGIES) and "n = 200" in picture
-    table = strategy_table(comparison)
+    table = format_strategies(comparison)
     assert table == (out / "strategies.txt").read_text().rstrip("\n")
     assert table.splitlines()[0] == "test part of real, n = 200, 2 training(s) each"
     told = json.loads((out / "strategies.json").read_text())
@@ -153,7 +153,7 @@ def test_with_shots_real_whole_is_the_upper_line(source: Path, real: Path, tmp_p
     assert {one.name for one in found.strategies} == {"real", "finetune", ALL_OF_IT} and found.upper == ALL_OF_IT
     rows = {one.name: one.rows["train"] for one in found.strategies}
     assert rows == {"real": 10, "finetune": 10, ALL_OF_IT: 150}
-    assert "2 real track(s) a label" in strategy_table(found)
+    assert "2 real track(s) a label" in format_strategies(found)
 
 
 def test_a_class_that_real_never_learnt_counts_as_missed(source: Path, parts: Any, tmp_path: Path) -> None:

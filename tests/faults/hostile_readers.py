@@ -254,10 +254,10 @@ def _judge(folder: Path) -> None:
     import torch
 
     from builder.recipe import EvaluationSettings
-    from evaluation.inference.evaluated_model import Candidate, corpus_of
+    from evaluation.inference.evaluated_model import EvaluatedModel, corpus_of
     from training.models.audio_embedding import embedder_for
 
-    candidate = Candidate.load(folder, EvaluationSettings())
+    candidate = EvaluatedModel.load(folder, EvaluationSettings())
     with torch.inference_mode():
         candidate.model(torch.zeros(2, candidate.model.mean.shape[0]))
     _ = candidate.labels, candidate.problem

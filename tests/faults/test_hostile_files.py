@@ -56,7 +56,7 @@ from evaluation.benchmarks.mapping import find_mapping
 from evaluation.explorer.clip_table import Clips
 from evaluation.explorer.corpus_source import is_classifier
 from evaluation.inference.embed_target import is_benchmark
-from evaluation.inference.evaluated_model import Candidate, corpus_of
+from evaluation.inference.evaluated_model import EvaluatedModel, corpus_of
 from evaluation.inference.validation_audio import validation_clips
 from evaluation.reporting import example_clips as gallery
 from evaluation.reporting import report
@@ -721,7 +721,7 @@ def test_a_config_that_names_code_runs_none(model: Path, key: str, monkeypatch: 
     (model / "trap.py").write_text("import os; os.mkdir('ran')\n")
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {key: MAN_IN_THE_CONFIG[key]}))
-    candidate = Candidate.load(model, EvaluationSettings())
+    candidate = EvaluatedModel.load(model, EvaluationSettings())
     assert candidate.labels == ["electronica", "funk"]
     assert "trap" not in sys.modules and not (model / "ran").exists()
     assert "somebody/kernel" not in repr(candidate.model.config.__dict__)
@@ -779,7 +779,7 @@ def test_a_config_of_a_giant_takes_no_memory(model: Path, changes: dict[str, Any
 def test_a_training_record_of_nonsense(model: Path, text: str) -> None:
     (model / "training.json").write_text(text)
     with pytest.raises(DataError, match=r"training.json: not a run record"):
-        Candidate.load(model, EvaluationSettings())
+        EvaluatedModel.load(model, EvaluationSettings())
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -400,7 +400,7 @@ def listener(clips: Clips) -> Listener:
 
 
 def test_windows_of_a_recording_agree_with_the_classifier(tmp_path: Path, listener: Listener, clips: Clips):
-    from evaluation.inference.predict import embedder_of, predict_audio
+    from evaluation.inference.predict import load_model_embedder, predict_audio
     from training.models.classifier import load_model
 
     file = tmp_path / "long.wav"
@@ -408,7 +408,7 @@ def test_windows_of_a_recording_agree_with_the_classifier(tmp_path: Path, listen
     soundfile.write(file, np.stack([wave, wave], 1), 32_000, subtype="FLOAT")
     heard = listener.hear(file)
     model = load_model(clips.model)
-    expected = predict_audio(model, embedder_of(model), wave)
+    expected = predict_audio(model, load_model_embedder(model), wave)
     np.testing.assert_allclose(heard.answer, expected, atol=1e-6)
     np.testing.assert_allclose(heard.values.mean(axis=0), heard.answer, atol=1e-9)
     np.testing.assert_allclose(heard.values.sum(axis=1), 1.0)

@@ -18,7 +18,7 @@ from builder.audio import load_audio, resample
 from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 from evaluation.benchmarks.track import Track
-from evaluation.inference.predict import embedder_of, predict_audio, predict_tracks, probabilities
+from evaluation.inference.predict import load_model_embedder, predict_audio, predict_tracks, probabilities
 from training.models import audio_embedding as listening
 from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 
@@ -32,7 +32,7 @@ def net(model: Path) -> SynthmirClassifier:
 
 @pytest.fixture
 def embedder(net: SynthmirClassifier) -> EmbedderBackend:
-    return embedder_of(net)
+    return load_model_embedder(net)
 
 
 class Levels:
@@ -189,7 +189,7 @@ def test_probabilities_sum_to_one(net: SynthmirClassifier) -> None:
 def test_another_revision_of_the_embedder_is_refused(net: SynthmirClassifier) -> None:
     net.config.embedder = net.config.embedder | {"revision": "0"}
     with pytest.raises(DataError, match="revision 0"):
-        embedder_of(net)
+        load_model_embedder(net)
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=8), st.integers(1, 30))

@@ -18,7 +18,7 @@ from evaluation.evaluate import evaluate_model
 from evaluation.fidelity.measure import measure
 from evaluation.reporting.example_clips import Verdict, pick
 from evaluation.reporting.report import write_report
-from evaluation.robustness import judge_damaged
+from evaluation.robustness import evaluate_robustness
 
 from ..conftest import FINGERPRINT, GENRES, NASTY, RATE, sound
 
@@ -170,7 +170,7 @@ def test_robustness_and_fidelity_are_parts_of_the_page(model: Path, corpus: Path
     settings = EvaluationSettings(bootstrap=100)
     evaluate_model(model, ["validation"], tmp_path, settings=settings)
     plain = write_report(tmp_path, model, corpus).read_text(encoding="utf-8")
-    judge_damaged(model, "validation", tmp_path, ["lowpass:300", "gain:0"], settings=settings)
+    evaluate_robustness(model, "validation", tmp_path, ["lowpass:300", "gain:0"], settings=settings)
     measure(corpus, "validation", tmp_path / "fidelity")
     page = write_report(tmp_path, model, corpus).read_text(encoding="utf-8")
     for part in (

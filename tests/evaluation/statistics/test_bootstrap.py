@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evaluation.statistics.bootstrap import group_codes, intervals, resampled
-from evaluation.statistics.metrics import RANKINGS, Figures, Judge, multi_label, single_label
+from evaluation.statistics.bootstrap import group_codes, intervals, resample_weights
+from evaluation.statistics.metrics import RANKINGS, MetricSet, MetricValues, multi_label, single_label
 from evaluation.statistics.paired import mean
 
 SHARES = np.array([[0.24, 0.05, 0.01], [0.06, 0.25, 0.04], [0.02, 0.05, 0.28]])  # of true and predicted class
 HEADLINES = ("accuracy", "macro_f1", "balanced_accuracy")
 
 
-def bounds(cells: np.ndarray, size: int, **options: object) -> Figures:
+def bounds(cells: np.ndarray, size: int, **options: object) -> MetricValues:
     return intervals(single_label(*np.divmod(cells, size), size), len(cells), **options)  # type: ignore[arg-type]
 
 
-def truth_of(shares: np.ndarray) -> Figures:
+def truth_of(shares: np.ndarray) -> MetricValues:
     size = len(shares)
     return single_label(*np.divmod(np.arange(size * size), size), size)(shares.reshape(1, -1))
 
@@ -87,7 +87,7 @@ def test_bounds_are_shares_in_order(cells: list[int], method: str, groups: int |
 def test_groups_are_drawn_whole_and_none_stands_alone() -> None:
     codes = group_codes(["a", "b", "a", None, None, "b", "a"], 7)
     assert codes.tolist() == [0, 1, 0, 2, 3, 1, 0]
-    weights = np.concatenate(list(resampled(codes, 50, 3)))
+    weights = np.concatenate(list(resample_weights(codes, 50, 3)))
     assert (weights[:, 0] == weights[:, 2]).all() and (weights[:, 1] == weights[:, 5]).all()
     assert (weights[:, [0, 1, 3, 4]].sum(axis=1) == 4).all()
     assert group_codes(None, 3).tolist() == [0, 1, 2]
@@ -228,7 +228,7 @@ def test_no_tracks() -> None:
         intervals(mean(np.zeros(0)), 0)
 
 
-def tagged(seed: int, n: int, shares: tuple[float, ...], apart: float) -> Judge:
+def tagged(seed: int, n: int, shares: tuple[float, ...], apart: float) -> MetricSet:
     """Tracks that bear each tag with its share, scored by two normal distributions so far apart."""
     rng = np.random.default_rng(seed)
     truth = rng.random((n, len(shares))) < shares

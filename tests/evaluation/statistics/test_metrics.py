@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
-from evaluation.statistics.metrics import multi_label, numbers, octave_counts, single_label, tempo
+from evaluation.statistics.metrics import count_octaves, multi_label, numbers, single_label, tempo
 
 SIZES = st.integers(1, 40)
 
@@ -81,7 +81,7 @@ def test_tempo(rows: list[tuple[float, float, int]]) -> None:
 def test_octaves_are_counted_once_each() -> None:
     truth = np.full(7, 120.0)
     told = np.array([123.0, 240.0, 60.0, 360.0, 40.0, 90.0, -3.0])
-    assert octave_counts(truth, told) == {"right": 1, "double": 1, "half": 1, "triple": 1, "third": 1, "other": 2}
+    assert count_octaves(truth, told) == {"right": 1, "double": 1, "half": 1, "triple": 1, "third": 1, "other": 2}
 
 
 def test_many_weightings_at_once_are_each_alone() -> None:

@@ -20,7 +20,7 @@ import synthmir
 from builder.embedders.melstats import FEATURES, MelStats
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import EmbedderSettings
-from evaluation.inference.predict import embedder_of, predict_audio
+from evaluation.inference.predict import load_model_embedder, predict_audio
 from training.models import onnx_export as module
 from training.models.classifier import MULTI, REGRESSION, SINGLE, load_model
 from training.models.onnx_export import export
@@ -73,7 +73,7 @@ def test_head(tmp_path: Path, problem: str, neighbors: int) -> None:
 def test_whole_hears_what_we_hear(folder: Path, whole: Any, seconds: float) -> None:
     model = load_model(folder)
     clips = np.stack([sound(seconds, seed=seed) for seed in (1, 2)])
-    expected = [predict_audio(model, embedder_of(model), clip) for clip in clips]
+    expected = [predict_audio(model, load_model_embedder(model), clip) for clip in clips]
     logits, probabilities = whole.run(None, {"audio": clips})
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     np.testing.assert_allclose(np.exp(logits), expected, atol=1e-5)
@@ -83,7 +83,7 @@ def test_whole_hears_silence_and_tails_of_zeros(folder: Path, whole: Any) -> Non
     model = load_model(folder)
     for clip in (np.zeros(50_000, np.float32), np.pad(sound(4.0), (0, 400_000)), np.pad(sound(4.0), (40_000, 0))):
         _, [probabilities] = whole.run(None, {"audio": clip[None]})
-        np.testing.assert_allclose(probabilities, predict_audio(model, embedder_of(model), clip), atol=1e-5)
+        np.testing.assert_allclose(probabilities, predict_audio(model, load_model_embedder(model), clip), atol=1e-5)
 
 
 def test_the_file_says_what_it_is(whole: Any) -> None:
