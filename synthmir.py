@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from builder.errors import DataError, RecipeError, SynthmirError
-from builder.interrupts import commanded
-from builder.io.storage import place
+from builder.interrupts import handle_signals
+from builder.io.storage import to_path
 
 if TYPE_CHECKING:
-    from builder.executors import Scale
+    from builder.executors import ExecutorSettings
     from builder.recipe import Recipe
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app = typer.Typer(
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one: demo, paper, ...")]
 CorpusArgument = Annotated[Path, typer.Argument(help="A corpus folder.")]
 CorpusPlace = Annotated[
-    Path, typer.Argument(help="A corpus folder, or its address: s3://bucket/corpus.", parser=place, metavar="CORPUS")
+    Path, typer.Argument(help="A corpus folder, or its address: s3://bucket/corpus.", parser=to_path, metavar="CORPUS")
 ]
 ModelArgument = Annotated[Path, typer.Argument(help="A model folder.")]
 Workers = Annotated[
@@ -87,13 +87,13 @@ def prompts(
     from itertools import islice
 
     from builder.prompts import make_prompts
-    from builder.prompts.chat import ask
-    from builder.prompts.table import lines
+    from builder.prompts.chat import ask_chat_model
+    from builder.prompts.table import format_prompts
 
     loaded = _recipe(recipe)
     if loaded.prompts.source.kind == "chat":
-        ask(loaded)
-    for line in lines(islice(make_prompts(loaded), limit), jsonl):
+        ask_chat_model(loaded)
+    for line in format_prompts(islice(make_prompts(loaded), limit), jsonl):
         print(line)
 
 
@@ -104,7 +104,7 @@ def build(
         Path,
         typer.Option(
             help="The corpus folder to make, or to go on with; or an address: s3://bucket/corpus.",
-            parser=place,
+            parser=to_path,
             metavar="PATH",
         ),
     ],
@@ -217,7 +217,7 @@ def embed(
     settings = validate(EmbedderSettings, options | {"batch_size": batch_size, "augment": augment or ()}, "options")
     if out is None:
         scale = _scale(executor, address, gpus_per_worker, shard_timeout)
-        _embed(place(source), settings, overwrite, workers, scale)
+        _embed(to_path(source), settings, overwrite, workers, scale)
         return
     if executor != "local" or workers or address or gpus_per_worker or shard_timeout:
         raise RecipeError("--out: is embedded by this process alone", "leave --executor and what goes with it out")
@@ -236,7 +236,7 @@ def train(
         Path,
         typer.Argument(
             help="A corpus, folder or address, or any data set on disk that has embeddings and labels.",
-            parser=place,
+            parser=to_path,
             metavar="CORPUS",
         ),
     ],
@@ -638,20 +638,20 @@ def run(
 ) -> None:
     """All of it: prompts, corpus, embeddings, classifier, scores, report and cards. Goes on where it was stopped."""
     from builder.embedders.augment import tried
-    from builder.executors import embedders_of
+    from builder.executors import count_embedding_workers
 
     loaded = _recipe(recipe)
     tried(loaded.embedder.augment)  # a package that is missing is told before the work
     corpus, model, report = out / "corpus", out / "model", out / "report"
     scale = _scale(executor, address, gpus_per_worker, shard_timeout)
     _build(loaded, corpus, workers, None, scale)
-    _embed(corpus, loaded.embedder, overwrite=False, workers=embedders_of(workers, scale), scale=scale)
+    _embed(corpus, loaded.embedder, overwrite=False, workers=count_embedding_workers(workers, scale), scale=scale)
     _train(corpus, model, loaded)
     if loaded.evaluation.robustness is not None:
         _robustness(model, report, corpus, loaded.evaluation, loaded.evaluation.robustness)
     if loaded.evaluation.fidelity is not None:
         _fidelity(corpus, report / "fidelity", loaded.embedder, loaded.evaluation.fidelity)
-    _evaluate(model, report, corpus, loaded.evaluation, (), embedders_of(workers, scale), scale)
+    _evaluate(model, report, corpus, loaded.evaluation, (), count_embedding_workers(workers, scale), scale)
     print(f"\ncorpus  {corpus}\nmodel   {model}\nreport  {report / 'report.html'}\nscores  {report / 'scores.json'}")
 
 
@@ -661,14 +661,21 @@ def _recipe(name: str) -> Recipe:
     return Recipe.load(name)
 
 
-def _scale(executor: str, address: str | None, gpus_per_worker: float, shard_timeout: float | None) -> Scale:
-    from builder.executors import Scale
+def _scale(
+    executor: str, address: str | None, gpus_per_worker: float, shard_timeout: float | None
+) -> ExecutorSettings:
+    from builder.executors import ExecutorSettings
 
-    return Scale(executor, address, gpus_per_worker, shard_timeout)  # type: ignore[arg-type]
+    return ExecutorSettings(executor, address, gpus_per_worker, shard_timeout)  # type: ignore[arg-type]
 
 
 def _build(
-    recipe: Recipe, out: Path, workers: int | None, clips_per_shard: int | None, scale: Scale, extend: bool = False
+    recipe: Recipe,
+    out: Path,
+    workers: int | None,
+    clips_per_shard: int | None,
+    scale: ExecutorSettings,
+    extend: bool = False,
 ) -> None:
     from builder.corpus.building.build import build as make
     from builder.corpus.corpus import Corpus
@@ -684,7 +691,7 @@ def _build(
         print(f"{name} has no embeddings of the new clips yet: {corpus.embed_command(name)}")
 
 
-def _embed(corpus: Path, settings: Any, overwrite: bool, workers: int | None, scale: Scale) -> None:
+def _embed(corpus: Path, settings: Any, overwrite: bool, workers: int | None, scale: ExecutorSettings) -> None:
     from builder.embedders.augment import stored_name
     from builder.embedders.embed_corpus import embed_corpus
 
@@ -722,15 +729,15 @@ def _evaluate(
     settings: Any,
     against: Sequence[Path],
     workers: int | None,
-    scale: Scale,
+    scale: ExecutorSettings,
 ) -> None:
-    from builder.executors import choose
+    from builder.executors import choose_executor
     from evaluation.evaluate import evaluate_model
     from evaluation.reporting.report import write_report
     from evaluation.reporting.tables import format_scores
     from training.card.card import write_card
 
-    executor = choose(scale, workers, one_core=False)
+    executor = choose_executor(scale, workers, one_core=False)
     scores = evaluate_model(
         model, list(settings.benchmarks), out, corpus, settings, against=against, executor=executor
     )  # fmt: skip
@@ -819,7 +826,7 @@ def _duration(seconds: float) -> str:
 def main() -> None:
     """Run a command; a user's mistake is told in words and ends with its exit code."""
     try:
-        with commanded():
+        with handle_signals():
             app()
     except SynthmirError as error:
         if _debug:

@@ -21,7 +21,7 @@ QUERIES = 300  # at a time: their scores stay in a core's cache
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # of the outputs' largest magnitude
 
 
-def packed_linear(weight: Tensor, bias: Tensor | None, rows: int, gelu: bool = False) -> Linear:
+def pack_linear(weight: Tensor, bias: Tensor | None, rows: int, gelu: bool = False) -> Linear:
     """`x -> x @ weight.T + bias`, then the exact (erf) GELU if asked, with the weight in oneDNN's blocked layout.
 
     weight [outputs, inputs] and bias [outputs], float32 or bfloat16 on a CPU, are taken as they are now: later changes
@@ -81,7 +81,7 @@ def _same(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
     return bool((found - expected).abs().max() <= TOLERANCE[dtype] * expected.abs().max())
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def compute_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q @ k.T / sqrt(width)) @ v, all [batch, heads, tokens, width], unmasked, without gradients.
 
     On a CPU and for many tokens: two or three times as fast as torch's fused kernel, whose products are not oneDNN's.
@@ -147,7 +147,7 @@ def tune_allocator() -> bool:
     return all(mallopt(option, value) == 1 for option, value in SETTINGS.items())
 
 
-def large_pages(*shape: int, dtype: torch.dtype) -> Tensor:
+def allocate_large_pages(*shape: int, dtype: torch.dtype) -> Tensor:
     """Zeros on the CPU, in pages of 2 MB where the kernel gives them: for much memory that is read again and again.
 
     With pages of 4 KB the processor looks up more addresses than its tables hold. Raises MemoryError.

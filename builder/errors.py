@@ -5,7 +5,7 @@ from __future__ import annotations
 MAX_TOLD = 2000  # letters of a message; what a stranger's file holds is repeated in it
 
 
-def sayable(text: str) -> str:
+def make_printable(text: str) -> str:
     """What can be printed and written: no line is endless, and halves of letters stand as escapes."""
     lines = text.encode("utf-8", "backslashreplace").decode().split("\n")
     half = MAX_TOLD // 2
@@ -18,7 +18,7 @@ class SynthmirError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, fix: str | None = None) -> None:
-        message, fix = sayable(message), None if fix is None else sayable(fix)
+        message, fix = make_printable(message), None if fix is None else make_printable(fix)
         super().__init__(message if fix is None else f"{message}\n  fix: {fix}")
         self.message, self.fix = message, fix
 

@@ -17,13 +17,13 @@ from typing import NoReturn
 _heard = threading.Event()
 
 
-def hear(number: int, frame: FrameType | None) -> NoReturn:
+def handle_signal(number: int, frame: FrameType | None) -> NoReturn:
     """The handler of both signals."""
     _heard.set()
     raise KeyboardInterrupt
 
 
-def obey() -> None:
+def check_interrupt() -> None:
     """Raise KeyboardInterrupt if a signal came, from the main thread alone: it is the one that is stopped."""
     if _heard.is_set() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
@@ -38,18 +38,18 @@ def interrupt_main() -> None:
         _thread.interrupt_main()
 
 
-def forget() -> None:
+def clear_interrupt() -> None:
     """The interrupt has been obeyed: what is run next in this process is not stopped by it."""
     _heard.clear()
 
 
 @contextmanager
-def commanded() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """Inside, a command is run: both signals are heard. What heard them before does so again after."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    signal.signal(signal.SIGTERM, hear)
+    signal.signal(signal.SIGTERM, handle_signal)
     if before[signal.SIGINT] is signal.default_int_handler:  # in a shell's background it is ignored
-        signal.signal(signal.SIGINT, hear)
+        signal.signal(signal.SIGINT, handle_signal)
     try:
         yield
     finally:
@@ -59,7 +59,7 @@ def commanded() -> Iterator[None]:
 
 
 @contextmanager
-def hearing() -> Iterator[None]:
+def handle_interrupts() -> Iterator[None]:
     """Inside, Ctrl-C is heard also where nobody else has installed `hear`, and forgotten after: a notebook goes on."""
     ours = (
         threading.current_thread() is threading.main_thread()
@@ -67,7 +67,7 @@ def hearing() -> Iterator[None]:
     )
     if ours:
         _heard.clear()
-        signal.signal(signal.SIGINT, hear)
+        signal.signal(signal.SIGINT, handle_signal)
     try:
         yield
     finally:

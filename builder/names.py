@@ -14,7 +14,7 @@ _SPLITS = {word: split for split, words in SPLIT_KEYWORDS.items() for word in wo
 _KEYWORD = re.compile(rf"(?:^|(?<=[-._ 0-9]))(?:{'|'.join(sorted(_SPLITS, key=len, reverse=True))})(?=[-._ 0-9]|$)")
 
 
-def label_key(name: str) -> str:
+def normalize_label(name: str) -> str:
     """A label's name without what spellings differ in: "Hip-Hop", "hip_hop" and "HipHop" are one."""
     return "".join(char for char in unicodedata.normalize("NFKC", name).casefold() if char not in " -_\t")
 

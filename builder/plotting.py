@@ -14,7 +14,7 @@ SHAPES = ("o", "s", "^", "D", "v", "P", "X")
 LOWEST, HIGHEST, BANDS = 40.0, 14_000.0, 96  # Hz, Hz, mel bands of a spectrogram
 
 
-def project(embeddings: np.ndarray, seed: int = 0, threads: int | None = None) -> np.ndarray:
+def project_embeddings(embeddings: np.ndarray, seed: int = 0, threads: int | None = None) -> np.ndarray:
     """float32 [n >= 3, dim] -> float32 [n, 2]: standardised, 50 principal components, t-SNE from the first two.
 
     t-SNE: van der Maaten and Hinton 2008. In one thread sums run in one order: the same points on any machine's cores.
@@ -32,7 +32,7 @@ def project(embeddings: np.ndarray, seed: int = 0, threads: int | None = None) -
     return points
 
 
-def decibels(power: np.ndarray) -> np.ndarray:
+def power_to_decibels(power: np.ndarray) -> np.ndarray:
     """Power [...] -> dB under its loudest point, -80 at least; silence is silent."""
     found: np.ndarray = 10 * np.log10(np.maximum(power / max(float(power.max()), 1e-12), 1e-8))
     return found
@@ -55,7 +55,7 @@ def log_mel(samples: np.ndarray, sampling_rate: int, hop: int) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop] * np.hanning(frame + 1)[:-1]
     power = np.abs(np.fft.rfft(frames.astype(np.float32))) ** 2
     filters = mel_filters(sampling_rate, frame, BANDS, LOWEST, min(HIGHEST, sampling_rate / 2))
-    return decibels(np.ascontiguousarray((power @ filters).T, np.float32))
+    return power_to_decibels(np.ascontiguousarray((power @ filters).T, np.float32))
 
 
 def mel_ticks(hertz: Sequence[int], sampling_rate: float) -> tuple[list[float], list[str]]:

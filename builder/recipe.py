@@ -13,11 +13,11 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from .errors import BackendError, RecipeError
-from .io.safe_files import find, read_yaml
-from .io.storage import is_file, place, reaching, there
+from .io.safe_files import find_shipped, read_yaml
+from .io.storage import is_file, path_exists, storage_errors, to_path
 from .registry import EMBEDDERS, GENERATORS
-from .taxonomy import SHIPPED, Taxonomy, locate
-from .validation import Section, check, near, refusal
+from .taxonomy import SHIPPED, Taxonomy, find_taxonomy
+from .validation import Section, faults_error, suggest, try_validate
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 PARTS = ("generator", "embedder")  # sections that name a class of a registry
@@ -257,7 +257,7 @@ def _unknown_parts(data: Any, parts: Collection[str]) -> Iterator[str]:
         if not isinstance(name, str) or name in registry or (part == "embedder" and name.startswith("hf:")):
             continue
         known = ", ".join([*sorted(registry), *(["hf:ID"] if part == "embedder" else [])])
-        yield f"{part}.name: there is no {part} called {name!r:.60}{near(name, registry)}. Known: {known}"
+        yield f"{part}.name: there is no {part} called {name!r:.60}{suggest(name, registry)}. Known: {known}"
 
 
 class Recipe(Section):
@@ -282,13 +282,13 @@ class Recipe(Section):
         `kept`: the recipe is a finished corpus's own, whose generator and embedder need not be known here.
         Raises RecipeError that lists every fault at once.
         """
-        file = place(path)
-        with reaching(file):
+        file = to_path(path)
+        with storage_errors(file):
             if file.name == str(path) and not file.suffix and not is_file(file):
-                shipped = sorted(p.stem for p in find("recipes").glob("*.yaml"))
+                shipped = sorted(p.stem for p in find_shipped("recipes").glob("*.yaml"))
                 if str(path) in shipped:
-                    file = find(f"recipes/{path}.yaml")
-                elif not there(file):
+                    file = find_shipped(f"recipes/{path}.yaml")
+                elif not path_exists(file):
                     raise RecipeError(f"no file and no shipped recipe {path!r}", f"shipped: {', '.join(shipped)}")
             recipe = cls._validated(read_yaml(file), str(file), () if kept else PARTS)
             recipe._folder = file.resolve().parent
@@ -297,10 +297,10 @@ class Recipe(Section):
     @classmethod
     def _validated(cls, data: Any, where: str, parts: Collection[str]) -> Recipe:
         """`data` as a recipe whose `parts` ("generator", "embedder") are registered. Raises RecipeError."""
-        found = check(cls, data)
+        found = try_validate(cls, data)
         faults = [*_unknown_parts(data, parts), *(found if isinstance(found, list) else ())]
         if faults or isinstance(found, list):
-            raise refusal(where, faults)
+            raise faults_error(where, faults)
         return found
 
     def with_options(self, options: dict[str, Any]) -> Recipe:
@@ -369,7 +369,7 @@ class Recipe(Section):
     def portable(self) -> dict[str, bytes]:
         """The recipe with the files of its own that it needs, as {file name: content}, to stand in another folder."""
         data, files = self.model_dump(mode="json"), {}
-        if not (taxonomy := locate(self.taxonomy, self.folder)).is_relative_to(SHIPPED):
+        if not (taxonomy := find_taxonomy(self.taxonomy, self.folder)).is_relative_to(SHIPPED):
             files["taxonomy.yaml"] = taxonomy.read_bytes()
             data["taxonomy"] = "taxonomy.yaml"
         if (source := self.source_file()) is not None:

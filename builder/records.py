@@ -78,7 +78,7 @@ class RunRecord:
     def read(cls, path: Path) -> RunRecord:
         """Read a record that `write` wrote. Raises OSError, or ValueError for a file that is none."""
         told = read_json(path)
-        if (odd := misfit(told)) is not None:
+        if (odd := find_wrong_type(told)) is not None:
             raise ValueError(odd)
         try:
             return cls(**told)
@@ -91,7 +91,7 @@ class RunRecord:
         return cls(**{"command": ""} | {one.name: told[one.name] for one in fields(cls) if one.name in told})
 
 
-def misfit(told: dict[str, Any]) -> str | None:
+def find_wrong_type(told: dict[str, Any]) -> str | None:
     """What in a record's content is of another kind than a record holds, None if nothing is."""
     for known, within, before in ((_KINDS, told, ""), (_DETAILS, told.get("details", {}), "details.")):
         for name, kinds in known.items():
@@ -101,18 +101,18 @@ def misfit(told: dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def recording(command: str, fingerprint: str | None = None) -> Iterator[RunRecord]:
+def record_run(command: str, fingerprint: str | None = None) -> Iterator[RunRecord]:
     """Times a stage: fill `rows` and `details` inside, call `write` after."""
     record = RunRecord(command, fingerprint, datetime.now(UTC).isoformat(timespec="seconds"))
     clock = time.monotonic()
     yield record
     record.wall_seconds = round(record.wall_seconds + time.monotonic() - clock, 3)
-    record.peak_memory_bytes = peak_memory()
+    record.peak_memory_bytes = measure_peak_memory()
     record.device = record.device or describe_device()
-    record.versions = versions()
+    record.versions = package_versions()
 
 
-def peak_memory() -> int:
+def measure_peak_memory() -> int:
     """The most memory that this process has held, plus the most that one of its ended children has, in bytes."""
     try:
         import resource
@@ -123,7 +123,7 @@ def peak_memory() -> int:
     return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of Python, of synthmir and of the packages that decide what comes out."""
     found = {"python": platform.python_version()}
     for name in ("synthmir", *_PACKAGES):
@@ -149,7 +149,7 @@ def describe_device() -> str:
     return text
 
 
-def without_paths(value: Any, folder: Path) -> Any:
+def strip_paths(value: Any, folder: Path) -> Any:
     """A record's content as it may be published: of a path only its last part is left, as `./NAME`.
 
     Args:
@@ -160,9 +160,9 @@ def without_paths(value: Any, folder: Path) -> Any:
         The same, of the same kinds. Relative paths stay, but those that climb past `..` become `../NAME`.
     """
     if isinstance(value, dict):
-        return {without_paths(key, folder): without_paths(inner, folder) for key, inner in value.items()}
+        return {strip_paths(key, folder): strip_paths(inner, folder) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [without_paths(inner, folder) for inner in value]
+        return [strip_paths(inner, folder) for inner in value]
     if not isinstance(value, str):
         return value
     spec = _SPEC.fullmatch(value)

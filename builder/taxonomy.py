@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from .errors import RecipeError
 from .io.safe_files import read_yaml
 from .io.storage import is_file
-from .validation import Section, check, near, refusal, validate
+from .validation import Section, faults_error, suggest, try_validate, validate
 
 SHIPPED = Path(__file__).parent / "taxonomies"
 
@@ -112,7 +112,7 @@ class Taxonomy(Section):
 
         Raises RecipeError that lists every fault of the file and of its genres at once.
         """
-        file = locate(str(name_or_path), folder)
+        file = find_taxonomy(str(name_or_path), folder)
         outline = validate(_Outline, read_yaml(file), str(file))
         common = _shipped_tables()
         tables = _Tables(
@@ -132,7 +132,7 @@ class Taxonomy(Section):
             genres[genre.name] = genre
         faults += [f"tag {tag!r} belongs to two genres" for tag in _repeated(g.tag.lower() for g in genres.values())]
         if faults:
-            raise refusal(str(file), faults)
+            raise faults_error(str(file), faults)
         used = {name for genre in genres.values() for name in (*genre.instruments, *genre.moods)}
         return cls(
             name=outline.name,
@@ -162,7 +162,7 @@ class _Outline(_Tables):
     genres: tuple[str | dict[str, Any], ...] = _least(1)
 
 
-def locate(name: str, folder: Path) -> Path:
+def find_taxonomy(name: str, folder: Path) -> Path:
     """The file of a taxonomy: a shipped one by its name, else a path that starts at `folder`. Raises RecipeError."""
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem != "common")
     if name in shipped:
@@ -170,7 +170,7 @@ def locate(name: str, folder: Path) -> Path:
     if is_file(folder / name):
         return folder / name
     raise RecipeError(
-        f"taxonomy: no shipped taxonomy and no file {name!r} in {folder.resolve()}{near(name, shipped)}",
+        f"taxonomy: no shipped taxonomy and no file {name!r} in {folder.resolve()}{suggest(name, shipped)}",
         f"use one of {', '.join(shipped)}, or the path of a YAML file",
     )
 
@@ -178,16 +178,16 @@ def locate(name: str, folder: Path) -> Path:
 def _read_genre(entry: str | dict[str, Any]) -> Genre | list[str]:
     """The genre that an entry of `genres` names or holds, or its faults."""
     if isinstance(entry, dict):
-        return check(Genre, entry)
+        return try_validate(Genre, entry)
     shipped = sorted(path.stem for path in (SHIPPED / "genres").glob("*.yaml"))
     if entry not in shipped:
-        return [f"unknown genre {entry!r}{near(entry, shipped)}. Shipped: {', '.join(shipped)}"]
+        return [f"unknown genre {entry!r}{suggest(entry, shipped)}. Shipped: {', '.join(shipped)}"]
     return _shipped_genre(entry)
 
 
 @cache
 def _shipped_genre(name: str) -> Genre | list[str]:
-    return check(Genre, read_yaml(SHIPPED / "genres" / f"{name}.yaml"))
+    return try_validate(Genre, read_yaml(SHIPPED / "genres" / f"{name}.yaml"))
 
 
 def _cross_check(genre: Genre, tables: _Tables) -> Iterator[str]:
@@ -212,7 +212,7 @@ def _cross_check(genre: Genre, tables: _Tables) -> Iterator[str]:
 
 def _unknown(path: str, names: Iterable[str], known: Iterable[str], place: str) -> Iterator[str]:
     known = dict.fromkeys(known)
-    return (f"{path}: {name!r} is not in {place}{near(name, known)}" for name in names if name not in known)
+    return (f"{path}: {name!r} is not in {place}{suggest(name, known)}" for name in names if name not in known)
 
 
 def _repeated(names: Iterable[str]) -> list[str]:

@@ -26,13 +26,13 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def validate(model: type[Model], data: Any, where: str) -> Model:
     """`data` as a `model`. Raises RecipeError with one line a fault; `where` names the file."""
-    found = check(model, data)
+    found = try_validate(model, data)
     if isinstance(found, list):
-        raise refusal(where, found)
+        raise faults_error(where, found)
     return found
 
 
-def check(model: type[Model], data: Any) -> Model | list[str]:
+def try_validate(model: type[Model], data: Any) -> Model | list[str]:
     """`data` as a `model`, or its faults in words."""
     if not isinstance(data, dict):
         return [f"expected `key: value` lines, found {type(data).__name__}"]
@@ -44,7 +44,7 @@ def check(model: type[Model], data: Any) -> Model | list[str]:
         return told + ["..."] * (len(found) - len(told))  # counted; to word a million takes minutes
 
 
-def refusal(where: str, faults: Sequence[str]) -> RecipeError:
+def faults_error(where: str, faults: Sequence[str]) -> RecipeError:
     """The error that lists faults, one a line."""
     shown = [f"  - {fault}" for fault in faults[:MAX_FAULTS]]
     if len(faults) > MAX_FAULTS:
@@ -52,7 +52,7 @@ def refusal(where: str, faults: Sequence[str]) -> RecipeError:
     return RecipeError("\n".join([f"{where}: {len(faults)} fault(s)", *shown]))
 
 
-def near(name: object, known: Iterable[str]) -> str:
+def suggest(name: object, known: Iterable[str]) -> str:
     """` (did you mean 'rock'?)`, or nothing where nothing is near."""
     text = str(name)
     if len(text) > MAX_WORD:
@@ -65,7 +65,7 @@ def _fault(model: type[BaseModel], item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"]) or "(top)"
     if item["type"] == "extra_forbidden":
         known = _keys_at(model, item["loc"][:-1])
-        return f"{path}: unknown key{near(item['loc'][-1], known)}. Known here: {', '.join(known)}"
+        return f"{path}: unknown key{suggest(item['loc'][-1], known)}. Known here: {', '.join(known)}"
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "missing":
         return f"{path}: missing"

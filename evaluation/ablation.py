@@ -21,11 +21,11 @@ from builder.embedders.augment import tried
 from builder.embedders.base import config_name
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import RecipeError
-from builder.executors import Scale, embedders_of
+from builder.executors import ExecutorSettings, count_embedding_workers
 from builder.io.safe_files import parse_yaml
 from builder.recipe import Recipe
-from builder.records import recording
-from builder.validation import near
+from builder.records import record_run
+from builder.validation import suggest
 from training.seeds import train_seeds
 
 from .benchmarks.base import Benchmark, load_benchmark
@@ -97,7 +97,7 @@ def ablate(
     seeds: int | None = None,
     workers: int | None = None,
     bars: Bars | None = None,
-    scale: Scale | None = None,
+    scale: ExecutorSettings | None = None,
 ) -> Ablation:
     """Build, embed, train and score every cell of an ablation; write `out`/ablation.json.
 
@@ -119,7 +119,7 @@ def ablate(
         tried(cell.recipe.embedder.augment)
     bars = bars or _no_bars
 
-    with recording("ablate", recipe.fingerprint()) as record:
+    with record_run("ablate", recipe.fingerprint()) as record:
         for cell in cells:
             _make(cell, out, workers, bars, scale)
         for settings in {config_name(cell.recipe.embedder): cell.recipe.embedder for cell in cells}.values():
@@ -127,7 +127,7 @@ def ablate(
                 embed_corpus(
                     _corpus(out, cells[0]),
                     settings,
-                    workers=embedders_of(workers, scale),
+                    workers=count_embedding_workers(workers, scale),
                     scale=scale,
                     progress=bar,
                 )
@@ -175,7 +175,7 @@ def _check_key(recipe: Recipe, key: str) -> None:
             at = ".".join(path[:number])
             known = ", ".join(part) if isinstance(part, dict) else ""
             raise RecipeError(
-                f"--vary {key}: the recipe has no key {key!r}{near(name, part) if known else ''}",
+                f"--vary {key}: the recipe has no key {key!r}{suggest(name, part) if known else ''}",
                 f"known {f'in {at}' if at else 'here'}: {known}" if known else f"{at} is no section",
             )
         part = part[name]
@@ -183,12 +183,14 @@ def _check_key(recipe: Recipe, key: str) -> None:
         raise RecipeError(f"--vary {key}: cannot be varied", "vary a single setting, such as prompts.strategy")
 
 
-def _make(cell: Cell, out: Path, workers: int | None, bars: Bars, scale: Scale | None) -> None:
+def _make(cell: Cell, out: Path, workers: int | None, bars: Bars, scale: ExecutorSettings | None) -> None:
     corpus = _corpus(out, cell)
     with bars(f"build {corpus.name}") as bar:
         build(cell.recipe, corpus, workers=workers, scale=scale, progress=bar)
     with bars("embed") as bar:
-        embed_corpus(corpus, cell.recipe.embedder, workers=embedders_of(workers, scale), scale=scale, progress=bar)
+        embed_corpus(
+            corpus, cell.recipe.embedder, workers=count_embedding_workers(workers, scale), scale=scale, progress=bar
+        )
 
 
 def _corpus(out: Path, cell: Cell) -> Path:

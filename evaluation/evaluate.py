@@ -11,7 +11,7 @@ from typing import Any
 from builder.errors import DataError
 from builder.executors import Executor
 from builder.recipe import EvaluationSettings
-from builder.records import recording
+from builder.records import record_run
 
 from .benchmarks.base import Benchmark, load_benchmark
 from .benchmarks.text import printable
@@ -64,7 +64,7 @@ def evaluate_model(
     for other in others if VALIDATION in names else ():
         corpus_of(other.trained, other.folder, places[VALIDATION])  # type: ignore[arg-type]
 
-    with recording("evaluate", ours.trained.fingerprint) as record:
+    with record_run("evaluate", ours.trained.fingerprint) as record:
         thresholds, (why, *_) = zip(*(_threshold(one, corpus) for one in (ours, *others)), strict=True)
         scored: list[BenchmarkScores] = []
         compared: list[Comparison] = []

@@ -13,7 +13,7 @@ import numpy as np
 from builder.audio import decode, mono, resample
 from builder.degradations import DAMAGES, Damage
 from builder.recipe import EvaluationSettings
-from builder.records import recording
+from builder.records import record_run
 
 from .benchmarks.base import load_benchmark
 from .benchmarks.text import printable
@@ -85,7 +85,7 @@ def evaluate_robustness(
         )
         return replace(found, notes=())
 
-    with recording("robustness", ours.trained.fingerprint) as record:
+    with record_run("robustness", ours.trained.fingerprint) as record:
         clean = judged(None)
         levels, drops = [], []
         for damage in wanted:

@@ -13,8 +13,8 @@ import numpy as np
 
 from builder.errors import RecipeError
 from builder.recipe import EmbedderSettings, EvaluationSettings, SplitSettings, TrainingSettings
-from builder.records import recording
-from builder.validation import near
+from builder.records import record_run
+from builder.validation import suggest
 from training.models.classifier import REGRESSION, SynthmirClassifier, load_model
 from training.seeds import train_seeds
 from training.trainer import RECORD, load_data
@@ -54,7 +54,7 @@ def compare_strategies(
     """
     settings, out = settings or EvaluationSettings(), Path(out)
     chosen = _settings(training, strategies)
-    with recording("compare") as record:
+    with record_run("compare") as record:
         data = load_data(Path(corpus), training.model_copy(update={"strategy": "synthetic"}), embedder, split)
         columns = training.label_column, training.embedding_column
         test, x = read_test(str(training.target), data.features, *columns)
@@ -108,7 +108,7 @@ def _settings(training: TrainingSettings, strategies: Sequence[str]) -> dict[str
     for name in strategies:
         if name not in STRATEGIES:
             raise RecipeError(
-                f"--strategies: there is no strategy {name!r}{near(name, STRATEGIES)}",
+                f"--strategies: there is no strategy {name!r}{suggest(name, STRATEGIES)}",
                 f"known: {', '.join(STRATEGIES)}",
             )
     chosen = {name: training.model_copy(update={"strategy": name}) for name in strategies}

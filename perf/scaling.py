@@ -18,13 +18,13 @@ import table
 from builder.corpus.building.build import ShardBuilder, build
 from builder.corpus.building.extend import one_part
 from builder.corpus.building.plan import plan
-from builder.executors import Executor, Scale, Tick, Worker, choose
+from builder.executors import Executor, ExecutorSettings, Tick, Worker, choose_executor
 from builder.recipe import Recipe
 
 RECIPE = "{{name: scaling, prompts: {{per_genre: {per_genre}}}, generator: {{name: arranger, seconds: 10}}}}"
 CLIPS_PER_SHARD = 64
-RAY = Scale("ray")
-Side = tuple[int, Scale | None]  # workers, and where
+RAY = ExecutorSettings("ray")
+Side = tuple[int, ExecutorSettings | None]  # workers, and where
 
 
 def recipe(folder: Path, per_genre: int) -> Recipe:
@@ -87,7 +87,7 @@ def overhead(folder: Path, per_genre: int, rounds: int) -> list[dict[str, Any]]:
     """
     chosen = recipe(folder, per_genre)
     part = one_part(chosen, plan(chosen), CLIPS_PER_SHARD)
-    sides = {"this process": choose(workers=1, one_core=True), "a process": _one_process(), "Ray": _on_ray()}
+    sides = {"this process": choose_executor(workers=1, one_core=True), "a process": _one_process(), "Ray": _on_ray()}
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, executor in sides.items():
@@ -109,11 +109,13 @@ def overhead(folder: Path, per_genre: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def _one_process() -> Executor:
-    return choose(Scale(shard_timeout=3600), 1, one_core=True)  # a limit needs a process of its own
+    return choose_executor(
+        ExecutorSettings(shard_timeout=3600), 1, one_core=True
+    )  # a limit needs a process of its own
 
 
 def _on_ray() -> Executor:
-    return choose(RAY, 1, one_core=True)
+    return choose_executor(RAY, 1, one_core=True)
 
 
 def _idle_share(executor: Executor, setup: Any, shards: Any) -> float:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from builder.records import describe_device, versions
+from builder.records import describe_device, package_versions
 
 
 def arguments(description: str | None) -> argparse.Namespace:
@@ -85,11 +85,11 @@ def finish(script: str, rows: list[dict[str, Any]], options: argparse.Namespace)
 
 def described() -> str:
     """The machine and the packages, in a line."""
-    return f"{describe_device()}; " + ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{describe_device()}; " + ", ".join(f"{name} {version}" for name, version in package_versions().items())
 
 
 def save(file: Path, script: str, rows: list[dict[str, Any]], **more: Any) -> None:
     """Write the file that RESULTS.md is made from; `more` is for those who look closer."""
     about = {"script": script, "date": datetime.now(UTC).date().isoformat(), "device": describe_device()}
-    content = about | {"versions": versions(), "rows": rows} | more
+    content = about | {"versions": package_versions(), "rows": rows} | more
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 
 from builder.errors import DataError, RecipeError
 from builder.io.atomic import write_text
-from builder.io.storage import place
+from builder.io.storage import to_path
 from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
 from builder.records import RunRecord
 
@@ -57,7 +57,7 @@ def train_seeds(
     if out.is_file() or is_model_folder(out):
         raise DataError(f"{out}: holds a model; several need a folder of their own", "choose another --out")
     accelerator = start_accelerator(settings, out / "seed")
-    data = load_data(place(corpus), settings, embedder, split)
+    data = load_data(to_path(corpus), settings, embedder, split)
     records = {}
     for seed in seeds:
         chosen = settings.model_copy(update={"seed": seed})

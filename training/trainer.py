@@ -18,9 +18,9 @@ from builder.embedders.augment import CLEAN, SUFFIX, named, recorded_damages
 from builder.embedders.base import config_name
 from builder.embedders.embed_dataset import RECORD as EMBED_RECORD
 from builder.errors import DataError
-from builder.io.storage import place, remote
+from builder.io.storage import is_remote, to_path
 from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
-from builder.records import RunRecord, recording
+from builder.records import RunRecord, record_run
 
 from .card.card import write_card
 from .data.features import Features, Split, load_features
@@ -69,7 +69,9 @@ def train(
     their own record says. Raises DataError, RecipeError and BackendError.
     """
     accelerator = start_accelerator(settings, Path(out))
-    return train_on(lambda: load_data(place(corpus), settings, embedder, split), out, settings, accelerator, on_epoch)
+    return train_on(
+        lambda: load_data(to_path(corpus), settings, embedder, split), out, settings, accelerator, on_epoch
+    )
 
 
 def described(record: RunRecord) -> str:
@@ -154,7 +156,7 @@ def train_on(
     out = Path(out)
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     with model_folder(out) if accelerator.is_main_process else nullcontext() as part:
-        with recording("train") as record:
+        with record_run("train") as record:
             data = load()
             with tracked(accelerator, out, settings, on_epoch if part else None) as told:
                 outcome = _learn(data, settings, accelerator, told, checkpoint)
@@ -208,9 +210,9 @@ def _config(data: Data, settings: TrainingSettings) -> SynthmirConfig:
 
 def _origin(data: Data, out: Path) -> dict[str, Any]:
     """Where the training data lies, as seen from the model folder, and what its own record says of it."""
-    details, path = data.made.get("details", {}), data.path if remote(data.path) else data.path.resolve()
+    details, path = data.made.get("details", {}), data.path if is_remote(data.path) else data.path.resolve()
     return {
-        "corpus": str(path) if remote(path) else os.path.relpath(path, out.resolve()),
+        "corpus": str(path) if is_remote(path) else os.path.relpath(path, out.resolve()),
         "corpus_name": details.get("identity", {}).get("name", path.stem if path.is_file() else path.name),
         "generator": details.get("generator"),
         "synthetic": is_corpus(data.path),  # of other data we do not know

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from ..errors import DataError
 from ..io.atomic import write_text
 from ..io.safe_files import parse_json
-from ..io.storage import is_folder, names, place, reaching
-from ..records import misfit
+from ..io.storage import is_folder, list_files, storage_errors, to_path
+from ..records import find_wrong_type
 from .shards import WORK, digest
 
 PathOrName = TypeVar("PathOrName", Path, str)
@@ -44,10 +44,10 @@ class Corpus:
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
         """The corpus at `path`. Raises DataError for a folder that is none, or that is not finished."""
-        root = place(path)
+        root = to_path(path)
         if not is_folder(root):
             raise DataError(f"{root}: there is no such folder", "build one: synthmir build RECIPE --out DIR")
-        with reaching(root):
+        with storage_errors(root):
             begun = (root / WORK / STATE).exists()
             if begun or not (root / SUMS).exists():
                 if begun:
@@ -106,7 +106,7 @@ class Corpus:
             found = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: not JSON: {error}") from error
-        if not isinstance(found, dict) or (odd := misfit(found)) is not None:
+        if not isinstance(found, dict) or (odd := find_wrong_type(found)) is not None:
             why = f": {odd}" if isinstance(found, dict) else ""
             raise DataError(f"{path}: not a run record{why}", "copy the corpus anew")
         return found
@@ -143,7 +143,7 @@ def newest_shard(shards: Iterable[PathOrName]) -> PathOrName:
 
 def files(root: Path) -> list[str]:
     """Every file of a corpus but its sums and what is hidden, relative to the root, sorted."""
-    found = (PurePosixPath(name) for name in names(root))
+    found = (PurePosixPath(name) for name in list_files(root))
     return sorted(p.as_posix() for p in found if p.name != SUMS and not any(part.startswith(".") for part in p.parts))
 
 

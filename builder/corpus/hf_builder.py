@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.builder import Key
 
-from ..io.parquet_guard import row_batches
-from ..io.safe_files import find
+from ..io.parquet_guard import read_batches
+from ..io.safe_files import find_shipped
 from ..recipe import Recipe
 from .building.build import build, load_recipe_generator
 from .building.plan import SPLITS
@@ -50,7 +50,7 @@ class MusicGenCorpus(datasets.ArrowBasedBuilder):
 
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = CorpusConfig
-    BUILDER_CONFIGS = [CorpusConfig(name=path.stem) for path in sorted(find("recipes").glob("*.yaml"))]
+    BUILDER_CONFIGS = [CorpusConfig(name=path.stem) for path in sorted(find_shipped("recipes").glob("*.yaml"))]
     DEFAULT_CONFIG_NAME = "demo"
     config: CorpusConfig
 
@@ -77,5 +77,5 @@ class MusicGenCorpus(datasets.ArrowBasedBuilder):
 
     def _generate_tables(self, files: list[str]) -> Iterator[tuple[Key, pa.Table]]:
         for shard, file in enumerate(files):
-            for part, batch in enumerate(row_batches(file, 64)):
+            for part, batch in enumerate(read_batches(file, 64)):
                 yield Key(shard, part), pa.Table.from_batches([batch])

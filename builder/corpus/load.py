@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from ..audio import decode_clip
 from ..errors import DataError, HubError, RecipeError
 from ..io.hf_audio import load_dataset
-from ..io.parquet_guard import described, look_over
-from ..io.storage import ADDRESS, reaching, readable
+from ..io.parquet_guard import check_parquet, features_from_schema
+from ..io.storage import ADDRESS, open_for_arrow, storage_errors
 from .building.plan import SPLITS
 from .corpus import Corpus, newest_shard
 from .schema import LONGEST, SAMPLING_RATE
@@ -99,9 +99,9 @@ def load_corpus(
 
 def _check_sizes(corpus: Corpus, config: str) -> None:
     """Raise DataError for a shard that would expand to far more than its size: `datasets` expands anything."""
-    with reaching(corpus.root):
+    with storage_errors(corpus.root):
         for name in corpus.shards("data" if config == "default" else config):
-            look_over(corpus.root / name)
+            check_parquet(corpus.root / name)
 
 
 def _check_options(
@@ -161,7 +161,7 @@ def _list_shard_files(corpus: Corpus, config: str) -> dict[str, Any]:
         raise DataError(f"{corpus.root}: has no config {config!r}", fix)
     files = {split: [f"{corpus.root}/{name}" for name in shards if f"/{split}-" in name] for split in SPLITS}
     newest = corpus.root / newest_shard(shards)
-    features = described(pq.read_schema(readable(newest)), newest)
+    features = features_from_schema(pq.read_schema(open_for_arrow(newest)), newest)
     return {"data_files": {split: names for split, names in files.items() if names}, "features": features}
 
 

@@ -20,8 +20,16 @@ from ..errors import DataError
 from ..io.atomic import write_bytes, write_file
 from ..io.lease import leased
 from ..io.safe_files import parse_json
-from ..io.storage import reaching, read_all, readable, remote, told_sha256, unwritten, writing
-from ..io.storage import sha256 as sha256
+from ..io.storage import hash_file as hash_file
+from ..io.storage import (
+    is_remote,
+    open_for_arrow,
+    read_all_files,
+    storage_errors,
+    stored_sha256,
+    write_error,
+    write_errors,
+)
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -101,7 +109,7 @@ def _leaf_names(path: str, kind: pa.DataType) -> Iterator[str]:
 def read_footer(path: Path) -> dict[str, Any]:
     """What `write_shard` left in the footer. Raises DataError for a file that is no shard of ours."""
     try:
-        metadata = pq.read_metadata(readable(path)).metadata or {}
+        metadata = pq.read_metadata(open_for_arrow(path)).metadata or {}
         footer = parse_json(metadata[FOOTER])
         if not isinstance(footer, dict):
             raise ValueError("its footer is no JSON object")
@@ -114,7 +122,7 @@ def read_footer(path: Path) -> dict[str, Any]:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file as the store that holds it has it written, so that nothing is read; else of what is read."""
-    return (told_sha256(path) if remote(path) else None) or sha256(path)
+    return (stored_sha256(path) if is_remote(path) else None) or hash_file(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +147,9 @@ class Ledger:
     """
 
     def __init__(self, work: Path) -> None:
-        self.path = work / ("ledger" if remote(work) else "ledger.jsonl")
+        self.path = work / ("ledger" if is_remote(work) else "ledger.jsonl")
         self.entries: dict[str, Entry] = {}
-        for line in read_all(self.path) if remote(work) else self._lines():
+        for line in read_all_files(self.path) if is_remote(work) else self._lines():
             try:
                 entry = Entry(**parse_json(line))
             except (ValueError, TypeError):
@@ -160,11 +168,11 @@ class Ledger:
 
     def enter(self, entry: Entry) -> None:
         """Add a finished shard."""
-        if remote(self.path):
+        if is_remote(self.path):
             write_bytes(self.path / f"{entry.name}.json", json.dumps(asdict(entry)).encode())
             self.entries[entry.name] = entry
             return
-        with writing(self.path), self.path.open("ab+") as handle:
+        with write_errors(self.path), self.path.open("ab+") as handle:
             handle.seek(0, os.SEEK_END)
             if handle.tell():  # a torn line of a killed run must not swallow this one
                 handle.seek(-1, os.SEEK_END)
@@ -177,14 +185,14 @@ class Ledger:
 
 
 @contextmanager
-def locked(work: Path) -> Iterator[None]:
+def lock_folder(work: Path) -> Iterator[None]:
     """Hold a work folder: a second run into it is refused with DataError. Released when the process ends, however.
 
     A folder that holds nothing but the lock in the end is removed. In a store an object is the lock, see `lease`, and
     what the store refuses inside is reported as DataError.
     """
-    if remote(work):
-        with reaching(work.parent), leased(work / LOCK):
+    if is_remote(work):
+        with storage_errors(work.parent), leased(work / LOCK):
             yield
         return
     lock = _acquire_lock(work)
@@ -220,7 +228,7 @@ def _acquire_lock(work: Path) -> BaseFileLock:
                     "mount it with locks, or choose another",
                 ) from error
             raise DataError(
-                f"cannot write in {work.parent}: {error.strerror}", unwritten(work.parent, error).fix
+                f"cannot write in {work.parent}: {error.strerror}", write_error(work.parent, error).fix
             ) from error
         else:
             return lock

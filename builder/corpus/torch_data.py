@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 
 from ..audio import decode_clip
 from ..errors import DataError
-from ..executors import cores
-from ..validation import near
+from ..executors import count_cores
+from ..validation import suggest
 from .schema import LABELS, LONGEST
 
 TASKS = {"tempo": "tempo_bpm"} | {name: name for name in LABELS if name not in ("tempo_bpm", "prompt_group")}
@@ -75,7 +75,7 @@ def find_label_column(task: str, features: Features, where: str) -> str:
     if column not in features:
         known = [name for name, column in TASKS.items() if column in features]
         raise DataError(
-            f"{where}: has no labels for the task {task!r}{near(task, known)}", f"task: {', '.join(known)}"
+            f"{where}: has no labels for the task {task!r}{suggest(task, known)}", f"task: {', '.join(known)}"
         )
     return column
 
@@ -247,7 +247,7 @@ def load_tensors(
     values: list[Any] = []
     arrays: list[np.ndarray] = []
     total = 0
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         for table in rows.with_format("arrow").iter(READ_ROWS):
             total += len(table)
             mask = [labels.has_label(value) for value in table[labels.column].to_pylist()]

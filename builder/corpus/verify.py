@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 
 from ..audio import decode, peak_dbfs
 from ..errors import DataError
-from ..executors import cores
-from ..io.parquet_guard import described, look_over, row_batches
-from ..io.storage import reaching, readable
+from ..executors import count_cores
+from ..io.parquet_guard import check_parquet, features_from_schema, read_batches
+from ..io.storage import open_for_arrow, storage_errors
 from .corpus import GROWTH, SHARD_FILE, STATE, Corpus, files, part_of
 from .schema import LONGEST, SAMPLING_RATE
-from .shards import WORK, read_footer, sha256
+from .shards import WORK, hash_file, read_footer
 
 PEAK_TOLERANCE = 0.1  # dB: 16 bits round a sample
 ROWS_AT_ONCE = 8  # clips of 30 s take 2 MB each
@@ -46,7 +46,7 @@ def verify(path: str | Path, progress: Callable[[int, int], None] = lambda done,
     finite. Raises DataError only where there is no corpus to check; faults are listed in the findings.
     """
     corpus = Corpus.open(path)
-    with reaching(corpus.root):
+    with storage_errors(corpus.root):
         return _verify(corpus, progress)
 
 
@@ -56,7 +56,7 @@ def _verify(corpus: Corpus, progress: Callable[[int, int], None]) -> Findings:
     intact = _check_files(corpus, found)
     ids: dict[str, list[str]] = {}
     schemas: dict[int, dict[str, pa.Schema]] = {}
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         for name in corpus.shards():
             if name in intact:
                 _check_shard(corpus, name, found, ids, schemas, pool, lambda done: progress(done, total))
@@ -78,9 +78,9 @@ def _check_files(corpus: Corpus, found: Findings) -> set[str]:
         found.faults.append(f"{WORK}: unfinished work is left here; run the command that was stopped again")
     found.faults += [f"{name}: not listed in SHA256SUMS (foreign file?)" for name in there if name not in sums]
     found.faults += [f"{name}: missing" for name in sums if name not in there]
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         both = sorted(set(sums) & set(there))
-        actual = dict(zip(both, pool.map(lambda name: sha256(corpus.root / name), both), strict=True))
+        actual = dict(zip(both, pool.map(lambda name: hash_file(corpus.root / name), both), strict=True))
     found.faults += [
         f"{name}: damaged or changed (its hash is not the listed one)" for name in both if actual[name] != sums[name]
     ]
@@ -122,8 +122,8 @@ def _check_shard(
 ) -> None:
     path = corpus.root / name
     try:
-        look_over(path)
-        footer, file = read_footer(path), pq.ParquetFile(readable(path))
+        check_parquet(path)
+        footer, file = read_footer(path), pq.ParquetFile(open_for_arrow(path))
         schema = file.schema_arrow
         told = str(schema) + str((schema.metadata or {}).get(b"huggingface"))
         schemas.setdefault(part_of(name), {})[told] = schema
@@ -137,7 +137,7 @@ def _check_shard(
             found.faults.append(f"{name}: {file.metadata.num_rows} rows, {footer['planned']} planned")
         ids[name] = []
         columns = ["id", "audio", "duration", "peak"]
-        for batch in row_batches(path, ROWS_AT_ONCE, columns):
+        for batch in read_batches(path, ROWS_AT_ONCE, columns):
             rows = batch.to_pylist()
             ids[name] += [row["id"] for row in rows]
             fault_of = partial(_fault_of_clip, channels=footer.get("channels", 1))
@@ -156,7 +156,9 @@ def _differences(schemas: dict[int, dict[str, pa.Schema]]) -> Iterator[str]:
         yield "data: shards differ in their columns or features"
         return
     try:
-        parts = {part: described(next(iter(kinds.values())), "data") for part, kinds in sorted(schemas.items())}
+        parts = {
+            part: features_from_schema(next(iter(kinds.values())), "data") for part, kinds in sorted(schemas.items())
+        }
     except DataError as error:
         yield error.message
         return
@@ -200,8 +202,8 @@ def _check_embeddings(
             footer = read_footer(corpus.root / name)
             damages = footer.get("augment", [])
             columns = ["id", "embedding", *(["damage"] if damages else [])]
-            look_over(corpus.root / name, columns)
-            table = pq.read_table(readable(corpus.root / name), columns=columns)
+            check_parquet(corpus.root / name, columns)
+            table = pq.read_table(open_for_arrow(corpus.root / name), columns=columns)
         except (DataError, OSError, pa.ArrowException) as error:
             found.faults.append(f"{name}: cannot be read: {error}")
             continue

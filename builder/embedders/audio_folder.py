@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
-from ..io.markdown import line
-from ..io.parquet_guard import described, look_over, reading
+from ..io.markdown import one_line
+from ..io.parquet_guard import check_parquet, features_from_schema, parquet_errors
 from ..io.tables import SUFFIXES, build_text_column, read_rows
 from ..names import find_split
 
@@ -167,7 +167,9 @@ def _join_columns(table: pa.Table, extra: pa.Table) -> pa.Table:
     """Both tables' columns; what `datasets` says of the second's stays."""
     from datasets import Features, Value
 
-    features = Features({name: Value("string") for name in table.column_names} | described(extra.schema, "metadata"))
+    features = Features(
+        {name: Value("string") for name in table.column_names} | features_from_schema(extra.schema, "metadata")
+    )
     for name in extra.column_names:
         table = table.append_column(extra.schema.field(name), extra[name])
     return table.cast(features.arrow_schema)
@@ -177,8 +179,8 @@ def _read_table(path: Path, typed: list[pa.Table]) -> Any:
     """The number and the cells of each row; a Parquet file is added to `typed` as it is."""
     if path.suffix != ".parquet":
         return read_rows(path, ("file_name",))
-    look_over(path)
-    with reading(path):
+    check_parquet(path)
+    with parquet_errors(path):
         content = pq.read_table(path)
         content.validate(full=True)
         typed.append(content)
@@ -270,5 +272,5 @@ def _match_rows(names: Sequence[str], rows: Sequence[_Row], table: str, found: A
 
 def _list_names(names: Sequence[str]) -> str:
     """The first few of many names, in a sentence."""
-    shown = ", ".join(line(name, 100) for name in names[:5])
+    shown = ", ".join(one_line(name, 100) for name in names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5:,} more"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..io.parquet_guard import BATCH_BYTES, look_over
-from ..io.storage import there
+from ..io.parquet_guard import BATCH_BYTES, check_parquet
+from ..io.storage import path_exists
 from .audio_folder import METADATA, AudioFolder, read_folder
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _load(path: str) -> Any:
     from ..io.hf_audio import load_dataset, load_from_disk
 
     place = Path(path).expanduser()
-    if not there(place) and (path.startswith((".", "/", "~")) or len(path) > MAX_ID):
+    if not path_exists(place) and (path.startswith((".", "/", "~")) or len(path) > MAX_ID):
         raise DataError(f"{path}: there is no such folder")
     if place.is_file() and place.suffix != ".parquet":
         raise DataError(f"{path}: not a folder and not a Parquet file", "give a data set, or a folder of audio")
@@ -141,7 +141,7 @@ def _load(path: str) -> Any:
         return read_folder(place)
     try:
         for file in (place,) if place.is_file() else place.rglob("*.parquet"):
-            look_over(file)
+            check_parquet(file)
         if is_saved(place):
             return load_from_disk(place)
         if place.is_file():

@@ -11,22 +11,22 @@ from typing import Any
 from ..corpus.building.extend import name_shards
 from ..corpus.card.card import write_card
 from ..corpus.corpus import SUMS, Corpus, embed_record, write_sums
-from ..corpus.shards import WORK, Entry, Ledger, digest, locked, read_footer
+from ..corpus.shards import WORK, Entry, Ledger, digest, lock_folder, read_footer
 from ..errors import DataError
-from ..executors import Executor, Scale, Tick, choose, cores
+from ..executors import Executor, ExecutorSettings, Tick, choose_executor, count_cores
 from ..io.storage import (
-    delete,
-    each,
+    delete_file,
+    delete_folder,
+    delete_temporary_files,
     is_folder,
+    is_remote,
+    limit_workers,
     make_folder,
-    move,
-    remote,
-    remove,
-    sweep,
-    workers_at,
+    map_parallel,
+    move_folder,
 )
 from ..recipe import EmbedderSettings
-from ..records import RunRecord, recording
+from ..records import RunRecord, record_run
 from .augment import SUFFIX, tried
 from .base import EmbedderBackend, load_embedder
 from .shard_embedder import Config, Hired, Part, made_of, rows_in
@@ -40,7 +40,7 @@ def embed_corpus(
     *,
     overwrite: bool = False,
     workers: int | None = None,
-    scale: Scale | None = None,
+    scale: ExecutorSettings | None = None,
     progress: Progress = lambda done, total: None,
 ) -> RunRecord:
     """Add the config `settings.name` to a finished corpus: id, embedding and labels, a shard for each of its own.
@@ -57,14 +57,14 @@ def embed_corpus(
     corpus = Corpus.open(path)
     damages = tried(settings.augment)
     embedder = load_embedder(settings)
-    for folder in () if remote(corpus.root) else (WORK, "records", embedder.name, f"{embedder.name}{SUFFIX}"):
+    for folder in () if is_remote(corpus.root) else (WORK, "records", embedder.name, f"{embedder.name}{SUFFIX}"):
         if (corpus.root / folder).is_symlink():  # a stranger's: what is written and removed there would be elsewhere
             raise DataError(f"{corpus.root / folder}: is a link to another place", "copy the corpus whole: cp -rL")
-    executor = choose(scale, workers_at(corpus.root, workers), one_core=False, place=corpus.root / WORK)
+    executor = choose_executor(scale, limit_workers(corpus.root, workers), one_core=False, place=corpus.root / WORK)
     configs = [Config(embedder, settings), *([Config(embedder, settings, damages)] if damages else [])]
     shards = [corpus.root / shard for shard in corpus.shards()]
-    amounts = [sum(each(config.work, shards, corpus.root)) for config in configs]
-    with locked(corpus.root / WORK):
+    amounts = [sum(map_parallel(config.work, shards, corpus.root)) for config in configs]
+    with lock_folder(corpus.root / WORK):
         for config in configs:
             _refuse_other(corpus, config, Ledger(corpus.root / WORK / config.name), overwrite)
         before = 0
@@ -88,11 +88,11 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
     root, name = corpus.root, config.name
     work = root / WORK / name
     make_folder(work)
-    sweep(root)
+    delete_temporary_files(root)
     sums = corpus.sums()
     ledger = Ledger(work)
     unknown = [shard for shard in corpus.shards(name) if shard not in ledger.entries]
-    sources = each(lambda shard: _source(root / shard), unknown, root)
+    sources = map_parallel(lambda shard: _source(root / shard), unknown, root)
     for shard, source in zip(unknown, sources, strict=True):
         ledger.enter(Entry(shard, sums.get(shard, ""), 0.0, 0, source))
     data = {shard: f"{name}/{shard.split('/', 1)[1]}" for shard in corpus.shards()}
@@ -101,16 +101,16 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
     def made(shard: str) -> bool:
         return any(ledger.intact(place, data[shard], origin[shard]) for place in (root, work))
 
-    intact = each(made, list(data), root)
+    intact = map_parallel(made, list(data), root)
     todo = [shard for shard, there in zip(data, intact, strict=True) if not there]
     record_file = root / embed_record(name)
     whole = not todo and record_file.exists() and set(corpus.shards(name)) == set(data.values())
     if whole and _listed(sums, {target: ledger.entries[target].sha256 for target in data.values()}, record_file, name):
-        remove(work)
+        delete_folder(work)
         return RunRecord.of(corpus.record(embed_record(name)))
     _refuse_changed(root, {shard: sums.get(shard, "") for shard in data})
-    done = sum(each(config.work, [root / shard for shard in data if shard not in todo], root))
-    with recording("embed", corpus.fingerprint) as record:
+    done = sum(map_parallel(config.work, [root / shard for shard in data if shard not in todo], root))
+    with record_run("embed", corpus.fingerprint) as record:
         progress(done)
 
         def tick(count: int) -> None:
@@ -121,11 +121,11 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
         parts = [Part(root / shard, sums[shard], data[shard]) for shard in todo]
         for entry in executor.run(Hired(config, work), parts, tick):
             ledger.enter(entry)
-        sweep(work)  # what workers that died left half-written
+        delete_temporary_files(work)  # what workers that died left half-written
         _join(work / name, root / name)
         for spare in set(corpus.shards(name)) - set(data.values()):
-            delete(root / spare)
-        record.rows = sum(each(lambda target: rows_in(root / target), list(data.values()), root))
+            delete_file(root / spare)
+        record.rows = sum(map_parallel(lambda target: rows_in(root / target), list(data.values()), root))
         record.details = details(config.embedder, sum(entry.seconds for entry in ledger.entries.values()))
         if config.damages:
             record.details["augment"] = [str(damage) for damage in config.damages]
@@ -133,7 +133,7 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
     write_card(root)
     kept = {key: value for key, value in sums.items() if not key.startswith(f"{name}/") and key.endswith(".parquet")}
     write_sums(root, kept | {entry.name: entry.sha256 for entry in ledger.entries.values()})
-    remove(work)
+    delete_folder(work)
     return record
 
 
@@ -146,10 +146,10 @@ def details(embedder: EmbedderBackend, seconds: float) -> dict[str, Any]:
 def _join(made: Path, target: Path) -> None:
     """Put the shards that were made in their place, all of them being made: who loads the config sees them at once."""
     if not is_folder(target):
-        move(made, target)
+        move_folder(made, target)
     elif is_folder(made):
         name_shards(target.parent, target.name)
-        each(lambda shard: move(shard, target / shard.name), sorted(made.glob("*.parquet")), target)
+        map_parallel(lambda shard: move_folder(shard, target / shard.name), sorted(made.glob("*.parquet")), target)
 
 
 def _source(path: Path) -> str:
@@ -177,7 +177,7 @@ def _refuse_other(corpus: Corpus, config: Config, ledger: Ledger, overwrite: boo
 
 
 def _refuse_changed(root: Path, sums: dict[str, str]) -> None:
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         found = pool.map(lambda shard: digest(root / shard), sums)
         if changed := [shard for shard, made in zip(sums, found, strict=True) if made != sums[shard]]:
             raise DataError(

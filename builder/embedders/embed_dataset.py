@@ -11,13 +11,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ..corpus.shards import WORK, locked, read_footer, write_shard
+from ..corpus.shards import WORK, lock_folder, read_footer, write_shard
 from ..errors import DataError, RecipeError
-from ..executors import Tick, cores
+from ..executors import Tick, count_cores
 from ..io.atomic import write_text
-from ..io.markdown import front_matter, text
+from ..io.markdown import escape_text, format_front_matter
 from ..recipe import EmbedderSettings
-from ..records import RunRecord, recording
+from ..records import RunRecord, record_run
 from .audio_sources import RESERVED, Part, Row, Shards, open_source
 from .base import EmbedderBackend, load_embedder
 from .embed_corpus import Progress, details
@@ -51,7 +51,7 @@ def embed_dataset(
         raise DataError(f"{out}: is what would be embedded", "give another folder: --out DIR")
     plan = open_source(str(path), column, rows_per_shard)
     embedder = load_embedder(settings)
-    with locked(out / WORK):
+    with lock_folder(out / WORK):
         work = out / WORK
         for torn in work.glob(".*.part"):
             torn.unlink()
@@ -62,7 +62,7 @@ def embed_dataset(
             return RunRecord.read(out / RECORD)
         total = sum(len(part) for part in plan.values())
         ready = sum(len(plan[name]) for name in done)
-        with recording("embed") as record, ThreadPoolExecutor(cores()) as pool:
+        with record_run("embed") as record, ThreadPoolExecutor(count_cores()) as pool:
             progress(ready, total)
 
             def tick(count: int) -> None:
@@ -166,9 +166,9 @@ def _card(out: Path, embedder: EmbedderBackend, plan: Shards, record: RunRecord)
     """README.md, by which `datasets` finds the splits."""
     names = dict.fromkeys(part.split for name, part in plan.items() if (out / name).exists())
     files = [{"split": name, "path": f"{name}-*-of-*.parquet"} for name in names]
-    notes = "".join(f"- {text(note)}\n" for note in plan.notes)
+    notes = "".join(f"- {escape_text(note)}\n" for note in plan.notes)
     return (
-        f"{front_matter({'configs': [{'config_name': 'default', 'data_files': files}]})}"
+        f"{format_front_matter({'configs': [{'config_name': 'default', 'data_files': files}]})}"
         f"# Embeddings: {embedder.name}\n\n"
         f"`embedding` holds {embedder.dim} numbers for each of {record.rows:,} clips, joined to audio by `id`;\n"
         f"{record.details['skipped']} clips could not be read ([{SKIPPED}]({SKIPPED})).\n"

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..audio import MAX_RATE, MIN_RATE
 from ..errors import BackendError, DataError, RecipeError
-from ..executors import cores
+from ..executors import count_cores
 from ..recipe import EmbedderSettings
-from ..records import versions
+from ..records import package_versions
 from ..validation import validate
 from .audio_sources import RESERVED, audio_value
 from .base import EMBEDDERS, EmbedderBackend, load_embedder
@@ -176,7 +176,7 @@ class Embedder:
             "errors": self._errors,
             "revision": getattr(self._class, "revision", ""),
             "content": self._content,
-            "version": versions().get("synthmir", ""),
+            "version": package_versions().get("synthmir", ""),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -191,7 +191,7 @@ class Embedder:
     def _embed(self, clips: Sequence[Any], names: Sequence[str], rate: int | None, keep: bool) -> Embedded:
         """float32 [clips, dim], and why each clip cannot be read, "" if it can. Unless `keep`, the first is raised."""
         backend, size = self._load(), self.settings.batch_size
-        self._pool = self._pool or ThreadPoolExecutor(cores())
+        self._pool = self._pool or ThreadPoolExecutor(count_cores())
         rows = [{"id": name, "audio": clip} for name, clip in zip(names, clips, strict=True)]
         batches = (rows[start : start + size] for start in range(0, len(rows), size))
         open_clip = partial(_open_clip, given=rate)

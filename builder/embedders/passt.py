@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..cpu_kernels import tune_allocator
 from ..errors import BackendError, RecipeError
-from ..validation import near
+from ..validation import suggest
 from .passt_network import ARCHS, RELEASES, SAMPLING_RATE, WIDTH, PasstNetwork
 from .weights import fitting, read_tensors, revision, weights_file
 
@@ -48,7 +48,7 @@ class Passt:
         arch = settings.arch or DEFAULT_ARCH
         if arch not in ARCHS:
             raise RecipeError(
-                f"embedder.arch: there is no PaSST for ten seconds called {arch!r}{near(arch, ARCHS)}",
+                f"embedder.arch: there is no PaSST for ten seconds called {arch!r}{suggest(arch, ARCHS)}",
                 f"use one of: {', '.join(ARCHS)}",
             )
         file = download(arch) if settings.weights is None else weights_file(settings.weights)

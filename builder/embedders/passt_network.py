@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cpu_kernels import Linear, attention, packed_linear
+from ..cpu_kernels import Linear, compute_attention, pack_linear
 
 SAMPLING_RATE = 32_000  # Hz
 WINDOW = 320_000  # samples, 10 s
@@ -99,7 +99,7 @@ class Block:
     def __init__(self, weights: Mapping[str, Tensor], prefix: str, rows: int, only: int | None) -> None:
         def linear(name: str, rows: int, part: slice = slice(None), gelu: bool = False) -> Linear:
             names = (f"{prefix}.{name}.weight", f"{prefix}.{name}.bias")
-            return packed_linear(weights[names[0]][part], weights[names[1]][part], rows, gelu)
+            return pack_linear(weights[names[0]][part], weights[names[1]][part], rows, gelu)
 
         self.norms = [(weights[f"{prefix}.{n}.weight"], weights[f"{prefix}.{n}.bias"]) for n in ("norm1", "norm2")]
         self.only = only
@@ -119,7 +119,7 @@ class Block:
         else:
             x, (k, v) = x[:, : self.only], _heads(self.key_value(normal), 2)
             (q,) = _heads(self.query(normal[:, : self.only]), 1)
-        x += self.project(attention(q, k, v).transpose(1, 2).flatten(2))
+        x += self.project(compute_attention(q, k, v).transpose(1, 2).flatten(2))
         x += self.narrow(self.widen(F.layer_norm(x, (WIDTH,), *self.norms[1], EPSILON)))
         return x
 

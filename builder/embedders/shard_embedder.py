@@ -19,9 +19,9 @@ from ..corpus.schema import LABELS, embedding_features
 from ..corpus.shards import Entry, digest, read_footer, write_shard
 from ..degradations import Damage
 from ..errors import BackendError, DataError
-from ..executors import Tick, cores
-from ..io.parquet_guard import described, look_over, row_batches
-from ..io.storage import reaching, readable
+from ..executors import Tick, count_cores
+from ..io.parquet_guard import check_parquet, features_from_schema, read_batches
+from ..io.storage import open_for_arrow, storage_errors
 from ..recipe import EmbedderSettings
 from .augment import CLEAN, COLUMN, SPLIT, SUFFIX, copies, damaged
 from .base import EmbedderBackend, load_embedder
@@ -53,7 +53,7 @@ class Config:
 
     def work(self, source: Path) -> int:
         """How often a clip of a shard of audio is embedded: clean rows are copied from the embedder's own config."""
-        look_over(source, ("id", "audio", *LABELS))
+        check_parquet(source, ("id", "audio", *LABELS))
         try:
             clips = rows_in(source)
         except (OSError, pa.ArrowException) as error:
@@ -79,13 +79,13 @@ class ShardEmbedder:
 
     def __init__(self, config: Config, place: Path) -> None:
         self.config, self.place = config, place
-        self.pool = ThreadPoolExecutor(cores())
+        self.pool = ThreadPoolExecutor(count_cores())
 
     def __call__(self, part: Part, tick: Tick) -> Entry:
         """Embed one shard and put it in its place."""
         clock = monotonic()
         target = self.place / part.name
-        with reaching(target):
+        with storage_errors(target):
             _embed_shard(part.source, target, self.config, part.sha256, self.pool, tick)
             seconds = round(monotonic() - clock, 3)
             return Entry(part.name, digest(target), seconds, rows_in(target), f"{part.sha256} {self.config.made}")
@@ -142,7 +142,7 @@ def _embed_shard(source: Path, target: Path, config: Config, made: str, pool: Th
 
 def _features(source: Path, dim: int) -> Features:
 
-    columns = described(pq.read_schema(readable(source)), source)
+    columns = features_from_schema(pq.read_schema(open_for_arrow(source)), source)
     if missing := [name for name in ("id", "audio", *LABELS) if name not in columns]:
         raise DataError(f"{source}: has no column {missing[0]!r}", "synthmir verify tells the damage")
     return embedding_features({name: columns[name] for name in LABELS}, dim)
@@ -223,13 +223,13 @@ def embed_rows(
 
 
 def _batches(source: Path, columns: list[str] | None, batch_size: int) -> Iterator[list[Row]]:
-    for batch in row_batches(source, batch_size, columns):
+    for batch in read_batches(source, batch_size, columns):
         yield batch.to_pylist()
 
 
 def rows_in(path: Path) -> int:
     """Of a shard, by its footer."""
-    return int(pq.read_metadata(readable(path)).num_rows)
+    return int(pq.read_metadata(open_for_arrow(path)).num_rows)
 
 
 def made_of(revision: str, augment: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..corpus.shards import sha256
+from ..corpus.shards import hash_file
 from ..errors import BackendError
 from ..io.storage import is_file, is_folder
 
@@ -40,13 +40,13 @@ def weights_file(path: str | Path) -> Path:
 
 def revision(file: Path) -> str:
     """The first 16 hex digits of a file's SHA-256."""
-    return sha256(file)[:16]
+    return hash_file(file)[:16]
 
 
 def folder_revision(folder: Path) -> str:
     """16 hex digits of what `save_pretrained` wrote into a folder: settings and weights, by name and content."""
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".bin"))
-    listing = "".join(f"{sha256(file)}  {file.name}\n" for file in files)
+    listing = "".join(f"{hash_file(file)}  {file.name}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 

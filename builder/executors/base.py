@@ -39,7 +39,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ExecutorSettings:
     """Where shards are made, and how long one may take. Nothing in it changes what is made.
 
     `address` is that of a Ray cluster ("auto", "HOST:PORT"); without one, Ray is started here for the run. Raises
@@ -66,13 +66,13 @@ class Scale:
             raise RecipeError(f"--shard-timeout {self.shard_timeout:g}: is no time", "give seconds, or leave it out")
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Failure:
     """Why a task, or a worker's start, failed: made of an exception where it was raised, so that it can travel."""
 
     kind: str  # a class of builder.errors
@@ -83,7 +83,7 @@ class Fault:
     spoilt: bool = False  # the worker may be of no more use
 
     @classmethod
-    def of(cls, error: Exception) -> Fault:
+    def of(cls, error: Exception) -> Failure:
         """What an exception says."""
         if isinstance(error, SynthmirError):
             final = isinstance(error, RecipeError) or _refused_by_system(error)
@@ -94,12 +94,12 @@ class Fault:
         return cls("BackendError", f"{kind}: {error}", fix, trace, _refused_by_system(error), True)
 
     @classmethod
-    def died(cls, how: str) -> Fault:
+    def died(cls, how: str) -> Failure:
         """Of a worker that is no more."""
         return cls("BackendError", f"a worker process died ({how})", f"{LESS_MEMORY}; {AGAIN}")
 
     @classmethod
-    def late(cls, limit: float) -> Fault:
+    def late(cls, limit: float) -> Failure:
         """Of a task that was stopped."""
         return cls("BackendError", f"took longer than {limit:g} s", f"give it more time: --shard-timeout; {AGAIN}")
 
@@ -130,29 +130,29 @@ class Done:
     value: Any
 
 
-def attempt(worker: Worker, task: Any, tick: Tick) -> Done | Fault:
+def run_task(worker: Worker, task: Any, tick: Tick) -> Done | Failure:
     """One task on one worker."""
     try:
         return Done(worker(task, tick))
     except Exception as error:
-        return Fault.of(error)
+        return Failure.of(error)
 
 
-class Tally:
+class TaskTracker:
     """Counts the tries of each task, and knows when all are finished or set aside."""
 
     def __init__(self, tasks: Sequence[Any]) -> None:
         self.tasks = tasks
         self.finished = 0
         self._tries = [0] * len(tasks)
-        self._aside: dict[int, Fault] = {}
+        self._aside: dict[int, Failure] = {}
 
     @property
     def left(self) -> int:
         """Tasks that are neither finished nor set aside."""
         return len(self.tasks) - self.finished - len(self._aside)
 
-    def failed(self, number: int, fault: Fault) -> bool:
+    def failed(self, number: int, fault: Failure) -> bool:
         """Whether to try the task again. Raises SynthmirError for what no further try or task would mend."""
         if fault.final:
             raise fault.error()
@@ -172,7 +172,8 @@ class Tally:
         first = faults[0]
         kind = first.kind if {fault.kind for fault in faults} == {first.kind} else BackendError.__name__
         told = [
-            f"{named(self.tasks[number])}: {self._aside[number].message}" for number in sorted(self._aside)[:LISTED]
+            f"{name_task(self.tasks[number])}: {self._aside[number].message}"
+            for number in sorted(self._aside)[:LISTED]
         ]
         more = [f"... and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
         if self.finished or not self.left:
@@ -188,6 +189,6 @@ class Tally:
         )
 
 
-def named(task: Any) -> str:
+def name_task(task: Any) -> str:
     """A task's name, for people."""
     return str(getattr(task, "name", task))[:200]

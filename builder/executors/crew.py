@@ -10,15 +10,15 @@ from time import monotonic
 from typing import Any, Literal
 
 from ..errors import SynthmirError
-from ..interrupts import hearing, obey
-from .base import TRIES, Done, Fault, Tally, Tick, Worker
+from ..interrupts import check_interrupt, handle_interrupts
+from .base import TRIES, Done, Failure, TaskTracker, Tick, Worker
 
 POLL_SECONDS = 0.2
 LOST_AT_MOST = 1_000  # tasks lost through no fault of theirs
 
 
 @dataclass(slots=True)
-class Job:
+class RunningTask:
     """A task in work."""
 
     number: int
@@ -27,7 +27,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class WorkerEvent:
     """What a worker tells: it is "ready", has "ticked" so many clips of its task, is "done" with it (Done or Fault),
     or is "unable" to start (Fault). What is told of it: "gone" (Fault), "lost" (Fault) with the machine it was on, or
     "absent" (Fault): it was hired and never came.
@@ -37,10 +37,10 @@ class News:
     value: Any = None
 
 
-class Hand(ABC):
+class WorkerHandle(ABC):
     """One worker, as its master sees it."""
 
-    job: Job | None = None
+    job: RunningTask | None = None
     ready = False
 
     @abstractmethod
@@ -52,32 +52,32 @@ class Hand(ABC):
         """End it, whatever it does."""
 
 
-class Crew(ABC):
+class WorkerPool(ABC):
     """An Executor (see there) whose workers can be killed and replaced. `timeout`: seconds that a task may take."""
 
     def __init__(self, count: int, timeout: float | None = None) -> None:
         self.count, self.timeout = count, timeout
 
     @abstractmethod
-    def hire(self, setup: Callable[[], Worker]) -> Hand:
+    def hire(self, setup: Callable[[], Worker]) -> WorkerHandle:
         """A new worker; it says when it is ready."""
 
     @abstractmethod
-    def news(self, hands: Sequence[Hand], seconds: float) -> list[tuple[Hand, News]]:
+    def news(self, hands: Sequence[WorkerHandle], seconds: float) -> list[tuple[WorkerHandle, WorkerEvent]]:
         """What the workers have told; waits no longer than `seconds` for the first."""
 
     def run(self, setup: Callable[[], Worker], tasks: Sequence[Any], tick: Tick) -> Iterator[Any]:
         """See Executor. No more tasks are under way than there are workers."""
         if tasks:
-            with hearing():
+            with handle_interrupts():
                 yield from self._run(setup, tasks, tick)
 
     def _run(self, setup: Callable[[], Worker], tasks: Sequence[Any], tick: Tick) -> Iterator[Any]:
-        tally, hands = Tally(tasks), list[Hand]()
+        tally, hands = TaskTracker(tasks), list[WorkerHandle]()
         waiting = deque(range(len(tasks)))
         stillborn = absent = lost = 0
 
-        def again(hand: Hand, fault: Fault, blamed: bool = True) -> None:
+        def again(hand: WorkerHandle, fault: Failure, blamed: bool = True) -> None:
             job, hand.job = hand.job, None
             if job is None:
                 return
@@ -85,18 +85,18 @@ class Crew(ABC):
             if not blamed or tally.failed(job.number, fault):
                 waiting.appendleft(job.number)  # soon: where none can be made, few are tried
 
-        def dismiss(hand: Hand) -> None:
+        def dismiss(hand: WorkerHandle) -> None:
             hand.kill()
             hands.remove(hand)
 
         try:
             while tally.left:
-                obey()
+                check_interrupt()
                 while len(hands) < min(self.count, tally.left) and (stillborn < TRIES or not hands):
                     hands.append(self.hire(setup))
                 for hand in hands:
                     if hand.ready and hand.job is None and waiting:
-                        hand.job = Job(waiting.popleft(), monotonic())
+                        hand.job = RunningTask(waiting.popleft(), monotonic())
                         hand.give(tasks[hand.job.number])
                 for hand, told in self.news(hands, POLL_SECONDS):
                     match told.kind:
@@ -129,7 +129,7 @@ class Crew(ABC):
                                 raise told.value.error()
                 for hand in [one for one in hands if self._late(one.job)]:
                     dismiss(hand)
-                    again(hand, Fault.late(self.timeout or 0.0))
+                    again(hand, Failure.late(self.timeout or 0.0))
         except SynthmirError:
             for job in [hand.job for hand in hands if hand.job]:  # under way, and stopped with the run
                 tick(-job.ticked)
@@ -139,5 +139,5 @@ class Crew(ABC):
                 hand.kill()
         tally.settle()
 
-    def _late(self, job: Job | None) -> bool:
+    def _late(self, job: RunningTask | None) -> bool:
         return job is not None and self.timeout is not None and monotonic() - job.began > self.timeout

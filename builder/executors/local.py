@@ -12,34 +12,34 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ..interrupts import hearing, obey
-from .base import Done, Fault, Tally, Tick, Worker, attempt
-from .crew import Crew, Hand, News
+from ..interrupts import check_interrupt, handle_interrupts
+from .base import Done, Failure, TaskTracker, Tick, Worker, run_task
+from .crew import WorkerEvent, WorkerHandle, WorkerPool
 
 DYING_SECONDS = 5.0
 
 
-class InProcess:
+class InProcessExecutor:
     """One worker, here. It cannot outlive a task that kills it, nor stop one that hangs."""
 
     count = 1
 
     def run(self, setup: Callable[[], Worker], tasks: Sequence[Any], tick: Tick) -> Iterator[Any]:
         """See Executor."""
-        with hearing():
-            tally, worker = Tally(tasks), None
+        with handle_interrupts():
+            tally, worker = TaskTracker(tasks), None
             for number, task in enumerate(tasks):
                 while True:
-                    obey()
+                    check_interrupt()
                     worker = worker or setup()
                     ticked: list[int] = []
 
                     def told(count: int, ticked: list[int] = ticked) -> None:
-                        obey()
+                        check_interrupt()
                         ticked.append(count)
                         tick(count)
 
-                    result = attempt(worker, task, told)
+                    result = run_task(worker, task, told)
                     if isinstance(result, Done):
                         tally.finished += 1
                         yield result.value
@@ -52,21 +52,21 @@ class InProcess:
             tally.settle()
 
 
-class Processes(Crew):
+class ProcessExecutor(WorkerPool):
     """`count` workers, each a process of its own with its own model."""
 
-    def hire(self, setup: Callable[[], Worker]) -> Hand:
+    def hire(self, setup: Callable[[], Worker]) -> WorkerHandle:
         """`setup` and tasks travel by pickling between our own processes; nothing pickled is stored."""
         return _Process(setup)
 
-    def news(self, hands: Sequence[Hand], seconds: float) -> list[tuple[Hand, News]]:
+    def news(self, hands: Sequence[WorkerHandle], seconds: float) -> list[tuple[WorkerHandle, WorkerEvent]]:
         """See Crew."""
         processes = [hand for hand in hands if isinstance(hand, _Process)]
         ready = set(wait([hand.pipe for hand in processes], seconds))
         return [(hand, hand.told()) for hand in processes if hand.pipe in ready]
 
 
-class _Process(Hand):
+class _Process(WorkerHandle):
     def __init__(self, setup: Callable[[], Worker]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks (torch, arrow) mid-flight
         self.pipe, theirs = context.Pipe()
@@ -78,15 +78,15 @@ class _Process(Hand):
         with contextlib.suppress(OSError):  # it has died: that is told where news is read
             self.pipe.send(task)
 
-    def told(self) -> News:
+    def told(self) -> WorkerEvent:
         """The next news, when there is some."""
         try:
-            return News(*self.pipe.recv())
+            return WorkerEvent(*self.pipe.recv())
         except (EOFError, OSError):
             self.process.join(DYING_SECONDS)
             code = self.process.exitcode or 0
             killed = f"{signal.Signals(-code).name}: killed, crashed, or out of memory" if code < 0 else ""
-            return News("gone", Fault.died(killed or f"exit code {code}"))
+            return WorkerEvent("gone", Failure.died(killed or f"exit code {code}"))
 
     def kill(self) -> None:
         self.process.kill()
@@ -106,7 +106,7 @@ def _serve(pipe: Connection, setup: Callable[[], Worker], parent: int) -> None:
     try:
         worker = setup()
     except Exception as error:
-        pipe.send(("unable", Fault.of(error)))
+        pipe.send(("unable", Failure.of(error)))
         return
     pipe.send(("ready",))
     with contextlib.suppress(EOFError, OSError):  # the main process has gone
@@ -118,5 +118,5 @@ def _serve(pipe: Connection, setup: Callable[[], Worker], parent: int) -> None:
                 told += count
                 pipe.send(("ticked", told))
 
-            result = attempt(worker, task, tick)
+            result = run_task(worker, task, tick)
             pipe.send(("done", result))

@@ -16,10 +16,10 @@ from typing import Any
 
 from ..errors import BackendError, DataError, RecipeError
 from ..io.atomic import write_text
-from ..io.storage import delete
-from ..records import versions
-from .base import Done, Fault, Scale, Tick, Worker, attempt, cores
-from .crew import Crew, Hand, News
+from ..io.storage import delete_file
+from ..records import package_versions
+from .base import Done, ExecutorSettings, Failure, Tick, Worker, count_cores, run_task
+from .crew import WorkerEvent, WorkerHandle, WorkerPool
 
 ASK_SECONDS = 0.5  # between questions to a worker how far it is
 ANSWER_SECONDS = 120.0  # for a node to say what it has installed
@@ -48,15 +48,17 @@ _started_here = False
 log = logging.getLogger(__name__)
 
 
-class OnRay(Crew):
+class RayExecutor(WorkerPool):
     """`workers` actors. A cluster that is not there, that differs, or has too little is refused when this is made."""
 
-    def __init__(self, scale: Scale, workers: int | None = None, *, one_core: bool, place: Path | None = None) -> None:
+    def __init__(
+        self, scale: ExecutorSettings, workers: int | None = None, *, one_core: bool, place: Path | None = None
+    ) -> None:
         self._ray = connect(scale.address, workers)
         self._place, self._gpus = place, scale.gpus_per_worker
         if not _started_here:
             _refuse_other_versions(self._look())
-        count, self._cpus = share(_nodes(self._ray), workers, scale.gpus_per_worker, one_core)
+        count, self._cpus = allocate_workers(_nodes(self._ray), workers, scale.gpus_per_worker, one_core)
         self._told = False
         super().__init__(count, scale.shard_timeout)
 
@@ -73,14 +75,14 @@ class OnRay(Crew):
         try:
             blind = [name for name, found in self._look(str(token)).items() if not found["seen"]]
         finally:
-            delete(token)
+            delete_file(token)
         if blind:
             raise DataError(
                 f"{place}: cannot be read on node(s) {', '.join(blind)}",
                 "let --out be on storage that every node shares at the same path (NFS), or an address: s3://BUCKET/...",
             )
 
-    def hire(self, setup: Callable[[], Worker]) -> Hand:
+    def hire(self, setup: Callable[[], Worker]) -> WorkerHandle:
         """See Crew."""
         actor = self._ray.remote(
             num_cpus=self._cpus,
@@ -89,14 +91,14 @@ class OnRay(Crew):
             max_task_retries=0,
             scheduling_strategy="SPREAD",
             concurrency_groups={"news": 1},
-        )(_Actor)
-        return _Actress(self._ray, actor.remote(), setup, START_SECONDS if _started_here else ROOM_SECONDS)
+        )(_RayWorker)
+        return _RayHandle(self._ray, actor.remote(), setup, START_SECONDS if _started_here else ROOM_SECONDS)
 
-    def news(self, hands: Sequence[Hand], seconds: float) -> list[tuple[Hand, News]]:
+    def news(self, hands: Sequence[WorkerHandle], seconds: float) -> list[tuple[WorkerHandle, WorkerEvent]]:
         """See Crew."""
-        actors = [hand for hand in hands if isinstance(hand, _Actress)]
-        refs: dict[Any, _Actress] = {ref: hand for hand in actors for ref in hand.pending()}
-        found: list[tuple[Hand, News]] = []
+        actors = [hand for hand in hands if isinstance(hand, _RayHandle)]
+        refs: dict[Any, _RayHandle] = {ref: hand for hand in actors for ref in hand.pending()}
+        found: list[tuple[WorkerHandle, WorkerEvent]] = []
         if not refs:
             time.sleep(seconds)
         elif self._ray.wait(list(refs), num_returns=1, timeout=seconds)[0]:
@@ -105,7 +107,7 @@ class OnRay(Crew):
         self._tell_of_waiting(actors)
         return found + [(hand, one) for hand in actors for one in hand.doubted()]
 
-    def _tell_of_waiting(self, actors: Sequence[_Actress]) -> None:
+    def _tell_of_waiting(self, actors: Sequence[_RayHandle]) -> None:
         """Once: that the cluster has no room for some."""
         absent = [actor for actor in actors if actor.absent() > TELL_SECONDS]
         if absent and not self._told:
@@ -117,7 +119,7 @@ class OnRay(Crew):
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as OnNode
 
         look = self._ray.remote(num_cpus=0, max_retries=0)(_looker())
-        wanted = tuple(versions())
+        wanted = tuple(package_versions())
         asked = {
             node["NodeManagerAddress"] + " " + node["NodeID"][:6]: look.options(
                 scheduling_strategy=OnNode(node["NodeID"], soft=False)
@@ -164,7 +166,7 @@ def connect(address: str | None, workers: int | None = None) -> Any:
     if address:
         _refuse_unreachable(address)
     else:
-        options |= {"num_cpus": max(cores(), workers or 1), "include_dashboard": False}
+        options |= {"num_cpus": max(count_cores(), workers or 1), "include_dashboard": False}
         options |= {"object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
     with _own_signals():
         try:
@@ -177,7 +179,7 @@ def connect(address: str | None, workers: int | None = None) -> Any:
     return ray
 
 
-def share(nodes: list[dict[str, Any]], workers: int | None, gpus: float, one_core: bool) -> tuple[int, int]:
+def allocate_workers(nodes: list[dict[str, Any]], workers: int | None, gpus: float, one_core: bool) -> tuple[int, int]:
     """How many workers, and the cores of each. Raises BackendError where the nodes have too little."""
     have = [node["Resources"] for node in nodes]
     cpus = [int(one.get("CPU", 0)) for one in have]
@@ -220,7 +222,7 @@ def _refuse_unreachable(address: str) -> None:
 
 def _refuse_other_versions(found: dict[str, dict[str, Any]]) -> None:
     """Raise BackendError if a node has other packages than this process: its clips would differ from the others'."""
-    ours = versions()
+    ours = package_versions()
     bad = []
     for node, told in found.items():
         differ = [
@@ -256,9 +258,9 @@ def _looker() -> Callable[[tuple[str, ...], str], dict[str, Any]]:
                 continue
         if not token:
             return {"versions": found, "seen": True}
-        from builder.io.storage import place
+        from builder.io.storage import to_path
 
-        return {"versions": found, "seen": place(token).exists()}
+        return {"versions": found, "seen": to_path(token).exists()}
 
     return look
 
@@ -275,7 +277,7 @@ def _own_signals() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-class _Actor:
+class _RayWorker:
     """A worker, where it works. `told` is answered by a thread of its own while a task is under way."""
 
     def __init__(self) -> None:
@@ -286,26 +288,26 @@ class _Actor:
 
         return str(ray.get_runtime_context().get_node_id())
 
-    def begin(self, setup: Callable[[], Worker]) -> Fault | None:
+    def begin(self, setup: Callable[[], Worker]) -> Failure | None:
         try:
             self.worker = setup()
         except Exception as error:
-            return Fault.of(error)
+            return Failure.of(error)
         return None
 
-    def work(self, serial: int, task: Any) -> tuple[Done | Fault, int]:
+    def work(self, serial: int, task: Any) -> tuple[Done | Failure, int]:
         self.serial, self.ticked = serial, 0
 
         def tick(count: int) -> None:
             self.ticked += count
 
-        return attempt(self.worker, task, tick), self.ticked
+        return run_task(self.worker, task, tick), self.ticked
 
     def told(self) -> tuple[int, int]:
         return self.serial, self.ticked
 
 
-class _Actress(Hand):
+class _RayHandle(WorkerHandle):
     """The master's end of an actor. It may take `patience` seconds to come up; then it loads its model, which may
     take any time.
     """
@@ -334,7 +336,7 @@ class _Actress(Hand):
             self._question, self._asked = self._actor.told.options(concurrency_group="news").remote(), now
         return [ref for ref in (self._main, self._question) if ref is not None]
 
-    def hear(self, ref: Any) -> list[News]:
+    def hear(self, ref: Any) -> list[WorkerEvent]:
         """What a finished reference says."""
         errors = self._ray.exceptions
         if ref == self._question:
@@ -342,45 +344,47 @@ class _Actress(Hand):
             with contextlib.suppress(errors.RayError):  # its death is told by the task itself
                 serial, ticked = self._ray.get(ref)
                 if serial == self._serial and self._main is not None:
-                    return [News("ticked", ticked)]
+                    return [WorkerEvent("ticked", ticked)]
             return []
         self._main = None
         try:
             value = self._ray.get(ref)
         except errors.RayTaskError as error:
-            fault = Fault.of(error)
-            return [News("done" if self.job else "unable", fault)]
+            fault = Failure.of(error)
+            return [WorkerEvent("done" if self.job else "unable", fault)]
         except errors.ActorUnavailableError:
             self._doubt = time.monotonic()
             return []
         except errors.RayError:
-            return [self._lost() or News("gone", Fault.died("killed, crashed, or out of memory"))]
+            return [self._lost() or WorkerEvent("gone", Failure.died("killed, crashed, or out of memory"))]
         if not self._node:
             self._node, self._main = value, self._actor.begin.remote(self._setup)
             return []
         if value is None:
-            return [News("ready")]
-        if isinstance(value, Fault):
-            return [News("unable", value)]
+            return [WorkerEvent("ready")]
+        if isinstance(value, Failure):
+            return [WorkerEvent("unable", value)]
         result, ticked = value
-        return [News("ticked", ticked), News("done", result)]
+        return [WorkerEvent("ticked", ticked), WorkerEvent("done", result)]
 
     def absent(self) -> float:
         """For how many seconds it has not come up."""
         return 0.0 if self._node else time.monotonic() - self._hired
 
-    def doubted(self) -> list[News]:
+    def doubted(self) -> list[WorkerEvent]:
         """Of an actor that could not be reached: whether its node is gone, or it alone. Also: that it never came."""
         if self._main is not None and self.absent() > self._patience:
-            return [News("absent", Fault("BackendError", f"no worker came up in {self._patience:g} s", NO_ROOM))]
+            return [
+                WorkerEvent("absent", Failure("BackendError", f"no worker came up in {self._patience:g} s", NO_ROOM))
+            ]
         if not self._doubt:
             return []
         told = self._lost()
         if told is None and time.monotonic() - self._doubt > DOUBT_SECONDS:
-            told = News("gone", Fault.died("it cannot be reached"))
+            told = WorkerEvent("gone", Failure.died("it cannot be reached"))
         return [told] if told else []
 
-    def _lost(self) -> News | None:
+    def _lost(self) -> WorkerEvent | None:
         if not self._node or any(node["NodeID"] == self._node for node in _nodes(self._ray)):
             return None
-        return News("lost", Fault.died("with its node"))
+        return WorkerEvent("lost", Failure.died("with its node"))

@@ -19,9 +19,9 @@ import yaml
 
 from ..corpus.corpus import SUMS
 from ..errors import DataError
-from ..io.markdown import FRONT, front
+from ..io.markdown import FRONT, parse_front_matter
 from ..io.safe_files import parse_yaml
-from ..records import find_machine_path, without_paths
+from ..records import find_machine_path, strip_paths
 from .client import CHANGE_CARD
 
 HEADING = "## On the Hub"
@@ -71,7 +71,7 @@ def model_card(text: str, repo: str, dataset: tuple[str, str] | None) -> str:
 def clean_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """The files that name paths of this machine, as they are published: without, and sums of them with their hashes.
 
-    Records, recipes and cards are cleaned, see `without_paths`. What must not change is only searched: code, files of
+    Records, recipes and cards are cleaned, see `strip_paths`. What must not change is only searched: code, files of
     descriptions, whose hash is in the corpus's fingerprint, and the metadata of shards and weights.
 
     Args:
@@ -107,20 +107,20 @@ def _cleaned(path: Path, text: str, folder: Path) -> str:
     if path.name.startswith("descriptions."):
         return text
     if path.suffix == ".md":
-        return str(without_paths(f"{text}\n", folder))[:-1]
+        return str(strip_paths(f"{text}\n", folder))[:-1]
     try:
         if path.suffix == ".json":
             data = json.loads(text)
-            cleaned = _clean_config(data, folder) if path.name == "config.json" else without_paths(data, folder)
+            cleaned = _clean_config(data, folder) if path.name == "config.json" else strip_paths(data, folder)
             return text if cleaned == data else json.dumps(cleaned, indent=2, ensure_ascii=False) + "\n"
         if path.suffix == ".jsonl":
             rows = [(line, json.loads(line)) for line in text.splitlines()]
-            pairs = [(line, row, without_paths(row, folder)) for line, row in rows]
+            pairs = [(line, row, strip_paths(row, folder)) for line, row in rows]
             lines = [line if row == clean else json.dumps(clean, ensure_ascii=False) for line, row, clean in pairs]
             return text if all(row == clean for _, row, clean in pairs) else "\n".join(lines) + "\n"
         if path.suffix in (".yaml", ".yml"):
             data = parse_yaml(text)
-            cleaned = without_paths(data, folder)
+            cleaned = strip_paths(data, folder)
             return text if cleaned == data else yaml.safe_dump(cleaned, sort_keys=False, allow_unicode=True)
     except (ValueError, yaml.YAMLError, RecursionError):
         return text  # not what its name says: it is searched as text
@@ -131,7 +131,7 @@ def _clean_config(data: Any, folder: Path) -> Any:
     """A model's config: its labels are the user's, whatever they look like."""
     if not isinstance(data, dict) or "embedder" not in data:
         return data
-    return data | {"embedder": without_paths(data["embedder"], folder)}
+    return data | {"embedder": strip_paths(data["embedder"], folder)}
 
 
 def _text(path: Path) -> str | None:
@@ -171,7 +171,7 @@ def _search_metadata(path: Path, folder: Path, metadata: dict[str, str]) -> None
         except ValueError:
             data = text
         for place, value in _strings(data, key):
-            if without_paths(value, folder) != value:
+            if strip_paths(value, folder) != value:
                 raise DataError(
                     f"{path}: its metadata names a path of this machine: {place}: {value}",
                     "it cannot be changed there: make the file again with this version, which keeps the name alone",
@@ -208,7 +208,7 @@ def check_card(text: str, kind: str, path: str) -> None:
     Raises:
         DataError: A value that the Hub or `datasets` would refuse; the message names its key.
     """
-    for key, fault in _faults(front(text), kind):
+    for key, fault in _faults(parse_front_matter(text), kind):
         raise DataError(f"{path}: its YAML is not as the Hub takes it: {key}: {fault}", CHANGE_CARD)
 
 
@@ -267,7 +267,7 @@ def _with_section(text: str, lines: list[str]) -> str:
 
 def with_data(text: str, more: dict[str, Any]) -> str:
     """The card with other YAML in its head. Raises DataError for one without."""
-    data = {**front(text), **more}
+    data = {**parse_front_matter(text), **more}
     match = FRONT.match(text)
     assert match is not None, "front has seen it"
     return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{match['body']}"

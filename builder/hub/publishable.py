@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..corpus.corpus import CARD, SUMS, Corpus, files
-from ..corpus.shards import sha256
+from ..corpus.shards import hash_file
 from ..corpus.verify import verify
 from ..errors import DataError
 from ..io.markdown import read_card
@@ -165,7 +165,7 @@ def items(part: Part, folder: Path, repo: str, link: Link | None) -> dict[str, I
 
 def _item(folder: Path, name: str, known: str | None) -> Item:
     path = folder / name
-    return Item(name, path, path.stat().st_size, known or sha256(path))
+    return Item(name, path, path.stat().st_size, known or hash_file(path))
 
 
 def load_lines(part: Part, folder: Path, repo: str, revision: str | None = None) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..corpus.corpus import CARD, SUMS
-from ..corpus.shards import sha256
+from ..corpus.shards import hash_file
 from ..errors import DataError, HubError
-from ..io.markdown import front
+from ..io.markdown import parse_front_matter
 from .cards import clean_files, with_data
 from .upload import Item
 
@@ -29,7 +29,7 @@ def is_metric(folder: Path) -> bool:
 def is_space(folder: Path) -> bool:
     """Whether a folder is a Space: its card says how it runs."""
     try:
-        return "sdk" in front(_card(folder))
+        return "sdk" in parse_front_matter(_card(folder))
     except DataError:
         return False
 
@@ -80,7 +80,7 @@ def check_metric(folder: Path) -> None:
     for name in (f"{folder.name}.py", CARD, "requirements.txt"):
         if not (folder / name).is_file():
             raise DataError(f"{folder}: not a whole metric, {name} is missing", "add it")
-    front(_card(folder))
+    parse_front_matter(_card(folder))
     try:
         ast.parse((folder / f"{folder.name}.py").read_text(encoding="utf-8"))
     except (SyntaxError, ValueError) as error:
@@ -90,7 +90,7 @@ def check_metric(folder: Path) -> None:
 
 def check_space(folder: Path) -> None:
     """Raises DataError for a Space of another kind, without its page, or with a pickle in it."""
-    told = front(_card(folder))
+    told = parse_front_matter(_card(folder))
     sdk = str(told.get("sdk"))
     if sdk not in PAGES:
         raise DataError(f"{folder}/{CARD}: sdk: {sdk} is not taken here", f"one of {', '.join(PAGES)}")
@@ -102,7 +102,7 @@ def check_space(folder: Path) -> None:
 
 def sdk_of(folder: Path) -> str:
     """How a Space runs: gradio or static. A metric's is gradio whatever its card says: its page is made with it."""
-    return "gradio" if is_metric(folder) else str(front(_card(folder))["sdk"])
+    return "gradio" if is_metric(folder) else str(parse_front_matter(_card(folder))["sdk"])
 
 
 def metric_items(folder: Path, repo: str) -> dict[str, Item]:
@@ -110,7 +110,7 @@ def metric_items(folder: Path, repo: str) -> dict[str, Item]:
     found = _files(folder)
     found |= {name: made(name, text) for name, text in clean_files(folder, found).items()}
     text = found[CARD].text().replace(f'"path/to/{folder.name}"', f'"{repo}"')
-    told = front(text)
+    told = parse_front_matter(text)
     tags = [tag for tag in ("evaluate", "metric") if tag not in (told.get("tags") or [])]
     more: dict[str, Any] = {"sdk": "gradio", "app_file": told.get("app_file") or PAGE}
     text = with_data(text, more | {"tags": [*tags, *(told.get("tags") or [])]})
@@ -142,7 +142,7 @@ def _files(folder: Path) -> dict[str, Item]:
         for path, p in paths.items()
         if not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
     }
-    return {name: Item(name, p, p.stat().st_size, sha256(p)) for name, p in kept.items() if name != SUMS}
+    return {name: Item(name, p, p.stat().st_size, hash_file(p)) for name, p in kept.items() if name != SUMS}
 
 
 def _card(folder: Path) -> str:

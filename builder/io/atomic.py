@@ -14,12 +14,12 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 from ..errors import DataError
-from .storage import publish, remote, unwritten
+from .storage import is_remote, upload_file, write_error
 
 
 def write_file(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a temporary file, then put it in `path`'s place. Raises DataError and leaves no half file."""
-    if remote(path):
+    if is_remote(path):
         _send_file(path, fill)
         return
     # Machines that share a folder may have processes of one number.
@@ -33,7 +33,7 @@ def write_file(path: Path, fill: Callable[[Path], None]) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise unwritten(path, error) from error
+        raise write_error(path, error) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -44,7 +44,7 @@ def _send_file(path: Path, fill: Callable[[Path], None]) -> None:
         with TemporaryDirectory(prefix="synthmir-") as folder:
             part = Path(folder) / path.name
             fill(part)
-            publish(part, path)
+            upload_file(part, path)
     except OSError as error:
         raise DataError(
             f"cannot write {path}: {error.strerror or error}, in the folder for temporary files",
@@ -67,7 +67,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_folder(out: Path, ours: Callable[[Path], bool], what: str, option: str = "--out") -> Iterator[Path]:
+def replace_folder(out: Path, ours: Callable[[Path], bool], what: str, option: str = "--out") -> Iterator[Path]:
     """A hidden empty folder to fill; it takes the place of `out` if the block ends well, else it goes.
 
     Raises DataError for an `out` that cannot be written, and for one that holds what `ours` does not know as `what`.

@@ -21,9 +21,9 @@ from typing import Any
 from uuid import uuid4
 
 from ..errors import DataError
-from ..interrupts import forget, interrupt_main
+from ..interrupts import clear_interrupt, interrupt_main
 from .safe_files import parse_json
-from .storage import delete, reaching, store_of
+from .storage import delete_file, storage_errors, store_of
 
 PATIENCE = 5  # signs of life that a lock may miss
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def leased(lock: Any) -> Iterator[None]:
     It is the first thing that is written: rights that are missing are told here, as `reaching` tells them.
     """
     lease = _Lease(lock)
-    with reaching(lock.parent):
+    with storage_errors(lock.parent):
         _try_rights(lock.with_name(f"probe-{lease.owner}"))
         lease.acquire()
     turning = threading.Thread(target=lease.turn, daemon=True)
@@ -45,7 +45,7 @@ def leased(lock: Any) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if lease.lost:
-            forget()
+            clear_interrupt()
             raise DataError(f"{lock.parent.parent}: another run has taken this over", "let it finish") from None
         raise
     finally:
@@ -71,7 +71,7 @@ class _Lease:
             if not _dead(found):
                 self._watch(found)
             if self._read() == found:
-                delete(self.lock)
+                delete_file(self.lock)
 
     def _create(self) -> bool:
         try:
@@ -141,7 +141,7 @@ class _Lease:
         """Let go, if it is still ours. What cannot be deleted is taken over by the next run, later."""
         try:
             if (self._read() or {}).get("owner") == self.owner:
-                delete(self.lock)
+                delete_file(self.lock)
         except Exception as error:
             log.warning("%s: cannot be deleted: %s", self.lock, type(error).__name__)
 

@@ -27,7 +27,7 @@ def read_card(path: Path) -> str:
         raise DataError(f"{path}: cannot be read: {error}", "write the card anew") from error
 
 
-def front(card: str) -> dict[str, Any]:
+def parse_front_matter(card: str) -> dict[str, Any]:
     """The YAML in a card's head. Raises DataError for a card without."""
     match = FRONT.match(card)
     if match is None:
@@ -49,7 +49,7 @@ def _quote(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _quote)
 
 
-def front_matter(head: dict[str, Any]) -> str:
+def format_front_matter(head: dict[str, Any]) -> str:
     """The YAML head of a card, with the --- lines around it. Raises DataError where it does not read back the same."""
     try:
         dumped = yaml.dump(head, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
@@ -58,7 +58,7 @@ def front_matter(head: dict[str, Any]) -> str:
             f"README.md: its head cannot be written as YAML: {error!s:.300}", "rename the label"
         ) from error
     card = f"---\n{dumped}---\n"
-    read = front(f"{card}\n")
+    read = parse_front_matter(f"{card}\n")
     if changed := [key for key in head if head[key] != read.get(key)]:
         raise DataError(
             f"README.md: {changed[0]} reads back from YAML as {read.get(changed[0])!r:.200}",
@@ -67,33 +67,38 @@ def front_matter(head: dict[str, Any]) -> str:
     return card
 
 
-def line(value: Any, longest: int | None = None) -> str:
+def one_line(value: Any, longest: int | None = None) -> str:
     """One line without control characters, cut to `longest` characters."""
     words = " ".join(CONTROLS.sub(" ", str(value)).split())
     return words if longest is None or len(words) <= longest else words[: longest - 1].rstrip() + "…"
 
 
-def text(value: Any, longest: int | None = None) -> str:
+def escape_text(value: Any, longest: int | None = None) -> str:
     """As words of a sentence or of a table's cell: every mark of Markdown and HTML is escaped."""
-    return MARKS.sub(r"\\\g<0>", line(value, longest)).translate(ENTITIES)
+    return MARKS.sub(r"\\\g<0>", one_line(value, longest)).translate(ENTITIES)
 
 
-def code(value: Any) -> str:
+def format_code(value: Any) -> str:
     """As code in a sentence, in a fence longer than any run of backticks in it."""
-    words = line(value)
+    words = one_line(value)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", words)), default=0))
     pad = " " if not words or words[0] == "`" or words[-1] == "`" else ""
     return f"{fence}{pad}{words}{pad}{fence}"
 
 
-def cell(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """As code in a table's cell: a table is cut at its bars before code is looked for."""
-    return code(value).replace("|", r"\|")
+    return format_code(value).replace("|", r"\|")
 
 
-def tex(value: Any) -> str:
+def escape_tex(value: Any) -> str:
     """As a field's value of BibTeX."""
-    return re.sub(r"([#$%&_])", r"\\\1", re.sub(r"[\\{}~^]", "", line(value)))
+    return re.sub(r"([#$%&_])", r"\\\1", re.sub(r"[\\{}~^]", "", one_line(value)))
 
 
-FILTERS: dict[str, Callable[..., str]] = {"text": text, "code": code, "cell": cell, "tex": tex}
+FILTERS: dict[str, Callable[..., str]] = {
+    "text": escape_text,
+    "code": format_code,
+    "cell": format_cell,
+    "tex": escape_tex,
+}

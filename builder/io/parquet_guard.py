@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ..errors import DataError
 from .safe_files import parse_json
-from .storage import readable
+from .storage import open_for_arrow
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -34,10 +34,10 @@ MAX_COLUMNS, MAX_DEPTH = 10_000, 50  # of a schema; Arrow builds it by recursion
 WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # bytes of a value by kind of column; all others are texts
 DATA, DICTIONARY = 0, 2  # kinds of page; 3 is the newer kind of data
 PLAIN_DICTIONARY, DELTA_BYTE_ARRAY, RLE_DICTIONARY = 2, 7, 8  # encodings
-MEND = "fetch the file again, from somebody you trust; what is damaged in a corpus: synthmir verify"
+FIX = "fetch the file again, from somebody you trust; what is damaged in a corpus: synthmir verify"
 
 
-def look_over(path: Path, columns: Collection[str] | None = None) -> None:
+def check_parquet(path: Path, columns: Collection[str] | None = None) -> None:
     """Raise DataError for a file whose columns (all, if not named) cannot be read safely: damaged, or far too large.
 
     What passes unpacks to no more than EXPANSION times the file's size and SLACK.
@@ -50,12 +50,12 @@ def look_over(path: Path, columns: Collection[str] | None = None) -> None:
             if isinstance(path, Path):  # in a store every page would be a request, and it is the reader's own
                 _check_pages(path, file, size, footer, columns)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}", MEND) from error
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}", FIX) from error
     except (ValueError, IndexError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}", MEND) from error
+        raise DataError(f"{path}: not a readable Parquet file: {error}", FIX) from error
 
 
-def row_batches(
+def read_batches(
     path: Path | str, rows: int, columns: Sequence[str] | None = None, ids: Collection[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """A file's rows, `rows` at a time, or fewer where they are so large that a batch would pass BATCH_BYTES.
@@ -63,7 +63,7 @@ def row_batches(
     Pages are read as they are needed, so that no more is held than a batch and a page. `ids`: rows of these alone;
     `columns` must then have "id".
     """
-    file = pq.ParquetFile(readable(Path(path) if isinstance(path, str) else path), buffer_size=1 << 20)
+    file = pq.ParquetFile(open_for_arrow(Path(path) if isinstance(path, str) else path), buffer_size=1 << 20)
     groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
     largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)  # by the mean row
     wanted = None if ids is None else pa.array(list(ids), file.schema_arrow.field("id").type)
@@ -86,12 +86,12 @@ def _chosen(batches: list[pa.RecordBatch], ids: pa.Array | None) -> pa.RecordBat
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def parquet_errors(path: Path) -> Iterator[None]:
     """Tell in words what Arrow finds damaged inside, where `look_over` does not look: DataError."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}", MEND) from error
+        raise DataError(f"{path}: not a readable Parquet file: {error}", FIX) from error
 
 
 def check_footer(footer: bytes, name: str) -> None:
@@ -99,20 +99,20 @@ def check_footer(footer: bytes, name: str) -> None:
     try:
         _check_schema(Thrift(footer).struct())
     except (ValueError, IndexError) as error:
-        raise DataError(f"{name}: not a readable Parquet file: {error}", MEND) from error
+        raise DataError(f"{name}: not a readable Parquet file: {error}", FIX) from error
 
 
-def described(schema: pa.Schema, path: Path | str) -> Features:
+def features_from_schema(schema: pa.Schema, path: Path | str) -> Features:
     """The columns as `datasets` has them, by what a file says of itself. Raises DataError where that is nonsense."""
     from datasets import Features
 
     try:
         return Features.from_arrow_schema(schema)
     except Exception as error:  # it is JSON of anybody's
-        raise DataError(f"{path}: its columns are not described as `datasets` does: {error!r:.200}", MEND) from error
+        raise DataError(f"{path}: its columns are not described as `datasets` does: {error!r:.200}", FIX) from error
 
 
-def label_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
+def read_label_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
     """Names of the label columns (of lists, too), as `datasets` writes them into a schema; what is odd is left out."""
     try:
         columns = parse_json((metadata or {})[b"huggingface"])["info"]["features"].items()

@@ -19,7 +19,7 @@ MAX_NODES = 250_000  # words in one YAML file, some seconds' work
 MAX_DIGITS = 100
 
 
-def find(name: str) -> Path:
+def find_shipped(name: str) -> Path:
     """The shipped file or folder `name`: in a wheel it is inside the package, in a checkout at the root.
 
     The package goes first: beside an installed one may be a folder of that name that another package brought.
@@ -88,7 +88,7 @@ def read_yaml(path: Path, words: bool = False) -> Any:
     """The content of a YAML file, see `parse_yaml`. Raises RecipeError that names the file and the line."""
     try:
         return parse_yaml(read_text(path, MAX_YAML_BYTES), words)
-    except Oversize as error:
+    except FileTooLargeError as error:
         raise RecipeError(f"{path}: {error}: not a file of settings") from error
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}", "check the path") from error
@@ -131,7 +131,7 @@ def read_record(
         raise DataError(f"{path}: {fault}: {error}", mend) from error
 
 
-class Oversize(ValueError):
+class FileTooLargeError(ValueError):
     """A file of more bytes than such a file has."""
 
 
@@ -141,5 +141,5 @@ def read_text(path: Path, limit: int = MAX_JSON_BYTES) -> str:
     if not stat.S_ISREG(told.st_mode) and not stat.S_ISDIR(told.st_mode):  # to read a folder says so itself
         raise OSError(None, "not a file")
     if told.st_size > limit:
-        raise Oversize(f"larger than {limit >> 20} MiB")
+        raise FileTooLargeError(f"larger than {limit >> 20} MiB")
     return path.read_text(encoding="utf-8")

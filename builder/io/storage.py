@@ -64,7 +64,7 @@ STORES = {
 ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 
 
-def place(address: str | Path) -> Path:
+def to_path(address: str | Path) -> Path:
     """The place that a path or an address names. Raises DataError for an address that is none, BackendError without
     the package that speaks to its store. Nothing is asked of the store yet."""
     if not isinstance(address, str):
@@ -112,7 +112,7 @@ def _check(scheme: str, first: str, below: str, address: str) -> None:
         raise DataError(f"{address}: a whole bucket", f"give a folder in it: {scheme}://{first}/corpus")
 
 
-def there(path: Path) -> bool:
+def path_exists(path: Path) -> bool:
     """Whether anything lies there. Nothing does where no file can be called so: too long, with NUL, half a letter."""
     try:
         return path.exists()
@@ -124,14 +124,14 @@ def there(path: Path) -> bool:
         return False
 
 
-def remote(path: Path) -> bool:
+def is_remote(path: Path) -> bool:
     """Whether a place is an object store's."""
     return not isinstance(path, Path)
 
 
-def workers_at(path: Path, asked: int | None) -> int | None:
+def limit_workers(path: Path, asked: int | None) -> int | None:
     """How many worker processes to ask for to write there: memory is of this process alone."""
-    if not remote(path) or _upath(path).protocol != "memory":
+    if not is_remote(path) or _upath(path).protocol != "memory":
         return asked
     if asked not in (None, 1):
         raise DataError(f"{path}: other processes do not see it", "leave --workers out, or write to a folder")
@@ -148,10 +148,10 @@ def _upath(path: Path) -> Any:
 
 
 @contextmanager
-def reaching(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Tell in words what a store refuses inside: DataError for rights and names, BackendError for a store that cannot
     be reached, HubError for the Hub. On a folder of this machine it does nothing."""
-    if not remote(path):
+    if not is_remote(path):
         yield
         return
     try:
@@ -190,9 +190,9 @@ def _told(path: Path, error: Exception) -> SynthmirError:
 
 def is_folder(path: Path) -> bool:
     """Whether a folder is there. Of a store, raises what `reaching` tells where it cannot say."""
-    if not remote(path):
-        return there(path) and path.is_dir()
-    with reaching(path):
+    if not is_remote(path):
+        return path_exists(path) and path.is_dir()
+    with storage_errors(path):
         fs = _upath(path).fs
         fs.invalidate_cache()
         try:
@@ -203,21 +203,21 @@ def is_folder(path: Path) -> bool:
 
 def is_file(path: Path) -> bool:
     """Whether a file is there."""
-    return there(path) and path.is_file()
+    return path_exists(path) and path.is_file()
 
 
-def sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """SHA-256 of a file, in hex. All of it is read."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def publish(part: Path, target: Path) -> None:
+def upload_file(part: Path, target: Path) -> None:
     """Put a local file in a store as `target`, whole or not at all. Raises what `reaching` tells."""
-    with reaching(target):
+    with storage_errors(target):
         fs, key, size = _upath(target).fs, _upath(target).path, part.stat().st_size
         if _upath(target).protocol == "s3":
-            fs.put_file(str(part), key, chunksize=PART_BYTES, Metadata={"sha256": sha256(part)})
+            fs.put_file(str(part), key, chunksize=PART_BYTES, Metadata={"sha256": hash_file(part)})
         elif _upath(target).protocol == "memory":
             fs.pipe_file(key, part.read_bytes())  # put_file would show it while it grows
         else:
@@ -226,7 +226,7 @@ def publish(part: Path, target: Path) -> None:
             raise DataError(f"{target}: {arrived} bytes arrived of {size}", "run the same command again")
 
 
-def told_sha256(path: Path) -> str | None:
+def stored_sha256(path: Path) -> str | None:
     """What a store says is the SHA-256 of an object, None where it does not say. S3 says what `publish` gave it."""
     fs, key = _upath(path).fs, _upath(path).path
     if _upath(path).protocol == "s3":
@@ -235,43 +235,43 @@ def told_sha256(path: Path) -> str | None:
     return lfs["sha256"] if lfs else None
 
 
-def readable(path: Path) -> Any:
+def open_for_arrow(path: Path) -> Any:
     """What pyarrow opens: the path itself, so that a local file is mapped, or a file of the store."""
-    if not remote(path):
+    if not is_remote(path):
         return path
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
     return PyFileSystem(FSSpecHandler(_upath(path).fs)).open_input_file(_upath(path).path)
 
 
-def names(folder: Path) -> list[str]:
+def list_files(folder: Path) -> list[str]:
     """Every file below a folder, relative to it, with slashes."""
-    if not remote(folder):
+    if not is_remote(folder):
         return [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    with reaching(folder):
+    with storage_errors(folder):
         fs, root = _upath(folder).fs, _upath(folder).path
         fs.invalidate_cache()
         return [path[len(root) :].lstrip("/") for path in fs.find(root)]
 
 
-def read_all(folder: Path) -> list[bytes]:
+def read_all_files(folder: Path) -> list[bytes]:
     """The contents of all objects below a folder of a store, fetched together."""
-    with reaching(folder):
+    with storage_errors(folder):
         fs = _upath(folder).fs
         fs.invalidate_cache()
         found = fs.find(_upath(folder).path)
         return list(fs.cat(found).values()) if found else []
 
 
-def each(function: Callable[[Item], Result], items: Sequence[Item], path: Path) -> list[Result]:
+def map_parallel(function: Callable[[Item], Result], items: Sequence[Item], path: Path) -> list[Result]:
     """What a function that reads a little below `path` gives for each item: in a store, several at once."""
-    if not remote(path):
+    if not is_remote(path):
         return [function(item) for item in items]
     with ThreadPoolExecutor(store_of(path).abreast) as pool:
         return list(pool.map(function, items))
 
 
-def unwritten(path: Path, error: OSError) -> DataError:
+def write_error(path: Path, error: OSError) -> DataError:
     """What to tell where the system refuses to write at a place of this machine."""
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         fix = "choose a folder that you may write to, or ask for the right to"
@@ -284,36 +284,36 @@ def unwritten(path: Path, error: OSError) -> DataError:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
     """Tell in words what the system refuses inside: DataError."""
     try:
         yield
     except OSError as error:
-        raise unwritten(path, error) from error
+        raise write_error(path, error) from error
 
 
 def make_folder(path: Path) -> None:
     """Make a folder and those above it; a store knows none."""
-    if not remote(path):
-        with writing(path):
+    if not is_remote(path):
+        with write_errors(path):
             path.mkdir(parents=True, exist_ok=True)
 
 
-def sweep(folder: Path) -> None:
+def delete_temporary_files(folder: Path) -> None:
     """Delete the temporary files that killed runs left below a folder; in a store there are none."""
-    if not remote(folder):
+    if not is_remote(folder):
         for torn in folder.rglob(".*.part"):
-            with writing(torn):
+            with write_errors(torn):
                 torn.unlink(missing_ok=True)
 
 
-def delete(path: Path) -> None:
+def delete_file(path: Path) -> None:
     """Delete a file, if it is there."""
-    if not remote(path):
-        with writing(path):
+    if not is_remote(path):
+        with write_errors(path):
             path.unlink(missing_ok=True)
         return
-    with reaching(path):
+    with storage_errors(path):
         fs, key = _upath(path).fs, _upath(path).path
         if _upath(path).protocol == "hf" and not fs.exists(key):
             return  # it has an error of its own for this
@@ -323,15 +323,15 @@ def delete(path: Path) -> None:
             return
 
 
-def remove(folder: Path) -> None:
+def delete_folder(folder: Path) -> None:
     """Delete a folder and all in it, if it is there."""
-    if not remote(folder):
+    if not is_remote(folder):
         shutil.rmtree(folder, ignore_errors=True)  # a worker that is dying may write in it yet
         if folder.exists():
-            with writing(folder):
+            with write_errors(folder):
                 shutil.rmtree(folder)
         return
-    with reaching(folder):
+    with storage_errors(folder):
         fs, root = _upath(folder).fs, _upath(folder).path
         fs.invalidate_cache()
         try:
@@ -340,14 +340,14 @@ def remove(folder: Path) -> None:
             return
 
 
-def move(source: Path, target: Path) -> None:
+def move_folder(source: Path, target: Path) -> None:
     """Rename a folder. In a store, which cannot, each object is copied there and deleted here: `resume_move` goes on
     with what was stopped in between."""
-    if not remote(source):
-        with writing(target):
+    if not is_remote(source):
+        with write_errors(target):
             source.rename(target)
         return
-    with reaching(target):
+    with storage_errors(target):
         fs, old, new = _upath(source).fs, _upath(source).path, _upath(target).path
         fs.invalidate_cache()
 
@@ -362,7 +362,7 @@ def move(source: Path, target: Path) -> None:
         if old.startswith("datasets/") and _upath(source).protocol == "hf":
             _commit_move(fs, {path: new + path[len(old) :] for path in found})
         else:
-            each(one, found, source)
+            map_parallel(one, found, source)
 
 
 def _commit_move(fs: Any, moved: dict[str, str]) -> None:
@@ -384,5 +384,5 @@ def _commit_move(fs: Any, moved: dict[str, str]) -> None:
 
 def resume_move(source: Path, target: Path) -> None:
     """Go on with a `move` that was stopped half way."""
-    if remote(source) and is_folder(target) and is_folder(source):
-        move(source, target)
+    if is_remote(source) and is_folder(target) and is_folder(source):
+        move_folder(source, target)

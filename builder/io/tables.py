@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import DataError, SynthmirError
-from ..validation import near
+from ..validation import suggest
 from .safe_files import parse_json
 
 if TYPE_CHECKING:
@@ -211,6 +211,6 @@ def _check_columns(columns: Sequence[str], required: Sequence[str]) -> Iterator[
     """What is wrong with a header."""
     for name in required:
         if name not in columns:
-            yield f"column {name!r} is missing{near(name, columns)}; its columns are {', '.join(columns)}"
+            yield f"column {name!r} is missing{suggest(name, columns)}; its columns are {', '.join(columns)}"
     yield from (f"column {name!r} is there twice" for name, count in Counter(columns).items() if name and count > 1)
     yield from (f"the name of column {name!r:.60} holds NUL" for name in columns if "\0" in name)

@@ -16,6 +16,6 @@ def make_prompts(recipe: Recipe) -> list[Prompt]:
 
     Raises RecipeError: words or descriptions that do not suffice, a source that is missing or at fault.
     """
-    from .sources import prompts
+    from .sources import read_prompts
 
-    return list(prompts(recipe))
+    return list(read_prompts(recipe))

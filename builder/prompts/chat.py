@@ -17,7 +17,7 @@ from ..errors import BackendError, DataError, RecipeError
 from ..io.untrusted import refuse_code, require_hub
 from ..taxonomy import Genre
 from . import grammar
-from .sources import read
+from .sources import read_descriptions
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -41,7 +41,7 @@ _VOCALS = {
 }
 
 
-def ask(recipe: Recipe, reply: Reply | None = None, progress: Callable[[int], Any] | None = None) -> int:
+def ask_chat_model(recipe: Recipe, reply: Reply | None = None, progress: Callable[[int], Any] | None = None) -> int:
     """Have the recipe's chat model write the descriptions that its JSONL still lacks; returns how many were added.
 
     `reply` stands in for the model (default: `ChatModel` of the recipe); `progress` is told each batch's number of new
@@ -57,17 +57,17 @@ def ask(recipe: Recipe, reply: Reply | None = None, progress: Callable[[int], An
         raise RecipeError(f"prompts.source.path: answers are kept as JSONL, not {file.name!r}", "end it in .jsonl")
     kept = _kept(file, recipe)
     added = 0
-    for name, wanted in grammar.counts(recipe).items():
+    for name, wanted in grammar.count_clips(recipe).items():
         texts, seeds = kept[name]
         idle = turn = 0
         while len(texts) < wanted:
-            seed = grammar.seed(recipe.prompts.seed, name, "chat", turn)
+            seed = grammar.derive_seed(recipe.prompts.seed, name, "chat", turn)
             turn += 1
             if seed in seeds:
                 continue
             reply = reply or ChatModel(source.model, source.revision)
-            answer = reply(messages(taxonomy.genres[name], recipe, turn - 1), seed)
-            fresh = [text for text in parse(answer) if text.casefold() not in texts][: wanted - len(texts)]
+            answer = reply(build_messages(taxonomy.genres[name], recipe, turn - 1), seed)
+            fresh = [text for text in parse_reply(answer) if text.casefold() not in texts][: wanted - len(texts)]
             idle = 0 if fresh else idle + 1
             if idle == MAX_IDLE:
                 raise BackendError(
@@ -83,7 +83,7 @@ def ask(recipe: Recipe, reply: Reply | None = None, progress: Callable[[int], An
     return added
 
 
-def messages(genre: Genre, recipe: Recipe, turn: int) -> list[Message]:
+def build_messages(genre: Genre, recipe: Recipe, turn: int) -> list[Message]:
     """What the model is asked for the genre's batch number `turn`: each time another sub-genre."""
     subgenres = list(genre.subgenres)
     task = _TASK.format(
@@ -96,7 +96,7 @@ def messages(genre: Genre, recipe: Recipe, turn: int) -> list[Message]:
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": task}]
 
 
-def parse(answer: str) -> list[str]:
+def parse_reply(answer: str) -> list[str]:
     """The usable descriptions in a reply, each once: a JSON list, or lines with or without numbers and bullets."""
     found: dict[str, str] = {}
     for item in _items(answer):
@@ -191,7 +191,7 @@ def _kept(file: Path, recipe: Recipe) -> dict[str, tuple[set[str], set[int]]]:
     _drop_torn_line(file)
     if not file.exists() or not file.stat().st_size:
         return kept
-    for name, lines in read(file, recipe.labels).items():
+    for name, lines in read_descriptions(file, recipe.labels).items():
         if strangers := {line.model for line in lines} - {_label(recipe)}:
             raise RecipeError(
                 f"{file}: holds answers of {', '.join(sorted(map(str, strangers)))}, not of {_label(recipe)}",

@@ -78,16 +78,16 @@ CLOSINGS = (
 )
 
 
-def prompts(recipe: Recipe) -> Iterator[Prompt]:
+def generate_prompts(recipe: Recipe) -> Iterator[Prompt]:
     """The recipe's prompts, genre by genre in the taxonomy's order.
 
     Raises RecipeError when a genre's words run out: more than four clips to a distinct description.
     """
     taxonomy, settings = recipe.labels, recipe.prompts
-    for name, count in counts(recipe).items():
+    for name, count in count_clips(recipe).items():
         seen: set[str] = set()
         for index in range(count):
-            prompt = compose(taxonomy, taxonomy.genres[name], settings, index)
+            prompt = compose_prompt(taxonomy, taxonomy.genres[name], settings, index)
             seen.add(prompt.description)
             if index + 1 > CLIPS_PER_DESCRIPTION * len(seen):
                 raise RecipeError(
@@ -98,7 +98,7 @@ def prompts(recipe: Recipe) -> Iterator[Prompt]:
             yield prompt
 
 
-def counts(recipe: Recipe) -> dict[str, int]:
+def count_clips(recipe: Recipe) -> dict[str, int]:
     """Clips a genre, in the taxonomy's order: equal, or where `total` does not divide, within one clip."""
     names, settings = recipe.labels.genre_names, recipe.prompts
     if settings.per_genre is not None:
@@ -107,7 +107,7 @@ def counts(recipe: Recipe) -> dict[str, int]:
     return {name: each + (place < rest) for place, name in enumerate(names)}
 
 
-def decorate(strategy: str, tag: str, description: str) -> str:
+def add_genre(strategy: str, tag: str, description: str) -> str:
     """The text a generator is given: a description with its genre in front.
 
     `template` is arXiv 2311.09094's `A {genre-tag} track. {track-description}`, `repeat` is arXiv 2407.02156's genre
@@ -117,7 +117,7 @@ def decorate(strategy: str, tag: str, description: str) -> str:
     return f"{prefix} {description}"
 
 
-def compose(taxonomy: Taxonomy, genre: Genre, settings: PromptSettings, index: int) -> Prompt:
+def compose_prompt(taxonomy: Taxonomy, genre: Genre, settings: PromptSettings, index: int) -> Prompt:
     """The prompt of the genre's clip number `index`, whatever the other clips are."""
     subgenre = _deal(tuple(genre.subgenres), index, settings.seed, genre.name)[0]
     turn = index // len(genre.subgenres)  # how often the sub-genre had its turn before
@@ -136,7 +136,7 @@ def compose(taxonomy: Taxonomy, genre: Genre, settings: PromptSettings, index: i
             sentences.append(_pick(_VOCALS, rolls[4]))
         description = " ".join(sentences)
     return Prompt(
-        text=decorate(settings.strategy, genre.tag, description),
+        text=add_genre(settings.strategy, genre.tag, description),
         description=description,
         genre=genre.name,
         subgenre=subgenre,
@@ -148,7 +148,7 @@ def compose(taxonomy: Taxonomy, genre: Genre, settings: PromptSettings, index: i
     )
 
 
-def seed(*place: object) -> int:
+def derive_seed(*place: object) -> int:
     """A seed in [0, 2**63) that belongs to a place, the same everywhere."""
     return int.from_bytes(_digest(*place)[:8], "big") >> 1
 

@@ -15,7 +15,7 @@ from ..clip import Prompt
 from ..errors import RecipeError
 from ..io.tables import read_rows
 from ..taxonomy import Taxonomy
-from ..validation import MAX_FAULTS, Section, check, near, refusal
+from ..validation import MAX_FAULTS, Section, faults_error, suggest, try_validate
 from . import grammar
 from .conflicts import find_conflicts
 
@@ -46,27 +46,27 @@ class Description(Section):
     seed: int | None = None
 
 
-def prompts(recipe: Recipe) -> Iterator[Prompt]:
+def read_prompts(recipe: Recipe) -> Iterator[Prompt]:
     """The recipe's prompts from the source that it names, genre by genre in the taxonomy's order.
 
     Where a file holds fewer descriptions of a genre than clips are asked for, they are used again in order.
     Raises RecipeError as `read` does, and if the descriptions cannot give what the recipe asks for.
     """
     if recipe.prompts.source.kind == "grammar":
-        yield from grammar.prompts(recipe)
+        yield from grammar.generate_prompts(recipe)
         return
     settings, taxonomy, file = recipe.prompts, recipe.labels, recipe.source_file()
     assert file is not None, "SourceSettings sees to it that a file and a chat model have a path"
     source = settings.source
-    corpus = read(file, taxonomy, growing=source.kind == "chat", on_conflict=source.on_conflict)
+    corpus = read_descriptions(file, taxonomy, growing=source.kind == "chat", on_conflict=source.on_conflict)
     _require(recipe, file, corpus)
-    for genre, count in grammar.counts(recipe).items():
+    for genre, count in grammar.count_clips(recipe).items():
         tag, lines = taxonomy.genres[genre].tag, corpus[genre]
         for index in range(count):
             line = lines[index % len(lines)]
             text = line.description + _VOICE[settings.vocals]
             yield Prompt(
-                text=grammar.decorate(settings.strategy, tag, text),
+                text=grammar.add_genre(settings.strategy, tag, text),
                 description=text,
                 genre=genre,
                 subgenre=line.subgenre,
@@ -78,7 +78,7 @@ def prompts(recipe: Recipe) -> Iterator[Prompt]:
             )
 
 
-def read(
+def read_descriptions(
     file: Path, taxonomy: Taxonomy, growing: bool = False, on_conflict: str = "columns"
 ) -> dict[str, list[Description]]:
     """The descriptions of a CSV, TSV or JSONL file, by genre, in the file's order.
@@ -118,7 +118,7 @@ def read(
             (faults if on_conflict == "error" else conflicts).append(fault)
         corpus[found.genre].append(_resolve_labels(found, differing, on_conflict))
     if faults:
-        raise refusal(str(file), faults)
+        raise faults_error(str(file), faults)
     if conflicts:
         _warn(str(file), on_conflict, tuple(conflicts))
     if not any(corpus.values()):
@@ -160,7 +160,7 @@ def _warn(file: str, believed: str, conflicts: tuple[str, ...]) -> None:
 def _require(recipe: Recipe, file: Path, corpus: dict[str, list[Description]]) -> None:
     """Refuse descriptions that cannot give what the recipe asks for."""
     chat = recipe.prompts.source.kind == "chat"
-    wanted = {genre: count if chat else min(count, 1) for genre, count in grammar.counts(recipe).items()}
+    wanted = {genre: count if chat else min(count, 1) for genre, count in grammar.count_clips(recipe).items()}
     short = [f"{genre} {len(corpus[genre])} of {n}" for genre, n in wanted.items() if len(corpus[genre]) < n]
     if short and chat:
         raise RecipeError(
@@ -179,18 +179,18 @@ def _require(recipe: Recipe, file: Path, corpus: dict[str, list[Description]]) -
 def _check_header(file: Path, columns: list[str]) -> None:
     known = list(Description.model_fields)
     faults = [
-        f"line 1: unknown column {name!r}{near(name, known)}. Known: {', '.join(known)}"
+        f"line 1: unknown column {name!r}{suggest(name, known)}. Known: {', '.join(known)}"
         for name in columns
         if name not in known
     ]
     if faults:
-        raise refusal(str(file), faults)
+        raise faults_error(str(file), faults)
 
 
 def _parse(row: dict[str, Any], taxonomy: Taxonomy) -> Description | list[str]:
     """A row as a description with its genre's name, or its faults."""
     data = {key: _cell(key, value) for key, value in row.items() if value is not None}
-    line = check(Description, data)
+    line = try_validate(Description, data)
     if isinstance(line, list):
         return line
     names = {name: name for name in taxonomy.genres}
@@ -198,9 +198,9 @@ def _parse(row: dict[str, Any], taxonomy: Taxonomy) -> Description | list[str]:
     genre = names.get(line.genre.casefold())
     if genre is None:
         known = taxonomy.genre_names
-        return [f"genre {line.genre!r} is not in the taxonomy{near(line.genre, known)}. Known: {', '.join(known)}"]
+        return [f"genre {line.genre!r} is not in the taxonomy{suggest(line.genre, known)}. Known: {', '.join(known)}"]
     faults = (
-        f"{label} {name!r} is not {place}{near(name, known)}"
+        f"{label} {name!r} is not {place}{suggest(name, known)}"
         for label, given, place, known in (
             ("subgenre", line.subgenre, f"a sub-genre of {genre}", list(taxonomy.genres[genre].subgenres)),
             ("mood", line.mood, "a mood of the taxonomy", taxonomy.mood_names),

@@ -11,7 +11,7 @@ from ..clip import Prompt
 _COLUMNS = (("genre", 12), ("subgenre", 22), ("mood", 12), ("bpm", 4), ("key", 9))
 
 
-def lines(prompts: Iterable[Prompt], jsonl: bool = False) -> Iterator[str]:
+def format_prompts(prompts: Iterable[Prompt], jsonl: bool = False) -> Iterator[str]:
     """One line a prompt: a JSON object of all its fields, or columns under a heading with the text last."""
     if jsonl:
         for prompt in prompts:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from builder.errors import DataError, RecipeError
-from builder.io.storage import there
+from builder.io.storage import path_exists
 from builder.registry import Registry
-from builder.validation import near
+from builder.validation import suggest
 
 from .files import must_be_folder
 from .label_selection import Selection, account_for, as_numbers, covered_labels, pair, relabel, too_few
@@ -21,7 +21,7 @@ from .published import Published, published
 from .recordings import SplitRecordings
 from .spec import Spec
 from .table import recordings_to_dataset
-from .text import label_key, listed, printable
+from .text import listed, normalize_label, printable
 from .track import Label, Problem, Recording, Track
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ class Benchmark(ABC):
 
 
 def _keys(names: Sequence[str]) -> set[str]:
-    return set(map(label_key, names))
+    return set(map(normalize_label, names))
 
 
 def load_benchmark(
@@ -315,9 +315,9 @@ def load_benchmark(
     parsed = Spec.parse(spec)
     if parsed.name not in BENCHMARKS:
         known = ", ".join(["validation", *(f"{key}:PATH" for key in sorted(BENCHMARKS))])
-        hint = f"write what it is before the path: folder:{spec}, say; " if spec and there(Path(spec)) else ""
+        hint = f"write what it is before the path: folder:{spec}, say; " if spec and path_exists(Path(spec)) else ""
         raise RecipeError(
-            f"there is no benchmark called {parsed.name!r}{near(parsed.name, BENCHMARKS)}",
+            f"there is no benchmark called {parsed.name!r}{suggest(parsed.name, BENCHMARKS)}",
             f"{hint}use one of: {known}",
         )
     kind: Any = BENCHMARKS.load(parsed.name)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from builder.audio import AUDIO_SUFFIXES
 from builder.errors import DataError
-from builder.io.storage import is_file, is_folder, there
+from builder.io.storage import is_file, is_folder, path_exists
 
 from .text import listed, printable
 
@@ -73,7 +73,7 @@ def must_be_folder(path: Path, get: str) -> None:
     name = printable(str(path))
     if is_file(path) and path.name.endswith((".zip", ".tar.gz", ".tgz", ".tar")):
         raise DataError(f"{name}: is an archive", f"unpack it and give the folder: {unpack(path)}")
-    problem = "is no folder" if there(path) else "does not exist"
+    problem = "is no folder" if path_exists(path) else "does not exist"
     raise DataError(f"{name}: {problem}", f"check the path; {get}")
 
 

@@ -13,7 +13,7 @@ from builder.errors import DataError
 from .base import Benchmark
 from .files import is_audio, subfolders, walk
 from .mapping import Mapping
-from .text import label_key, listed, printable
+from .text import listed, normalize_label, printable
 from .track import Recording
 
 HEAD = 65_536  # bytes that tell most files of one size apart
@@ -48,7 +48,7 @@ class Folder(Benchmark):
         """The folders' names; of two spellings of one name the first."""
         spelt: dict[str, str] = {}
         for folder in self.folders:
-            spelt.setdefault(label_key(folder.name), printable(folder.name))
+            spelt.setdefault(normalize_label(folder.name), printable(folder.name))
         return list(spelt.values())
 
     def open(self) -> None:
@@ -58,13 +58,13 @@ class Folder(Benchmark):
 
     def read(self, part: str) -> list[Recording]:
         """Every audio file in a folder, by its path."""
-        spelt = {label_key(name): name for name in self.own_labels}
+        spelt = {normalize_label(name): name for name in self.own_labels}
         found = []
         for folder in self.folders:
             for file in walk(folder):
                 if is_audio(file):
                     identity = printable(file.relative_to(self.top).as_posix())
-                    found.append(Recording(identity, file, (spelt[label_key(folder.name)],)))
+                    found.append(Recording(identity, file, (spelt[normalize_label(folder.name)],)))
         return sorted(found, key=lambda one: (one.id, os.fsencode(one.path or "")))
 
     def find_mapping(self, labels: Sequence[str]) -> Mapping:
@@ -108,20 +108,20 @@ class Folder(Benchmark):
 
     def _spelt(self, folder: Path) -> str:
         """The label that a folder stands for."""
-        key = label_key(folder.name)
-        return next(name for name in self.own_labels if label_key(name) == key)
+        key = normalize_label(folder.name)
+        return next(name for name in self.own_labels if normalize_label(name) == key)
 
     def _no_genre(self, labels: Sequence[str]) -> DataError:
         """The error for a root without genre folders: one level too low, one too high, or other genres."""
-        keys = {label_key(name) for name in labels}
-        if label_key(self.top.resolve().name) in keys:
+        keys = {normalize_label(name) for name in labels}
+        if normalize_label(self.top.resolve().name) in keys:
             parent = printable(str(self.top.resolve().parent))
             return DataError(
                 f"{self.source} is itself the folder of one genre: one level too low", f"give folder:{parent}"
             )
         deeper = [*self.folders, *(child for folder in self.folders for child in subfolders(folder))]
         for folder in deeper:
-            if any(label_key(path.name) in keys for path in subfolders(folder)):
+            if any(normalize_label(path.name) in keys for path in subfolders(folder)):
                 inner = printable(str(folder))
                 return DataError(
                     f"{self.source} is too high: the folders of the genres lie in {inner}", f"give folder:{inner}"

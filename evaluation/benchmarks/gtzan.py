@@ -13,14 +13,14 @@ from builder.errors import DataError
 
 from .base import Benchmark
 from .files import is_audio, missing, seek, subfolders
-from .text import label_key
+from .text import normalize_label
 from .track import Recording
 
 LISTS = Path(__file__).with_name("splits")
 GENRES = ["blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock"]
 DAMAGED = "jazz.00054"  # no audio in the copy on Kaggle, and in others that were made from it
 _NAME = re.compile(r"(?P<genre>[A-Za-z _-]+?)[._](?P<number>\d{5})\.\w+$")
-_KEYS = {label_key(name): name for name in GENRES}
+_KEYS = {normalize_label(name): name for name in GENRES}
 _ARTISTS = "three folds that share no artist (Sturm's artist filter, 948 tracks), {} to test and the others to train"
 
 
@@ -65,7 +65,7 @@ class Gtzan(Benchmark):
         self.judged = self.parts[-1]
         path = self.root
         home = path.resolve()
-        if label_key(home.name) in _KEYS and len(_genre_folders(home.parent)) > 1:  # a genre's own folder
+        if normalize_label(home.name) in _KEYS and len(_genre_folders(home.parent)) > 1:  # a genre's own folder
             path = home.parent
         files = seek(path, _files)
         if files is None:
@@ -114,7 +114,7 @@ class Gtzan(Benchmark):
 
 
 def _genre_folders(path: Path) -> list[Path]:
-    return sorted(child for child in subfolders(path) if label_key(child.name) in _KEYS)
+    return sorted(child for child in subfolders(path) if normalize_label(child.name) in _KEYS)
 
 
 def _files(path: Path) -> dict[str, list[Path]] | None:
@@ -124,7 +124,7 @@ def _files(path: Path) -> dict[str, list[Path]] | None:
         for file in sorted(folder.iterdir(), key=lambda file: (file.suffix != ".wav", file.name)):
             if is_audio(file):
                 name = _NAME.match(file.name)
-                genre = name and _KEYS.get(label_key(name["genre"]))
+                genre = name and _KEYS.get(normalize_label(name["genre"]))
                 found.setdefault(f"{genre}.{name['number']}" if name and genre else file.name, []).append(file)
     return found if any(name.rpartition(".")[0] in GENRES for name in found) else None
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from builder.embedders.audio_sources import is_saved
 from builder.errors import DataError, HubError, RecipeError
-from builder.io.storage import there
-from builder.validation import near
+from builder.io.storage import path_exists
+from builder.validation import suggest
 
 from .base import ALL, NUMBER_TASKS, Benchmark
 from .table import recordings_to_dataset
@@ -77,7 +77,7 @@ class Hub(Benchmark):
     def open(self) -> None:
         """Look up the splits and the columns. Raises DataError, HubError or RecipeError."""
         place = Path(self.spec.target).expanduser()
-        self.local = there(place)
+        self.local = path_exists(place)
         if not self.local and self.spec.target.startswith((".", "/", "~")):
             raise DataError(
                 f"{printable(self.spec.target)}: does not exist", "check the path, or give an id on the Hub"
@@ -190,7 +190,7 @@ class Hub(Benchmark):
             return next((name for name in guesses if name in self.features), "")
         if chosen not in self.features:
             raise RecipeError(
-                f"{self.name}: has no column {chosen!r}{near(chosen, self.features)}",
+                f"{self.name}: has no column {chosen!r}{suggest(chosen, self.features)}",
                 f"its columns are {', '.join(self.features)}",
             )
         return chosen

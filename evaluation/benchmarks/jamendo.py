@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from builder.errors import DataError, RecipeError
-from builder.validation import near
+from builder.validation import suggest
 
 from .base import Benchmark
 from .files import audio_under, missing, seek, subfolders
@@ -58,7 +58,7 @@ class Jamendo(Benchmark):
         found = _VARIANT.match(wanted)
         if wanted and not found:
             raise RecipeError(
-                f"{self.name}: jamendo has no variant {wanted!r}{near(wanted, self.variants)}",
+                f"{self.name}: jamendo has no variant {wanted!r}{suggest(wanted, self.variants)}",
                 f"use one of {', '.join(SUBSETS)}, with -split0 to -split4 behind it",
             )
         subset = (found and found[1]) or BY_TASK.get(self.task, "top50")

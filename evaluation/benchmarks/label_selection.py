@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from builder.errors import DataError, RecipeError
 
 from .mapping import BY_NAME, Mapping
-from .text import label_key, listed
+from .text import listed, normalize_label
 from .track import Label, Recording, label_indices
 
 
@@ -50,8 +50,8 @@ def pair(
         many: Whether the model predicts any number of labels.
         tagged: Whether a recording of the benchmark can have several labels.
     """
-    index = {label_key(name): number for number, name in enumerate(labels)}
-    targets = {name: index[label_key(target)] for name, target in mapping.map.items()}
+    index = {normalize_label(name): number for number, name in enumerate(labels)}
+    targets = {name: index[normalize_label(target)] for name, target in mapping.map.items()}
     selection = Selection()
     for recording in recordings:
         held = sorted({targets[name] for name in recording.labels if name in targets})
@@ -76,8 +76,8 @@ def relabel(selection: Selection, labels: Sequence[str]) -> list[Recording]:
 
 def covered_labels(mapping: Mapping, labels: Sequence[str]) -> tuple[int, ...]:
     """Return the indices of the model's labels that a mapping reaches."""
-    targets = {label_key(target) for target in mapping.map.values()}
-    return tuple(index for index, name in enumerate(labels) if label_key(name) in targets)
+    targets = {normalize_label(target) for target in mapping.map.values()}
+    return tuple(index for index, name in enumerate(labels) if normalize_label(name) in targets)
 
 
 def as_numbers(recordings: Sequence[Recording], name: str, task: str) -> list[tuple[Recording, Label]]:

@@ -11,7 +11,7 @@ from builder.errors import DataError
 
 from .base import Benchmark
 from .files import is_audio, missing, seek
-from .text import label_key, printable
+from .text import normalize_label, printable
 from .track import Recording
 
 TABLE = "annotations_final.csv"
@@ -53,8 +53,8 @@ class MagnaTagATune(Benchmark):
         if self.variant == "all":
             return tags
         known = pd.read_csv(_LIST)
-        wanted = set(known.loc[known["top50"] == 1, "tag"].map(label_key))
-        return [tag for tag in tags if label_key(tag) in wanted]
+        wanted = set(known.loc[known["top50"] == 1, "tag"].map(normalize_label))
+        return [tag for tag in tags if normalize_label(tag) in wanted]
 
     def open(self) -> None:
         """Find the table and the sixteen folders, beside each other or not."""

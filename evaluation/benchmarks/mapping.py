@@ -12,9 +12,9 @@ from builder.errors import RecipeError
 from builder.io.safe_files import read_yaml
 from builder.io.storage import is_file
 from builder.taxonomy import SHIPPED, Taxonomy
-from builder.validation import Section, near, validate
+from builder.validation import Section, suggest, validate
 
-from .text import label_key, listed, printable
+from .text import listed, normalize_label, printable
 
 TABLES = Path(__file__).with_name("mappings")
 VOCABULARIES = {  # what the shipped tables map to, narrow first, and the task whose labels these are
@@ -70,14 +70,14 @@ def find_mapping(tables: Sequence[str], own: Sequence[str], labels: Sequence[str
     """
     if file is not None:
         return _own(file, own, labels)
-    wanted = {label_key(label) for label in labels}
+    wanted = {normalize_label(label) for label in labels}
     for name in tables:
         targets = shipped(name)
         for vocabulary in VOCABULARIES:
             if vocabulary in targets and wanted <= words(vocabulary):
                 return _fit(targets[vocabulary], f"by the shipped table {name}, {vocabulary}", own, labels)
-    known = {label_key(label): label for label in labels}
-    return Mapping(BY_NAME, {name: known[label_key(name)] for name in own if label_key(name) in known})
+    known = {normalize_label(label): label for label in labels}
+    return Mapping(BY_NAME, {name: known[normalize_label(name)] for name in own if normalize_label(name) in known})
 
 
 @cache
@@ -90,14 +90,14 @@ def shipped(name: str) -> dict[str, Table]:
 @cache
 def words(vocabulary: str) -> frozenset[str]:
     """The keys of the labels that a vocabulary holds."""
-    return frozenset(map(label_key, vocabulary_labels(vocabulary)))
+    return frozenset(map(normalize_label, vocabulary_labels(vocabulary)))
 
 
 def vocabulary_labels(vocabulary: str) -> list[str]:
     """The labels that a vocabulary holds, in its order. Raises RecipeError for one that there is not."""
     if vocabulary not in VOCABULARIES:
         raise RecipeError(
-            f"there is no vocabulary {vocabulary!r}{near(vocabulary, VOCABULARIES)}",
+            f"there is no vocabulary {vocabulary!r}{suggest(vocabulary, VOCABULARIES)}",
             f"use one of: {', '.join(VOCABULARIES)}",
         )
     if vocabulary == "vocals":
@@ -110,7 +110,7 @@ def vocabulary_labels(vocabulary: str) -> list[str]:
 def _own(file: str, own: Sequence[str], labels: Sequence[str]) -> Mapping:
     path = Path(file).expanduser()
     if not is_file(path) and (targets := shipped(file)):
-        wanted = {label_key(label) for label in labels}
+        wanted = {normalize_label(label) for label in labels}
         for vocabulary, table in targets.items():
             if wanted <= words(vocabulary):
                 return _fit(table, f"by the shipped table {file}, {vocabulary}", own, labels)
@@ -127,28 +127,28 @@ def _own(file: str, own: Sequence[str], labels: Sequence[str]) -> Mapping:
 
 
 def _foreign(key: str, names: Iterable[str], known: Sequence[str]) -> Iterator[str]:
-    keys = {label_key(name) for name in known}
+    keys = {normalize_label(name) for name in known}
     for name in names:
-        if label_key(name) not in keys:
-            yield f"  - {key}: there is no label {name!r}{near(name, known)}. There are: {listed(known, 20)}"
+        if normalize_label(name) not in keys:
+            yield f"  - {key}: there is no label {name!r}{suggest(name, known)}. There are: {listed(known, 20)}"
 
 
 def _fit(table: Table, name: str, own: Sequence[str], labels: Sequence[str]) -> Mapping:
     """A table in the spelling of both sides; what neither side has is left out of it."""
-    spelt = {label_key(label): label for label in own}
-    known = {label_key(label): label for label in labels}
+    spelt = {normalize_label(label): label for label in own}
+    known = {normalize_label(label): label for label in labels}
     return Mapping(
         name,
         {
-            spelt[label_key(label)]: known[label_key(target)]
+            spelt[normalize_label(label)]: known[normalize_label(target)]
             for label, target in table.map.items()
-            if label_key(label) in spelt and label_key(target) in known
+            if normalize_label(label) in spelt and normalize_label(target) in known
         },
         {
-            spelt[label_key(label)]: why
+            spelt[normalize_label(label)]: why
             for why, names in table.drop.items()
             for label in names
-            if label_key(label) in spelt
+            if normalize_label(label) in spelt
         },
         table.otherwise,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
 from builder.errors import RecipeError
-from builder.validation import near
+from builder.validation import suggest
 
 _OPTIONS = re.compile(r"\?(\w+=[^&]*(?:&\w+=[^&]*)*)$")
 
@@ -43,7 +43,7 @@ class Spec:
         for key, value in self.options.items():
             if key not in known:
                 raise RecipeError(
-                    f"{self.text}: {self.name} has no option {key!r}{near(key, known)}",
+                    f"{self.text}: {self.name} has no option {key!r}{suggest(key, known)}",
                     f"its options: {', '.join(sorted(known))}",
                 )
             if not value:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from builder.names import label_key
+from builder.names import normalize_label
 
-__all__ = ["label_key", "listed", "printable"]
+__all__ = ["listed", "normalize_label", "printable"]
 
 
 def printable(name: str) -> str:

@@ -11,9 +11,9 @@ from typing import IO, Any, Protocol
 
 from builder.corpus.corpus import Corpus, files
 from builder.errors import DataError
-from builder.io.parquet_guard import look_over
+from builder.io.parquet_guard import check_parquet
 from builder.io.safe_files import MAX_JSON_BYTES, read_json, read_text
-from builder.io.storage import is_folder, place, reaching, remote
+from builder.io.storage import is_folder, is_remote, storage_errors, to_path
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
 HUB = "hf://datasets/"
@@ -55,7 +55,7 @@ class Folder:
 
     def __init__(self, root: Path, model: Path | None) -> None:
         self.root, self._model = Corpus.open(root).root, model
-        here = root if remote(root) else root.resolve()
+        here = root if is_remote(root) else root.resolve()
         self.name = here.parent.name if here.name == "corpus" else here.name  # a run's own name says more
 
     @cached_property
@@ -70,17 +70,17 @@ class Folder:
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """A context that gives a binary file to seek in. Raises DataError."""
         try:
-            with reaching(self.root):
+            with storage_errors(self.root):
                 handle = (self.root / name).open("rb")
         except OSError as error:
             raise DataError(f"{self.root / name}: cannot be read: {error.strerror}") from error
-        with reaching(self.root), handle:
+        with storage_errors(self.root), handle:
             yield handle
 
     def look_over(self, name: str, columns: Collection[str]) -> None:
         """Raise DataError for a Parquet file whose columns cannot be read safely."""
-        with reaching(self.root):
-            look_over(self.root / name, columns)
+        with storage_errors(self.root):
+            check_parquet(self.root / name, columns)
 
     def text(self, name: str) -> str | None:
         """A small file's text, None where it is not there."""
@@ -185,8 +185,8 @@ def find(run_or_repo: str) -> Place:
     """
     if run_or_repo.startswith(HUB):
         return Repository(run_or_repo.removeprefix(HUB).rstrip("/"))
-    path = place(run_or_repo)
-    if remote(path):  # a model is not opened there
+    path = to_path(run_or_repo)
+    if is_remote(path):  # a model is not opened there
         return Folder(path / "corpus" if is_folder(path / "corpus") else path, None)
     path = path.expanduser()
     if path.is_dir():

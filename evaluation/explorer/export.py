@@ -14,10 +14,10 @@ import yaml
 
 from builder.corpus.corpus import CARD, SUMS
 from builder.errors import BackendError, DataError, RecipeError
-from builder.io.atomic import whole_folder, write_text
-from builder.io.safe_files import find as shipped
-from builder.io.storage import remote
-from builder.records import versions
+from builder.io.atomic import replace_folder, write_text
+from builder.io.safe_files import find_shipped as shipped
+from builder.io.storage import is_remote
+from builder.records import package_versions
 
 from .clip_table import Clips
 from .corpus_source import REPO, Folder, Place, Repository
@@ -81,13 +81,13 @@ def write_space(
     places = [one.place for one in (clips, against) if one is not None]
     copies = _copies(places[1:] if repo else places)
     _refuse_large(list(copies.values()))
-    with whole_folder(out, _ours, "exported Space", "--export") as part:
+    with replace_folder(out, _ours, "exported Space", "--export") as part:
         files = [*_code(), *_data(copies)]
         for done, (source, name) in enumerate(files, 1):
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, part / name)
             progress(done, len(files))
-        version = versions().get("synthmir", "")
+        version = package_versions().get("synthmir", "")
         names = {id(place): f"str(HERE / {name!r})" for name, place in copies.items()}
         opened = [names.get(id(place), repr(place.name)) for place in places]
         listed = ", ".join([repr(repo), *opened[1:]] if repo else opened)
@@ -135,7 +135,7 @@ def _copies(places: Sequence[Place]) -> dict[str, Folder]:
     found: dict[str, Folder] = {}
     for place in places:
         if isinstance(place, Folder):
-            if remote(place.root):
+            if is_remote(place.root):
                 raise DataError(
                     f"{place.root}: is not copied into a Space",
                     "publish it, and name where it is: --repo NAMESPACE/NAME",

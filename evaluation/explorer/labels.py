@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from builder.corpus.corpus import SHARD_FILE
 from builder.errors import DataError
-from builder.io.parquet_guard import check_footer, label_names
+from builder.io.parquet_guard import check_footer, read_label_names
 
 from .corpus_source import PART, Place
 
@@ -102,7 +102,7 @@ def _read(place: Place, name: str, split: str) -> tuple[pa.Table, Shard, dict[st
             there = file.schema_arrow.names
             if not {"id", "audio"} <= set(there):
                 raise DataError(f"{place.name}/{name}: has no columns id and audio", "give a corpus of synthmir")
-            words = label_names(file.schema_arrow.metadata)
+            words = read_label_names(file.schema_arrow.metadata)
             table = file.read(columns=[column for column in COLUMNS if column in there])
         table.validate(full=True)
         columns: dict[str, Any] = {"id": table["id"], "split": pa.array([split] * len(table), pa.string())}

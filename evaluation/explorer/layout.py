@@ -12,7 +12,7 @@ import numpy as np
 
 from builder.errors import DataError
 from builder.io.atomic import write_bytes
-from builder.plotting import project
+from builder.plotting import project_embeddings
 
 LANDMARKS = 1_500  # clips that t-SNE places; the others go where their nearest of these are
 NEAR = 5  # of them
@@ -30,7 +30,7 @@ def lay_out(vectors: np.ndarray) -> np.ndarray:
         return np.stack([np.linspace(-1, 1, len(vectors)), np.zeros(len(vectors))], axis=1).astype(np.float32)
     chosen = np.linspace(0, len(vectors) - 1, min(LANDMARKS, len(vectors))).round().astype(int)
     points = np.zeros((len(vectors), 2), np.float64)
-    points[chosen] = project(vectors[chosen])
+    points[chosen] = project_embeddings(vectors[chosen])
     others = np.setdiff1d(np.arange(len(vectors)), chosen)
     if len(others):
         from ..fidelity.neighbours import nearest, unit

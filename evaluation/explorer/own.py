@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.audio import AUDIO_SUFFIXES, encode_flac
-from builder.errors import DataError, SynthmirError, sayable
+from builder.errors import DataError, SynthmirError, make_printable
 
 from .cards import fault, note, spectrogram, text, word
 from .studio import LONGEST, Made, Studio
@@ -147,7 +147,7 @@ def listen_tab(page: Page, _: Any) -> None:
             heard = kept[0].hear(path)
         except SynthmirError as error:
             # where the server put it is nobody's business
-            error.message = error.message.removeprefix(f"{sayable(str(path))}: ")
+            error.message = error.message.removeprefix(f"{make_printable(str(path))}: ")
             return f"<h2>{text(name)}</h2>{fault(error)}"
         finally:
             with contextlib.suppress(OSError):

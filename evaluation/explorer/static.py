@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from builder.corpus.corpus import CARD
-from builder.io.atomic import whole_folder, write_text
+from builder.io.atomic import replace_folder, write_text
 
 from .clip_table import Clips, Source
 from .picture import thumbnail
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 def write_static(clips: Clips, out: Path, progress: Progress = lambda done, total: None) -> Path:
     """Write `out`/index.html with audio/ and pictures/; its path. DataError if `out` holds something else."""
-    with whole_folder(out, _ours, "static page", "--static") as part:
+    with replace_folder(out, _ours, "static page", "--static") as part:
         for name in ("audio", "pictures"):
             (part / name).mkdir()
         files = []

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from builder.recipe import EmbedderSettings
-from builder.records import recording
+from builder.records import record_run
 
 from ..benchmarks.text import printable
 from ..inference.evaluated_model import VALIDATION
@@ -68,7 +68,7 @@ def measure(
         from .clap import Clap
 
         heard = Clap(clap)
-    with recording("fidelity", mine.fingerprint) as record:
+    with record_run("fidelity", mine.fingerprint) as record:
         slug = re.sub(r"[^\w.-]+", "-", against).strip("-.")[-40:]
         digest = sha256(against.encode(errors="surrogateescape")).hexdigest()[:8]
         cache = out / "cache" / f"{slug}-{mine.embedder['name']}-{digest}"

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from builder.io.atomic import write_bytes
-from builder.plotting import project
+from builder.plotting import project_embeddings
 
 from ..rendering.plot_style import COLOURS, INK, STYLE, panel, svg
 from .figures import Extrapolation, Genre
@@ -29,7 +29,7 @@ def two_worlds(corpus: np.ndarray, reference: np.ndarray, seed: int = 0) -> byte
     """float32 [n, dim], [m, dim] -> t-SNE of both together: mixed where they are alike. None under three clips."""
     if len(corpus) + len(reference) < 3:
         return None
-    points = project(np.concatenate([corpus, reference]), seed)
+    points = project_embeddings(np.concatenate([corpus, reference]), seed)
     with matplotlib.rc_context(STYLE):
         figure, axes = panel(6.4, 4.8, "Corpus and reference on one map")
         mine, other = points[: len(corpus)], points[len(corpus) :]

@@ -18,11 +18,11 @@ from builder.embedders.embed_dataset import RECORD, embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.io.atomic import write_bytes
 from builder.io.hf_progress import no_progress_bars
-from builder.io.parquet_guard import label_names, look_over, row_batches
+from builder.io.parquet_guard import check_parquet, read_batches, read_label_names
 from builder.io.safe_files import read_json
-from builder.io.storage import there
+from builder.io.storage import path_exists
 from builder.recipe import EmbedderSettings, Recipe
-from builder.validation import near
+from builder.validation import suggest
 
 from ..benchmarks.base import BENCHMARKS, load_benchmark
 from ..benchmarks.text import printable
@@ -97,18 +97,18 @@ def open_reference(
     head = spec.partition(":")[0].partition("@")[0]
     benchmark = ":" in spec and head in BENCHMARKS
     place = Path(spec).expanduser()
-    if not benchmark and ":" in spec and not there(place) and (meant := near(head, BENCHMARKS)):
+    if not benchmark and ":" in spec and not path_exists(place) and (meant := suggest(head, BENCHMARKS)):
         raise RecipeError(f"there is no benchmark called {head!r}{meant}", "check its name: synthmir benchmarks")
-    if not benchmark and there(place / SUMS):
+    if not benchmark and path_exists(place / SUMS):
         found, _ = open_corpus(place, EmbedderSettings(name=corpus.embedder["name"]))
-    elif not benchmark and there(place / RECORD):
+    elif not benchmark and path_exists(place / RECORD):
         found = _written(spec, place, "embeddings")
     else:
         _check_embedder(settings, corpus)
         if benchmark:
             found = _embed_benchmark(spec, settings, corpus, cache, overwrite, progress)
         else:
-            source = place if there(place) else spec
+            source = place if path_exists(place) else spec
             embed_dataset(source, settings, cache / "embeddings", overwrite=overwrite, progress=progress)
             found = _written(spec, cache / "embeddings", "audio")
     _refuse_other(corpus, found)
@@ -204,7 +204,7 @@ def _read(
 ) -> Embedded:  # fmt: skip
     """Parquet shards -> memory, embeddings straight into their matrix. Raises DataError that names the clip."""
     for shard in shards:
-        look_over(shard, ("id", "embedding", *LABEL_COLUMNS, *GROUP_COLUMNS))
+        check_parquet(shard, ("id", "embedding", *LABEL_COLUMNS, *GROUP_COLUMNS))
     try:
         schema = pq.read_schema(newest_shard(shards))
         label = next((column for column in LABEL_COLUMNS if _labels_fit(schema, column)), None)
@@ -230,7 +230,7 @@ def _labels_fit(schema: pa.Schema, column: str) -> bool:
         return False
     kind = schema.field(column).type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return text or (pa.types.is_integer(kind) and column in label_names(schema.metadata))
+    return text or (pa.types.is_integer(kind) and column in read_label_names(schema.metadata))
 
 
 def _labels(rows: pa.Table, schema: pa.Schema, column: str | None) -> list[str | None]:
@@ -239,7 +239,7 @@ def _labels(rows: pa.Table, schema: pa.Schema, column: str | None) -> list[str |
     values = rows[column].to_pylist()
     if not pa.types.is_integer(schema.field(column).type):
         return [None if value is None or value == "" else str(value) for value in values]
-    names = label_names(schema.metadata)[column]
+    names = read_label_names(schema.metadata)[column]
     return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
 
 
@@ -277,11 +277,11 @@ def stored(folder: Path, columns: Sequence[str], ids: Sequence[str] | None = Non
     """Rows of the Parquet files under `folder`, a few at a time: all, or those of some ids."""
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
     for path in files:
-        look_over(path, columns)
+        check_parquet(path, columns)
     files = [path for path in files if set(columns) <= set(pq.read_schema(path).names)]
     try:
         for path in files:
-            for batch in row_batches(path, 64, columns, ids):
+            for batch in read_batches(path, 64, columns, ids):
                 yield from batch.to_pylist()
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise DataError(f"{folder}: cannot be read: {error}", "see what is damaged: synthmir verify CORPUS") from error

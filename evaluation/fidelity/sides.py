@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..benchmarks.text import label_key
+from ..benchmarks.text import normalize_label
 from .figures import Side
 from .sets import Embedded
 
@@ -28,8 +28,8 @@ class Sides:
     @classmethod
     def of(cls, corpus: Embedded, reference: Embedded, seed: int) -> Sides:
         """What the figures share."""
-        words = {label_key(name): name for name in corpus.labels if name is not None}
-        borne = [words.get(label_key(name), "") if name is not None else "" for name in reference.labels]
+        words = {normalize_label(name): name for name in corpus.labels if name is not None}
+        borne = [words.get(normalize_label(name), "") if name is not None else "" for name in reference.labels]
         scale = reference.vectors.std(axis=0, dtype=np.float64)
         varies = scale > 1e-6 * np.abs(reference.vectors).max(axis=0)
         return cls(

@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.io.hf_progress import no_progress_bars
-from builder.io.storage import there
+from builder.io.storage import path_exists
 from builder.recipe import EmbedderSettings, TrainingSettings
 from training.models.classifier import REGRESSION
 from training.settings import Chosen
@@ -25,7 +25,7 @@ FOLDER = "real"
 
 def is_benchmark(target: str | None) -> bool:
     """Whether `target` is written as a benchmark is, NAME:PATH, and is no path itself."""
-    if target is None or ":" not in target or there(Path(target).expanduser()):
+    if target is None or ":" not in target or path_exists(Path(target).expanduser()):
         return False
     return Spec.parse(target).name in BENCHMARKS
 

@@ -14,8 +14,8 @@ import numpy as np
 from builder.corpus.corpus import Corpus, embed_record
 from builder.embedders.embed_dataset import RECORD as DATASET_RECORD
 from builder.errors import DataError
-from builder.executors import Executor, InProcess
-from builder.io.storage import place, remote, there
+from builder.executors import Executor, InProcessExecutor
+from builder.io.storage import is_remote, path_exists, to_path
 from builder.recipe import EvaluationSettings, SplitSettings
 from builder.records import RunRecord
 from builder.validation import validate
@@ -120,7 +120,7 @@ def predict_with_models(
         first = candidates[numbers[0]]
         heard = (
             embed_tracks(first.embedder, benchmark.tracks, workers=workers)
-            if executor is None or isinstance(executor, InProcess)
+            if executor is None or isinstance(executor, InProcessExecutor)
             else embed_tracks_distributed(executor, first.model.config, first.embedder, benchmark.tracks)
         )
         for track, vectors in heard:
@@ -277,11 +277,11 @@ def corpus_of(trained: RunRecord, model_folder: Path, given: Path | None) -> Pat
         raise DataError(
             f"{model_folder}/training.json: details.corpus is no path: {recorded!r:.60}", "add --corpus PATH"
         )
-    beside = place(recorded) if "://" in recorded else model_folder / recorded
-    root = place(given) if given is not None else beside
-    if not there(root):
+    beside = to_path(recorded) if "://" in recorded else model_folder / recorded
+    root = to_path(given) if given is not None else beside
+    if not path_exists(root):
         raise DataError(f"{root}: the corpus that the model was trained on is not there", "add --corpus PATH")
-    if given is None and not remote(root):
+    if given is None and not is_remote(root):
         root = root.resolve()
     if not is_corpus(root):
         return root

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 
 from builder.embedders.base import EmbedderBackend
-from builder.errors import DataError, RecipeError, sayable
-from builder.executors import cores
+from builder.errors import DataError, RecipeError, make_printable
+from builder.executors import count_cores
 from training.models.audio_embedding import AT_ONCE, OVERLAP, cut, embed_blocks, embed_cuts, embedder_for, sound_of
 
 from ..benchmarks.text import printable
@@ -142,11 +142,11 @@ def embed_tracks(
     becomes sound, `load` unless given. An embedder that says it is `light` is run by the threads that decode.
     """
     if getattr(embedder, "light", False):
-        yield from _embed_ahead(embedder, tracks, batch_size, workers or 2 * cores(), read or load)
+        yield from _embed_ahead(embedder, tracks, batch_size, workers or 2 * count_cores(), read or load)
         return
     group: list[tuple[Track, np.ndarray | str]] = []
     waiting = 0
-    for track, sound in _decode_ahead(tracks, embedder.sampling_rate, workers or cores(), read or load):
+    for track, sound in _decode_ahead(tracks, embedder.sampling_rate, workers or count_cores(), read or load):
         if not isinstance(sound, str | np.ndarray):
             yield from _embed_group(embedder, group, batch_size)
             group, waiting = [], 0
@@ -258,4 +258,4 @@ def _reason(track: Track, error: Exception) -> str:
     if not isinstance(error, DataError):
         return printable(f"cannot be decoded: {error}")
     name = "audio bytes" if track.path is None or track.data is not None else str(track.path)
-    return printable(error.message.removeprefix(f"{sayable(name)}: "))
+    return printable(error.message.removeprefix(f"{make_printable(name)}: "))

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from builder.corpus.corpus import newest_shard
 from builder.errors import DataError
-from builder.io.parquet_guard import label_names, look_over
+from builder.io.parquet_guard import check_parquet, read_label_names
 
 from ..benchmarks.track import Track
 
@@ -47,7 +47,7 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
     if not files:
         raise DataError(f"{corpus}: has no validation split with audio", "give a benchmark instead: --on NAME:PATH")
     for file in files:
-        look_over(Path(file), ("id", "audio", task))
+        check_parquet(Path(file), ("id", "audio", task))
     try:
         data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest_shard(files)))
         return _drawn(corpus, data, labels, task, limit, seed)
@@ -61,7 +61,7 @@ def _drawn(corpus: Path, data: Dataset, labels: Sequence[str], task: str, limit:
     kind = data.schema.field("audio").type if "audio" in data.schema.names else pa.null()
     if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         raise DataError(f"{corpus}: its column 'audio' holds {kind}, not files' bytes", MEND)
-    names = label_names(data.schema.metadata).get(task)
+    names = read_label_names(data.schema.metadata).get(task)
     table = data.to_table(columns=["id", task])
     table.validate(full=True)
     told = [_label(value, names, labels) for value in table[task].to_pylist()]

@@ -11,7 +11,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from builder.corpus.corpus import newest_shard
-from builder.io.parquet_guard import label_names, look_over, row_batches
+from builder.io.parquet_guard import check_parquet, read_batches, read_label_names
 
 COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
 PER_GENRE = 2
@@ -49,11 +49,11 @@ def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GEN
     if not files:
         return []
     for file in files:
-        look_over(Path(file), (*COLUMNS, "audio"))
+        check_parquet(Path(file), (*COLUMNS, "audio"))
     data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest_shard(files)))
     if not {"id", "audio", "genre"} <= set(data.schema.names):
         return []
-    names = label_names(data.schema.metadata)
+    names = read_label_names(data.schema.metadata)
     rows = data.to_table(columns=[name for name in COLUMNS if name in data.schema.names]).to_pylist()
     by_genre: dict[Any, list[Row]] = {}
     for row in rows:
@@ -62,7 +62,7 @@ def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GEN
     ids = [row["id"] for row in chosen]
     sound: dict[str, Any] = {}
     for file in files:
-        for batch in row_batches(Path(file), 64, ["id", "audio"], ids):
+        for batch in read_batches(Path(file), 64, ["id", "audio"], ids):
             sound |= {row["id"]: row["audio"] for row in batch.to_pylist()}
     return [_example(row, sound[row["id"]], verdicts.get(row["id"]), names) for row in chosen]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from builder.plotting import log_mel, mel_ticks, project
+from builder.plotting import log_mel, mel_ticks, project_embeddings
 
 from ..rendering.plot_style import COLOURS, INK, SHAPES, panel, png, styled, svg
 
@@ -168,7 +168,7 @@ def embedding_map(
     chosen = np.arange(len(embeddings))
     if len(chosen) > MAP_POINTS:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAP_POINTS, replace=False))
-    points, classes = project(embeddings[chosen], seed), classes[chosen]
+    points, classes = project_embeddings(embeddings[chosen], seed), classes[chosen]
     figure, axes = panel(6.4, 5.0, title)
     for index, label in enumerate(labels):
         mine = points[classes == index]

@@ -40,7 +40,7 @@ def test_a_packed_layer_is_the_layer(outputs, inputs, rows, hint, gelu, biased, 
     x = torch.randn(2, rows, inputs, generator=torch.Generator().manual_seed(rows)).to(dtype)
     expected = F.linear(x, weight, bias if biased else None)
     expected = F.gelu(expected) if gelu else expected
-    found = cpu.packed_linear(weight, bias if biased else None, hint, gelu)(x)
+    found = cpu.pack_linear(weight, bias if biased else None, hint, gelu)(x)
     assert found.dtype == dtype
     torch.testing.assert_close(found, expected, **CLOSE[dtype])
 
@@ -50,17 +50,15 @@ def test_a_packed_layer_is_the_layer(outputs, inputs, rows, hint, gelu, biased, 
 def test_wide_layers_are_packed_in_parts_and_stay_whole(rows, dtype):
     weight, bias = layer(3 * cpu.CHUNK + 7, 64, dtype)
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(1)).to(dtype)
-    torch.testing.assert_close(cpu.packed_linear(weight, bias, rows)(x), F.linear(x, weight, bias), **CLOSE[dtype])
+    torch.testing.assert_close(cpu.pack_linear(weight, bias, rows)(x), F.linear(x, weight, bias), **CLOSE[dtype])
 
 
 def test_weights_that_are_a_view(dtype=torch.float32):
     weight, bias = layer(96, 48, dtype)
     x = torch.randn(5, 96, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(cpu.packed_linear(weight.T, None, 5)(x), F.linear(x, weight.T))
+    torch.testing.assert_close(cpu.pack_linear(weight.T, None, 5)(x), F.linear(x, weight.T))
     x = x[:, :48]
-    torch.testing.assert_close(
-        cpu.packed_linear(weight[16:64], bias[16:64], 5)(x), F.linear(x, weight, bias)[:, 16:64]
-    )
+    torch.testing.assert_close(cpu.pack_linear(weight[16:64], bias[16:64], 5)(x), F.linear(x, weight, bias)[:, 16:64])
 
 
 @settings(deadline=None, max_examples=15)
@@ -72,7 +70,7 @@ def test_attention_is_torchs(batch, heads, queries, keys, width, dtype):
     draw = torch.Generator().manual_seed(queries)
     q = torch.randn(batch, queries, heads, width, generator=draw).to(dtype).transpose(1, 2)
     k, v = (torch.randn(batch, heads, keys, width, generator=draw).to(dtype) for _ in "kv")
-    found = cpu.attention(q, k, v)
+    found = cpu.compute_attention(q, k, v)
     assert found.shape == q.shape and found.dtype == dtype
     torch.testing.assert_close(found, F.scaled_dot_product_attention(q, k, v), **CLOSE[dtype])
 
@@ -81,7 +79,9 @@ def test_large_scores_are_not_rounded_to_bfloat16():
     draw = torch.Generator().manual_seed(0)
     q, k, v = ((scale * torch.randn(1, 1, 600, 64, generator=draw)).bfloat16() for scale in (12, 1, 1))
     exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double())
-    assert (cpu.attention(q, k, v) - exact).norm() < 4e-3 * exact.norm()  # bfloat16 holds 8 bits: 2e-3 is its own
+    assert (
+        cpu.compute_attention(q, k, v) - exact
+    ).norm() < 4e-3 * exact.norm()  # bfloat16 holds 8 bits: 2e-3 is its own
 
 
 def test_where_the_private_operators_are_wrong_or_missing_the_plain_ones_run(monkeypatch):
@@ -101,20 +101,20 @@ def test_where_the_private_operators_are_wrong_or_missing_the_plain_ones_run(mon
         cpu._blocked_works.cache_clear()
         monkeypatch.setattr(cpu, "_packed", broken)
         monkeypatch.setattr(cpu, "_blocked", lambda q, k, v, broken=broken: broken()(q)[..., :16])
-        torch.testing.assert_close(cpu.packed_linear(weight, bias, 80)(x), expected)
-        torch.testing.assert_close(cpu.attention(q, q, q), F.scaled_dot_product_attention(q, q, q))
+        torch.testing.assert_close(cpu.pack_linear(weight, bias, 80)(x), expected)
+        torch.testing.assert_close(cpu.compute_attention(q, q, q), F.scaled_dot_product_attention(q, q, q))
 
 
 def test_other_types_take_the_plain_path():
     weight, bias = layer(8, 4, torch.float64)
     x = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    assert torch.equal(cpu.packed_linear(weight, bias, 3, gelu=True)(x), F.gelu(F.linear(x, weight, bias)))
+    assert torch.equal(cpu.pack_linear(weight, bias, 3, gelu=True)(x), F.gelu(F.linear(x, weight, bias)))
 
 
 def test_the_global_generator_is_left_alone():
     before = torch.random.get_rng_state()
-    cpu.packed_linear(*layer(32, 16, torch.float32), rows=4)
-    cpu.attention(*torch.zeros(3, 1, 1, 100, 8))
+    cpu.pack_linear(*layer(32, 16, torch.float32), rows=4)
+    cpu.compute_attention(*torch.zeros(3, 1, 1, 100, 8))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -163,14 +163,14 @@ def test_another_c_library_is_left_alone(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_large_pages_are_zeros_to_write_to(dtype):
-    x = cpu.large_pages(3, 5, 70_001, dtype=dtype)
+    x = cpu.allocate_large_pages(3, 5, 70_001, dtype=dtype)
     assert x.shape == (3, 5, 70_001) and x.dtype == dtype and not x.any()
     x[1].fill_(2)
-    other = cpu.large_pages(3, 5, 70_001, dtype=dtype)
+    other = cpu.allocate_large_pages(3, 5, 70_001, dtype=dtype)
     assert x.sum() > 0 and not other.any()
-    assert cpu.large_pages(0, 4, dtype=dtype).shape == (0, 4)
+    assert cpu.allocate_large_pages(0, 4, dtype=dtype).shape == (0, 4)
 
 
 def test_memory_that_is_not_there_is_told():
     with pytest.raises(MemoryError, match="cannot have"):
-        cpu.large_pages(2**50, dtype=torch.float32)
+        cpu.allocate_large_pages(2**50, dtype=torch.float32)

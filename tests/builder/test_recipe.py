@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from builder.errors import RecipeError
-from builder.io.safe_files import MAX_YAML_BYTES, find, read_yaml
+from builder.io.safe_files import MAX_YAML_BYTES, find_shipped, read_yaml
 from builder.prompts import make_prompts
 from builder.recipe import GeneratorSettings, Recipe
 from builder.registry import EMBEDDERS, GENERATORS
 
-SHIPPED = sorted(path.stem for path in find("recipes").glob("*.yaml"))
+SHIPPED = sorted(path.stem for path in find_shipped("recipes").glob("*.yaml"))
 
 
 def load(folder: Path, text: str = "", **sections: Any) -> Recipe:

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from builder.errors import DataError, RecipeError
-from builder.io.safe_files import find
+from builder.io.safe_files import find_shipped
 from builder.recipe import Recipe
 from evaluation import ablation
 from evaluation.ablation import ablate, make_cells, parse_vary
@@ -174,7 +174,7 @@ def test_nothing_varied_and_a_benchmark_that_is_not_there(recipe, tmp_path):
         Ablation.read(tmp_path / FILE)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in find("recipes").glob("ablate-*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in find_shipped("recipes").glob("ablate-*.yaml")))
 def test_the_shipped_ablations_can_be_run(name):
     recipe = Recipe.load(name)
     cells = make_cells(recipe, recipe.ablation.vary)

@@ -12,7 +12,7 @@ import soundfile
 
 from builder.corpus.corpus import embed_record
 from builder.errors import DataError, RecipeError
-from builder.executors import Processes
+from builder.executors import ProcessExecutor
 from builder.recipe import EvaluationSettings
 from builder.records import RunRecord
 from evaluation.classify import classify, show
@@ -106,7 +106,7 @@ def test_several_processes_hear_what_one_hears(
     both: tuple[dict, Path], model: Path, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evaluation.inference.distributed.AT_ONCE", 3)
-    settings, executor = EvaluationSettings(bootstrap=200, seed=3), Processes(2)
+    settings, executor = EvaluationSettings(bootstrap=200, seed=3), ProcessExecutor(2)
     scores = evaluate_model(model, [f"folder:{music}"], tmp_path / "two", settings=settings, executor=executor)
     assert scores["benchmarks"] == both[0]["benchmarks"][1:]
     assert (tmp_path / "two" / scores["benchmarks"][0]["predictions"]).read_bytes() == (

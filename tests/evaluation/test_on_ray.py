@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from builder.executors import Scale, choose
+from builder.executors import ExecutorSettings, choose_executor
 from builder.recipe import EvaluationSettings, Recipe
 from evaluation.ablation import ablate
 from evaluation.evaluate import evaluate_model
@@ -34,14 +34,16 @@ pytestmark = pytest.mark.long  # a Ray of its own: minutes
 def scale():
     """A Ray of its own here, of two cores."""
     connect(None, 2)
-    yield Scale("ray")
+    yield ExecutorSettings("ray")
     ray.shutdown()
 
 
-def test_recordings_are_judged_as_by_one_process(scale: Scale, model: Path, music: Path, tmp_path: Path) -> None:
+def test_recordings_are_judged_as_by_one_process(
+    scale: ExecutorSettings, model: Path, music: Path, tmp_path: Path
+) -> None:
     (music / "Hip-Hop/nothing.mp3").write_bytes(b"\0" * 99)
     settings = EvaluationSettings(bootstrap=200, seed=3)
-    executor = choose(scale, 2, one_core=False)
+    executor = choose_executor(scale, 2, one_core=False)
     here, there = (
         evaluate_model(model, [f"folder:{music}"], tmp_path / name, settings=settings, executor=one)
         for name, one in (("here", None), ("there", executor))
@@ -51,7 +53,7 @@ def test_recordings_are_judged_as_by_one_process(scale: Scale, model: Path, musi
     assert (tmp_path / "there" / predictions).read_bytes() == (tmp_path / "here" / predictions).read_bytes()
 
 
-def test_an_ablation_is_the_same(scale: Scale, tmp_path: Path) -> None:
+def test_an_ablation_is_the_same(scale: ExecutorSettings, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for genre in ("pop", "rock"):
         (tmp_path / "music" / genre).mkdir(parents=True)

@@ -347,7 +347,7 @@ def _mapping(folder: Path) -> None:
 
 def _descriptions(suffix: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
-        from builder.prompts.sources import read as lines
+        from builder.prompts.sources import read_descriptions as lines
         from builder.taxonomy import Taxonomy
 
         found = lines(folder / f"d.{suffix}", Taxonomy.load("paper"), growing=suffix == "jsonl")

@@ -19,7 +19,7 @@ from builder.corpus.corpus import Corpus
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, DataError, SynthmirError
-from builder.executors import InProcess, Processes, Scale
+from builder.executors import ExecutorSettings, InProcessExecutor, ProcessExecutor
 from builder.recipe import Recipe
 from tests.builder import fakes
 
@@ -233,7 +233,7 @@ def test_a_generator_that_hangs_is_stopped_and_its_shard_made_again(place: Place
     mark.write_text(next(clip.id for clip in plan(place.recipe) if clip.split == "train"))
     monkeypatch.setenv("TROUBLE", f"hang-once {mark}")
     monkeypatch.setattr("builder.corpus.building.build.ShardBuilder", troubled.TroubledBuilder)
-    place.build(workers=1, scale=Scale(shard_timeout=4))
+    place.build(workers=1, scale=ExecutorSettings(shard_timeout=4))
     assert not mark.exists()
     place.embed()
     place.assert_the_same()
@@ -251,7 +251,7 @@ def interrupted_setup() -> Callable[[int, Callable[[int], None]], int]:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("executor", [InProcess(), Processes(1)], ids=["in-process", "processes"])
+@pytest.mark.parametrize("executor", [InProcessExecutor(), ProcessExecutor(1)], ids=["in-process", "processes"])
 def test_ctrl_c_in_a_destructor_is_obeyed_all_the_same(executor):
     seen: list[int] = []
 

@@ -42,11 +42,11 @@ from builder.embedders.weights import read_tensors, weights_file
 from builder.errors import MAX_TOLD, BackendError, DataError, RecipeError, SynthmirError
 from builder.hub.publishable import model_config
 from builder.io import parquet_guard as parquet
-from builder.io.markdown import front
-from builder.io.parquet_guard import label_names, look_over
+from builder.io.markdown import parse_front_matter
+from builder.io.parquet_guard import check_parquet, read_label_names
 from builder.io.safe_files import read_json, read_yaml
 from builder.io.untrusted import refuse_code
-from builder.prompts.sources import read as read_descriptions
+from builder.prompts.sources import read_descriptions
 from builder.recipe import EmbedderSettings, EvaluationSettings, Recipe
 from builder.records import RunRecord
 from builder.taxonomy import Taxonomy
@@ -266,7 +266,7 @@ def test_parquet_that_unpacks_to_gigabytes_is_refused_unread(tmp_path: Path, kin
     pool = pa.default_memory_pool()
     before = pool.bytes_allocated()
     with bounded(10), pytest.raises(DataError, match=r"unpacks? to|claims"):
-        look_over(path)
+        check_parquet(path)
     assert pool.bytes_allocated() - before < 20e6
 
 
@@ -276,7 +276,7 @@ def test_a_schema_of_ten_thousand_floors_is_refused(tmp_path: Path) -> None:
         kind = pa.struct([("a", kind)])
     pq.write_table(pa.table({"id": pa.array([None], kind)}), tmp_path / "deep.parquet", store_schema=False)
     with pytest.raises(DataError, match="nested more than 50 deep"):
-        look_over(tmp_path / "deep.parquet")
+        check_parquet(tmp_path / "deep.parquet")
 
 
 def test_honest_parquet_passes(tmp_path: Path) -> None:
@@ -294,17 +294,17 @@ def test_honest_parquet_passes(tmp_path: Path) -> None:
             "use_dictionary": False, "column_encoding": {"id": "DELTA_BYTE_ARRAY"}},
     }.items():  # fmt: skip
         pq.write_table(table, tmp_path / f"{name}.parquet", **options)
-        look_over(tmp_path / f"{name}.parquet")
+        check_parquet(tmp_path / f"{name}.parquet")
     pq.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
-    look_over(tmp_path / "empty.parquet")
+    check_parquet(tmp_path / "empty.parquet")
 
 
 def test_columns_that_are_not_asked_for_are_not_judged(tmp_path: Path) -> None:
     column = pa.array(["y" * 90_000_000, "n"])
     pq.write_table(pa.table({"id": ["a", "b"], "notes": column}), tmp_path / "a.parquet", compression="zstd")
-    look_over(tmp_path / "a.parquet", ["id"])
+    check_parquet(tmp_path / "a.parquet", ["id"])
     with pytest.raises(DataError, match="notes"):
-        look_over(tmp_path / "a.parquet")
+        check_parquet(tmp_path / "a.parquet")
 
 
 def test_bombs_in_a_corpus_are_told_by_what_opens_it(corpus: Path) -> None:
@@ -417,7 +417,7 @@ def test_yaml_bombs_in_a_card_or_a_corpus_are_refused(corpus: Path, kind: str) -
     (corpus / "README.md").write_text(f"---\n{bomb}\n---\n# Small\n")
     out = corpus.parent / "out"
     for read in (
-        lambda: front((corpus / "README.md").read_text()),
+        lambda: parse_front_matter((corpus / "README.md").read_text()),
         lambda: name_shards(corpus),
         lambda: export_corpus(corpus, "mirdata", out),
     ):
@@ -455,7 +455,7 @@ def test_json_without_end_is_refused_by_all_that_read_json(corpus: Path, model: 
         with pytest.raises(DataError, match=r"config\.json|scores\.jsonl"):
             read()
     assert not is_classifier(model)
-    assert label_names({b"huggingface": DEEP.encode()}) == {}
+    assert read_label_names({b"huggingface": DEEP.encode()}) == {}
     (corpus / "records/build.json").write_text(DEEP)
     assert clips._record("records/build.json") == {}
 

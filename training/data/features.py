@@ -14,7 +14,7 @@ import torch
 
 from builder.embedders.augment import COLUMN
 from builder.errors import DataError
-from builder.io.storage import place, reaching
+from builder.io.storage import storage_errors, to_path
 from builder.recipe import SplitSettings
 
 from ..models.classifier import MULTI, REGRESSION, SINGLE
@@ -95,8 +95,8 @@ def load_features(
     RecipeError for a `problem` that the column does not pose.
     """
     column = label_column or task
-    path = place(corpus)
-    with reaching(path):
+    path = to_path(corpus)
+    with storage_errors(path):
         tables = open_tables(path, embedder, column, embedding_column, split or SplitSettings())
         ours = is_corpus(path)
         _check_groups(tables, ours)

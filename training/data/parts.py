@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 from builder.corpus.corpus import newest_shard
 from builder.embedders.audio_sources import is_saved
 from builder.errors import DataError
-from builder.io.parquet_guard import described, look_over
-from builder.io.storage import there
+from builder.io.parquet_guard import check_parquet, features_from_schema
+from builder.io.storage import path_exists
 from builder.names import SPLIT_KEYWORDS
 
 from .tables import GROUPS, is_corpus, refuse_mixture
@@ -47,7 +47,7 @@ class Parts:
     @property
     def columns(self) -> Columns:
         """The columns and what `datasets` says they hold."""
-        return described(next(iter(self.splits.values())).schema, self.source)
+        return features_from_schema(next(iter(self.splits.values())).schema, self.source)
 
     def take(self, rows: dict[str, np.ndarray], columns: list[str]) -> pa.Table:
         """These columns of these rows (int64, by split), in order of split and row."""
@@ -93,7 +93,7 @@ def open_parts(path: Path | str, embedder: str) -> Parts:
     Raises DataError for a path that is none of these, and for a corpus without these embeddings.
     """
     place = Path(path).expanduser()
-    if not there(place):
+    if not path_exists(place):
         raise DataError(
             f"{path}: there is no such folder",
             "embed real music and give that folder: synthmir embed SOURCE --out DIR",
@@ -127,7 +127,7 @@ def _by_split(folder: Path) -> dict[str, list[Path]]:
 
 def _stored(files: dict[str, list[Path]]) -> dict[str, pds.Dataset]:
     for file in (file for names in files.values() for file in names):
-        look_over(file)
+        check_parquet(file)
     refuse_mixture([file for names in files.values() for file in names])
     return {
         split: pds.dataset([str(file) for file in names], format="parquet", schema=pq.read_schema(newest_shard(names)))
@@ -142,7 +142,7 @@ def _loaded(place: Path) -> dict[str, pds.Dataset]:
     from builder.io.hf_audio import load_dataset, load_from_disk
 
     for file in place.rglob("*.parquet"):
-        look_over(file)
+        check_parquet(file)
     try:
         found: Any = load_from_disk(place) if is_saved(place) else load_dataset(str(place))
     except Exception as error:  # whatever a data set's files make `datasets` raise

@@ -17,12 +17,12 @@ from builder.corpus.corpus import BUILD_RECORD, SHARD_FILE, SUMS, Corpus, part_o
 from builder.corpus.shards import FOOTER
 from builder.embedders.augment import COLUMN, SUFFIX
 from builder.errors import DataError
-from builder.io.parquet_guard import look_over, reading
+from builder.io.parquet_guard import check_parquet, parquet_errors
 from builder.io.safe_files import parse_json, read_json
-from builder.io.storage import readable, remote, there
+from builder.io.storage import is_remote, open_for_arrow, path_exists
 from builder.names import SPLIT_KEYWORDS
 from builder.recipe import SplitSettings
-from builder.validation import near
+from builder.validation import suggest
 
 SPLITS = ("train", "validation")
 NAMES = {word: split for split, words in SPLIT_KEYWORDS.items() for word in words}  # what others call it
@@ -63,11 +63,11 @@ def open_tables(path: Path, embedder: str, label: str, embedding: str, split: Sp
 
     Raises DataError: nothing there, a column that is missing, shards of several embedders, a damaged file.
     """
-    if not there(path):
+    if not path_exists(path):
         raise DataError(f"{path}: there is no such folder", "build a corpus: synthmir build RECIPE --out DIR")
     if is_corpus(path):
         return _corpus(path, embedder, label, embedding)
-    if remote(path):
+    if is_remote(path):
         raise DataError(f"{path}: not a corpus that has embeddings", "another data set is read from a folder")
     return _dataset(path, embedder, label, embedding, split)
 
@@ -82,7 +82,7 @@ def _corpus(path: Path, embedder: str, label: str, embedding: str) -> Tables:
     """The Parquet files are read directly: what `datasets` says of the columns stands in their schema."""
     shards = _shards(path, embedder)
     for file in (file for files in shards.values() for file in files):
-        look_over(file, ("id", label, "prompt_group", COLUMN, embedding))
+        check_parquet(file, ("id", label, "prompt_group", COLUMN, embedding))
     refuse_mixture([file for files in shards.values() for file in files])
     kind = None
     tables = []
@@ -102,8 +102,8 @@ def _corpus(path: Path, embedder: str, label: str, embedding: str) -> Tables:
 def _column_of(files: list[Path], embedding: str) -> Callable[[], Iterator[pa.Array]]:
     def read() -> Iterator[pa.Array]:
         for file in files:
-            with reading(file):
-                column = pq.read_table(readable(file), columns=[embedding])[embedding].combine_chunks()
+            with parquet_errors(file):
+                column = pq.read_table(open_for_arrow(file), columns=[embedding])[embedding].combine_chunks()
             yield column
 
     return read
@@ -148,11 +148,13 @@ def _wider(kind: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None
 
 
 def _read(file: Path, label: str, embedding: str) -> tuple[pa.Table, dict[str, Any]]:
-    with reading(file):
-        schema = pq.read_schema(readable(file))
+    with parquet_errors(file):
+        schema = pq.read_schema(open_for_arrow(file))
         _check_columns(str(file), schema.names, ("id", label, "prompt_group", embedding))
         damage = [COLUMN] if COLUMN in schema.names else []
-        table = pq.read_table(readable(file), columns=list(dict.fromkeys(["id", label, "prompt_group", *damage])))
+        table = pq.read_table(
+            open_for_arrow(file), columns=list(dict.fromkeys(["id", label, "prompt_group", *damage]))
+        )
     columns = {"id": table["id"], "label": table[label], "group": table["prompt_group"]}
     columns |= {name: table[name] for name in damage}
     return pa.table(columns), _described(schema, label)
@@ -177,7 +179,7 @@ def _check_columns(where: str, there: list[str], wanted: tuple[str, ...]) -> Non
     for name in wanted:
         if name not in there:
             raise DataError(
-                f"{where}: has no column {name!r}{near(name, there)} (there: {', '.join(there)})",
+                f"{where}: has no column {name!r}{suggest(name, there)} (there: {', '.join(there)})",
                 "name another: --task, --label-column or --embedding-column",
             )
 
@@ -187,7 +189,7 @@ def refuse_mixture(files: list[Path]) -> None:
     first: tuple[Path, str] | None = None
     for file in files:
         try:
-            footer = parse_json((pq.read_metadata(readable(file)).metadata or {}).get(FOOTER, b"{}"))
+            footer = parse_json((pq.read_metadata(open_for_arrow(file)).metadata or {}).get(FOOTER, b"{}"))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise DataError(f"{file}: not a readable Parquet file: {error}", MEND) from error
         if not isinstance(footer, dict) or "embedder" not in footer:
@@ -227,7 +229,7 @@ def _load(path: Path, embedder: str) -> dict[str, Any]:
     if path.is_dir() and not saved and not any(path.rglob("*")):
         raise DataError(f"{path}: the folder is empty", "give a corpus or a data set on disk")
     for file in (path,) if path.is_file() else path.rglob("*.parquet"):
-        look_over(file)
+        check_parquet(file)
     try:
         if (path / "dataset_dict.json").exists():
             names = read_json(path / "dataset_dict.json")["splits"]

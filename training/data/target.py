@@ -16,7 +16,7 @@ import torch
 from builder.corpus.corpus import embed_record
 from builder.errors import DataError, RecipeError
 from builder.io.safe_files import read_json
-from builder.names import label_key
+from builder.names import normalize_label
 
 from ..models.classifier import MULTI, REGRESSION, SINGLE
 from .features import Features, Split
@@ -188,8 +188,8 @@ def read_labels(
     values, kept = columns[""].values, columns[""].kept
     if problem == REGRESSION:
         return Labels(np.where(kept, values, np.float32(0)), kept, np.zeros(len(ids), bool), Counter())
-    position = {label_key(name): at for at, name in reversed(list(enumerate(source.names)))}
-    places = np.array([position.get(label_key(name), FOREIGN) for name in names], dtype=np.int64)
+    position = {normalize_label(name): at for at, name in reversed(list(enumerate(source.names)))}
+    places = np.array([position.get(normalize_label(name), FOREIGN) for name in names], dtype=np.int64)
     if problem == SINGLE:
         counts = Counter(values[kept & (places[values] == FOREIGN)].tolist())
         codes = np.where(kept, places[values], -1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.io.atomic import whole_folder
+from builder.io.atomic import replace_folder
 
 from .classifier import is_model_folder
 from .remote_code import add_remote_code
@@ -20,7 +20,7 @@ def model_folder(out: Path) -> Iterator[Path]:
 
     Raises DataError for an `out` that cannot be written, and for one that holds anything but a model of ours.
     """
-    with whole_folder(out, is_model_folder, "model") as part:
+    with replace_folder(out, is_model_folder, "model") as part:
         yield part
         if is_model_folder(part):
             add_remote_code(part)

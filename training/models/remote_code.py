@@ -15,7 +15,7 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 from builder.io.atomic import write_text
-from builder.records import versions
+from builder.records import package_versions
 from builder.registry import EMBEDDERS
 
 from .audio_classifier import RATE
@@ -84,7 +84,7 @@ def remote_code(embedder: str) -> str:
     cutting = Cutting({("builder.embedders.base", "load_embedder"): (LOADER.format(name=name), module, name)})
     for start in STARTS_WITH:
         cutting.take(ENTRY, start)
-    head = HEAD.format(version=versions().get("synthmir", ""))
+    head = HEAD.format(version=package_versions().get("synthmir", ""))
     return f"{head}\n{cutting.imports()}\n\n{cutting.body().strip()}\n\n\nregister_pipeline()\n"
 
 

@@ -12,20 +12,20 @@ from typing import Any
 
 from ...audio import encode_flac
 from ...errors import BackendError, DataError
-from ...executors import Scale, Tick, choose
+from ...executors import ExecutorSettings, Tick, choose_executor
 from ...generators.base import GeneratorBackend, load_generator
 from ...io.atomic import write_text
 from ...io.safe_files import parse_json
-from ...io.storage import delete, each, is_folder, reaching, sweep, workers_at
-from ...io.storage import place as place_of
+from ...io.storage import delete_file, delete_temporary_files, is_folder, limit_workers, map_parallel, storage_errors
+from ...io.storage import to_path as place_of
 from ...recipe import Recipe
-from ...records import RunRecord, recording
+from ...records import RunRecord, record_run
 from ...registry import GENERATORS
 from ..card.card import write_card
 from ..card.plots import ASSETS
 from ..corpus import BUILD_RECORD, CARD, REJECTED, SUMS, Corpus, write_sums
 from ..schema import SAMPLING_RATE, LabelEncoder, audio_features
-from ..shards import WORK, Entry, digest, locked, read_footer, sha256, write_shard
+from ..shards import WORK, Entry, digest, hash_file, lock_folder, read_footer, write_shard
 from .build_record import details_of, told_of
 from .extend import Labels, Part, write_recipe
 from .plan import Shard, plan
@@ -45,7 +45,7 @@ class ShardBuilder:
         self.features = audio_features(labels)
         self.encode = LabelEncoder(labels)
         self.made_by = {key: getattr(self.generator, key) for key in ("name", "revision", "license", "about")}
-        with reaching(made_by):
+        with storage_errors(made_by):
             _same_generator(made_by, self.made_by)
 
     def __call__(self, shard: Shard, tick: Tick) -> Entry:
@@ -146,7 +146,7 @@ def build(
     out: str | Path,
     *,
     workers: int | None = None,
-    scale: Scale | None = None,
+    scale: ExecutorSettings | None = None,
     clips_per_shard: int | None = None,
     extend: bool = False,
     progress: Progress = lambda done, total: None,
@@ -163,15 +163,15 @@ def build(
     rejected than `quality.max_rejected` allows.
     """
     out = place_of(out)
-    with reaching(out):
+    with storage_errors(out):
         _refuse_foreign(out)
         first = not (out / SUMS).exists()
     part = GENERATORS.load(recipe.generator.name)  # before any folder is made
-    executor = choose(scale, workers_at(out, workers), one_core=part.single_core, place=out / WORK)
+    executor = choose_executor(scale, limit_workers(out, workers), one_core=part.single_core, place=out / WORK)
     if first and extend:
         Corpus.open(out)  # refuses it
     clips = plan(recipe) if first else None
-    with locked(out / WORK):
+    with lock_folder(out / WORK):
         if clips is not None and (out / SUMS).exists():  # another run has finished it in between
             clips = None
         job = open_job(recipe, out, clips, extend, clips_per_shard)
@@ -181,7 +181,7 @@ def build(
             _mend_card(Corpus(out))
             job.close()
             return RunRecord.of(job.finished or {})
-        with recording("build", job.fingerprint) as record:
+        with record_run("build", job.fingerprint) as record:
             total = max(count, job.new.clips if job.new else sum(part.clips for part in job.parts))
             done = total - count
             progress(done, total)
@@ -196,8 +196,10 @@ def build(
                 setup = partial(ShardBuilder, part.recipe, part.labels, part.fingerprint, made_by, job.place(part))
                 for entry in executor.run(setup, shards, tick):
                     job.ledger.enter(entry)
-            sweep(out)  # what workers that died left half-written
-            footers = [each(read_footer, [job.path(part, shard) for shard in part.shards], out) for part in job.parts]
+            delete_temporary_files(out)  # what workers that died left half-written
+            footers = [
+                map_parallel(read_footer, [job.path(part, shard) for shard in part.shards], out) for part in job.parts
+            ]
             for part, found in zip(job.parts, footers, strict=True):
                 _refuse_too_many(part, out, [row for footer in found for row in footer["rejected"]])
                 _refuse_empty(out, found)
@@ -257,7 +259,7 @@ def _finish(job: Job, recipe: Recipe, record: RunRecord, rejected: list[dict[str
     if rejected:
         write_text(out / REJECTED, _lines(rejected))
     else:
-        delete(out / REJECTED)
+        delete_file(out / REJECTED)
     record.write(out / BUILD_RECORD)
     old = Corpus(out).sums() if job.finished else {}
     if job.new is None:
@@ -272,7 +274,7 @@ def _mend_card(corpus: Corpus) -> None:
     """Write the card and its pictures anew if one of them is lost or damaged; they follow from the rest."""
     sums = corpus.sums()
     drawn = [name for name in sums if name == CARD or name.startswith(f"{ASSETS}/")]
-    if all((corpus.root / name).exists() and sha256(corpus.root / name) == sums[name] for name in drawn):
+    if all((corpus.root / name).exists() and hash_file(corpus.root / name) == sums[name] for name in drawn):
         return
     _drop_harmed(corpus.root, sums)
     write_card(corpus.root)
@@ -283,11 +285,11 @@ def _drop_harmed(out: Path, sums: dict[str, str]) -> None:
     """Delete embeddings that are not what they were, for `embed` to make again: none may get a new hash."""
     corpus = Corpus(out)
     shards = [shard for config in corpus.embeddings() for shard in corpus.shards(config)]
-    there = each(lambda shard: digest(out / shard), shards, out)
+    there = map_parallel(lambda shard: digest(out / shard), shards, out)
     for shard in (shard for shard, found in zip(shards, there, strict=True) if sums.get(shard, found) != found):
         again = corpus.embed_command(shard.partition("/")[0])
         log.warning("%s: is damaged and goes; `%s` makes it again", out / shard, again)
-        delete(out / shard)
+        delete_file(out / shard)
 
 
 def _lines(rows: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...audio import encode_flac
 from ...clip import Clip
-from ...executors import cores
+from ...executors import count_cores
 from ...generators.base import GeneratorBackend
 from ...recipe import Recipe
 from ..corpus import Corpus
@@ -57,7 +57,7 @@ def estimate(recipe: Recipe, workers: int | None = None, corpus: Path | None = N
     cut = shards(plan(recipe)) if corpus is None else addition(recipe, Corpus.open(corpus), None)[-1].shards
     clips = [clip for shard in cut for clip in shard.clips]
     generator = load_recipe_generator(recipe)
-    workers = workers or (cores() if generator.single_core else 1)
+    workers = workers or (count_cores() if generator.single_core else 1)
     samples = probe(generator, clips, recipe)
     longest, length = samples[-1], recipe.generator.seconds
     return Estimate(

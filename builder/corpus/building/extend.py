@@ -20,9 +20,9 @@ import yaml
 from ...clip import Clip
 from ...errors import DataError
 from ...io.atomic import write_bytes, write_text
-from ...io.markdown import FRONT, front, read_card
-from ...io.parquet_guard import look_over, reading
-from ...io.storage import delete, readable
+from ...io.markdown import FRONT, parse_front_matter, read_card
+from ...io.parquet_guard import check_parquet, parquet_errors
+from ...io.storage import delete_file, open_for_arrow
 from ...io.tables import SUFFIXES
 from ...recipe import Recipe
 from ...taxonomy import Taxonomy
@@ -151,9 +151,9 @@ def refuse_other_plan(corpus: Corpus, parts: Sequence[Part]) -> None:
             path = corpus.root / shard.name
             if not path.exists():
                 continue
-            look_over(path, ["id"])
-            with reading(path):
-                there = set(pq.read_table(readable(path), columns=["id"])["id"].to_pylist())
+            check_parquet(path, ["id"])
+            with parquet_errors(path):
+                there = set(pq.read_table(open_for_arrow(path), columns=["id"])["id"].to_pylist())
             there |= {row["id"] for row in read_footer(path)["rejected"]}
             if there != {clip.id for clip in shard.clips}:
                 raise DataError(
@@ -178,7 +178,7 @@ def write_recipe(root: Path, recipe: Recipe) -> None:
     for name, content in files.items():
         write_bytes(root / name, content)
     for name in set(PORTABLE) - set(files):
-        delete(root / name)
+        delete_file(root / name)
 
 
 def name_shards(root: Path, config: str = "data") -> None:
@@ -191,7 +191,7 @@ def name_shards(root: Path, config: str = "data") -> None:
     if not card.exists():
         return
     text, called = read_card(card), "default" if config == "data" else config
-    data, body = front(text), FRONT.sub(r"\g<body>", text)
+    data, body = parse_front_matter(text), FRONT.sub(r"\g<body>", text)
     there = [match for file in (root / config).glob("*.parquet") if (match := SHARD_FILE.match(file.name))]
     try:
         for told in data["configs"]:

@@ -12,7 +12,17 @@ from ...clip import Clip
 from ...errors import DataError
 from ...io.atomic import write_text
 from ...io.safe_files import parse_json
-from ...io.storage import delete, each, is_folder, move, names, remote, remove, resume_move, sweep
+from ...io.storage import (
+    delete_file,
+    delete_folder,
+    delete_temporary_files,
+    is_folder,
+    is_remote,
+    list_files,
+    map_parallel,
+    move_folder,
+    resume_move,
+)
 from ...recipe import Recipe
 from ..corpus import BUILD_RECORD, GROWTH, STATE, Corpus, part_of, parts_of
 from ..shards import LOCK, WORK, Entry, Ledger
@@ -44,7 +54,7 @@ class Job:
     finished: dict[str, Any] | None = None  # the record of the corpus that is there, None in a first build
 
     def __post_init__(self) -> None:
-        sweep(self.out)
+        delete_temporary_files(self.out)
         self.ledger = Ledger(self.home)
         if self.finished is None:
             resume_move(self.home / "data", self.out / "data")
@@ -74,7 +84,7 @@ class Job:
         """What is to be made, part by part. A corpus that grows is asked whether its shards are there, not read."""
         found = []
         for part in self.parts:
-            there = each(self._there(part), part.shards, self.out)
+            there = map_parallel(self._there(part), part.shards, self.out)
             found.append((part, [shard for shard, done in zip(part.shards, there, strict=True) if not done]))
         return found
 
@@ -90,29 +100,33 @@ class Job:
             return
         if self.finished is None:
             if self._making == self.home:
-                move(self.home / "data", self.out / "data")
+                move_folder(self.home / "data", self.out / "data")
             return
         write_text(self.out / WORK / STATE, json.dumps({"record": self.finished}))
         keep_recipe(self.out, self.told[-1]["fingerprint"])
         name_shards(self.out)
-        each(self._join, self.new.shards, self.out)
+        map_parallel(self._join, self.new.shards, self.out)
         self._making = self.out
 
     def _join(self, shard: Shard) -> None:
         if (made := self.home / shard.name).exists():
-            move(made, self.out / shard.name)
+            move_folder(made, self.out / shard.name)
 
     def close(self) -> None:
         """The work folder goes; where a corpus was mended, what it was being extended by stays."""
         work = self.out / WORK
         kept = set() if self.new or _begun(work / GROWTH, self.told) is None else {GROWTH}
-        if remote(work) and not kept:
-            remove(work)
+        if is_remote(work) and not kept:
+            delete_folder(work)
             return
-        there = {name.partition("/")[0] for name in names(work)} if remote(work) else {p.name for p in work.iterdir()}
-        # The state last: without it the rest says nothing. The lock goes with the folder, see `locked`.
+        there = (
+            {name.partition("/")[0] for name in list_files(work)}
+            if is_remote(work)
+            else {p.name for p in work.iterdir()}
+        )
+        # The state last: without it the rest says nothing. The lock goes with the folder, see `lock_folder`.
         for name in sorted(there - {LOCK, *kept}, key=lambda name: (name == STATE, name)):
-            (remove if is_folder(work / name) else delete)(work / name)
+            (delete_folder if is_folder(work / name) else delete_file)(work / name)
 
 
 def generator_file(number: int) -> str:
@@ -164,7 +178,7 @@ def _again(recipe: Recipe, corpus: Corpus, told: list[dict[str, Any]], record: d
     work = corpus.root / WORK
     ledger = Ledger(work)
     if not (work / STATE).exists() or not ledger.entries:  # what is left where a work folder went but in part
-        delete(work / STATE)
+        delete_file(work / STATE)
         for name, digest in corpus.sums().items():
             if name.startswith("data/") and part_of(name) < len(told):
                 ledger.enter(Entry(name, digest, 0.0, 0, told[part_of(name)]["fingerprint"]))
@@ -186,7 +200,7 @@ def _further(
         _refuse_size(out, begun["clips_per_shard"], asked)
         asked = begun["clips_per_shard"]
     elif is_folder(home):
-        remove(home)
+        delete_folder(home)
     parts = addition(recipe, corpus, asked, told)
     if not begun:
         refuse_other_plan(corpus, parts[:-1])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ...errors import DataError
 from ...io.atomic import write_text
-from ...io.storage import sha256
+from ...io.storage import hash_file
 from ..corpus import CARD, Corpus, embed_record, write_sums
-from ..shards import WORK, locked
+from ..shards import WORK, lock_folder
 from .card import write_card
 from .fidelity import FIDELITY, digest_shards, format_fidelity, read_fidelity
 from .measurement import MEASURE_AGAIN, Measurement, read_measurement
@@ -35,7 +35,7 @@ def add_fidelity(path: str | Path, measured: Path) -> bool:
     measurement = read_measurement(measured)
     _refuse_other_corpus(corpus, measurement, measured)
     root = corpus.root
-    with locked(root / WORK):
+    with lock_folder(root / WORK):
         measurement = measurement.model_copy(update={"of": digest_shards(root, "data", measurement.embedder.name)})
         others = [other for other in read_fidelity(root) if other.key != measurement.key]
         content = format_fidelity([*others, measurement])
@@ -53,7 +53,7 @@ def _has_content(corpus: Corpus, content: str) -> bool:
     return (
         path.exists()
         and path.read_text(encoding="utf-8") == content
-        and all(sums.get(name) == sha256(corpus.root / name) for name in (FIDELITY, CARD))
+        and all(sums.get(name) == hash_file(corpus.root / name) for name in (FIDELITY, CARD))
     )
 
 

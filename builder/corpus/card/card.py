@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from ...errors import DataError
 from ...io.atomic import write_text
-from ...io.markdown import FILTERS, front_matter
-from ...io.safe_files import find, parse_json, read_yaml
+from ...io.markdown import FILTERS, format_front_matter
+from ...io.safe_files import find_shipped, parse_json, read_yaml
 from ..corpus import BUILD_RECORD, CARD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, embed_record, parts_of
 from ..schema import COLUMNS
 from . import plots as pictures
@@ -91,7 +91,7 @@ def _content(root: Path) -> str:
     context["gaps"] = gaps(context, found)
     names = [one["name"] for one in generators]
     told = head(recipe["name"], licence, names, clips, configs)
-    return f"{front_matter(told)}\n{_template().render(context).strip()}\n"
+    return f"{format_front_matter(told)}\n{_template().render(context).strip()}\n"
 
 
 def _template() -> Any:
@@ -105,7 +105,7 @@ def _template() -> Any:
     environment.filters["share"] = lambda figure: with_bounds(figure) if figure else ""
     environment.filters["hours"] = _hours
     environment.filters["quoted"] = lambda value: json.dumps(value, ensure_ascii=False)
-    return environment.from_string(find("dataset_card.md").read_text(encoding="utf-8"))
+    return environment.from_string(find_shipped("dataset_card.md").read_text(encoding="utf-8"))
 
 
 def _hours(seconds: float) -> str:

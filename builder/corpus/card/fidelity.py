@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ...errors import DataError
 from ...io.atomic import write_text
-from ...io.storage import delete, readable
+from ...io.storage import delete_file, open_for_arrow
 from ..shards import read_footer
 from .measurement import Measurement, Measurements, read_fidelity_json, validate
 
@@ -48,7 +48,7 @@ def drop_stale_measurements(root: Path) -> list[Measurement]:
     """Remove measurements of an earlier state of the corpus from its file; returns those that remain."""
     measurements, path = read_fidelity(root), root / FIDELITY
     if not measurements:
-        delete(path)
+        delete_file(path)
     elif (content := format_fidelity(measurements)) != path.read_text(encoding="utf-8"):
         write_text(path, content)
     return measurements
@@ -77,7 +77,7 @@ def digest_shards(root: Path, *configs: str) -> str:
         if not paths:
             return ""
         for path in paths:
-            footer, rows = read_footer(path), pq.read_metadata(readable(path)).num_rows
+            footer, rows = read_footer(path), pq.read_metadata(open_for_arrow(path)).num_rows
             origin = [footer.get(key) for key in ("fingerprint", "source_sha256", "revision")]
             parts.append([config, path.name, rows, *origin])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...io.markdown import text
+from ...io.markdown import escape_text
 from ..schema import SAMPLING_RATE
 from .measurement import Figure, Measurement
 
@@ -35,7 +35,7 @@ def with_bounds(figure: Figure) -> str:
 
 
 def _against(one: Measurement) -> Iterator[str]:
-    name = f"{text(one.reference.name)} ({one.reference.n:,} recordings)"
+    name = f"{escape_text(one.reference.name)} ({one.reference.n:,} recordings)"
     if one.manifold:
         reached = one.manifold.coverage
         yield (
@@ -44,19 +44,20 @@ def _against(one: Measurement) -> Iterator[str]:
         )
     if one.two_sample:
         yield (
-            f"**It does not pass for {text(one.reference.name)}.** A linear classifier tells clip from recording in "
-            f"{with_bounds(one.two_sample.accuracy)} of cases (50 % is chance, p = {one.two_sample.p_value:.2g})."
+            f"**It does not pass for {escape_text(one.reference.name)}.** A linear classifier tells clip from "
+            f"recording in {with_bounds(one.two_sample.accuracy)} of cases (50 % is chance, "
+            f"p = {one.two_sample.p_value:.2g})."
         )
     ratio = one.diversity.corpus / one.diversity.reference if one.diversity.reference else 0.0
     if ratio:
         yield (
             f"**Diversity.** {one.diversity.n:,} clips are worth {one.diversity.corpus:.4g} different ones (Vendi "
-            f"score), as many of {text(one.reference.name)} {one.diversity.reference:.4g}: {ratio:.2f} times."
+            f"score), as many of {escape_text(one.reference.name)} {one.diversity.reference:.4g}: {ratio:.2f} times."
         )
     if one.against.clips:
         yield (
             f"**Copies.** {one.against.clips:,} of {one.against.n:,} clips are near-duplicates of a recording of "
-            f"{text(one.reference.name)}."
+            f"{escape_text(one.reference.name)}."
         )
 
 

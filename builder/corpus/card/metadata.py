@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ...io.parquet_guard import described
-from ...io.storage import readable
+from ...io.parquet_guard import features_from_schema
+from ...io.storage import open_for_arrow
 from ..corpus import SHARD_FILE, part_of
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -32,14 +32,14 @@ def _info(root: Path, folder: str) -> dict[str, Any]:
     digest = hashlib.sha256()
     for path in paths:
         match = SHARD_FILE.match(path.name)
-        metadata = pq.read_metadata(readable(path))
+        metadata = pq.read_metadata(open_for_arrow(path))
         digest.update(repr([path.name, path.stat().st_size, sorted((metadata.metadata or {}).items())]).encode())
         split = splits.setdefault(match["split"] if match else "train", {"num_examples": 0, "num_bytes": 0})
         split["num_examples"] += metadata.num_rows
         split["num_bytes"] += sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     return {
         "folder": folder,
-        "features": described(pq.read_schema(readable(newest)), newest),
+        "features": features_from_schema(pq.read_schema(open_for_arrow(newest)), newest),
         "splits": splits,
         "digest": digest.hexdigest()[:16],
         "download_size": sum(path.stat().st_size for path in paths),

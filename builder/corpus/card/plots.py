@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from ...audio import decode, mono
 from ...io.atomic import write_bytes
-from ...io.parquet_guard import look_over, reading
-from ...io.storage import delete, readable, sha256
-from ...plotting import COLOURS, SHAPES, log_mel, mel_ticks, project
+from ...io.parquet_guard import check_parquet, parquet_errors
+from ...io.storage import delete_file, hash_file, open_for_arrow
+from ...plotting import COLOURS, SHAPES, log_mel, mel_ticks, project_embeddings
 from ..schema import LONGEST
 from .fidelity import digest_shards
 from .statistics import Table
@@ -81,12 +81,14 @@ def draw(root: Path, table: Table, embedders: Sequence[str], known: dict[str, st
     kept = {picture.path for picture in found}
     for path in [*root.glob(f"{ASSETS}/map-*.svg"), *root.glob(f"{ASSETS}/tempo.svg")]:
         if f"{ASSETS}/{path.name}" not in kept:
-            delete(path)
+            delete_file(path)
     return found
 
 
 def _is_so(path: Path, mark: str, digest: str | None) -> bool:
-    return digest is not None and path.exists() and sha256(path) == digest and mark in path.read_text(encoding="utf-8")
+    return (
+        digest is not None and path.exists() and hash_file(path) == digest and mark in path.read_text(encoding="utf-8")
+    )
 
 
 def _pictures(root: Path, table: Table, embedders: Sequence[str]) -> Iterator[Picture]:
@@ -99,7 +101,7 @@ def _pictures(root: Path, table: Table, embedders: Sequence[str]) -> Iterator[Pi
     yield Picture("spectrograms", shown, clips, lambda: _sounds(root, table))
     for name in embedders:
         paths = sorted((root / name).glob("*.parquet"))
-        total = sum(pq.read_metadata(readable(path)).num_rows for path in paths)
+        total = sum(pq.read_metadata(open_for_arrow(path)).num_rows for path in paths)
         if total >= LEAST:
             near = f"Map of the {name} embeddings of {min(total, POINTS):,} clips (t-SNE): what is alike lies together"
             yield Picture(f"map-{name}", near, digest_shards(root, "data", name), partial(_map, paths, total, table))
@@ -175,8 +177,8 @@ def _one_a_genre(root: Path, table: Table) -> list[tuple[str, bytes]]:
             wanted[place] = genre
     found, start = [], 0
     for path in sorted((root / "data").glob("*.parquet")):
-        with reading(path):
-            file = pq.ParquetFile(readable(path))
+        with parquet_errors(path):
+            file = pq.ParquetFile(open_for_arrow(path))
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 inside = [place - start for place in wanted if start <= place < start + rows]
@@ -191,7 +193,7 @@ def _map(paths: Sequence[Path], total: int, table: Table) -> Figure:
     """t-SNE of the standardised embeddings, in one thread: sums in one order."""
     chosen = np.linspace(0, total - 1, min(total, POINTS)).astype(int)  # evenly over all genres
     vectors, codes = _drawn(paths, chosen)
-    points = project(vectors, threads=1)
+    points = project_embeddings(vectors, threads=1)
     figure, axes = _panel(6.4, 4.4)
     for code, genre in enumerate(table.names("genre")):
         mine = points[codes == code]
@@ -207,9 +209,9 @@ def _drawn(paths: Sequence[Path], chosen: np.ndarray) -> tuple[np.ndarray, np.nd
     """float32 [n, dim] and genre codes [n] of the rows `chosen`, one shard in memory at a time."""
     vectors, codes, start = [], [], 0
     for path in paths:
-        look_over(path, ("embedding", "genre"))
-        with reading(path):
-            part = pq.read_table(readable(path), columns=["embedding", "genre"])
+        check_parquet(path, ("embedding", "genre"))
+        with parquet_errors(path):
+            part = pq.read_table(open_for_arrow(path), columns=["embedding", "genre"])
         mine = pa.array(chosen[(chosen >= start) & (chosen < start + len(part))] - start)
         part, start = part.take(mine), start + len(part)
         if len(part):

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ...io.parquet_guard import look_over, reading
-from ...io.storage import readable
+from ...io.parquet_guard import check_parquet, parquet_errors
+from ...io.storage import open_for_arrow
 from ..schema import LABELS
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class Table:
         """All shards of audio, in order."""
         parts = []
         for path in sorted((root / "data").glob("*.parquet")):
-            look_over(path, (*COLUMNS, "audio"))  # a picture is made of some
-            with reading(path):
-                part = pq.read_table(readable(path), columns=list(COLUMNS))
+            check_parquet(path, (*COLUMNS, "audio"))  # a picture is made of some
+            with parquet_errors(path):
+                part = pq.read_table(open_for_arrow(path), columns=list(COLUMNS))
             parts.append(part.append_column("split", pa.repeat(path.name.split("-")[0], len(part))))
         return cls(pa.concat_tables(parts).replace_schema_metadata(None), features)
 

@@ -18,15 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import DataError, RecipeError
-from ...executors import cores
+from ...executors import count_cores
 from ...io.atomic import write_text
-from ...io.parquet_guard import MEND, described, look_over, row_batches
+from ...io.parquet_guard import FIX, check_parquet, features_from_schema, read_batches
 from ...io.safe_files import read_json
-from ...io.storage import make_folder, reaching, readable, sweep, writing
+from ...io.storage import delete_temporary_files, make_folder, open_for_arrow, storage_errors, write_errors
 from ...names import hide_split
 from ..corpus import SHARD_FILE, Corpus, newest_shard
 from ..schema import LONGEST
-from ..shards import WORK, digest, locked
+from ..shards import WORK, digest, lock_folder
 from .tables import Clip, safe_name, words, write_tables
 
 LAYOUTS = ("mirdata", "audiofolder")
@@ -70,7 +70,7 @@ def export_corpus(
     if "://" in str(out):
         raise RecipeError(f"{out}: audio files go to a folder of this machine", "give a path")
     corpus, root = Corpus.open(source), Path(out)
-    with reaching(corpus.root):
+    with storage_errors(corpus.root):
         shards = _shards(corpus, splits)
         table, features = _read_rows(corpus, shards)
     clips = _place(table, features, layout, audio)
@@ -82,8 +82,8 @@ def export_corpus(
         "data": hashlib.sha256("".join(f"{sums.get(name)} {name}\n" for name in shards).encode()).hexdigest(),
     }
     _claim(root, state)
-    with locked(root / WORK), reaching(corpus.root):
-        sweep(root)
+    with lock_folder(root / WORK), storage_errors(corpus.root):
+        delete_temporary_files(root)
         md5, kept = _write_clips(corpus, shards, sums, clips, root, audio, progress)
         tables = write_tables(corpus, layout, table, features, clips, md5, root)
     return Export(len(clips), kept, tables)
@@ -106,8 +106,8 @@ def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
     parts = []
     for name in shards:
         try:
-            look_over(corpus.root / name)
-            file = pq.ParquetFile(readable(corpus.root / name))
+            check_parquet(corpus.root / name)
+            file = pq.ParquetFile(open_for_arrow(corpus.root / name))
             part = file.read([column for column in file.schema_arrow.names if column != "audio"])
             part.validate(full=True)
         except (OSError, pa.ArrowException) as error:
@@ -115,17 +115,17 @@ def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
         kind = file.schema_arrow.field("audio").type if "audio" in file.schema_arrow.names else pa.null()
         stored = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
         if not stored or not {"id", "genre"} <= set(part.column_names):
-            raise DataError(f"{corpus.root}/{name}: not a shard of clips: its columns are {part.column_names}", MEND)
+            raise DataError(f"{corpus.root}/{name}: not a shard of clips: its columns are {part.column_names}", FIX)
         parts.append(part.append_column("split", pa.array([Path(name).name.split("-")[0]] * len(part), pa.string())))
     try:
         table = pa.concat_tables(parts)
     except pa.ArrowException as error:
-        raise DataError(f"{corpus.root}: its shards differ in their columns: {error}", MEND) from error
+        raise DataError(f"{corpus.root}: its shards differ in their columns: {error}", FIX) from error
     ids = table["id"].to_pylist()
     if twice := [id for id, times in Counter(ids).items() if times > 1]:
         raise DataError(f"{corpus.root}: id {twice[0]!r} stands twice", f"see: synthmir verify {corpus.root}")
     last = newest_shard(shards)
-    return table, described(parts[shards.index(last)].schema, corpus.root / last)
+    return table, features_from_schema(parts[shards.index(last)].schema, corpus.root / last)
 
 
 def _damaged(corpus: Corpus, name: str) -> DataError:
@@ -185,13 +185,13 @@ def _write_clips(
         if audio == "wav":
             data = _wav(data, clip.id)
         path = root / clip.file
-        with writing(path):
+        with write_errors(path):
             same = path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
             if not same:
                 _put(path, data)
         return hashlib.md5(data, usedforsecurity=False).hexdigest(), same
 
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         for name in shards:
             if digest(corpus.root / name) != sums.get(name):
                 raise _damaged(corpus, name)
@@ -205,7 +205,7 @@ def _write_clips(
 
 def _audio(corpus: Corpus, name: str) -> Iterator[pa.RecordBatch]:
     try:
-        yield from row_batches(corpus.root / name, ROWS_AT_ONCE, ["audio"])
+        yield from read_batches(corpus.root / name, ROWS_AT_ONCE, ["audio"])
     except pa.ArrowException as error:
         raise _damaged(corpus, name) from error
 

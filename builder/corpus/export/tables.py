@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from ...errors import DataError
 from ...io.atomic import write_bytes, write_text
-from ...io.markdown import FRONT, front, front_matter, read_card
-from ...io.parquet_guard import MEND
+from ...io.markdown import FRONT, format_front_matter, parse_front_matter, read_card
+from ...io.parquet_guard import FIX
 from ..corpus import CARD, Corpus
 from ..schema import COLUMNS
 
@@ -120,7 +120,7 @@ def words(table: pa.Table, features: Any, column: str) -> list[str]:
             return SEPARATOR.join(parts)
         if named is not None:
             if not isinstance(value, int) or not 0 <= value < len(named.names):
-                raise DataError(f"{column}: a label is {value!r:.60}, and there are {len(named.names)} names", MEND)
+                raise DataError(f"{column}: a label is {value!r:.60}, and there are {len(named.names)} names", FIX)
             return str(named.names[value])
         return str(np.float32(value)) if isinstance(value, float) else str(value)
 
@@ -182,12 +182,12 @@ def _csv(columns: dict[str, list[str]]) -> str:
 def _readme(corpus: Corpus, how: str, columns: Sequence[str], clips: int) -> str:
     """What the export is, under which licence, and what its columns hold: from the corpus's card and record."""
     card = read_card(corpus.root / CARD)
-    license = (front(card) if FRONT.match(card) else {}).get("license") or "unknown"
+    license = (parse_front_matter(card) if FRONT.match(card) else {}).get("license") or "unknown"
     about = corpus.record().get("details", {}).get("generator", {}).get("about", "")
     rows = [f"| `{name}` | {COLUMNS.get(name, '').format(channels='audio')} |" for name in columns]
     return "\n".join(
         [
-            f"{front_matter({'license': license if isinstance(license, str | list) else str(license)})}\n"
+            f"{format_front_matter({'license': license if isinstance(license, str | list) else str(license)})}\n"
             f"# {clips:,} clips of generated music\n",
             f"{about}\n\nExported from the corpus {corpus.fingerprint}. {how} An empty cell is a label that the",
             f"prompt leaves open; names in a list have `{SEPARATOR}` between them.\n",

@@ -18,7 +18,7 @@ from torch.nn.functional import embedding, layer_norm
 from transformers import MusicgenForConditionalGeneration
 from transformers.activations import ACT2FN
 
-from ...cpu_kernels import large_pages
+from ...cpu_kernels import allocate_large_pages
 from .kernels.attention import attend, kernel
 from .kernels.linear import Product, product
 from .sampling import Sampling, choose, guide
@@ -212,7 +212,7 @@ class Engine:
                 return torch.zeros(shape, dtype=dtype, device=self.device)
 
             shape = (layers, 2, rows, self.heads, kept, self.size)
-            cache = large_pages(*shape, dtype=self.dtype) if self.device.type == "cpu" else new(*shape)
+            cache = allocate_large_pages(*shape, dtype=self.dtype) if self.device.type == "cpu" else new(*shape)
             self._run = Run(
                 codes=new(batch, self.codebooks, steps + 1, dtype=torch.int64),
                 uniforms=new(steps, batch, self.codebooks, dtype=torch.float32),

@@ -18,7 +18,7 @@ from transformers import MusicgenMelodyForConditionalGeneration
 from ...clip import Clip
 from ...cpu_kernels import tune_allocator
 from ...errors import BackendError, DataError, RecipeError
-from ...records import without_paths
+from ...records import strip_paths
 from .checkpoint import Checkpoint
 from .codec import Codec
 from .engine import Engine, text_states
@@ -78,7 +78,7 @@ class MusicGen:
         self.sampling_rate = self._player.codec.sampling_rate
         self.seconds = settings.seconds
         self.batch_size = settings.batch_size or self._fitting(limit)
-        model = without_paths(self._model, Path.cwd())  # it is in every shard, which is published as it is
+        model = strip_paths(self._model, Path.cwd())  # it is in every shard, which is published as it is
         self.about = (
             f"MusicGen ({model}, {str(self.dtype).removeprefix('torch.')}), Copet et al. 2023: a language model "
             "over EnCodec's codes, told what to play by the prompt alone."

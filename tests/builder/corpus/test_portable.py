@@ -7,13 +7,13 @@ import json
 import pytest
 
 from builder.corpus.building.build import build
-from builder.io.safe_files import find
+from builder.io.safe_files import find_shipped
 from builder.recipe import Recipe
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    own = (find("builder/taxonomies/paper.yaml").read_text()).replace("name: paper", "name: mine")
+    own = (find_shipped("builder/taxonomies/paper.yaml").read_text()).replace("name: paper", "name: mine")
     (tmp_path / "mine.yaml").write_text(own)
     genres = ("electronica", "funk", "orchestral", "pop", "rock")
     lines = [json.dumps({"genre": genre, "description": f"Tune {n}."}) for genre in genres for n in range(2)]

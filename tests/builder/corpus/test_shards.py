@@ -12,10 +12,10 @@ import pytest
 from datasets import Features, Value
 
 from builder.corpus import shards
-from builder.corpus.shards import WORK, Entry, Ledger, locked, read_footer, sha256, write_shard
+from builder.corpus.shards import WORK, Entry, Ledger, hash_file, lock_folder, read_footer, write_shard
 from builder.errors import DataError
 from builder.io import parquet_guard as parquet
-from builder.io.parquet_guard import row_batches
+from builder.io.parquet_guard import read_batches
 
 from ...warm import WarmProcess
 
@@ -60,7 +60,7 @@ def test_row_groups_of_large_rows_are_cut_by_bytes_however_batches_come(tmp_path
         batches = [made[start : start + size] for start in range(0, len(made), size)]
         write_shard(tmp_path / name, batches, LONG, {})
     assert group_rows(tmp_path / "a") == [3, 1, 1, 64, 8]  # texts count, too: ids, paths
-    assert len({sha256(tmp_path / name) for name in "abc"}) == 1
+    assert len({hash_file(tmp_path / name) for name in "abc"}) == 1
     assert pq.read_table(tmp_path / "a")["id"].to_pylist() == [row["id"] for row in made]
 
 
@@ -84,7 +84,7 @@ def test_memory_is_that_of_a_row_group_and_a_batch(tmp_path, monkeypatch):
         tracemalloc.reset_peak()
         pool = pa.proxy_memory_pool(previous)
         pa.set_memory_pool(pool)
-        batches = [len(batch.to_pylist()) for batch in row_batches(tmp_path / "a.parquet", 16, ["id", "audio"])]
+        batches = [len(batch.to_pylist()) for batch in read_batches(tmp_path / "a.parquet", 16, ["id", "audio"])]
         read = pool.max_memory() + tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -97,14 +97,14 @@ def test_memory_is_that_of_a_row_group_and_a_batch(tmp_path, monkeypatch):
 def test_batches_are_those_of_arrow_itself(tmp_path, size):
     write_shard(tmp_path / "a.parquet", [long_rows(*[10] * 150)], LONG, {})
     wanted = [batch.to_pylist() for batch in pq.ParquetFile(tmp_path / "a.parquet").iter_batches(size)]
-    assert [batch.to_pylist() for batch in row_batches(tmp_path / "a.parquet", size)] == wanted
+    assert [batch.to_pylist() for batch in read_batches(tmp_path / "a.parquet", size)] == wanted
 
 
 def test_rows_of_some_ids_are_read(tmp_path):
     write_shard(tmp_path / "a.parquet", [long_rows(*[10] * 100)], LONG, {})
     found = [
         row["id"]
-        for batch in row_batches(tmp_path / "a.parquet", 30, ["id"], ["7", "70"])
+        for batch in read_batches(tmp_path / "a.parquet", 30, ["id"], ["7", "70"])
         for row in batch.to_pylist()
     ]
     assert found == ["7", "70"]
@@ -135,7 +135,7 @@ def test_what_is_no_shard_is_told(tmp_path, content):
 def test_the_ledger_survives_a_torn_line(tmp_path):
     ledger = Ledger(tmp_path)
     (tmp_path / "one").write_text("1")
-    ledger.enter(Entry("one", sha256(tmp_path / "one"), 1.0, 5, "source"))
+    ledger.enter(Entry("one", hash_file(tmp_path / "one"), 1.0, 5, "source"))
     with ledger.path.open("a") as handle:
         handle.write('{"name": "two", "sha')
     again = Ledger(tmp_path)
@@ -147,7 +147,7 @@ def test_the_ledger_survives_a_torn_line(tmp_path):
 def test_an_entry_is_intact_only_with_its_bytes_and_its_source(tmp_path):
     ledger = Ledger(tmp_path)
     (tmp_path / "one").write_text("1")
-    ledger.enter(Entry("one", sha256(tmp_path / "one"), 1.0, 5, "source"))
+    ledger.enter(Entry("one", hash_file(tmp_path / "one"), 1.0, 5, "source"))
     assert ledger.intact(tmp_path, "one", "source")
     assert not ledger.intact(tmp_path, "one", "another source")
     (tmp_path / "one").write_text("2")
@@ -156,13 +156,13 @@ def test_an_entry_is_intact_only_with_its_bytes_and_its_source(tmp_path):
 
 def test_a_folder_is_locked_once_and_goes_with_its_lock(tmp_path):
     work = tmp_path / WORK
-    with locked(work), pytest.raises(DataError, match="another run is at work here"), locked(work):
+    with lock_folder(work), pytest.raises(DataError, match="another run is at work here"), lock_folder(work):
         pytest.fail("two at work")
     assert not work.exists()
-    with locked(work):
+    with lock_folder(work):
         (work / "state").write_text("unfinished")
     assert (work / "state").exists()
-    with locked(work):
+    with lock_folder(work):
         shutil.rmtree(work)
     assert not work.exists()
 
@@ -173,7 +173,10 @@ def test_a_network_folder_without_locks_is_refused(tmp_path, monkeypatch, number
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with pytest.raises(DataError, match=r"cannot be locked: .*\n  fix: mount it with locks"), locked(tmp_path / WORK):
+    with (
+        pytest.raises(DataError, match=r"cannot be locked: .*\n  fix: mount it with locks"),
+        lock_folder(tmp_path / WORK),
+    ):
         pytest.fail("locked")
 
 
@@ -182,9 +185,9 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     code += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
     holder = WarmProcess(code, tmp_path / WORK, folder=tmp_path)
     assert holder.wait_for_line() == "locked"
-    with pytest.raises(DataError, match="another run is at work here"), locked(tmp_path / WORK):
+    with pytest.raises(DataError, match="another run is at work here"), lock_folder(tmp_path / WORK):
         pytest.fail("two at work")
     holder.kill()
-    with locked(tmp_path / WORK):
+    with lock_folder(tmp_path / WORK):
         pass
     assert not (tmp_path / WORK).exists()

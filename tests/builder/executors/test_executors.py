@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from builder.errors import BackendError, DataError, RecipeError
-from builder.executors import TRIES, InProcess, Processes, Scale, choose, cores
-from builder.executors.base import Done, Fault
-from builder.executors.crew import Crew, Hand, News
+from builder.executors import TRIES, ExecutorSettings, InProcessExecutor, ProcessExecutor, choose_executor, count_cores
+from builder.executors.base import Done, Failure
+from builder.executors.crew import WorkerEvent, WorkerHandle, WorkerPool
 
-EXECUTORS = [pytest.param(InProcess(), id="in-process"), pytest.param(Processes(2), id="processes")]
+EXECUTORS = [pytest.param(InProcessExecutor(), id="in-process"), pytest.param(ProcessExecutor(2), id="processes")]
 
 
 def setup():
@@ -128,13 +128,13 @@ def dying_setup():
 
 def test_workers_that_die_while_they_start_are_not_started_for_ever():
     with pytest.raises(BackendError, match=r"worker process died \(SIGKILL: killed, crashed, or out of memory\)"):
-        list(Processes(2).run(dying_setup, [1, 2], lambda _: None))
+        list(ProcessExecutor(2).run(dying_setup, [1, 2], lambda _: None))
 
 
-class Desk(Crew):
+class Desk(WorkerPool):
     """Of those it hires only some come; who comes works at once, here."""
 
-    class Seat(Hand):
+    class Seat(WorkerHandle):
         def __init__(self, comes: bool) -> None:
             self.comes, self.task = comes, None
 
@@ -157,8 +157,8 @@ class Desk(Crew):
 
     def one(self, hand):
         if not hand.comes:
-            return News("absent", Fault("BackendError", "no worker came up"))
-        return News("done", Done(hand.task)) if hand.job else News("ready")
+            return WorkerEvent("absent", Failure("BackendError", "no worker came up"))
+        return WorkerEvent("done", Done(hand.task)) if hand.job else WorkerEvent("ready")
 
 
 def test_workers_that_never_come_are_not_waited_for_without_end():
@@ -172,12 +172,12 @@ def test_workers_that_never_come_are_not_waited_for_without_end():
 
 def test_a_dead_worker_is_replaced_and_its_shard_made_again(tmp_path):
     tasks = [("once-die", tmp_path / "a"), ("once-exit", tmp_path / "b"), 1, 2]
-    found, ticks, error = run(Processes(2), tasks)
+    found, ticks, error = run(ProcessExecutor(2), tasks)
     assert (set(found), ticks, error) == ({"once-die", "once-exit", 2, 4}, 4, None)
 
 
 def test_a_shard_that_kills_its_workers_is_set_aside(tmp_path):
-    found, ticks, error = run(Processes(2), [("die", tmp_path / "log"), 1, 2])
+    found, ticks, error = run(ProcessExecutor(2), [("die", tmp_path / "log"), 1, 2])
     assert (sorted(found), ticks, tried(tmp_path / "log")) == ([2, 4], 2, TRIES)
     assert isinstance(error, BackendError) and error.exit_code == 4
     assert "a worker process died (SIGKILL: killed, crashed, or out of memory)" in error.message
@@ -185,13 +185,13 @@ def test_a_shard_that_kills_its_workers_is_set_aside(tmp_path):
 
 def test_a_shard_that_hangs_is_stopped_tried_again_and_set_aside(tmp_path):
     tasks = [("hang", tmp_path / "log"), ("once-hang", tmp_path / "once"), 1]
-    found, ticks, error = run(choose(Scale(shard_timeout=0.4), 2, one_core=True), tasks)
+    found, ticks, error = run(choose_executor(ExecutorSettings(shard_timeout=0.4), 2, one_core=True), tasks)
     assert (set(found), ticks, tried(tmp_path / "log")) == ({"once-hang", 2}, 2, TRIES)
     assert "took longer than 0.4 s" in error.message and "--shard-timeout" in error.fix
 
 
 def test_leaving_in_the_middle_leaves_no_worker(tmp_path):
-    results = Processes(2).run(pid_setup, range(100), lambda _: None)
+    results = ProcessExecutor(2).run(pid_setup, range(100), lambda _: None)
     workers = {next(results), next(results)}
     results.close()
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
@@ -204,7 +204,7 @@ def pid_setup():
 def test_setup_is_called_once_a_worker(tmp_path):
     from functools import partial
 
-    run_of = Processes(2).run(partial(counted_setup, tmp_path), range(20), lambda _: None)
+    run_of = ProcessExecutor(2).run(partial(counted_setup, tmp_path), range(20), lambda _: None)
     assert len(list(run_of)) == 20
     assert len(list(tmp_path.iterdir())) <= 2
 
@@ -223,11 +223,11 @@ def test_nothing_to_do_loads_nothing(executor):
 
 
 def test_what_is_chosen():
-    assert isinstance(choose(one_core=False), InProcess)
-    assert choose(one_core=True).count == cores()
-    assert choose(workers=3, one_core=False).count == 3
-    alone = choose(Scale(shard_timeout=5), one_core=False)  # only another process can be stopped
-    assert isinstance(alone, Processes) and alone.count == 1
+    assert isinstance(choose_executor(one_core=False), InProcessExecutor)
+    assert choose_executor(one_core=True).count == count_cores()
+    assert choose_executor(workers=3, one_core=False).count == 3
+    alone = choose_executor(ExecutorSettings(shard_timeout=5), one_core=False)  # only another process can be stopped
+    assert isinstance(alone, ProcessExecutor) and alone.count == 1
 
 
 @pytest.mark.parametrize(
@@ -244,4 +244,4 @@ def test_what_is_chosen():
 )
 def test_options_that_do_not_go_together_are_refused(options, told):
     with pytest.raises(RecipeError, match=told):
-        Scale(**options)
+        ExecutorSettings(**options)

@@ -18,7 +18,7 @@ from builder.corpus.corpus import Corpus
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, DataError, RecipeError
-from builder.executors import TRIES, Scale, choose
+from builder.executors import TRIES, ExecutorSettings, choose_executor
 from builder.recipe import Recipe
 from tests.builder.executors.test_executors import run, tried
 
@@ -34,7 +34,7 @@ RECIPE = "{name: two, prompts: {per_genre: 4}, generator: {seconds: 1}, split: {
 def scale():
     """A Ray of its own here, of two cores, for all tests of this file."""
     on_ray.connect(None, 2)
-    yield Scale("ray")
+    yield ExecutorSettings("ray")
     ray.shutdown()
 
 
@@ -71,7 +71,7 @@ def test_under_uv_run_the_workers_have_this_environment_all_the_same(scale):
 
 def test_what_fails_is_told_as_by_the_local_ones(scale, tmp_path):
     tasks = [("refuse", tmp_path / "a"), ("die", tmp_path / "b"), ("once-die", tmp_path / "c"), *range(5)]
-    found, ticks, error = run(choose(scale, 2, one_core=True), tasks)
+    found, ticks, error = run(choose_executor(scale, 2, one_core=True), tasks)
     assert (set(found), ticks) == ({0, 2, 4, 6, 8, "once-die"}, 6)
     assert tried(tmp_path / "a") == tried(tmp_path / "b") == TRIES
     assert isinstance(error, BackendError)  # of two kinds
@@ -80,14 +80,16 @@ def test_what_fails_is_told_as_by_the_local_ones(scale, tmp_path):
 
 
 def test_a_shard_that_hangs_is_stopped(scale, tmp_path):
-    limited = Scale("ray", shard_timeout=1)
-    found, _, error = run(choose(limited, 2, one_core=True), [("once-hang", tmp_path / "log"), 1])
+    limited = ExecutorSettings("ray", shard_timeout=1)
+    found, _, error = run(choose_executor(limited, 2, one_core=True), [("once-hang", tmp_path / "log"), 1])
     assert (set(found), error) == ({"once-hang", 2}, None)
 
 
 def test_progress_is_told_while_a_shard_is_made(scale, tmp_path):
     ticks: list[tuple[float, int]] = []
-    results = choose(scale, 1, one_core=True).run(slow_setup, [1], lambda n: ticks.append((time.monotonic(), n)))
+    results = choose_executor(scale, 1, one_core=True).run(
+        slow_setup, [1], lambda n: ticks.append((time.monotonic(), n))
+    )
     assert list(results) == [10]
     assert sum(count for _, count in ticks) == 10
     assert ticks[-1][0] - ticks[0][0] > 0.5
@@ -109,7 +111,7 @@ def no_setup():
 
 def test_a_worker_that_cannot_start_says_why(scale):
     with pytest.raises(DataError, match=r"^the weights are not there$"):
-        list(choose(scale, 2, one_core=True).run(no_setup, [1, 2], lambda _: None))
+        list(choose_executor(scale, 2, one_core=True).run(no_setup, [1, 2], lambda _: None))
 
 
 class Fragile(ShardBuilder):
@@ -155,19 +157,19 @@ def test_workers_for_whom_there_is_no_room_are_not_waited_for_without_end(scale,
     with monkeypatch.context() as short:
         short.setattr(on_ray, "START_SECONDS", 2)
         with pytest.raises(BackendError, match=r"no worker came up in 2 s\n  fix: ray status, and"):
-            list(choose(scale, 2, one_core=True).run(slow_setup, [1, 2], lambda _: None))
+            list(choose_executor(scale, 2, one_core=True).run(slow_setup, [1, 2], lambda _: None))
     assert "2 of 2 worker(s) wait for room on Ray" in caplog.text
     ray.kill(others.pop())  # one worker starts, the other is waited for
     hired = []
-    hire = on_ray.OnRay.hire
-    monkeypatch.setattr(on_ray.OnRay, "hire", lambda self, setup: hired.append(hire(self, setup)) or hired[-1])
+    hire = on_ray.RayExecutor.hire
+    monkeypatch.setattr(on_ray.RayExecutor, "hire", lambda self, setup: hired.append(hire(self, setup)) or hired[-1])
 
     def give_up_on_the_other(_: int) -> None:
         for hand in hired:
             if not hand.ready:
                 hand._patience = 0.0
 
-    assert list(choose(scale, 2, one_core=True).run(slow_setup, range(3), give_up_on_the_other)) == [10] * 3
+    assert list(choose_executor(scale, 2, one_core=True).run(slow_setup, range(3), give_up_on_the_other)) == [10] * 3
     assert len(hired) > 2  # the one that did not start was replaced, and the other worked on
     for other in others:
         ray.kill(other)
@@ -175,9 +177,9 @@ def test_workers_for_whom_there_is_no_room_are_not_waited_for_without_end(scale,
 
 def test_gpus_and_cores_that_are_not_there_are_told(scale):
     with pytest.raises(BackendError, match=r"1 worker\(s\) with 1 GPU\(s\) .*: this Ray has 0 GPU\(s\) on 1 node"):
-        choose(Scale("ray", gpus_per_worker=1), one_core=True)
+        choose_executor(ExecutorSettings("ray", gpus_per_worker=1), one_core=True)
     with pytest.raises(BackendError, match=r"64 worker\(s\) with a core each do not fit: this Ray has \d+ core"):
-        choose(scale, 64, one_core=True)
+        choose_executor(scale, 64, one_core=True)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_gpus_and_cores_that_are_not_there_are_told(scale):
 )
 def test_how_many_workers_and_of_how_many_cores(nodes, workers, gpus, one_core, found):
     have = [{"Resources": {"CPU": float(cpu), **({"GPU": float(gpu)} if gpu else {})}} for cpu, gpu in nodes]
-    assert on_ray.share(have, workers, gpus, one_core) == found
+    assert on_ray.allocate_workers(have, workers, gpus, one_core) == found
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{closed}", "127.0.0.1:seventy", "no.such.host.invalid:6379"])
@@ -214,12 +216,12 @@ def test_an_address_of_another_kind_is_refused():
 
 def test_nodes_with_other_versions_are_told(scale, monkeypatch):
     monkeypatch.setattr(on_ray, "_started_here", False)
-    here = on_ray.versions()
-    monkeypatch.setattr(on_ray, "versions", lambda: here | {"synthmir": "99.0", "absent": "1"})
+    here = on_ray.package_versions()
+    monkeypatch.setattr(on_ray, "package_versions", lambda: here | {"synthmir": "99.0", "absent": "1"})
     with pytest.raises(BackendError, match=r"(?s)nodes .* do not have what is installed here.*fix: install the same"):
-        choose(scale, 1, one_core=True)
+        choose_executor(scale, 1, one_core=True)
     found = {"a": {"versions": {"synthmir": "1.0", "torch": "2.9.0+cu128"}}, "b": {"versions": {"torch": "2.9.0"}}}
-    monkeypatch.setattr(on_ray, "versions", lambda: {"synthmir": "1.0", "torch": "2.9.0+cpu"})
+    monkeypatch.setattr(on_ray, "package_versions", lambda: {"synthmir": "1.0", "torch": "2.9.0+cpu"})
     with pytest.raises(BackendError) as told:
         on_ray._refuse_other_versions(found)
     assert "\n  - b: synthmir missing (here 1.0)" in told.value.message and "- a" not in told.value.message
@@ -227,7 +229,7 @@ def test_nodes_with_other_versions_are_told(scale, monkeypatch):
 
 def test_a_folder_that_the_nodes_do_not_share_is_told(scale, monkeypatch, tmp_path):
     monkeypatch.setattr(on_ray, "_started_here", False)
-    executor = choose(scale, 1, one_core=True, place=tmp_path)
+    executor = choose_executor(scale, 1, one_core=True, place=tmp_path)
     assert list(executor.run(slow_setup, [1], lambda _: None)) == [10]
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(on_ray, "write_text", lambda path, text: None)  # as where a node sees another disk

@@ -10,8 +10,8 @@ from builder.corpus.shards import WORK
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError
-from builder.executors import Scale, choose
-from builder.io.storage import names, place
+from builder.executors import ExecutorSettings, choose_executor
+from builder.io.storage import list_files, to_path
 from builder.recipe import Recipe
 
 from ..io.test_storage import bucket, server  # noqa: F401 - fixtures
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.long  # a Ray of its own: minutes
 def scale(bucket):  # noqa: F811
     """A Ray of two cores that was started with the store's keys and endpoint in its environment."""
     on_ray.connect(None, 2)
-    yield Scale("ray")
+    yield ExecutorSettings("ray")
     ray.shutdown()
 
 
@@ -50,7 +50,7 @@ def test_a_corpus_in_s3_that_ray_made_is_the_local_one(scale, bucket, tmp_path, 
     assert shards(address) == shards(tmp_path / "local")
     found = verify(address)
     assert (found.faults, found.clips, found.embeddings) == ([], 20, {"melstats": 20})
-    assert sorted(names(place(address))) == sorted(names(tmp_path / "local"))
+    assert sorted(list_files(to_path(address))) == sorted(list_files(tmp_path / "local"))
     assert Corpus.open(address).record()["details"]["workers"] == 2
 
 
@@ -64,11 +64,11 @@ def test_a_node_without_keys_is_told_before_the_work(bucket, tmp_path, monkeypat
         on_ray.connect(None, 1)
     try:
         monkeypatch.setattr(on_ray, "_started_here", False)
-        executor = choose(Scale("ray"), 1, one_core=True, place=place(f"{bucket}/corpus") / WORK)
+        executor = choose_executor(ExecutorSettings("ray"), 1, one_core=True, place=to_path(f"{bucket}/corpus") / WORK)
         with pytest.raises(
             BackendError, match=r"node .*: Unable to locate credentials\n  fix: what reaches the store"
         ):
             list(executor.run(object, [1], lambda _: None))
     finally:
         ray.shutdown()
-    assert names(place(f"{bucket}/corpus")) == []
+    assert list_files(to_path(f"{bucket}/corpus")) == []

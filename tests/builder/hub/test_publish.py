@@ -29,7 +29,7 @@ from builder.hub import upload
 from builder.hub.console import lines
 from builder.hub.publish import Target
 from builder.recipe import EmbedderSettings, TrainingSettings
-from builder.records import RunRecord, without_paths
+from builder.records import RunRecord, strip_paths
 from evaluation.inference.evaluated_model import corpus_of
 from evaluation.metrics import FOLDER
 
@@ -363,4 +363,4 @@ def test_paths_that_cannot_be_cleaned_are_refused(hub: LoopbackHub, send: Send, 
     ],
 )
 def test_what_is_left_of_a_path(value: str, published: str, tmp_path: Path) -> None:
-    assert without_paths({"a": [value, 1, None]}, tmp_path / "run") == {"a": [published, 1, None]}
+    assert strip_paths({"a": [value, 1, None]}, tmp_path / "run") == {"a": [published, 1, None]}

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from builder.corpus.building.build import build
 from builder.corpus.corpus import Corpus
-from builder.corpus.shards import WORK, Entry, Ledger, locked
+from builder.corpus.shards import WORK, Entry, Ledger, lock_folder
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, DataError, HubError, SynthmirError
-from builder.interrupts import obey
+from builder.interrupts import check_interrupt
 from builder.io import atomic, lease, storage
-from builder.io.storage import names, place, readable
+from builder.io.storage import list_files, open_for_arrow, to_path
 from builder.recipe import EmbedderSettings, Recipe
 
 from ..hub.loopback_hub import LoopbackHub
@@ -150,7 +150,7 @@ def test_a_corpus_in_s3_is_the_local_one_and_is_read_by_others(plain, recipe, bu
         assert embed_corpus(corpus, LEVELS).rows == 20
     found = verify(address)
     assert (found.faults, found.clips, found.embeddings) == ([], 20, {"levels": 20})
-    assert sorted(names(place(address))) == sorted(names(tmp_path / "local"))
+    assert sorted(list_files(to_path(address))) == sorted(list_files(tmp_path / "local"))
     files = {"train": f"{address}/levels/train-*.parquet"}
     rows = datasets.load_dataset("parquet", data_files=files, streaming=True, split="train")
     shards_here = sorted((tmp_path / "local" / "levels").glob("train-*"))
@@ -164,13 +164,13 @@ def test_a_build_in_s3_that_was_killed_goes_on_and_shows_nothing_half(plain, rec
     build(chosen, tmp_path / "local", clips_per_shard=4)
     monkeypatch.setenv("TONE_LOG", str(log))
     with monkeypatch.context() as patch:
-        failing(patch, atomic, "publish", 7)
+        failing(patch, atomic, "upload_file", 7)
         with pytest.raises(KeyboardInterrupt):
             build(chosen, address, clips_per_shard=4, workers=1)
-    there = [name for name in names(place(address)) if name.endswith(".parquet")]
+    there = [name for name in list_files(to_path(address)) if name.endswith(".parquet")]
     assert there and all(name.startswith(f"{WORK}/data/") for name in there)
     for name in there:
-        assert (place(address) / name).read_bytes() == (
+        assert (to_path(address) / name).read_bytes() == (
             tmp_path / "local" / name.removeprefix(f"{WORK}/")
         ).read_bytes()
     with pytest.raises(DataError, match="not finished"):
@@ -206,16 +206,16 @@ def test_a_move_that_was_stopped_half_way_goes_on(plain, recipe, memory, tmp_pat
 def test_embedding_that_was_stopped_goes_on(plain, recipe, memory, monkeypatch):
     build(recipe(per_genre=4), memory, clips_per_shard=4, workers=1)
     with monkeypatch.context() as patch:
-        failing(patch, atomic, "publish", 5)
+        failing(patch, atomic, "upload_file", 5)
         with pytest.raises(KeyboardInterrupt):
             embed_corpus(memory, LEVELS)
     assert Corpus.open(memory).embedders() == []
-    before = {name for name in names(place(memory)) if name.endswith(".parquet")}
+    before = {name for name in list_files(to_path(memory)) if name.endswith(".parquet")}
     seen = []
-    original = atomic.publish
-    monkeypatch.setattr(atomic, "publish", lambda part, target: (seen.append(str(target)), original(part, target)))
+    original = atomic.upload_file
+    monkeypatch.setattr(atomic, "upload_file", lambda part, target: (seen.append(str(target)), original(part, target)))
     embed_corpus(memory, LEVELS)
-    again = {str(place(memory) / name) for name in before} & set(seen)
+    again = {str(to_path(memory) / name) for name in before} & set(seen)
     assert again == set()
     assert verify(memory).faults == []
 
@@ -241,7 +241,7 @@ def test_what_s3_says_of_a_shard_is_believed_and_what_others_wrote_is_read(plain
     build(recipe(per_genre=2), address, clips_per_shard=4)
     corpus = Corpus.open(address)
     name = corpus.shards()[0]
-    ledger = Ledger(place(f"{bucket}/elsewhere"))
+    ledger = Ledger(to_path(f"{bucket}/elsewhere"))
     ledger.enter(Entry(name, corpus.sums()[name], 0.0, 0, "source"))
     with monkeypatch.context() as patch:
         refusing(patch, "get_object", AssertionError("the shard was read"))
@@ -258,22 +258,22 @@ def test_what_s3_says_of_a_shard_is_believed_and_what_others_wrote_is_read(plain
 
 
 def test_the_ledger_of_a_store_keeps_what_was_entered_and_ignores_what_is_torn(memory):
-    work = place(memory) / WORK
+    work = to_path(memory) / WORK
     Ledger(work).enter(Entry("data/one", "0" * 64, 1.0, 5, "source"))
     atomic.write_text(work / "ledger" / "data" / "two.json", '{"name": "two", "sha')
     again = Ledger(work)
     assert again.entries == {"data/one": Entry("data/one", "0" * 64, 1.0, 5, "source")}
-    assert not again.intact(place(memory), "data/one", "source")
+    assert not again.intact(to_path(memory), "data/one", "source")
 
 
 def test_a_large_shard_comes_in_parts_and_appears_whole(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "PART_BYTES", 5 << 20)  # the smallest that S3 takes
     content = bytes(range(256)) * (11 << 12)  # 11 MiB
     (tmp_path / "large").write_bytes(content)
-    target = place(f"{bucket}/large")
-    storage.publish(tmp_path / "large", target)
+    target = to_path(f"{bucket}/large")
+    storage.upload_file(tmp_path / "large", target)
     assert target.fs.info(target.path)["ETag"].strip('"').endswith("-3")
-    assert storage.told_sha256(target) == storage.sha256(tmp_path / "large") == storage.sha256(target)
+    assert storage.stored_sha256(target) == storage.hash_file(tmp_path / "large") == storage.hash_file(target)
 
 
 def test_an_upload_that_loses_bytes_is_told(bucket, tmp_path, monkeypatch):
@@ -282,7 +282,7 @@ def test_an_upload_that_loses_bytes_is_told(bucket, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"12345")
     monkeypatch.setattr(s3fs.S3FileSystem, "put_file", lambda self, part, key, **rest: self.pipe_file(key, b"123"))
     with pytest.raises(DataError, match="3 bytes arrived of 5"):
-        storage.publish(tmp_path / "file", place(f"{bucket}/file"))
+        storage.upload_file(tmp_path / "file", to_path(f"{bucket}/file"))
 
 
 def test_a_full_temporary_folder_is_told(memory, monkeypatch):
@@ -290,14 +290,14 @@ def test_a_full_temporary_folder_is_told(memory, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(DataError, match=r"cannot write memory://.*No space left.*\n.*TMPDIR"):
-        atomic.write_file(place(memory) / "file", full)
-    assert names(place(memory)) == []
+        atomic.write_file(to_path(memory) / "file", full)
+    assert list_files(to_path(memory)) == []
 
 
 def test_places_travel_to_other_processes(bucket):
-    there = pickle.loads(pickle.dumps(place(f"{bucket}/corpus")))  # noqa: S301 - between our own processes
+    there = pickle.loads(pickle.dumps(to_path(f"{bucket}/corpus")))  # noqa: S301 - between our own processes
     atomic.write_text(there / "file", "words")
-    assert (place(f"{bucket}/corpus") / "file").read_text() == "words"
+    assert (to_path(f"{bucket}/corpus") / "file").read_text() == "words"
     assert there.storage_options == {"use_listings_cache": False}
 
 
@@ -316,7 +316,7 @@ def test_two_builds_into_one_address_are_one_too_many(plain, recipe, bucket):
 
 def lock_of(address: str, **changed: object) -> Path:
     """A lock that a run on another machine left."""
-    lock = place(address) / WORK / "lock"
+    lock = to_path(address) / WORK / "lock"
     owner = {"owner": "other", "count": 3, "host": "far", "pid": 1, "processes": "another machine"}
     atomic.write_text(lock, json.dumps(owner | changed))
     return lock
@@ -327,17 +327,17 @@ def test_a_lock_that_stands_still_is_taken_over(request, kind, monkeypatch, capl
     address = f"{request.getfixturevalue(kind)}/corpus"
     lock = lock_of(address)
     monkeypatch.setattr(lease, "PATIENCE", 3)
-    with locked(lock.parent):
+    with lock_folder(lock.parent):
         assert json.loads(lock.read_text())["owner"] != "other"
-    assert names(place(address)) == []
+    assert list_files(to_path(address)) == []
     assert "is held; waiting up to" in caplog.text
 
 
 def test_a_lock_that_cannot_be_read_is_taken_over(memory, monkeypatch):
     monkeypatch.setattr(lease, "PATIENCE", 2)
-    atomic.write_text(place(memory) / WORK / "lock", "[1]")
-    with locked(place(memory) / WORK):
-        assert json.loads((place(memory) / WORK / "lock").read_text())["count"] >= 0
+    atomic.write_text(to_path(memory) / WORK / "lock", "[1]")
+    with lock_folder(to_path(memory) / WORK):
+        assert json.loads((to_path(memory) / WORK / "lock").read_text())["count"] >= 0
 
 
 def test_a_lock_that_moves_is_not(memory):
@@ -352,7 +352,10 @@ def test_a_lock_that_moves_is_not(memory):
     owner = threading.Thread(target=work)
     owner.start()
     try:
-        with pytest.raises(DataError, match=r"another run is at work here \(far, process 1\)"), locked(lock.parent):
+        with (
+            pytest.raises(DataError, match=r"another run is at work here \(far, process 1\)"),
+            lock_folder(lock.parent),
+        ):
             pytest.fail("two at work")
     finally:
         stop.set()
@@ -363,29 +366,29 @@ def test_a_lock_that_moves_is_not(memory):
 def test_a_dead_process_of_this_machine_is_not_waited_for(memory, monkeypatch):
     monkeypatch.setattr(lease, "PATIENCE", 10_000)
     lock = lock_of(memory, processes=lease._processes(), pid=2**22 + 1)  # no kernel gives such a number
-    with locked(lock.parent):
+    with lock_folder(lock.parent):
         assert json.loads(lock.read_text())["owner"] != "other"
 
 
 def test_an_owner_whose_lock_was_taken_over_stops_and_leaves_it(memory):
-    with pytest.raises(DataError, match="another run has taken this over"), locked(place(memory) / WORK):
+    with pytest.raises(DataError, match="another run has taken this over"), lock_folder(to_path(memory) / WORK):
         while True:  # until the owner sees it, which may overwrite what was written as it looked
             lock_of(memory)
             time.sleep(0.1)
-    assert json.loads((place(memory) / WORK / "lock").read_text())["owner"] == "other"
+    assert json.loads((to_path(memory) / WORK / "lock").read_text())["owner"] == "other"
 
 
 def test_an_owner_that_ignores_sigint_stops_where_it_next_looks(memory):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's background job
     try:
-        with pytest.raises(DataError, match="another run has taken this over"), locked(place(memory) / WORK):
+        with pytest.raises(DataError, match="another run has taken this over"), lock_folder(to_path(memory) / WORK):
             while True:
                 lock_of(memory)
-                obey()
+                check_interrupt()
                 time.sleep(0.1)
     finally:
         signal.signal(signal.SIGINT, before)
-    obey()  # what is run next is not stopped
+    check_interrupt()  # what is run next is not stopped
 
 
 @pytest.mark.parametrize("method", ["put_object", "delete_object", "list_objects_v2"])
@@ -420,35 +423,35 @@ def test_errors_of_the_stores_clients_are_told_and_our_own_are_not_hidden(bucket
         (NoCredentialsError(), DataError),
         (EndpointConnectionError(endpoint_url="http://x"), BackendError),
     ]:
-        with pytest.raises(kind, match="AWS_"), storage.reaching(place(bucket + "/c")):
+        with pytest.raises(kind, match="AWS_"), storage.storage_errors(to_path(bucket + "/c")):
             raise error
-    with pytest.raises(HubError, match="not found"), storage.reaching(place("hf://datasets/org/name")):
+    with pytest.raises(HubError, match="not found"), storage.storage_errors(to_path("hf://datasets/org/name")):
         raise FileNotFoundError("not found")
-    with pytest.raises(TypeError), storage.reaching(place(bucket + "/c")):
+    with pytest.raises(TypeError), storage.storage_errors(to_path(bucket + "/c")):
         raise TypeError("a fault of ours")
 
 
 def test_what_is_not_there_is_told(bucket):
     with pytest.raises(DataError, match=r"s3://.*/none: there is no such folder"):
         verify(f"{bucket}/none")
-    atomic.write_text(place(f"{bucket}/thesis/chapter.tex"), "words")
+    atomic.write_text(to_path(f"{bucket}/thesis/chapter.tex"), "words")
     with pytest.raises(DataError, match="not a synthmir corpus"):
         verify(f"{bucket}/thesis")
 
 
 def test_what_holds_something_else_is_left_alone(recipe, bucket):
-    atomic.write_text(place(f"{bucket}/thesis/chapter.tex"), "words")
+    atomic.write_text(to_path(f"{bucket}/thesis/chapter.tex"), "words")
     with pytest.raises(DataError, match="not empty"):
         build(recipe(), f"{bucket}/thesis")
     with pytest.raises(DataError, match="is a file"):
         build(recipe(), f"{bucket}/thesis/chapter.tex")
-    assert names(place(f"{bucket}/thesis")) == ["chapter.tex"]
+    assert list_files(to_path(f"{bucket}/thesis")) == ["chapter.tex"]
 
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(storage, "find_spec", lambda name: None)
     with pytest.raises(BackendError, match=r"needs the package s3fs.*\n.*uv sync --extra s3, or pip install"):
-        place("s3://bucket/corpus")
+        to_path("s3://bucket/corpus")
 
 
 @pytest.mark.parametrize(
@@ -470,16 +473,16 @@ def test_a_missing_extra_is_named(monkeypatch):
 )
 def test_addresses_that_are_none_are_told(address, words):
     with pytest.raises(DataError, match=words) as error:
-        place(address)
+        to_path(address)
     assert "hu" not in str(error.value).replace("authority", "")
 
 
 def test_what_is_no_address_is_a_path(tmp_path):
-    assert place("runs/demo") == Path("runs/demo")
-    assert place(tmp_path) is tmp_path
-    assert place(f"file://{tmp_path}") == tmp_path
-    assert not storage.remote(place("a:b/c"))
-    assert readable(tmp_path) is tmp_path
+    assert to_path("runs/demo") == Path("runs/demo")
+    assert to_path(tmp_path) is tmp_path
+    assert to_path(f"file://{tmp_path}") == tmp_path
+    assert not storage.is_remote(to_path("a:b/c"))
+    assert open_for_arrow(tmp_path) is tmp_path
 
 
 @given(
@@ -490,7 +493,7 @@ def test_what_is_no_address_is_a_path(tmp_path):
 def test_no_address_brings_out_a_key(scheme, rest, key):
     for address in (f"{scheme}://{rest}", f"{scheme}://id:{key}@{rest}"):
         try:
-            place(address)
+            to_path(address)
         except SynthmirError as error:
             if "@" in address.split("://")[1].split("/")[0] or ":" in address.split("://")[1].split("/")[0]:
                 assert key not in str(error)

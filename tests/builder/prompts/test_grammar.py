@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from builder.clip import Prompt
 from builder.errors import RecipeError
 from builder.prompts import make_prompts
-from builder.prompts.grammar import CLOSINGS, OPENINGS, SINGLES, compose, counts, with_articles
+from builder.prompts.grammar import CLOSINGS, OPENINGS, SINGLES, compose_prompt, count_clips, with_articles
 from builder.recipe import PromptSettings, Recipe
 from builder.taxonomy import Taxonomy
 
@@ -42,7 +42,11 @@ def composed(draw: st.DrawFn, **fixed: Any) -> tuple[Prompt, PromptSettings, Tax
     }
     prompt_settings = PromptSettings(per_genre=1, **(choices | fixed))
     genre = taxonomy.genres[draw(st.sampled_from(taxonomy.genre_names))]
-    return compose(taxonomy, genre, prompt_settings, draw(st.integers(0, 10_000_000))), prompt_settings, taxonomy
+    return (
+        compose_prompt(taxonomy, genre, prompt_settings, draw(st.integers(0, 10_000_000))),
+        prompt_settings,
+        taxonomy,
+    )
 
 
 @settings(max_examples=400, deadline=None)
@@ -142,7 +146,7 @@ def test_modifiers_leave_the_other_labels_as_they_are() -> None:
 @pytest.mark.parametrize("taxonomy", ["paper", "gtzan"])
 @pytest.mark.parametrize("total", [1, 7, 103])
 def test_a_total_is_divided_to_within_one_clip(taxonomy: str, total: int) -> None:
-    shares = counts(recipe(taxonomy, total=total))
+    shares = count_clips(recipe(taxonomy, total=total))
     assert sum(shares.values()) == total
     assert max(shares.values()) - min(shares.values()) <= 1
     made = Counter(prompt.genre for prompt in make_prompts(recipe(taxonomy, total=total)))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from builder.errors import BackendError, DataError, RecipeError
 from builder.prompts import make_prompts
-from builder.prompts.chat import BATCH, MAX_IDLE, ChatModel, Message, ask, messages, parse
+from builder.prompts.chat import BATCH, MAX_IDLE, ChatModel, Message, ask_chat_model, build_messages, parse_reply
 from builder.prompts.conflicts import find_conflicts
-from builder.prompts.sources import read
+from builder.prompts.sources import read_descriptions
 from builder.recipe import Recipe
 from builder.taxonomy import Taxonomy
 
@@ -163,7 +163,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
     file = tmp_path_factory.getbasetemp() / f"any{suffix}"
     file.write_bytes(b"genre,description\n" * (suffix == ".csv") + data)
     try:
-        assert any(read(file, PAPER).values())
+        assert any(read_descriptions(file, PAPER).values())
     except RecipeError as error:
         assert str(file) in error.message
 
@@ -291,18 +291,18 @@ def test_what_is_believed_counts_in_the_fingerprint_only_where_it_is_chosen(tmp_
     ],
 )
 def test_lists_of_every_shape_are_read(answer: str) -> None:
-    assert parse(answer) == ["A slow beat under warm chords.", "A fast, bright and happy dance tune."]
+    assert parse_reply(answer) == ["A slow beat under warm chords.", "A fast, bright and happy dance tune."]
 
 
 @pytest.mark.parametrize(
     "answer", ["", "\n\n", "I cannot do that, I am sorry to say.", "[]", "[1, 2]", "...", "1.\n2.\n"]
 )
 def test_replies_without_a_description_give_none(answer: str) -> None:
-    assert parse(answer) == []
+    assert parse_reply(answer) == []
 
 
 def test_a_tempo_at_a_sentences_end_is_no_list() -> None:
-    assert parse("A steady groove at a tempo of 90. Drums and low synth drones.") == [
+    assert parse_reply("A steady groove at a tempo of 90. Drums and low synth drones.") == [
         "A steady groove at a tempo of 90. Drums and low synth drones."
     ]
 
@@ -310,7 +310,7 @@ def test_a_tempo_at_a_sentences_end_is_no_list() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300))
 def test_whatever_is_parsed_is_a_clean_line(answer: str) -> None:
-    for text in parse(answer):
+    for text in parse_reply(answer):
         assert text == " ".join(text.split())
         assert text[-1] in ".!?" and 5 <= len(text.split()) <= 80
 
@@ -327,7 +327,7 @@ def fake(messages: list[Message], seed: int) -> str:
 def test_answers_are_kept_and_the_corpus_is_made_from_them(tmp_path: Path) -> None:
     recipe = chat(tmp_path)
     heard: list[int] = []
-    assert ask(recipe, fake, heard.append) == 60 == sum(heard)
+    assert ask_chat_model(recipe, fake, heard.append) == 60 == sum(heard)
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [*lines[0]] == ["genre", "description", "model", "seed"]
     assert Counter(line["genre"] for line in lines) == dict.fromkeys(PAPER.genre_names, 12)
@@ -335,14 +335,14 @@ def test_answers_are_kept_and_the_corpus_is_made_from_them(tmp_path: Path) -> No
     prompts = make_prompts(recipe)
     assert [p.description for p in prompts] == [line["description"] for line in lines]
     assert len({(p.genre, p.description) for p in prompts}) == 60
-    assert ask(recipe, fake) == 0
+    assert ask_chat_model(recipe, fake) == 0
 
 
 def test_a_broken_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    ask(chat(whole), fake)
+    ask_chat_model(chat(whole), fake)
     calls = 0
 
     def dies(messages: list[Message], seed: int) -> str:
@@ -353,17 +353,17 @@ def test_a_broken_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
         return fake(messages, seed)
 
     with pytest.raises(KeyboardInterrupt):
-        ask(chat(broken), dies)
+        ask_chat_model(chat(broken), dies)
     with (broken / "a.jsonl").open("a") as handle:
         handle.write('{"genre": "pop", "descr')
     with pytest.raises(RecipeError, match="synthmir prompts RECIPE"):
         make_prompts(load(broken, per_genre=12, source={"kind": "chat", "model": "m", "path": "a.jsonl"}))
-    ask(chat(broken), fake)
+    ask_chat_model(chat(broken), fake)
     assert (broken / "a.jsonl").read_bytes() == (whole / "a.jsonl").read_bytes()
 
 
 def test_building_before_asking_names_the_command(tmp_path: Path) -> None:
-    ask(chat(tmp_path, per_genre=2), fake)
+    ask_chat_model(chat(tmp_path, per_genre=2), fake)
     with pytest.raises(RecipeError, match=r"electronica 2 of 3[\s\S]*synthmir prompts RECIPE"):
         make_prompts(chat(tmp_path, per_genre=3))
 
@@ -377,23 +377,23 @@ def test_a_dull_model_is_given_up(tmp_path: Path) -> None:
         return "1. The same old song with the same old beat."
 
     with pytest.raises(BackendError, match=r"no usable new description of electronica \(1 of 12 so far"):
-        ask(chat(tmp_path), dull)
+        ask_chat_model(chat(tmp_path), dull)
     assert calls == 1 + MAX_IDLE
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 1
 
 
 def test_answers_of_two_models_are_not_mixed(tmp_path: Path) -> None:
-    ask(chat(tmp_path, per_genre=1), fake)
+    ask_chat_model(chat(tmp_path, per_genre=1), fake)
     other = load(tmp_path, per_genre=2, source={"kind": "chat", "model": "n", "path": "a.jsonl"})
     with pytest.raises(RecipeError, match="holds answers of m, not of n"):
-        ask(other, fake)
+        ask_chat_model(other, fake)
 
 
 def test_asking_needs_a_chat_source_and_jsonl(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no chat model"):
-        ask(load(tmp_path, per_genre=1), fake)
+        ask_chat_model(load(tmp_path, per_genre=1), fake)
     with pytest.raises(RecipeError, match="kept as JSONL"):
-        ask(load(tmp_path, per_genre=1, source={"kind": "chat", "model": "m", "path": "a.csv"}), fake)
+        ask_chat_model(load(tmp_path, per_genre=1, source={"kind": "chat", "model": "m", "path": "a.csv"}), fake)
 
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,13 +402,14 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="No space left"):
-        ask(chat(tmp_path), fake)
+        ask_chat_model(chat(tmp_path), fake)
 
 
 def test_the_model_is_told_what_the_recipe_wants(tmp_path: Path) -> None:
     genre = PAPER.genres["pop"]
     told = [
-        messages(genre, chat(tmp_path, vocals="instrumental", instrumentation=False), n)[1]["content"] for n in (0, 1)
+        build_messages(genre, chat(tmp_path, vocals="instrumental", instrumentation=False), n)[1]["content"]
+        for n in (0, 1)
     ]
     assert all(word in told[0] for word in (f"{BATCH} different", "Pop music", "no singing", "no instruments"))
     assert "synth-pop" in told[0] and "dance-pop" in told[1]
@@ -448,7 +449,7 @@ def test_a_local_model_replies_by_its_seed(tiny_chat_model: Path, tmp_path: Path
     import torch
 
     model = ChatModel(str(tiny_chat_model), max_new_tokens=24)
-    asked = messages(PAPER.genres["rock"], chat(tmp_path), 0)
+    asked = build_messages(PAPER.genres["rock"], chat(tmp_path), 0)
     state = torch.random.get_rng_state()
     first, again, other = model(asked, 1), model(asked, 1), model(asked, 2)
     assert first == again != other
@@ -459,11 +460,11 @@ def test_a_local_model_replies_by_its_seed(tiny_chat_model: Path, tmp_path: Path
 def test_a_model_that_babbles_is_a_backend_error(
     tiny_chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("builder.prompts.chat.parse", lambda answer: [])
+    monkeypatch.setattr("builder.prompts.chat.parse_reply", lambda answer: [])
     monkeypatch.setattr(ChatModel.__init__, "__defaults__", (None, 8))
     source = {"kind": "chat", "model": str(tiny_chat_model), "path": "a.jsonl"}
     with pytest.raises(BackendError, match="held no usable new description of electronica"):
-        ask(load(tmp_path, per_genre=1, source=source))
+        ask_chat_model(load(tmp_path, per_genre=1, source=source))
 
 
 def test_a_missing_model_is_a_backend_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from builder.errors import RecipeError
 from builder.taxonomy import Taxonomy
 from evaluation.benchmarks import fma, gtzan, nsynth
 from evaluation.benchmarks.mapping import TABLES, VOCABULARIES, find_mapping, shipped, words
-from evaluation.benchmarks.text import label_key
+from evaluation.benchmarks.text import normalize_label
 
 LISTS = gtzan.LISTS
 
@@ -46,7 +46,7 @@ def test_there_is_a_test_for_every_table() -> None:
 def test_every_label_of_a_table_is_there(name: str, target: str) -> None:
     table = shipped(name)[target]
     assert target in VOCABULARIES
-    assert {label_key(label) for label in table.map.values()} <= words(target)
+    assert {normalize_label(label) for label in table.map.values()} <= words(target)
     dropped = [label for labels in table.drop.values() for label in labels]
     told = [*table.map, *dropped]
     assert set(told) <= set(OWN[name]), set(told) - set(OWN[name])

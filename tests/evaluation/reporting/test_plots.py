@@ -57,7 +57,7 @@ def test_svg_is_whole_and_the_same_twice(name: str) -> None:
 
 
 def test_neighbours_stay_neighbours_on_the_map() -> None:
-    points = plots.project(BLOBS, seed=0)
+    points = plots.project_embeddings(BLOBS, seed=0)
     assert points.shape == (60, 2) and np.isfinite(points).all()
     nearest = NearestNeighbors(n_neighbors=2).fit(points).kneighbors(return_distance=False)[:, 0]
     assert np.mean(nearest // 15 == np.arange(60) // 15) > 0.95
@@ -66,8 +66,8 @@ def test_neighbours_stay_neighbours_on_the_map() -> None:
 def test_the_map_of_many_is_drawn_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots, "MAP_POINTS", 12)
     asked = []
-    project = plots.project
-    monkeypatch.setattr(plots, "project", lambda x, seed: asked.append(len(x)) or project(x, seed))
+    project = plots.project_embeddings
+    monkeypatch.setattr(plots, "project_embeddings", lambda x, seed: asked.append(len(x)) or project(x, seed))
     plots.embedding_map(BLOBS, np.repeat(np.arange(4), 15), NAMES)
     assert asked == [12]
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.errors import DataError, RecipeError
-from builder.names import label_key
+from builder.names import normalize_label
 from builder.records import RunRecord
 from training.data.features import Split, load_features
 from training.data.parts import divide, open_parts
@@ -309,8 +309,8 @@ def test_shots_need_one_class_a_row() -> None:
 
 
 def test_spellings() -> None:
-    assert len({label_key(name) for name in ("Hip-Hop", "hip_hop", "HipHop", "hip hop")}) == 1
-    assert label_key("R&B") != label_key("RB")
+    assert len({normalize_label(name) for name in ("Hip-Hop", "hip_hop", "HipHop", "hip hop")}) == 1
+    assert normalize_label("R&B") != normalize_label("RB")
 
 
 BAD = {

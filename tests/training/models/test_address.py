@@ -9,7 +9,7 @@ import torch
 from builder.corpus.corpus import write_sums
 from builder.errors import DataError
 from builder.io.atomic import write_bytes
-from builder.io.storage import names, place
+from builder.io.storage import list_files, to_path
 from builder.recipe import EmbedderSettings, EvaluationSettings, TrainingSettings
 from evaluation.evaluate import evaluate_model
 from training.data.features import load_features
@@ -20,9 +20,9 @@ from training.trainer import train
 def address(corpus) -> str:
     """A copy of the corpus in a store."""
     there = f"memory://{uuid4().hex}"
-    for name in names(corpus):
-        write_bytes(place(there) / name, (corpus / name).read_bytes())
-    write_sums(place(there), {})
+    for name in list_files(corpus):
+        write_bytes(to_path(there) / name, (corpus / name).read_bytes())
+    write_sums(to_path(there), {})
     return there
 
 
@@ -48,6 +48,6 @@ def test_a_model_is_trained_there_remembers_the_address_and_is_judged_by_it(addr
 def test_what_is_no_corpus_there_is_told(address):
     with pytest.raises(DataError, match="no such folder"):
         load_features(f"memory://{uuid4().hex}", "melstats", "genre")
-    write_bytes(place(address.replace("memory://", "memory://other")) / "clip.wav", b"RIFF")
+    write_bytes(to_path(address.replace("memory://", "memory://other")) / "clip.wav", b"RIFF")
     with pytest.raises(DataError, match="not a corpus that has embeddings"):
         load_features(address.replace("memory://", "memory://other"), "melstats", "genre")

@@ -30,7 +30,7 @@ from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
 from builder.io import storage
-from builder.io.markdown import front
+from builder.io.markdown import parse_front_matter
 from builder.recipe import EmbedderSettings, Recipe
 from builder.registry import GENERATORS
 
@@ -240,7 +240,7 @@ def test_a_corpus_that_grows_is_the_old_one_until_it_is_the_new(wanted, tmp_path
 def growth_move() -> Callable[[Path, Path], None]:
     from builder.corpus.building import resume
 
-    return resume.move
+    return resume.move_folder
 
 
 @pytest.mark.parametrize("moment", ["keep_recipe", "name_shards", "write_recipe", "write_card", "write_sums"])
@@ -349,7 +349,7 @@ def test_new_embeddings_join_at_once_in_a_store_too(wanted, monkeypatch, step):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(MemoryFileSystem, step, stop)
         embed_corpus(out, LEVELS)
-    card = front((storage.place(out) / "README.md").read_text())
+    card = parse_front_matter((storage.to_path(out) / "README.md").read_text())
     named = {files["split"]: files["path"] for files in card["configs"][1]["data_files"]}
     assert named == {split: [f"levels/{split}-0*"] for split in ("train", "validation")}
     embed_corpus(out, LEVELS)

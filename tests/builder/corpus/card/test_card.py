@@ -379,7 +379,7 @@ def test_prompts_and_names_cannot_break_it(tmp_path):
         "prompt"
     ]
     shown = [cells[1] for table in page.tables(text) if table[0] == ["genre", "first prompt"] for cells in table[1:]]
-    assert len(shown) == 5 and set(shown) <= {markdown.line(prompt) for prompt in prompts}
+    assert len(shown) == 5 and set(shown) <= {markdown.one_line(prompt) for prompt in prompts}
     assert f"load_dataset({json.dumps(root.name)})" in text
 
 
@@ -446,7 +446,7 @@ def test_class_names_that_yaml_reads_as_other_things_stay_what_they_are(corpus):
 @given(st.lists(st.text(max_size=20), max_size=5))
 def test_a_head_of_any_words_reads_back_or_is_refused(words):
     try:
-        written = markdown.front_matter({"names": words})
+        written = markdown.format_front_matter({"names": words})
     except DataError:
         return
     assert yaml.safe_load(written.removeprefix("---\n").removesuffix("---\n")) == {"names": words}
@@ -465,15 +465,15 @@ def test_a_head_that_reads_back_otherwise_is_not_written(corpus, monkeypatch):
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
 def test_any_words_are_shown_as_they_are(words):
-    shown = markdown.line(words)
-    table = page.tables(f"| a | b |\n|---|---|\n| {markdown.text(words)} | {markdown.cell(words)} |\n")
+    shown = markdown.one_line(words)
+    table = page.tables(f"| a | b |\n|---|---|\n| {markdown.escape_text(words)} | {markdown.format_cell(words)} |\n")
     assert [cell.strip() for cell in table[0][1]] == [shown.strip(), shown.strip()]
-    assert page.plain(f"So: {markdown.text(words)}.") == f"So: {shown}."
-    assert page.plain(f"So: {markdown.code(words)}.").strip() == f"So: {shown or '  '}."
+    assert page.plain(f"So: {markdown.escape_text(words)}.") == f"So: {shown}."
+    assert page.plain(f"So: {markdown.format_code(words)}.").strip() == f"So: {shown or '  '}."
 
 
 def test_long_words_are_cut():
-    assert markdown.text("ab " * 200, 10) == "ab ab ab…"
+    assert markdown.escape_text("ab " * 200, 10) == "ab ab ab…"
 
 
 def test_a_grown_corpus_tells_each_part(corpus, tmp_path):
