@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -293,6 +293,11 @@ class Recipe(Section):
             recipe = cls._validated(read_yaml(file), str(file), () if kept else PARTS)
             recipe._folder = file.resolve().parent
             return recipe
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """Check a recipe given as a dictionary. Relative paths start at the current folder. Raises RecipeError."""
+        return cls._validated(dict(data), "recipe", PARTS)
 
     @classmethod
     def _validated(cls, data: Any, where: str, parts: Collection[str]) -> Recipe:

@@ -93,7 +93,7 @@ def peak_memory(folder: Path, per_genre: int) -> float:
     chosen = folder / f"arranger-{per_genre}.yaml"
     recipe(folder, per_genre, "arranger")
     out = folder / f"corpus-{per_genre}"
-    command = [sys.executable, "synthmir.py", "build", str(chosen), "--out", str(out), "--workers", "2"]
+    command = [sys.executable, "-m", "synthmir", "build", str(chosen), "--out", str(out), "--workers", "2"]
     run = subprocess.Popen(
         command, cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )

@@ -77,7 +77,7 @@ def make(place: Path, clips: int) -> Path:
 def start(corpus: Path) -> tuple[float, float, float]:
     """From the command to the whole page: seconds, seconds of a processor, and MB at most of its process."""
     begun = time.perf_counter()
-    command = [sys.executable, str(ROOT / "synthmir.py"), "explore", str(corpus), "--no-browser", "--port", "0"]
+    command = [sys.executable, "-m", "synthmir", "explore", str(corpus), "--no-browser", "--port", "0"]
     page = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert page.stderr is not None

@@ -86,7 +86,7 @@ def run(
     while True:
         with log.open("wb") as writing:
             process = subprocess.Popen(
-                [sys.executable, str(ROOT / "synthmir.py"), *command], cwd=ROOT, stdout=writing, stderr=writing
+                [sys.executable, "-m", "synthmir", *command], cwd=ROOT, stdout=writing, stderr=writing
             )
             watched = psutil.Process(process.pid)
             dead = False
@@ -198,7 +198,7 @@ def main() -> None:
     sessions += run("embed", ["embed", str(corpus), "--embedder", "melstats"],
                     options.clips, [at for early, at in moments if not early], started, samples, out)  # fmt: skip
     wall = time.monotonic() - started
-    verified = subprocess.run([sys.executable, str(ROOT / "synthmir.py"), "verify", str(corpus)], cwd=ROOT,
+    verified = subprocess.run([sys.executable, "-m", "synthmir", "verify", str(corpus)], cwd=ROOT,
                               capture_output=True, text=True, check=False)  # fmt: skip
     with (out / "samples.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(Sample.__dataclass_fields__))

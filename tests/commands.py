@@ -11,7 +11,7 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
-from synthmir import main
+from synthmir.cli import main
 
 ROOT = Path(__file__).parents[1]
 DONE = "all of it has run"
@@ -48,5 +48,5 @@ def run_alone(code: str, *arguments: object, cwd: Path, environ: dict[str, str])
 
 def start_synthmir(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, as a shell does."""
-    command = [sys.executable, str(ROOT / "synthmir.py"), *map(str, arguments)]
+    command = [sys.executable, "-m", "synthmir", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True)

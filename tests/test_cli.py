@@ -12,7 +12,7 @@ from .commands import ROOT, start_synthmir, synthmir
 
 
 def test_help_and_package_import_nothing_heavy():
-    code = "import sys, synthmir, builder, evaluation; print(sorted(m for m in sys.modules if '.' not in m))"
+    code = "import sys, synthmir.cli, builder, evaluation; print(sorted(m for m in sys.modules if '.' not in m))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for heavy in ("torch", "datasets", "transformers", "numpy", "pyarrow", "scipy", "matplotlib", "pydantic"):
         assert f"'{heavy}'" not in loaded
@@ -26,7 +26,7 @@ def test_the_version_is_printed(tmp_path):
     tree = (
         "import sys, importlib.metadata as m\ndef none(name): raise m.PackageNotFoundError(name)\nm.version = none\n"
     )
-    code = tree + "import synthmir\nsys.argv = ['synthmir', '--version']\nsynthmir.main()"
+    code = tree + "import synthmir.cli\nsys.argv = ['synthmir', '--version']\nsynthmir.cli.main()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == (f"synthmir {expected}\n", 0), done.stderr
 

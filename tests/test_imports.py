@@ -8,6 +8,6 @@ import grimp
 
 
 def test_no_circle_of_imports() -> None:
-    graph = grimp.build_graph("builder", "training", "evaluation", cache_dir=None)
+    graph = grimp.build_graph("builder", "training", "evaluation", "synthmir", cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     TopologicalSorter(imports).prepare()  # CycleError names the circle

@@ -141,7 +141,7 @@ def test_the_model_opens_with_transformers_alone(run: Path):
 def test_ctrl_c_ends_at_once_leaves_no_process_and_loses_nothing(tmp_path: Path):
     (tmp_path / "r.yaml").write_text("{name: stopped, prompts: {per_genre: 16}, generator: {seconds: 2}}")
     command = ["build", tmp_path / "r.yaml", "--out", tmp_path / "c", "--clips-per-shard", "4"]
-    program = [sys.executable, str(ROOT / "synthmir.py")]
+    program = [sys.executable, "-m", "synthmir"]
     build = subprocess.Popen(
         [*program, *command, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -152,7 +152,7 @@ def test_ctrl_c_ends_at_once_leaves_no_process_and_loses_nothing(tmp_path: Path)
     os.killpg(group, signal.SIGINT)
     _, words = build.communicate()
     assert build.returncode == 130, words
-    assert b"goes on from here" in words and b"Traceback" not in words
+    assert b"resumes from here" in words and b"Traceback" not in words
     with pytest.raises(ProcessLookupError):
         while True:  # until the last of its processes has gone; the suite's timeout bounds it
             os.killpg(group, 0)

@@ -14,7 +14,7 @@ PRELOADED = (
     "torch",
     "transformers",
     "datasets",
-    "synthmir",
+    "synthmir.cli",
     "builder.corpus.building.build",
     "builder.embedders.embed_corpus",
 )

@@ -21,7 +21,7 @@ from evaluation.results import strategies as module
 from evaluation.results.scores import MULTI, REGRESSION
 from evaluation.results.strategies import StrategyComparison
 from evaluation.strategies import ALL_OF_IT, STRATEGIES, compare_strategies
-from synthmir import app
+from synthmir.cli import app
 from tests.training import planted
 from tests.training.planted import NAMES
 from training.models.classifier import load_model

@@ -101,12 +101,12 @@ def session(log: str, *command: str) -> None:
     """One run of the command line, in a process of its own, with notes."""
     import builder.corpus.building.build as building
     import builder.embedders.embed_corpus as mapping
-    import synthmir
+    import synthmir.cli
 
     building.ShardBuilder = partial(LoggedBuilder, Path(log))  # type: ignore[assignment,misc]
     mapping.Hired = partial(LoggedHired, Path(log))  # type: ignore[assignment,misc]
     sys.argv = ["synthmir", *command]
-    synthmir.main()
+    synthmir.cli.main()
 
 
 @dataclass
@@ -326,7 +326,7 @@ class _Stage:
                 continue
             if run.returncode == 0:
                 return
-            asked = killed == "stop" and run.returncode == 130 and "goes on from here" in words
+            asked = killed == "stop" and run.returncode == 130 and "resumes from here" in words
             gave_up = run.returncode == BackendError.exit_code and "the same command tries" in words
             if not (asked or gave_up) or "Traceback" in words:
                 raise RuntimeError(f"{self.command[0]} ended with {run.returncode}:\n{words}")

@@ -239,7 +239,7 @@ def _commands(recipe: Path, corpus: Path, extend: bool = False) -> int:
     """Build, embed, verify by the command line, here; the exit code of the first that fails."""
     import traceback
 
-    import synthmir
+    import synthmir.cli
     from tests.builder import fakes
 
     fakes.register()
@@ -248,7 +248,7 @@ def _commands(recipe: Path, corpus: Path, extend: bool = False) -> int:
     for command in (build, ["embed", corpus, "--embedder", "levels"], ["verify", corpus]):
         sys.argv = ["synthmir", *map(str, command)]
         try:
-            synthmir.main()
+            synthmir.cli.main()
         except SystemExit as end:
             if end.code:
                 return int(end.code) if isinstance(end.code, int) else 1

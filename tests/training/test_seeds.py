@@ -15,7 +15,7 @@ import training.seeds as seeds
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
-from synthmir import app
+from synthmir.cli import app
 from training.models.classifier import load_model
 from training.seeds import parse_seeds, seed_table, train_seeds
 from training.trainer import train

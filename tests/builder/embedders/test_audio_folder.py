@@ -138,7 +138,7 @@ def test_composed_and_decomposed_names_are_one(tmp_path: Path, disk: Any, table:
 def test_rows_and_files_that_do_not_match_are_counted_and_reported(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from synthmir import app
+    from synthmir.cli import app
 
     root = tmp_path / "music"
     root.mkdir()

@@ -305,9 +305,9 @@ def test_a_node_that_is_killed_takes_no_shard_with_it(tmp_path):
 def test_stopped_it_leaves_no_process(tmp_path):
     """Ray takes SIGTERM for itself, and starts a dozen processes."""
     (tmp_path / "r.yaml").write_text(RECIPE.replace("per_genre: 4", "per_genre: 400"))
-    command = ["synthmir.py", "build", "r.yaml", "--out", "corpus", "--executor", "ray", "--workers", "2"]
+    command = ["build", "r.yaml", "--out", "corpus", "--executor", "ray", "--workers", "2"]
     stop = subprocess.Popen(
-        [sys.executable, str(ROOT / command[0]), *command[1:], "--clips-per-shard", "2"],
+        [sys.executable, "-m", "synthmir", *command, "--clips-per-shard", "2"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     ledger = tmp_path / "corpus" / ".work" / "ledger.jsonl"
@@ -317,7 +317,7 @@ def test_stopped_it_leaves_no_process(tmp_path):
     children = _below(stop.pid)
     assert len(children) > 3
     stop.terminate()
-    assert "the same command goes on" in stop.communicate()[1] and stop.returncode == 130
+    assert "the same command resumes" in stop.communicate()[1] and stop.returncode == 130
     while any(_alive(pid) for pid in children):  # the suite's timeout bounds it
         time.sleep(0.1)
     assert not (tmp_path / "corpus" / "data").exists()

@@ -216,7 +216,7 @@ def cli(hub: LoopbackHub, home: Path, *arguments: object, xet: bool = False) -> 
         "NO_PROXY": "127.0.0.1",
     }
     environ |= {"HF_HUB_DISABLE_XET": str(int(not xet)), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "synthmir.py"), *map(str, arguments)]
+    command = [sys.executable, "-m", "synthmir", *map(str, arguments)]
     return subprocess.run(command, env=environ, capture_output=True, text=True)
 
 

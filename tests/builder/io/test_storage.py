@@ -500,14 +500,14 @@ def test_no_address_brings_out_a_key(scheme, rest, key):
 
 
 def test_the_command_line_takes_addresses_and_hides_keys(plain, recipe, bucket, capsys, monkeypatch, tmp_path):
-    import synthmir
+    import synthmir.cli
 
     recipe(per_genre=2)
 
     def run(*words: str) -> tuple[object, str]:
         monkeypatch.setattr("sys.argv", ["synthmir", *words])
         with pytest.raises(SystemExit) as stop:
-            synthmir.main()
+            synthmir.cli.main()
         told = capsys.readouterr()
         return stop.value.code, told.err + told.out
 

@@ -20,7 +20,7 @@ from evaluation.benchmarks.base import BENCHMARKS, Benchmark, load_benchmark
 from evaluation.benchmarks.catalogue import account, catalogue
 from evaluation.benchmarks.published import _all
 from evaluation.evaluate import evaluate_model
-from synthmir import main
+from synthmir.cli import main
 
 from . import miniatures
 

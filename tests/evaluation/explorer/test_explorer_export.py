@@ -21,7 +21,7 @@ from builder.hub.spaces import check_space
 from evaluation.explorer import export
 from evaluation.explorer.clip_table import Clips
 from evaluation.explorer.export import write_space
-from synthmir import app
+from synthmir.cli import app
 
 ROOT = Path(__file__).parents[3]
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}  # that the Hub knows

@@ -26,7 +26,7 @@ from builder.records import RunRecord
 from evaluation.fidelity.figures import Fidelity, Figure
 from evaluation.fidelity.measure import measure
 from evaluation.fidelity.page import section, table, write_page
-from synthmir import app
+from synthmir.cli import app
 
 from ..conftest import GENRES, NASTY, sound
 from .test_fidelity_probes import clap_checkpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-import synthmir
+import synthmir.cli
 from builder.corpus.building.build import build
 from builder.corpus.card.fidelity import FIDELITY, read_fidelity
 from builder.corpus.verify import verify
@@ -26,7 +26,7 @@ def test_what_is_measured_stands_in_the_card(tmp_path: Path) -> None:
     build(fakes.small_recipe(tmp_path, per_genre=10), corpus, clips_per_shard=40, workers=1)
     embed_corpus(corpus, EmbedderSettings(name="levels"))
     command = ["fidelity", str(corpus), "--against", "validation", "--out", str(out)]
-    done = CliRunner().invoke(synthmir.app, command, catch_exceptions=False)
+    done = CliRunner().invoke(synthmir.cli.app, command, catch_exceptions=False)
     assert done.exit_code == 0 and f"card  {corpus / 'README.md'}" in done.output
 
     found, (kept,) = Fidelity.read(out / "fidelity.json"), read_fidelity(corpus)
@@ -51,6 +51,6 @@ def test_what_is_measured_stands_in_the_card(tmp_path: Path) -> None:
     assert str(tmp_path) not in text and not page.ragged(text) and not verify(corpus).faults
 
     before = json.loads((corpus / FIDELITY).read_text()), (corpus / "SHA256SUMS").stat().st_mtime_ns
-    done = CliRunner().invoke(synthmir.app, command, catch_exceptions=False)
+    done = CliRunner().invoke(synthmir.cli.app, command, catch_exceptions=False)
     assert done.exit_code == 0 and "card  " not in done.output
     assert before == (json.loads((corpus / FIDELITY).read_text()), (corpus / "SHA256SUMS").stat().st_mtime_ns)

@@ -14,7 +14,7 @@ from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.recipe import EmbedderSettings
 from evaluation.inference.embed_target import embed_target, is_benchmark
-from synthmir import app
+from synthmir.cli import app
 from tests.training.listeners import sound
 from training.settings import Chosen, choose
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import synthmir
+import synthmir.cli
 from builder.embedders.melstats import FEATURES, MelStats
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import EmbedderSettings
@@ -48,7 +48,7 @@ def whole(folder: Path) -> Any:
 @pytest.mark.parametrize(("problem", "neighbors"), [(SINGLE, 0), (REGRESSION, 0), (MULTI, 3)], ids=str)
 def test_head(tmp_path: Path, problem: str, neighbors: int) -> None:
     folder, out = listener(tmp_path / "model", problem=problem, neighbors=neighbors), tmp_path / "new" / "head.onnx"
-    done = CliRunner().invoke(synthmir.app, ["export", str(folder), "--out", str(out), "--what", "head"])
+    done = CliRunner().invoke(synthmir.cli.app, ["export", str(folder), "--out", str(out), "--what", "head"])
     assert done.exit_code == 0, done.output
     told = re.search(r"head.onnx: within (\S+) of torch", done.output)
     assert told is not None and float(told[1]) <= 1e-5

@@ -169,7 +169,7 @@ def test_the_table_says_what_is_over(recipe, small_sample):
 def test_it_is_a_command(tmp_path, small_sample):
     from typer.testing import CliRunner
 
-    from synthmir import app
+    from synthmir.cli import app
 
     done = CliRunner().invoke(
         app, ["plan", "paper", "--at", "10000000", "--clips-per-hour", "900", "--json", str(tmp_path / "plan.json")]

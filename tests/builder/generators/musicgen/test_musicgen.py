@@ -442,7 +442,7 @@ def test_a_build_killed_and_resumed_is_the_build_left_alone(folder: Path, tmp_pa
 
     for more in (1, 2):
         goal = finished() + more
-        running = WarmProcess("import synthmir; synthmir.main()", *command, folder=tmp_path)
+        running = WarmProcess("import synthmir.cli; synthmir.cli.main()", *command, folder=tmp_path)
         while not running.ended() and finished() < goal:
             time.sleep(0.005)
         running.kill()

@@ -1,0 +1,301 @@
+"""The builder's commands as functions: prompts, plan, estimate, build, verify, embed, convert.
+
+Each has the name and the options of its command. Heavy packages are imported when a function is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import RecipeError
+from .progress import ProgressOption, show_progress
+
+if TYPE_CHECKING:
+    from .clip import Prompt
+    from .corpus.building.capacity import Scale as CapacityPlan
+    from .corpus.building.estimate import Estimate
+    from .corpus.corpus import Corpus
+    from .corpus.export.export import Export
+    from .corpus.verify import Findings
+    from .executors import ExecutorSettings
+    from .recipe import Recipe
+    from .records import RunRecord
+
+
+def read_recipe(recipe: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        recipe: A recipe file, the name of a shipped recipe ("demo"), a dictionary of its keys, or a `Recipe`.
+
+    Raises:
+        RecipeError: Lists every fault at once, each with its key and what would be valid.
+
+    Example:
+        >>> read_recipe({"name": "tiny", "prompts": {"per_genre": 10}}).generator.name
+        'arranger'
+    """
+    from .recipe import Recipe
+
+    if isinstance(recipe, Recipe):
+        return recipe
+    return Recipe.from_dict(recipe) if isinstance(recipe, Mapping) else Recipe.load(recipe)
+
+
+def make_executor_settings(
+    executor: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
+    shard_timeout: float | None = None,
+) -> ExecutorSettings:
+    """Make the `ExecutorSettings` of these options. Raises RecipeError for options that do not go together."""
+    from .executors import ExecutorSettings
+
+    return ExecutorSettings(executor, address, gpus_per_worker, shard_timeout)  # type: ignore[arg-type]
+
+
+def prompts(recipe: Recipe | str | Path | Mapping[str, Any], *, limit: int | None = None) -> list[Prompt]:
+    """Make a recipe's prompts with their labels.
+
+    With a chat model as the source of descriptions, the model is asked first and its answers are kept in the file
+    that the recipe names.
+
+    Args:
+        recipe: See `read_recipe`.
+        limit: The most prompts to return.
+
+    Example:
+        >>> synthmir.prompts("demo", limit=1)[0].genre
+        'electronica'
+    """
+    from .prompts import make_prompts
+    from .prompts.chat import ask_chat_model
+
+    loaded = read_recipe(recipe)
+    if loaded.prompts.source.kind == "chat":
+        ask_chat_model(loaded)
+    return make_prompts(loaded)[:limit]
+
+
+def estimate(
+    recipe: Recipe | str | Path | Mapping[str, Any], *, workers: int | None = None, corpus: str | Path | None = None
+) -> Estimate:
+    """Estimate what a build takes, from a few clips made on this machine. The command is `build --dry-run`.
+
+    Args:
+        recipe: See `read_recipe`.
+        workers: Processes that would make clips. Default: what suits the generator.
+        corpus: A finished corpus that would be extended.
+
+    Returns:
+        Clips, prompts, hours of music, shards, bytes of FLAC and hours of work.
+    """
+    from .corpus.building.estimate import estimate as estimate_build
+    from .io.storage import to_path
+
+    return estimate_build(read_recipe(recipe), workers, None if corpus is None else to_path(corpus))
+
+
+def plan(
+    recipe: Recipe | str | Path | Mapping[str, Any] = "demo",
+    *,
+    at: int | None = None,
+    workers: int | None = None,
+    clips_per_hour: float | None = None,
+    clips_per_shard: int | None = None,
+) -> CapacityPlan:
+    """Calculate the files, bytes, commits and hours of a corpus of any size, and compare them with the Hub's limits.
+
+    Args:
+        recipe: See `read_recipe`.
+        at: The number of clips. Default: as many as the recipe asks for.
+        workers: The number of workers whose hours are given. Default: several numbers.
+        clips_per_hour: The speed of one worker. Default: the generator is timed here.
+        clips_per_shard: As in `build`.
+    """
+    from .corpus.building.capacity import simulate
+
+    return simulate(read_recipe(recipe), at, workers, clips_per_hour, clips_per_shard)
+
+
+def build(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    clips_per_shard: int | None = None,
+    extend: bool = False,
+    executor: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
+    shard_timeout: float | None = None,
+    progress: ProgressOption = True,
+) -> Corpus:
+    """Build a corpus. A stopped build resumes when it is called again.
+
+    Args:
+        recipe: See `read_recipe`.
+        out: The corpus folder, or its address: "s3://bucket/corpus".
+        workers: Processes that make clips. Default: what suits the generator.
+        clips_per_shard: Clips in each Parquet file. No clip depends on it.
+        extend: Add to the finished corpus in `out` what the recipe asks for and the corpus does not have.
+        executor: "local", on this machine, or "ray".
+        address: A Ray cluster, "auto" or "HOST:PORT". Default: Ray is started here for this build.
+        gpus_per_worker: With Ray, the GPUs of each worker, or a share of one.
+        shard_timeout: Seconds that a shard may take before its worker is killed.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        The finished corpus.
+
+    Raises:
+        RecipeError: The recipe or the options are not valid.
+        DataError: `out` holds something else, or more clips were rejected than `quality.max_rejected` allows.
+        BackendError: The generator cannot be loaded.
+
+    Example:
+        >>> corpus = synthmir.build("demo", "corpus")
+        >>> len(corpus.shards())
+        2
+    """
+    from .corpus.building.build import build as build_corpus
+    from .corpus.corpus import Corpus
+    from .io.storage import to_path
+
+    loaded, folder = read_recipe(recipe), to_path(out)
+    scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
+    with show_progress(progress, "build") as update:
+        build_corpus(
+            loaded, folder, workers=workers, scale=scale, clips_per_shard=clips_per_shard, extend=extend,
+            progress=update,
+        )  # fmt: skip
+    return Corpus.open(folder)
+
+
+def describe_corpus(corpus: Corpus) -> list[str]:
+    """Describe a corpus that was built, in lines for a terminal: its clips, and the embeddings that new clips lack."""
+    record = corpus.record()
+    lines = [f"corpus {corpus.root}: {record['rows']:,} clips, {record['details']['rejected']} rejected"]
+    return lines + [
+        f"{name} has no embeddings of the new clips yet: {corpus.embed_command(name)}" for name in corpus.behind()
+    ]
+
+
+def verify(corpus: str | Path, *, progress: ProgressOption = True) -> Findings:
+    """Check every file's hash, every shard's rows and ids, and decode every clip.
+
+    Args:
+        corpus: A corpus folder or its address.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        What was counted, and `faults`, which is empty for an intact corpus.
+
+    Raises:
+        DataError: There is no finished corpus.
+    """
+    from .corpus.verify import verify as verify_corpus
+    from .io.storage import to_path
+
+    with show_progress(progress, "verify") as update:
+        return verify_corpus(to_path(corpus), update)
+
+
+def embed(
+    source: str | Path,
+    embedder: str = "melstats",
+    *,
+    out: str | Path | None = None,
+    column: str = "audio",
+    weights: str | Path | None = None,
+    arch: str | None = None,
+    layer: int | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    batch_size: int = 16,
+    augment: Sequence[str] = (),
+    overwrite: bool = False,
+    workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
+    shard_timeout: float | None = None,
+    progress: ProgressOption = True,
+) -> RunRecord:
+    """Add embeddings to a corpus as a config of its own, joined by `id`; or embed any audio with `out`.
+
+    Args:
+        source: A corpus folder or its address. With `out`, any audio data set or folder of audio files.
+        embedder: "melstats", "passt", or "hf:ID" with a Hub id or a folder.
+        out: Write the embeddings to this folder, not into the corpus.
+        column: With `out`, the column that holds the audio.
+        weights: The embedder's weights, a file or a folder.
+        arch: The embedder's architecture, where there are several.
+        layer: Of "hf:ID", which hidden states.
+        dtype: "float32" or "bfloat16".
+        device: "auto", "cpu", "cuda".
+        batch_size: Windows in each batch.
+        augment: Degradations ("noise:20", "mp3:64"). Adds the config NAME-augmented, with degraded training clips.
+        overwrite: Replace embeddings of another revision.
+        workers: Without `out`, the processes that embed. Default: one, with many threads.
+        executor: As in `build`, with `address`, `gpus_per_worker` and `shard_timeout`.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        The run's record: `rows`, and in `details` the embedder's name, revision and dimension.
+
+    Example:
+        >>> synthmir.embed("corpus", "melstats").rows
+        500
+        >>> synthmir.embed("~/music", "passt", out="embeddings")
+    """
+    from .embedders.embed_corpus import embed_corpus
+    from .embedders.embed_dataset import embed_dataset
+    from .io.storage import to_path
+    from .recipe import EmbedderSettings
+    from .validation import validate
+
+    options: dict[str, Any] = {"name": embedder, "arch": arch, "layer": layer, "dtype": dtype, "device": device}
+    options |= {"weights": None if weights is None else str(weights), "batch_size": batch_size, "augment": augment}
+    settings = validate(EmbedderSettings, options, "options")
+    if out is None:
+        scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
+        with show_progress(progress, "embed") as update:
+            return embed_corpus(
+                to_path(source), settings, overwrite=overwrite, workers=workers, scale=scale, progress=update
+            )
+    if executor != "local" or workers or address or gpus_per_worker or shard_timeout:
+        raise RecipeError(
+            "--out: one process embeds into a folder of its own",
+            "leave out --executor and the options that belong to it",
+        )
+    with show_progress(progress, "embed") as update:
+        return embed_dataset(str(source), settings, out, column=column, overwrite=overwrite, progress=update)
+
+
+def convert(
+    corpus: str | Path,
+    to: str,
+    out: str | Path,
+    *,
+    format: str = "flac",
+    split: Sequence[str] = (),
+    progress: ProgressOption = True,
+) -> Export:
+    """Write a corpus as audio files beside a table, for tools that cannot read Parquet. Resumes when stopped.
+
+    Args:
+        corpus: A corpus folder or its address.
+        to: "mirdata" (an index, metadata.csv and audio) or "audiofolder" (metadata.csv and audio by split).
+        out: The folder to write.
+        format: "flac", the bytes as they are, or "wav", the same samples.
+        split: "train", "validation". Default: all.
+        progress: See `builder.progress.show_progress`.
+    """
+    from .corpus.export.export import export_corpus
+    from .io.storage import to_path
+
+    with show_progress(progress, "convert") as update:
+        return export_corpus(to_path(corpus), to, out, audio=format, splits=split, progress=update)

@@ -1,0 +1,434 @@
+"""The commands of the evaluation as functions: evaluate, robustness, fidelity, benchmarks, ablate, compare, classify,
+explore.
+
+Each has the name and the options of its command. Heavy packages are imported when a function is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder.api import make_executor_settings, read_recipe
+from builder.progress import ProgressOption, count_progress, show_progress
+
+if TYPE_CHECKING:
+    from builder.executors import ExecutorSettings
+    from builder.recipe import EmbedderSettings, EvaluationSettings, Recipe
+    from training.settings import Chosen
+
+    from .classify import Answer
+    from .fidelity.figures import Fidelity
+    from .results.ablation import Ablation
+    from .results.robustness import Robustness
+    from .results.scores import Scores
+    from .results.strategies import StrategyComparison
+
+
+def report_folder(model: str | Path) -> Path:
+    """Return the folder that a model's report goes to by default: `report` beside it."""
+    return Path(model).resolve().parent / "report"
+
+
+def evaluate(
+    model: str | Path,
+    on: str | Sequence[str],
+    *,
+    corpus: str | Path | None = None,
+    out: str | Path | None = None,
+    against: Sequence[str | Path] = (),
+    aggregate: str = "mean",
+    bootstrap: int = 1000,
+    workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
+    shard_timeout: float | None = None,
+) -> Scores:
+    """Score a classifier with 95 % intervals; write report.html, scores.json and the model's card.
+
+    Args:
+        model: A model folder.
+        on: "validation", "folder:PATH", "gtzan:PATH", ...; one or several.
+        corpus: The corpus of "validation". Default: what the model was trained on.
+        out: Where the report and the scores go. Default: `report` beside the model.
+        against: Other models to compare with on the same tracks, by paired tests.
+        aggregate: How the predictions of a track's windows become one: "mean", "logits", "max", "median", "vote".
+        bootstrap: Resamples of the confidence intervals.
+        workers: Processes that embed tracks. Default: one, with many threads.
+        executor: As in `synthmir.build`, with `address`, `gpus_per_worker` and `shard_timeout`.
+
+    Returns:
+        What scores.json holds.
+
+    Raises:
+        DataError: The model, the corpus or the recordings cannot be read.
+
+    Example:
+        >>> scores = synthmir.evaluate("model", on=["validation", "folder:~/music"])
+        >>> scores.benchmarks[0].accuracy.value
+        0.984
+    """
+    from builder.recipe import EvaluationSettings
+    from builder.validation import validate
+
+    options = {"benchmarks": [on] if isinstance(on, str) else on, "aggregate": aggregate, "bootstrap": bootstrap}
+    settings = validate(EvaluationSettings, options, "options")
+    scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
+    return evaluate_with(model, out or report_folder(model), corpus, settings, scale, workers, against)
+
+
+def evaluate_with(
+    model: str | Path,
+    out: str | Path,
+    corpus: str | Path | None,
+    settings: EvaluationSettings,
+    scale: ExecutorSettings,
+    workers: int | None,
+    against: Sequence[str | Path] = (),
+) -> Scores:
+    """`evaluate` with the settings of a recipe."""
+    from builder.executors import choose_executor
+    from training.card.card import write_card
+
+    from .evaluate import SCORES, evaluate_model
+    from .reporting.report import write_report
+    from .results.scores import Scores
+
+    model, out, corpus = Path(model), Path(out), None if corpus is None else Path(corpus)
+    pool = choose_executor(scale, workers, one_core=False)
+    rivals = [Path(folder) for folder in against]
+    evaluate_model(model, list(settings.benchmarks), out, corpus, settings, against=rivals, executor=pool)
+    write_card(model, out / SCORES)
+    write_report(out, model, corpus)
+    return Scores.read(out / SCORES)
+
+
+def robustness(
+    model: str | Path,
+    on: str,
+    *,
+    damage: Sequence[str] = (),
+    limit: int = 500,
+    corpus: str | Path | None = None,
+    out: str | Path | None = None,
+    bootstrap: int = 1000,
+    progress: ProgressOption = True,
+) -> Robustness:
+    """Score a classifier on the same tracks clean and through codecs, filters, noise, rooms, other pitches and speeds.
+
+    Args:
+        model: A model folder.
+        on: "validation", "folder:PATH", "gtzan:PATH", ...
+        damage: Kinds ("mp3") or levels ("noise:10"). Default: all.
+        limit: The most tracks. Each is predicted once clean and once for each level.
+        corpus: The corpus of "validation". Default: what the model was trained on.
+        out: Where the figures and the picture go. Default: `report` beside the model.
+        bootstrap: Resamples of the confidence intervals.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        What robustness.json holds.
+    """
+    from builder.recipe import EvaluationSettings, RobustnessSettings
+
+    chosen = RobustnessSettings(benchmark=on, damages=tuple(damage), limit=limit)
+    settings = EvaluationSettings(bootstrap=bootstrap, robustness=chosen)
+    return robustness_with(model, out or report_folder(model), corpus, settings, progress)
+
+
+def robustness_with(
+    model: str | Path,
+    out: str | Path,
+    corpus: str | Path | None,
+    settings: EvaluationSettings,
+    progress: ProgressOption,
+) -> Robustness:
+    """`robustness` with the settings of a recipe. Scores that are in `out` go into the model's card with it."""
+    from builder.recipe import RobustnessSettings
+    from training.card.card import write_card
+
+    from .evaluate import SCORES
+    from .reporting.result_files import write_result_files
+    from .robustness import evaluate_robustness
+
+    chosen = settings.robustness or RobustnessSettings()
+    model, out, corpus = Path(model), Path(out), None if corpus is None else Path(corpus)
+    with count_progress(progress, "robustness") as add:
+        result = evaluate_robustness(model, chosen.benchmark, out, chosen.damages, corpus, settings, chosen.limit, add)
+    write_result_files(result, out)
+    if (out / SCORES).exists():
+        write_card(model, out / SCORES)
+    return result
+
+
+def fidelity(
+    corpus: str | Path,
+    against: str | Path,
+    *,
+    out: str | Path | None = None,
+    embedder: str | None = None,
+    weights: str | Path | None = None,
+    clap: str | None = None,
+    similarity: float | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: ProgressOption = True,
+    notice: Callable[[str], None] | None = None,
+) -> Fidelity:
+    """Measure how far a corpus is from real music: distances, coverage, duplicates, prompt adherence.
+
+    Args:
+        corpus: A corpus folder.
+        against: Real music: a folder of audio, what `embed` wrote, NAME:PATH of a benchmark, another corpus; or
+            "validation", the corpus's own held-out clips, as a floor.
+        out: Where fidelity.json, its pictures and the page go. Default: `fidelity` beside the corpus.
+        embedder: "melstats", "passt", "hf:ID". Default: the one in the corpus.
+        weights: The embedder's weights, a file or a folder.
+        clap: A CLAP checkpoint, id or folder, which compares clips with their prompts.
+        similarity: The cosine from which two clips are near-duplicates. Default: higher than chance.
+        seed: Of what is sampled.
+        overwrite: Embed the real music again.
+        progress: See `builder.progress.show_progress`.
+        notice: Called with the figures as a table, and with a line about each page that was written.
+
+    Returns:
+        What fidelity.json holds.
+    """
+    from builder.recipe import EmbedderSettings
+    from builder.validation import validate
+
+    corpus = Path(corpus)
+    settings = validate(EmbedderSettings, {"name": embedder}, "options") if embedder else None
+    return fidelity_with(
+        corpus, str(against), out or corpus.resolve().parent / "fidelity", settings, progress, notice, clap=clap,
+        weights=None if weights is None else str(weights), similarity=similarity, seed=seed, overwrite=overwrite,
+    )  # fmt: skip
+
+
+def fidelity_with(
+    corpus: Path,
+    against: str,
+    out: str | Path,
+    settings: EmbedderSettings | None,
+    progress: ProgressOption,
+    notice: Callable[[str], None] | None,
+    **options: Any,
+) -> Fidelity:
+    """`fidelity` with the settings of a recipe. The page is written, and the corpus's card gets the figures."""
+    from builder.corpus.card.add_fidelity import add_fidelity
+    from builder.corpus.card.fidelity import FIDELITY
+    from builder.corpus.corpus import CARD
+
+    from .fidelity.measure import measure
+    from .fidelity.page import table, write_page
+
+    out, report = Path(out), notice or (lambda line: None)
+    with show_progress(progress, "embed") as update:
+        result = measure(corpus, against, out, settings, progress=update, **options)
+    report(table(result))
+    report(f"page  {write_page(out)}")
+    if add_fidelity(corpus, out / FIDELITY):
+        report(f"card  {corpus / CARD}")
+    return result
+
+
+def benchmarks(spec: str | None = None, *, out: str | Path | None = None, labels: str | None = None) -> Iterator[str]:
+    """Describe the benchmarks, or what is on disk of one, in lines for a terminal.
+
+    Args:
+        spec: "gtzan:PATH": compare what is on disk with the published counts. Default: describe all benchmarks.
+        out: Write the benchmark's list of tracks here, a data set on disk that `embed` takes.
+        labels: With `out`, in the labels of "paper", "gtzan", "moods", "instruments" or "vocals".
+
+    Raises:
+        DataError: After the last line, where the counts differ.
+    """
+    from .benchmarks.catalogue import account, catalogue, find
+
+    if spec is None:
+        yield from catalogue()
+        return
+    benchmark, names = find(spec, labels)
+    if out is not None:
+        benchmark.dataset(names).save_to_disk(out)
+    yield from account(benchmark)
+
+
+def ablate(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    vary: Sequence[str] | Mapping[str, Sequence[Any]] = (),
+    seeds: int | None = None,
+    on: Sequence[str] = (),
+    workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
+    shard_timeout: float | None = None,
+    progress: ProgressOption = True,
+) -> Ablation:
+    """Vary keys of a recipe and hold all others: build, train and score each combination, and test the differences.
+
+    Args:
+        recipe: See `synthmir.read_recipe`.
+        out: The folder that gets corpora/, models/ and ablation.{json,svg,txt}.
+        vary: {"training.hidden": [[], [128]]}, or texts "KEY=VALUE,VALUE". The first value is the baseline. Default:
+            the recipe's.
+        seeds: Trainings of each combination. Default: the recipe's.
+        on: Benchmarks to score on besides validation. Default: the recipe's.
+        workers: As in `synthmir.build`, with `executor`, `address`, `gpus_per_worker` and `shard_timeout`.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        What ablation.json holds.
+
+    Example:
+        >>> synthmir.ablate("demo", "ablation", vary={"prompts.vocals": ["unspecified", "instrumental"]}, seeds=3)
+    """
+    from .ablation import ablate as ablate_recipe
+    from .ablation import parse_vary
+    from .reporting.result_files import write_result_files
+
+    loaded = read_recipe(recipe).with_options({"evaluation.benchmarks": list(on) or None})
+    varied = vary if isinstance(vary, Mapping) else parse_vary(vary)
+    scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
+    result = ablate_recipe(loaded, Path(out), varied, seeds, workers, partial(show_progress, progress), scale)
+    write_result_files(result, Path(out))
+    return result
+
+
+def compare(
+    corpus: str | Path,
+    target: str | Path,
+    out: str | Path,
+    *,
+    strategies: str | Sequence[str] | None = None,
+    seeds: str | Sequence[int] = "0..4",
+    shots: int | None = None,
+    task: str | None = None,
+    embedder: str | None = None,
+    recipe: str | Path | None = None,
+    progress: ProgressOption = True,
+) -> StrategyComparison:
+    """Train with every strategy on a corpus and real music; score all on the target's test part, which none sees.
+
+    This compares strategies. `synthmir.evaluate(..., against=...)` compares finished models.
+
+    Args:
+        corpus: A corpus folder.
+        target: Real music: "gtzan:PATH" or another benchmark, what `embed` wrote, a corpus.
+        out: The folder that gets models/ and strategies.{json,svg,txt}.
+        strategies: Names, in a list or separated by commas. Default: all six.
+        seeds: Seeds of the trainings: "0..4", "0,3,7" or a list.
+        shots: Labelled real tracks a class. Default: all.
+        task: "genre", "mood", "instruments", ... Default: the recipe's.
+        embedder: Train on these embeddings. Default: the recipe's.
+        recipe: Take the settings from here. Default: the corpus's own recipe.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        What strategies.json holds, the best strategy first.
+    """
+    from training.seeds import parse_seeds
+    from training.settings import choose
+
+    from .reporting.result_files import write_result_files
+    from .strategies import STRATEGIES, compare_strategies
+
+    corpus, out = Path(corpus), Path(out)
+    options = {"task": task, "target": str(target), "shots": shots}
+    chosen = choose(corpus, None if recipe is None else str(recipe), embedder, options)
+    if isinstance(strategies, str):
+        strategies = strategies.replace(" ", "").split(",")
+    numbers = parse_seeds(seeds) if isinstance(seeds, str) else seeds
+    chosen = embed_benchmark_target(corpus, chosen, out, progress)
+    with show_progress(progress, "train", " trainings") as update:
+        result = compare_strategies(
+            corpus, out, chosen.training, strategies=strategies or STRATEGIES, seeds=numbers,
+            embedder=chosen.embedder, split=chosen.split, progress=update,
+        )  # fmt: skip
+    write_result_files(result, out)
+    return result
+
+
+def embed_benchmark_target(corpus: Path, chosen: Chosen, out: Path, progress: ProgressOption) -> Chosen:
+    """Embed a benchmark that is the target of a training into `out`/real; other settings are returned unchanged."""
+    if ":" not in (chosen.training.target or ""):
+        return chosen
+    from .inference.embed_target import embed_target
+
+    with show_progress(progress, "embed") as update:
+        return embed_target(corpus, chosen, out, update)
+
+
+def classify(
+    model: str | Path, files: str | Path | Iterable[str | Path], *, top_k: int = 3, workers: int | None = None
+) -> list[Answer]:
+    """Predict the labels of audio files.
+
+    Args:
+        model: A model folder.
+        files: Audio files of any sampling rate, number of channels and length.
+        top_k: Labels for each file.
+        workers: Threads. Default: what suits the machine.
+
+    Returns:
+        For each file its labels with their probabilities, a number (tempo), or why it could not be read.
+
+    Raises:
+        DataError: No file can be read.
+
+    Example:
+        >>> synthmir.classify("model", ["song.mp3"])[0].labels
+        (('rock', 0.91), ('pop', 0.06), ('funk', 0.02))
+    """
+    from .classify import classify as classify_files
+
+    listed = [files] if isinstance(files, (str, Path)) else files
+    return classify_files(Path(model), listed, top_k=top_k, workers=workers)
+
+
+def explore(
+    run: str | Path,
+    *,
+    against: str | Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    limit: int | None = None,
+    export: str | Path | None = None,
+    static: str | Path | None = None,
+    repo: str | None = None,
+    browser: bool = True,
+    progress: ProgressOption = True,
+) -> list[str]:
+    """Show a corpus in the browser: filter and play clips, see a map, neighbours, duplicates; try prompts and audio.
+
+    Serves until it is interrupted, or, with `export` or `static`, writes the page and returns.
+
+    Args:
+        run: What `synthmir.run` wrote, a corpus folder, or NAMESPACE/NAME on the Hub.
+        against: Another run, corpus or repository to compare with.
+        host: The address to listen on. "0.0.0.0" shows the page to your whole network.
+        port: 0 takes any free port.
+        limit: The most clips, evenly from all genres.
+        export: Write the page as a Space into this folder.
+        static: Write the page as plain files that need no server.
+        repo: With `export`, where the corpus is on the Hub. Default: it is copied into the Space.
+        browser: Open the page in your browser.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        Lines that say what was written.
+    """
+    from .explorer.command import explore as show_page
+
+    other = None if against is None else str(against)
+    return show_page(
+        str(run), other, host=host, port=port, limit=limit, repo=repo, browser=browser,
+        export=None if export is None else Path(export), static=None if static is None else Path(static),
+        meter=partial(show_progress, progress),
+    )  # fmt: skip

@@ -1,0 +1,141 @@
+"""Labelled music made by generative models, and honest proof of what a model trained on it does.
+
+Each command of `synthmir` is a function here, with the same name and options:
+
+    import synthmir as sm
+
+    sm.build("demo", "corpus")
+    sm.embed("corpus", "melstats")
+    model = sm.train("corpus", "model")
+    scores = sm.evaluate("model", on=["validation", "folder:~/music"])
+
+Names are imported when they are used, so that `import synthmir` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from builder.corpus.dataset import MusicGenCorpus, load_corpus
+
+    from builder.api import build, convert, embed, estimate, plan, prompts, read_recipe, verify
+    from builder.corpus.corpus import Corpus
+    from builder.embedders.base import Embedder, load_embedder
+    from builder.errors import BackendError, DataError, HubError, RecipeError, SynthmirError
+    from builder.generators.base import Generator, load_generator
+    from builder.recipe import Recipe
+    from builder.records import RunRecord
+    from evaluation.api import ablate, benchmarks, classify, compare, evaluate, explore, fidelity, robustness
+    from evaluation.fidelity.figures import Fidelity
+    from evaluation.results.ablation import Ablation
+    from evaluation.results.robustness import Robustness
+    from evaluation.results.scores import Scores
+    from evaluation.results.strategies import StrategyComparison
+    from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
+
+    from .pipeline import Run, publish, run
+    from .training_api import export, train, train_seeds
+
+    __version__: str
+
+_EXPORTS = {
+    "builder.api": ("build", "convert", "embed", "estimate", "plan", "prompts", "read_recipe", "verify"),
+    "builder.corpus.corpus": ("Corpus",),
+    "builder.corpus.dataset": ("MusicGenCorpus", "load_corpus"),
+    "builder.embedders.base": ("Embedder", "load_embedder"),
+    "builder.errors": ("BackendError", "DataError", "HubError", "RecipeError", "SynthmirError"),
+    "builder.generators.base": ("Generator", "load_generator"),
+    "builder.recipe": ("Recipe",),
+    "builder.records": ("RunRecord",),
+    "evaluation.results.ablation": ("Ablation",),
+    "evaluation.api": (
+        "ablate", "benchmarks", "classify", "compare", "evaluate", "explore", "fidelity", "robustness",
+    ),
+    "evaluation.fidelity.figures": ("Fidelity",),
+    "evaluation.results.scores": ("Scores",),
+    "evaluation.results.robustness": ("Robustness",),
+    "evaluation.results.strategies": ("StrategyComparison",),
+    "training.models.classifier": ("SynthmirClassifier", "SynthmirConfig", "load_model"),
+    "synthmir.pipeline": ("Run", "publish", "run"),
+    "synthmir.training_api": ("export", "train", "train_seeds"),
+}  # fmt: skip
+_MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
+__all__ = [
+    "Ablation",
+    "BackendError",
+    "Corpus",
+    "DataError",
+    "Embedder",
+    "Fidelity",
+    "Generator",
+    "HubError",
+    "MusicGenCorpus",
+    "Recipe",
+    "RecipeError",
+    "Robustness",
+    "Run",
+    "RunRecord",
+    "Scores",
+    "StrategyComparison",
+    "SynthmirClassifier",
+    "SynthmirConfig",
+    "SynthmirError",
+    "__version__",
+    "ablate",
+    "benchmarks",
+    "build",
+    "classify",
+    "compare",
+    "convert",
+    "embed",
+    "estimate",
+    "evaluate",
+    "explore",
+    "export",
+    "fidelity",
+    "load_corpus",
+    "load_embedder",
+    "load_generator",
+    "load_model",
+    "plan",
+    "prompts",
+    "publish",
+    "read_recipe",
+    "robustness",
+    "run",
+    "train",
+    "train_seeds",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used."""
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _MODULES:
+        value = getattr(import_module(_MODULES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _version() -> str:
+    """The version of the installed package, or of a source tree that is not installed, by its pyproject.toml."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("synthmir")
+    except metadata.PackageNotFoundError:
+        import tomllib
+        from pathlib import Path
+
+        file = Path(__file__).parents[1] / "pyproject.toml"
+        return str(tomllib.loads(file.read_text(encoding="utf-8"))["project"]["version"])

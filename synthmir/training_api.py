@@ -1,0 +1,187 @@
+"""The training's commands as functions: train, train_seeds, export.
+
+They are here and not in `training`, whose import loads torch and transformers to register the model, and because a
+benchmark as the target is read by `evaluation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from builder.progress import ProgressOption
+
+if TYPE_CHECKING:
+    from builder.records import RunRecord
+    from training.models.classifier import SynthmirClassifier
+    from training.settings import Chosen
+
+
+class TrainOptions(TypedDict, total=False):
+    """The options of `train`."""
+
+    recipe: str | Path | None
+    embedder: str | None
+    task: str | None
+    label_column: str | None
+    embedding_column: str | None
+    problem: str | None
+    head: str | None
+    strategy: str | None
+    target: str | Path | None
+    shots: int | None
+    seed: int | None
+
+
+def train(
+    corpus: str | Path,
+    out: str | Path,
+    *,
+    recipe: str | Path | None = None,
+    embedder: str | None = None,
+    task: str | None = None,
+    label_column: str | None = None,
+    embedding_column: str | None = None,
+    problem: str | None = None,
+    head: str | None = None,
+    strategy: str | None = None,
+    target: str | Path | None = None,
+    shots: int | None = None,
+    seed: int | None = None,
+    progress: ProgressOption = True,
+) -> SynthmirClassifier:
+    """Train a classifier on embeddings and write its model folder. A stopped training resumes when called again.
+
+    Args:
+        corpus: A corpus, folder or address, or any data set on disk that has embeddings and labels.
+        out: The model folder to write.
+        recipe: Take the settings from here. Default: the corpus's own recipe.
+        embedder: Train on these embeddings. Default: the recipe's.
+        task: "genre", "subgenre", "mood", "vocals", "instruments", "tempo", ... Default: the recipe's.
+        label_column: The column of the labels, if it is not named as the task.
+        embedding_column: Default: "embedding".
+        problem: "single_label_classification", "multi_label_classification", "regression". Default: by the column.
+        head: "mlp", "linear", "logistic", "knn". Default: the recipe's.
+        strategy: "synthetic", "real", "joint", "transfer", "finetune", "adapt". Default: the recipe's.
+        target: Real music: "gtzan:PATH" or another benchmark, what `embed` wrote, a corpus.
+        shots: Labelled real tracks a class. Default: all.
+        seed: Default: the recipe's.
+        progress: Of the embedding of a benchmark; see `builder.progress.show_progress`.
+
+    Returns:
+        The trained classifier, as `load_model(out)` returns it.
+
+    Raises:
+        DataError: There are no embeddings or labels to train on.
+        RecipeError: Options that do not go together.
+
+    Example:
+        >>> model = synthmir.train("corpus", "model")
+        >>> model.config.labels
+        ['electronica', 'funk', 'orchestral', 'pop', 'rock']
+    """
+    from training.models.classifier import load_model
+
+    train_to_folder(
+        corpus, out, progress, recipe=recipe, embedder=embedder, task=task, label_column=label_column,
+        embedding_column=embedding_column, problem=problem, head=head, strategy=strategy, target=target, shots=shots,
+        seed=seed,
+    )  # fmt: skip
+    return load_model(Path(out))
+
+
+def train_to_folder(
+    corpus: str | Path, out: str | Path, progress: ProgressOption = True, **options: Unpack[TrainOptions]
+) -> RunRecord | None:
+    """As `train`, but return the run's record. In a launch of several processes only the main one returns it."""
+    from builder.io.storage import to_path
+
+    source = to_path(corpus)
+    return train_with(source, Path(out), _choose(source, options), progress)
+
+
+def train_seeds(
+    corpus: str | Path,
+    out: str | Path,
+    seeds: str | Sequence[int],
+    *,
+    progress: ProgressOption = True,
+    notice: Callable[[str], None] | None = None,
+    **options: Unpack[TrainOptions],
+) -> dict[str, Any] | None:
+    """Train once for each seed: a model in `out`/seed-N, mean and spread in `out`/seeds.json.
+
+    Args:
+        corpus: As in `train`.
+        out: The folder that gets the models.
+        seeds: "0..9", "0,3,7" or a list.
+        progress: As in `train`.
+        notice: Called with a line for each model that is finished.
+        **options: The other options of `train`.
+
+    Returns:
+        What seeds.json holds. In a launch of several processes only the main one returns it.
+
+    Example:
+        >>> synthmir.train_seeds("corpus", "seeds", range(5))["summary"]["accuracy"]["mean"]
+        0.97
+    """
+    from builder.io.storage import to_path
+    from evaluation.api import embed_benchmark_target
+    from training.seeds import parse_seeds
+    from training.seeds import train_seeds as train_all
+
+    source, folder, report = to_path(corpus), Path(out), notice or (lambda line: None)
+    chosen = _choose(source, options)
+    numbers = parse_seeds(seeds) if isinstance(seeds, str) else list(seeds)
+    chosen = embed_benchmark_target(source, chosen, folder, progress)
+    return train_all(
+        source, folder, chosen.training, numbers, chosen.embedder,
+        lambda number, _: report(f"model {folder / f'seed-{number}'}"), split=chosen.split,
+    )  # fmt: skip
+
+
+def _choose(corpus: Path, options: TrainOptions) -> Chosen:
+    """The settings of a training: the recipe's, with the options on top."""
+    from training.settings import choose
+
+    keys: dict[str, Any] = {key: value for key, value in options.items() if key not in ("recipe", "embedder")}
+    keys |= {"target": None if keys.get("target") is None else str(keys["target"])}
+    recipe = options.get("recipe")
+    return choose(corpus, None if recipe is None else str(recipe), options.get("embedder"), keys)
+
+
+def train_with(corpus: Path, out: Path, chosen: Chosen, progress: ProgressOption) -> RunRecord | None:
+    """Train with these settings. A benchmark that is the target is embedded into `real` beside the model."""
+    from evaluation.api import embed_benchmark_target
+    from training.trainer import train as train_model
+
+    chosen = embed_benchmark_target(corpus, chosen, out.resolve().parent, progress)
+    return train_model(corpus, out, chosen.training, chosen.embedder, split=chosen.split)
+
+
+def export(model: str | Path, out: str | Path, *, what: str = "whole") -> float:
+    """Export a classifier to one ONNX file, which is compared with torch before it is kept.
+
+    `synthmir.convert` writes a corpus in other formats; this writes a model.
+
+    Args:
+        model: A model folder.
+        out: The ONNX file to write.
+        what: "whole": audio at 32 kHz in, of a model on melstats. "head": embeddings in, of any model.
+
+    Returns:
+        The largest difference from torch.
+
+    Raises:
+        DataError: The model's embedder cannot be exported.
+        BackendError: The ONNX packages are missing, or the difference is too large.
+
+    Example:
+        >>> synthmir.export("model", "model.onnx")
+        2.4e-07
+    """
+    from training.models.onnx_export import export as export_onnx
+
+    return export_onnx(Path(model), Path(out), what)
