@@ -18,13 +18,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from builder.corpus.dataset import MusicGenCorpus, load_corpus
-
     from builder.api import build, convert, embed, estimate, plan, prompts, read_recipe, verify
     from builder.corpus.corpus import Corpus
-    from builder.embedders.base import Embedder, load_embedder
+    from builder.corpus.hf_builder import MusicGenCorpus
+    from builder.corpus.load import load_corpus
+    from builder.embedders.base import load_embedder
+    from builder.embedders.embedder import Embedder
     from builder.errors import BackendError, DataError, HubError, RecipeError, SynthmirError
-    from builder.generators.base import Generator, load_generator
+    from builder.generators.base import load_generator
+    from builder.generators.generator import Generator
     from builder.recipe import Recipe
     from builder.records import RunRecord
     from evaluation.api import ablate, benchmarks, classify, compare, evaluate, explore, fidelity, robustness
@@ -43,10 +45,13 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "builder.api": ("build", "convert", "embed", "estimate", "plan", "prompts", "read_recipe", "verify"),
     "builder.corpus.corpus": ("Corpus",),
-    "builder.corpus.dataset": ("MusicGenCorpus", "load_corpus"),
-    "builder.embedders.base": ("Embedder", "load_embedder"),
+    "builder.corpus.hf_builder": ("MusicGenCorpus",),
+    "builder.corpus.load": ("load_corpus",),
+    "builder.embedders.base": ("load_embedder",),
+    "builder.embedders.embedder": ("Embedder",),
     "builder.errors": ("BackendError", "DataError", "HubError", "RecipeError", "SynthmirError"),
-    "builder.generators.base": ("Generator", "load_generator"),
+    "builder.generators.base": ("load_generator",),
+    "builder.generators.generator": ("Generator",),
     "builder.recipe": ("Recipe",),
     "builder.records": ("RunRecord",),
     "evaluation.results.ablation": ("Ablation",),

@@ -108,8 +108,9 @@ class Module:
 
     @cached_property
     def package(self) -> str:
-        """What its relative imports start from."""
-        return self.name.rpartition(".")[0]
+        """What its relative imports start from: itself, if it is a package's __init__.py."""
+        spec = find_spec(self.name)
+        return self.name if spec is not None and spec.submodule_search_locations else self.name.rpartition(".")[0]
 
     @cached_property
     def definitions(self) -> dict[str, ast.stmt]:
