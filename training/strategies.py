@@ -152,10 +152,10 @@ def _follow(run: _Run, source: Features, target: Target | None) -> Outcome:
     if settings.strategy == "real":
         features, lost = alone(source, train, validation)
         run = replace(run, config=_renamed(run.config, features.names))
-        return _outcome(settings, {**target.told, **lost}, [run.stage("target", features)], ON_TARGET)
+        return _outcome(settings, {**target.record, **lost}, [run.stage("target", features)], ON_TARGET)
     if settings.strategy == "joint":
         features = both(source, train, validation, settings)
-        return _outcome(settings, target.told, [run.stage("both", features)], ON_TARGET)
+        return _outcome(settings, target.record, [run.stage("both", features)], ON_TARGET)
     two_labels(source, train)
     first = run.stage("source", source)
     real = retold(source, train, validation)
@@ -164,7 +164,7 @@ def _follow(run: _Run, source: Features, target: Target | None) -> Outcome:
         second = run.stage("target", real, start=start, only_output=True)
     else:
         second = run.stage("target", real, start=start, lr=settings.finetune_lr)
-    return _outcome(settings, target.told, [first, second], ON_TARGET)
+    return _outcome(settings, target.record, [first, second], ON_TARGET)
 
 
 def _adapt(run: _Run, source: Features, target: Target) -> Outcome:
@@ -190,7 +190,7 @@ def _adapt(run: _Run, source: Features, target: Target) -> Outcome:
     weight = WEIGHTS[chosen.loss] if chosen.weight is None else chosen.weight
     drawn = Adaptation(rows, labels, adaptation_loss(chosen, settings.hidden[-1], settings.seed), weight)
     stage = run.stage("both" if labelled else "source", features, adaptation=drawn)
-    outcome = _outcome(settings, target.told, [stage], ON_TARGET if labelled else ON_SOURCE)
+    outcome = _outcome(settings, target.record, [stage], ON_TARGET if labelled else ON_SOURCE)
     told = {
         **chosen.model_dump(mode="json"),
         "weight": weight,

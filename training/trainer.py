@@ -17,6 +17,7 @@ from builder.corpus.corpus import Corpus, embed_record
 from builder.embedders.augment import CLEAN, SUFFIX, named, recorded_damages
 from builder.embedders.base import config_name
 from builder.embedders.embed_dataset import RECORD as EMBED_RECORD
+from builder.embedders.embedded_dataset import is_corpus
 from builder.errors import DataError
 from builder.io.storage import is_remote, to_path
 from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
@@ -25,7 +26,6 @@ from builder.records import RunRecord, record_run
 from .card.card import write_card
 from .data.features import Features, Split, load_features
 from .data.subset import subset
-from .data.tables import is_corpus
 from .data.target import Target, load_target
 from .models.audio_embedding import UNKNOWN
 from .models.classifier import CONFIG, MULTI, REGRESSION, WEIGHTS, SynthmirClassifier, SynthmirConfig

@@ -13,6 +13,7 @@ import numpy as np
 
 from builder.corpus.corpus import Corpus, embed_record
 from builder.embedders.embed_dataset import RECORD as DATASET_RECORD
+from builder.embedders.embedded_dataset import is_corpus
 from builder.errors import DataError
 from builder.executors import Executor, InProcessExecutor
 from builder.io.storage import is_remote, path_exists, to_path
@@ -38,7 +39,7 @@ from .validation_audio import Clips
 
 if TYPE_CHECKING:
     from builder.embedders.base import EmbedderBackend
-    from training.data.features import Features
+    from training.data.features import ValidationRows
     from training.models.classifier import SynthmirClassifier
 
 VALIDATION = "validation"
@@ -135,14 +136,16 @@ def predict_with_models(
     return [found[number] for number in range(len(candidates))]
 
 
-def read_features(corpus: Path, embedder: str, task: str, details: dict[str, Any]) -> Features:
-    """The rows that a model learnt from and was chosen by, read as its training record says. Raises DataError."""
-    from training.data.features import load_features
+def read_validation(
+    corpus: Path, embedder: str, task: str, known: Sequence[str], details: dict[str, Any]
+) -> ValidationRows:
+    """The rows that a model was chosen by, read as its training record says. Raises DataError."""
+    from training.data.features import load_validation
 
     options = dict(details.get("data") or {})
     if options.get("split"):
         options["split"] = validate(SplitSettings, options["split"], "training.json: details.data.split")
-    return load_features(corpus, embedder, task, **options)
+    return load_validation(corpus, embedder, task, known=known, **options)
 
 
 def predict_validation(
@@ -150,28 +153,36 @@ def predict_validation(
 ) -> Predictions:
     """Judge the validation split by its stored embeddings, one a clip. Raises DataError."""
     _check_revision(model, corpus)
-    features = read_features(corpus, model.config.embedder["name"], model.config.task, details)
-    labels, problem = list(model.config.labels), problem_of(model)
-    if foreign := [name for name in features.names if name not in labels]:
+    labels, problem, task = list(model.config.labels), problem_of(model), model.config.task
+    validation = read_validation(corpus, model.config.embedder["name"], task, labels, details)
+    rows, names = validation.rows, validation.names
+    if foreign := _unknown_labels(validation, [*labels, *(details.get("left_out") or ())]):
+        raise DataError(f"{corpus}: its {task} {foreign[0]!r} is none of the model's: {', '.join(labels)}")
+    if (dim := rows.embeddings.shape[1]) != model.config.embedder["dim"]:
         raise DataError(
-            f"{corpus}: its {model.config.task} {foreign[0]!r} is none of the model's: {', '.join(labels)}"
-        )
-    if features.dim != model.config.embedder["dim"]:
-        raise DataError(
-            f"{corpus}: its embeddings have {features.dim} numbers, the model takes {model.config.embedder['dim']}",
+            f"{corpus}: its embeddings have {dim} numbers, the model takes {model.config.embedder['dim']}",
             "embed the corpus again with the embedder that the model was trained on",
         )
-    position = np.array([labels.index(name) for name in features.names])
-    truth, outputs = features.validation.labels.numpy(), probabilities(model, features.validation.embeddings.numpy())
+    truth, outputs = rows.labels.numpy(), probabilities(model, rows.embeddings.numpy())
     if problem == SINGLE:
-        truth = position[truth]
+        truth = np.array([labels.index(name) if name in labels else -1 for name in names])[truth]
     elif problem == MULTI:
-        truth, outputs, labels = truth > 0.5, outputs[:, position], list(features.names)
+        used = [place for place, name in enumerate(names) if name in labels]
+        outputs = outputs[:, [labels.index(names[place]) for place in used]]
+        truth, labels = truth[:, used] > 0.5, [names[place] for place in used]
     else:
         truth, outputs = truth.astype(np.float64), outputs[:, 0]
-    dropped = features.dropped.get(VALIDATION, 0)
-    notes = [f"left out {dropped} clip(s) without a {features.task}"] if dropped else []
-    return Predictions(problem, labels, features.validation.ids, truth, outputs, threshold, notes=notes)
+    notes = [f"left out {validation.dropped} clip(s) without a {task}"] if validation.dropped else []
+    return Predictions(problem, labels, rows.ids, truth, outputs, threshold, notes=notes)
+
+
+def _unknown_labels(validation: ValidationRows, known: Sequence[str]) -> list[str]:
+    """Labels of some row that are not among the known ones."""
+    if validation.problem_type == REGRESSION:
+        return []
+    labels = validation.rows.labels
+    used = labels.unique() if validation.problem_type == SINGLE else labels.any(dim=0).nonzero().flatten()
+    return [validation.names[place] for place in used.tolist() if validation.names[place] not in known]
 
 
 def _check_revision(model: SynthmirClassifier, corpus: Path) -> None:
@@ -268,8 +279,6 @@ def corpus_of(trained: RunRecord, model_folder: Path, given: Path | None) -> Pat
 
     That is a corpus of ours, or whatever else the model was trained on.
     """
-    from training.data.tables import is_corpus
-
     if given is None and "corpus" not in trained.details:
         raise DataError(f"{model_folder}: does not tell which corpus it was trained on", "add --corpus PATH")
     recorded = trained.details.get("corpus", "")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from builder.embedders.embedded_dataset import EMBEDDING, filter_rows, open_dataset
 from builder.errors import DataError
 from training.data.features import Features
-from training.data.parts import divide, open_parts
-from training.data.target import EMBEDDING, embedding_column, embeddings, label_column, read_labels
+from training.data.splits import split_target
+from training.data.target import find_label_column, match_labels, read_target_embeddings
 from training.models.classifier import SINGLE
 
 from ..results.predictions import Predictions
@@ -26,32 +27,24 @@ def read_test(
     Labels are the source's; rows of others are left out and counted in the notes. Raises DataError where there is no
     test part, and no label in it.
     """
-    stored = open_parts(path, source.embedder)
-    wanted = set(divide(stored).test_ids)
-    if not wanted:
+    dataset = open_dataset(Path(path).expanduser(), source.embedder)
+    test = set(split_target(dataset).test_ids)
+    if not test:
         raise DataError(
             f"{path}: has no test part to judge on",
             "give it a split called test, or no splits at all: a fifth is then set aside",
         )
-    column = label_column(stored, label, source.task)
+    column = find_label_column(dataset, label, source.task)
     if column is None:
         raise DataError(f"{path}: has no column {source.task!r} and none called 'label' to judge by", "add the labels")
-    columns = stored.columns
-    rows: dict[str, np.ndarray] = {}
-    ids: list[str] = []
-    for split, data in stored.splits.items():
-        names = data.to_table(columns=["id"])["id"].to_pylist() if "id" in columns else None
-        names = [f"{split}/{row}" for row in range(data.count_rows())] if names is None else list(map(str, names))
-        rows[split] = np.array([row for row, name in enumerate(names) if name in wanted], dtype=np.int64)
-        ids += [name for name in names if name in wanted]
-    vectors = embedding_column(stored, embedding)
-    table = stored.take(rows, [vectors, column, *([GROUP] if GROUP in columns else [])])
-    where = f"{path}: test"
-    labels = read_labels(where, columns.to_dict()[column], table[column], tuple(ids), source)
+    rows = dataset.rows()
+    rows = filter_rows(rows, np.array([identity in test for identity in dataset.ids(rows)]))
+    ids = dataset.ids(rows)
+    labels = match_labels(dataset.labels(column, rows), source)
     if not labels.known.any():
-        raise DataError(f"{where}: no row has a {source.task} that the corpus knows", "add the labels")
-    x = embeddings(where, table[vectors], tuple(ids), source.dim)[labels.known]
-    artists = table[GROUP].to_pylist() if GROUP in columns else []
+        raise DataError(f"{path}: test: no row has a {source.task} that the corpus knows", "add the labels")
+    x = read_target_embeddings(dataset, rows, dataset.find_embeddings(embedding), source.dim)[labels.known]
+    artists = dataset.read([GROUP], rows)[GROUP].to_pylist() if GROUP in dataset.columns else []
     kept = np.flatnonzero(labels.known)
     truth = labels.values[kept]
     judged = Predictions(

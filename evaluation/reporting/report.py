@@ -19,7 +19,7 @@ from builder.io.safe_files import parse_json, read_record
 from ..fidelity.figures import FILE as FIDELITY_FILE
 from ..fidelity.figures import Fidelity
 from ..fidelity.page import render_section
-from ..inference.evaluated_model import read_features
+from ..inference.evaluated_model import read_validation
 from ..rendering.html_page import html_environment
 from ..results.robustness import FILE as ROBUSTNESS
 from ..results.robustness import Robustness
@@ -246,16 +246,19 @@ def _map(scores: Scores, corpus: Path | None, details: dict[str, Any], assets: _
     """The validation split's embeddings in two dimensions; None without them or with too few to lay out."""
     if corpus is None or scores.model.problem != SINGLE or not (corpus / scores.model.embedder["name"]).is_dir():
         return None
-    features = read_features(corpus, scores.model.embedder["name"], scores.model.task, details)
-    split = features.validation
-    if len(split) < 3:
+    embedder = scores.model.embedder["name"]
+    validation = read_validation(corpus, embedder, scores.model.task, (), details)
+    rows = validation.rows
+    if len(rows) < 3:
         return None
-    title = f"{len(split)} validation clips by {features.embedder}"
-    picture = plots.embedding_map(split.embeddings.numpy(), split.labels.numpy(), features.names, title=title)
+    title = f"{len(rows)} validation clips by {embedder}"
+    used, codes = rows.labels.unique(return_inverse=True)
+    names = [validation.names[place] for place in used.tolist()]
+    picture = plots.embedding_map(rows.embeddings.numpy(), codes.numpy(), names, title=title)
     return {
         "file": assets.put("map.svg", picture),
-        "n": min(len(split), plots.MAP_POINTS),
-        "embedder": features.embedder,
+        "n": min(len(rows), plots.MAP_POINTS),
+        "embedder": embedder,
     }
 
 

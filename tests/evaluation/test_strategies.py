@@ -192,7 +192,7 @@ def test_the_test_part_of_a_division_made_by_training(tmp_path: Path, parts: Any
     from training.data.target import load_target
 
     target = load_target(folder, features)
-    assert list(judged.ids) == target.told["test_ids"]
+    assert list(judged.ids) == target.record["test_ids"]
     assert judged.groups() is not None and len(set(judged.artists)) == len(x) // 5
     assert target.train is not None and not set(judged.ids) & set(target.train.ids)
 

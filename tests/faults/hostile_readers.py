@@ -185,11 +185,11 @@ def _embed(folder: Path) -> None:
 
 
 def _parts(folder: Path) -> None:
-    from training.data.parts import divide, open_parts
+    from builder.embedders.embedded_dataset import open_dataset
+    from training.data.splits import split_target
 
-    stored = open_parts(folder, "melstats")
-    division = divide(stored)
-    stored.take(division.train, ["id", "embedding"])
+    dataset = open_dataset(folder, "melstats")
+    dataset.embeddings(split_target(dataset).train)
 
 
 def _clips(folder: Path) -> None:

@@ -38,6 +38,7 @@ from builder.corpus.shards import Ledger
 from builder.corpus.verify import verify
 from builder.embedders.audio_sources import open_source
 from builder.embedders.embed_corpus import embed_corpus
+from builder.embedders.embedded_dataset import open_dataset
 from builder.embedders.weights import read_tensors, weights_file
 from builder.errors import MAX_TOLD, BackendError, DataError, RecipeError, SynthmirError
 from builder.hub.publishable import model_config
@@ -62,7 +63,7 @@ from evaluation.reporting import example_clips as gallery
 from evaluation.reporting import report
 from training.card import figures as card_figures
 from training.data.features import load_features
-from training.data.parts import divide, open_parts
+from training.data.splits import split_target
 from training.models.classifier import load_model
 
 from . import hostile_readers as seeds
@@ -825,7 +826,7 @@ def test_names_that_no_file_can_have(model: Path, tmp_path: Path, kind: str) -> 
         lambda: recipe.with_options(described).source_file(),
         lambda: corpus_of(record, model, None),
         lambda: load_features(tmp_path / name, "melstats", "genre"),
-        lambda: open_parts(tmp_path / name, "melstats"),
+        lambda: open_dataset(tmp_path / name, "melstats"),
         lambda: open_source(f"./{name}", "audio", 10),
         lambda: weights_file(name),
         lambda: Corpus.open(tmp_path / name),
@@ -883,7 +884,7 @@ def test_texts_that_are_none_in_embeddings(corpus: Path) -> None:
     assert data.count(b"train-0") > 1
     file.write_bytes(data.replace(b"train-0", b"train\xff0"))
     with pytest.raises(DataError, match="Invalid UTF8"):
-        divide(open_parts(corpus, "melstats"))
+        split_target(open_dataset(corpus, "melstats"))
 
 
 def test_clips_whose_columns_are_not_what_they_say(corpus: Path) -> None:
@@ -919,13 +920,13 @@ def test_arrow_files_whose_lists_and_texts_lie_outside(tmp_path: Path) -> None:
         file.write_bytes(data[: at + 8] + struct.pack("<i", 0x3272_0000) + data[at + 12 :])
         for read in (
             lambda: load_features(tmp_path, "melstats", "genre"),
-            lambda: open_parts(tmp_path, "melstats"),
+            lambda: open_dataset(tmp_path, "melstats"),
             lambda: open_source(str(tmp_path), "embedding", 10),
         ):
             with pytest.raises(DataError, match="cannot be loaded as a data set: Column"):
                 read()
     file.write_bytes(data)
-    open_parts(tmp_path, "melstats")
+    open_dataset(tmp_path, "melstats")
 
 
 @pytest.mark.parametrize(

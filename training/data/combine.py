@@ -23,9 +23,9 @@ def learnt(target: Target, source: Features, strategy: str) -> tuple[Split, Spli
     """The target's labelled rows. Raises DataError where there are none to learn from or to stop by."""
     for part, split in (("train", target.train), ("validation", target.validation)):
         if split is None:
-            column = target.told.get("label_column")
+            column, name = target.record.get("label_column"), target.record.get("source")
             raise DataError(
-                f"{target.told.get('source')}: its {part} part has no row with a {source.task}, which {strategy} needs"
+                f"{name}: its {part} part has no row with a {source.task}, which {strategy} needs"
                 + ("" if column else f" (there is no column {source.task!r} and none called 'label')"),
                 "give real music with labels, or use the strategy adapt with coral, mmd or dann",
             )

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
-from builder.embedders.augment import COLUMN
+from builder.embedders.augment import COLUMN as DAMAGE
+from builder.embedders.embedded_dataset import (
+    EMBEDDING,
+    EmbeddedDataset,
+    LabelColumn,
+    Rows,
+    filter_rows,
+    open_dataset,
+)
 from builder.errors import DataError
 from builder.io.storage import storage_errors, to_path
+from builder.names import find_group_column
 from builder.recipe import SplitSettings
 
 from ..models.classifier import MULTI, REGRESSION, SINGLE
-from .labels import Column, encode, problem_of
-from .tables import MEND, SPLITS, Table, Tables, is_corpus, open_tables
+from .labels import EncodedLabels, choose_problem, encode_labels
+from .splits import SourceSplits, split_source
 
-LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 _log = logging.getLogger(__name__)
 
 
@@ -71,118 +78,155 @@ class Features:
         return len(self.train) / (len(self.names) * counts.float())
 
 
+@dataclass(frozen=True, slots=True)
+class ValidationRows:
+    """The validation rows of a data set with the classes of its label column, read without the training rows."""
+
+    rows: Split  # labels are positions in `names`
+    names: tuple[str, ...]  # of a regression, the task
+    problem_type: str
+    dropped: int  # rows without a label
+
+
 def load_features(
     corpus: Path | str,
     embedder: str,
     task: str,
     *,
     label_column: str | None = None,
-    embedding_column: str = "embedding",
+    embedding_column: str = EMBEDDING,
     problem: str | None = None,
     split: SplitSettings | None = None,
 ) -> Features:
     """Read embeddings and the labels of `task` from a corpus folder, or from any data set on disk.
 
-    A corpus has the config `embedder`; of another data set `embedder` is only the config's name where there are
-    several. `label_column` is `task` where nothing else is said, and `problem` follows from its type. A data set
-    without a validation split is divided as `split` says, by groups of rows where a column names them; its test split
-    is not touched. Rows without a label are dropped, counted and logged.
+    Rows without a label are dropped, counted and logged. A data set without a validation split is divided by groups
+    of rows where a column names them; its test split is not touched.
 
-    Raises DataError that names the row or column: nothing there, a file that is missing or damaged, a column that is
-    missing, embeddings that are null, not finite, of another length or embedder, labels out of range, an empty split,
-    a single label, a label with a single row, a label that only validation holds, a corpus's group on both sides of
-    the split;
-    RecipeError for a `problem` that the column does not pose.
+    Args:
+        corpus: See `builder.embedders.embedded_dataset.open_dataset`.
+        embedder: The embedder's name: of a corpus, its config; of another data set, the config where it has several.
+        task: What is to be learnt.
+        label_column: The column of labels, by default `task`.
+        embedding_column: The column of embeddings.
+        problem: The problem type, by default the one that the column of labels poses.
+        split: How a data set without a validation split is divided.
+
+    Raises:
+        DataError: There is nothing, a file is missing or damaged, a column is missing, embeddings are null, not finite
+            or of another length or embedder, labels are out of range, a split is empty, there is a single label, a
+            label has a single row or only validation rows, or a corpus's group is on both sides of the split.
+        RecipeError: The column does not pose `problem`.
     """
-    column = label_column or task
-    path = to_path(corpus)
+    column, path = label_column or task, to_path(corpus)
     with storage_errors(path):
-        tables = open_tables(path, embedder, column, embedding_column, split or SplitSettings())
-        ours = is_corpus(path)
-        _check_groups(tables, ours)
-        problem = problem_of(tables.train.kind, column, problem)
-        both = {"train": tables.train, "validation": tables.validation}
-        names, columns = encode(problem, both, task)
-        splits, dropped = {}, {}
-        for name in SPLITS:
-            splits[name], dropped[name] = _split(both[name], columns[name], task, embedding_column, ours)
-    train, validation = (splits[name] for name in SPLITS)
-    if (dim := train.embeddings.shape[1]) != (other := validation.embeddings.shape[1]):
-        raise DataError(f"{corpus}: {embedder}: embeddings of train have {dim} numbers, of validation {other}")
-    features = Features(task, embedder, tuple(names), train, validation, dropped, problem, division=tables.division)
+        dataset = open_dataset(path, embedder)
+        dataset.require([column])
+        dataset.require_embeddings(embedding_column)
+        splits = split_source(dataset, column, split or SplitSettings())
+        dataset, rows = splits.dataset, {"train": splits.train, "validation": splits.validation}
+        if splits.division is None:
+            _check_groups(splits, column)
+        columns = {name: dataset.labels(column, part) for name, part in rows.items()}
+        problem = choose_problem(columns["train"].kind, column, problem)
+        names, labels = encode_labels(problem, columns, task)
+        read, dropped = {}, {}
+        for name, part in rows.items():
+            read[name], dropped[name] = _read_split(dataset, part, columns[name], labels[name], task, embedding_column)
+    if (dim := read["train"].embeddings.shape[1]) != (other := read["validation"].embeddings.shape[1]):
+        raise DataError(
+            f"{corpus}: {embedder}: embeddings of train have {dim} numbers, of validation {other}",
+            "embed it again with one embedder",
+        )
+    features = Features(
+        task, embedder, tuple(names), read["train"], read["validation"], dropped, problem, division=splits.division
+    )
     return _LEARNABLE[problem](features)
 
 
-def _check_groups(tables: Tables, corpus: bool) -> None:
-    """Clips of one description must not be learnt from and judged on; of others' data it is told."""
-    if tables.division is not None or tables.group is None:
-        return  # divided by group here, or there is none
-    train, validation = tables.train.rows, tables.validation.rows
-    groups = validation["group"]
-    both = pc.is_in(groups, value_set=pc.unique(train["group"]), skip_nulls=True)
-    if not corpus and (count := pc.sum(both).as_py()):
-        _log.warning("%s: %d row(s) share their %s with train", tables.validation.where, count, tables.group)
-    elif (row := pc.index(both, True).as_py()) >= 0:
-        raise DataError(
-            f"prompt_group {groups[row].as_py()!r} crosses the splits: {pc.sum(both).as_py()} clip(s) of validation, "
-            f"{validation['id'][row].as_py()!r} the first, share a description with training",
-            "build the corpus again: what is learnt from would be judged on",
+def load_validation(
+    corpus: Path | str,
+    embedder: str,
+    task: str,
+    *,
+    known: Sequence[str] = (),
+    label_column: str | None = None,
+    embedding_column: str = EMBEDDING,
+    problem: str | None = None,
+    split: SplitSettings | None = None,
+) -> ValidationRows:
+    """Read the rows that `load_features` calls validation, and of the training rows nothing.
+
+    Only where one split has to be divided are the labels and groups of all its rows read.
+
+    Args:
+        corpus: As `load_features` takes it, and so are the others.
+        embedder: See `load_features`.
+        task: See `load_features`.
+        known: Classes that a column of strings may hold beside those that are in the validation rows.
+        label_column: See `load_features`.
+        embedding_column: See `load_features`.
+        problem: See `load_features`.
+        split: See `load_features`.
+
+    Raises:
+        DataError: See `load_features`.
+        RecipeError: The column does not pose `problem`.
+    """
+    column, path = label_column or task, to_path(corpus)
+    with storage_errors(path):
+        dataset = open_dataset(path, embedder)
+        dataset.require([column])
+        dataset.require_embeddings(embedding_column)
+        splits = split_source(dataset, column, split or SplitSettings())
+        labels = splits.dataset.labels(column, splits.validation)
+        problem = choose_problem(labels.kind, column, problem)
+        names, encoded = encode_labels(problem, {"validation": labels}, task, known)
+        rows, dropped = _read_split(
+            splits.dataset, splits.validation, labels, encoded["validation"], task, embedding_column
         )
+    return ValidationRows(rows, tuple(names), problem, dropped)
 
 
-def _split(table: Table, column: Column, task: str, embedding: str, corpus: bool) -> tuple[Split, int]:
+def _check_groups(splits: SourceSplits, label: str) -> None:
+    """Raise DataError where clips of one description are on both sides; of other data sets log it."""
+    dataset = splits.dataset
+    if (column := find_group_column(dataset.columns, but=label)) is None:
+        return
+    train, groups = set(dataset.groups(splits.train, but=label)), dataset.groups(splits.validation, but=label)
+    shared = [row for row, group in enumerate(groups) if group is not None and group in train]
+    if not shared:
+        return
+    if dataset.corpus is None:
+        _log.warning("%s: %d row(s) share their %s with train", dataset.where(splits.validation), len(shared), column)
+        return
+    identity = dataset.ids(splits.validation)[shared[0]]
+    raise DataError(
+        f"prompt_group {groups[shared[0]]!r} crosses the splits: {len(shared)} clip(s) of validation, "
+        f"{identity!r} the first, share a description with training",
+        "build the corpus again: a validation clip must not share its description with a training clip",
+    )
+
+
+def _read_split(
+    dataset: EmbeddedDataset, rows: Rows, column: LabelColumn, labels: EncodedLabels, task: str, embedding: str
+) -> tuple[Split, int]:
     """One split as tensors, and how many rows without a label were dropped."""
-    picked = np.ones(len(table.rows), bool) if table.picked is None else table.picked
-    kept = picked & column.kept
+    kept = labels.labelled
     if not kept.any():
         raise DataError(
-            f"{table.where}: no row has a {task}" if picked.any() else f"{table.where}: the split is empty",
+            f"{column.where}: no row has a {task}" if len(kept) else f"{column.where}: the split is empty",
             "choose another training.task or build a larger corpus",
         )
-    ids = table.rows["id"].to_pylist()
-    mend = MEND if corpus else "embed it again, or take the row out of the data"
-    embeddings = _embeddings(table, ids, kept, mend)
-    if dropped := int(picked.sum() - kept.sum()):
-        _log.warning("%s: dropped %d of %d rows that have no %s", table.where, dropped, picked.sum(), task)
-    chosen = tuple(ids[i] for i in np.flatnonzero(kept))
-    rows = Split(chosen, torch.from_numpy(embeddings), torch.from_numpy(column.values[kept]))
-    if COLUMN in table.rows.column_names:
-        damages = table.rows[COLUMN].to_pylist()
-        rows = replace(rows, damages=tuple(damages[i] for i in np.flatnonzero(kept)))
-    return rows, dropped
-
-
-def _embeddings(table: Table, ids: list[str], kept: np.ndarray, mend: str) -> np.ndarray:
-    """The embeddings of the rows that are kept, float32 [n, dim], read part by part into their place."""
-    matrix = np.empty((0, 0), np.float32)
-    start = filled = 0
-    for part in table.vectors():
-        if not (any(is_kind(part.type) for is_kind in LISTS) or isinstance(part.type, pa.ExtensionType)):
-            raise DataError(f"{table.where}: the column of embeddings holds {part.type}, not lists of numbers")
-        part = part.storage if isinstance(part, pa.ExtensionArray) else part
-        lengths = pc.fill_null(pc.list_value_length(part), 0).to_numpy(zero_copy_only=False)
-        if start == 0:
-            matrix = np.empty((kept.sum(), lengths[0] if len(lengths) else 0), np.float32)
-        dim = matrix.shape[1]
-        if (odd := np.flatnonzero((lengths != dim) | (lengths == 0))).size:
-            odd_one, length = ids[start + odd[0]], lengths[odd[0]]
-            raise DataError(
-                f"{table.where}: embedding of {odd_one!r} has {length} numbers, that of {ids[0]!r} has {dim}", mend
-            )
-        try:
-            values = part.flatten().to_numpy(zero_copy_only=False).reshape(len(part), dim)
-            chosen = values[kept[start : start + len(part)]]
-            rows = matrix[filled : filled + len(chosen)]
-            rows[:] = chosen
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{table.where}: the column of embeddings holds {part.type}, not numbers") from error
-        if (bad := np.flatnonzero(~np.isfinite(rows).all(axis=1))).size:
-            row = np.flatnonzero(kept[start : start + len(part)])[bad[0]]
-            raise DataError(
-                f"{table.where}: embedding of {ids[start + row]!r} holds numbers that are not finite", mend
-            )
-        start, filled = start + len(part), filled + len(chosen)
-    return matrix
+    if dropped := int((~kept).sum()):
+        _log.warning("%s: dropped %d of %d rows that have no %s", column.where, dropped, len(kept), task)
+    chosen = filter_rows(rows, kept)
+    embeddings = dataset.embeddings(chosen, column=embedding)
+    damages = None
+    if dataset.corpus is not None and DAMAGE in dataset.columns:
+        damages = tuple(dataset.read([DAMAGE], chosen)[DAMAGE].to_pylist())
+    ids = tuple(column.ids[row] for row in np.flatnonzero(kept))
+    return Split(ids, torch.from_numpy(embeddings), torch.from_numpy(labels.values[kept]), damages=damages), dropped
 
 
 def _one_of_several(features: Features) -> Features:

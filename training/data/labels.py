@@ -1,7 +1,8 @@
-"""A label column -> what a classifier learns: the problem, the labels' names, and codes, marks or numbers."""
+"""A column of labels -> what a classifier learns: the problem, the classes, and each row's class, marks or number."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,29 +10,42 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from builder.embedders.embedded_dataset import LabelColumn
 from builder.errors import DataError, RecipeError
 
 from ..models.classifier import MULTI, REGRESSION, SINGLE
-from .tables import Table
 
-NUMBERS = ("tempo_bpm",)  # integer columns that are known to be quantities
-WORDS = ("string", "large_string", "bool")
-LISTS = ("List", "LargeList", "Sequence")
+QUANTITIES = ("tempo_bpm",)  # integer columns that are known to be quantities
+NAMED_TYPES = ("string", "large_string", "bool")
+LIST_TYPES = ("List", "LargeList", "Sequence")
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One split's labels: `values` int64 [n] | float32 [n, labels] | float32 [n], where `kept` (bool [n]) says so."""
+class EncodedLabels:
+    """The labels of some rows as numbers."""
 
-    values: np.ndarray
-    kept: np.ndarray
+    values: np.ndarray  # int64 [n], positions in the classes | float32 [n, classes], 0 or 1 | float32 [n]
+    labelled: np.ndarray  # bool [n]: whether a row has a label; the value of one that has none means nothing
 
 
-def problem_of(kind: dict[str, Any], column: str, asked: str | None) -> str:
-    """The problem that a column of this kind poses. Raises DataError for one that poses none, or not the one asked."""
-    inner, many = (kind.get("feature") or {}, True) if kind.get("_type") in LISTS else (kind, False)
+def choose_problem(kind: dict[str, Any], column: str, asked: str | None = None) -> str:
+    """The problem that a column of labels poses.
+
+    Args:
+        kind: The column as `datasets` describes it.
+        column: Its name.
+        asked: The problem that the user names, if any.
+
+    Returns:
+        transformers' `problem_type`: single_label_classification, multi_label_classification or regression.
+
+    Raises:
+        DataError: The column does not hold labels.
+        RecipeError: The column does not pose the problem that is asked for, or may pose several.
+    """
+    inner, many = (kind.get("feature") or {}, True) if kind.get("_type") in LIST_TYPES else (kind, False)
     dtype = str(inner.get("dtype", ""))
-    named = inner.get("_type") == "ClassLabel" or dtype in WORDS
+    named = inner.get("_type") == "ClassLabel" or dtype in NAMED_TYPES
     integer = not named and "int" in dtype
     possible: tuple[str, ...]
     if many:
@@ -39,107 +53,123 @@ def problem_of(kind: dict[str, Any], column: str, asked: str | None) -> str:
     elif named:
         possible = (SINGLE,)
     elif integer:
-        possible = (REGRESSION,) if column in NUMBERS else (REGRESSION, SINGLE)
+        possible = (REGRESSION,) if column in QUANTITIES else (REGRESSION, SINGLE)
     else:
         possible = (REGRESSION,) if dtype.startswith(("float", "double")) else ()
     if not possible:
         raise DataError(
-            f"column {column!r} holds {_told(kind)}: no labels",
+            f"column {column!r} holds {_describe_type(kind)}: no labels",
             "give a column of labels (ClassLabel or string), of lists of labels, or of numbers",
         )
     if asked is not None and asked not in possible:
         raise RecipeError(
-            f"training.problem: {asked} cannot be learnt from column {column!r}, which holds {_told(kind)}",
+            f"training.problem: {asked} cannot be learnt from column {column!r}, which holds {_describe_type(kind)}",
             f"training.problem: {possible[0]}",
         )
     if asked is None and len(possible) > 1:
         raise RecipeError(
             f"training.problem: column {column!r} holds integers: quantities, or classes?",
-            f"say it (--problem or training.problem): {' or '.join(possible)}",
+            f"name the problem (--problem or training.problem): {' or '.join(possible)}",
         )
     return asked or possible[0]
 
 
-def _told(kind: dict[str, Any]) -> str:
-    if kind.get("_type") in LISTS:
-        return f"lists of {_told(kind.get('feature') or {})}"
+def _describe_type(kind: dict[str, Any]) -> str:
+    if kind.get("_type") in LIST_TYPES:
+        return f"lists of {_describe_type(kind.get('feature') or {})}"
     return str(kind.get("dtype") if kind.get("_type") == "Value" else kind.get("_type") or "structures")
 
 
-def encode(problem: str, tables: dict[str, Table], task: str) -> tuple[list[str], dict[str, Column]]:
-    """The names of all labels, and each split's labels as positions in them (a regression: one name, and numbers)."""
+def encode_labels(
+    problem: str, columns: Mapping[str, LabelColumn], task: str, known: Sequence[str] = ()
+) -> tuple[list[str], dict[str, EncodedLabels]]:
+    """Encode the label columns of one or more splits alike.
+
+    Args:
+        problem: See `choose_problem`.
+        columns: The label columns by split.
+        task: The name of the task, for messages.
+        known: Classes that a column of strings may hold beside those that are in it.
+
+    Returns:
+        The classes (declared ones in their order, strings sorted; for a regression, the task alone), and each
+        split's labels as positions in them, as marks, or as numbers.
+
+    Raises:
+        DataError: A column holds codes without a class, or infinite numbers.
+    """
     if problem == REGRESSION:
-        return [task], {split: _numbers(table, task) for split, table in tables.items()}
-    kind = next(iter(tables.values())).kind
-    inner = kind.get("feature") if kind.get("_type") in LISTS else kind
-    flat = {split: _flat(table, problem) for split, table in tables.items()}
-    if inner and inner.get("_type") == "ClassLabel":
-        names = [str(name) for name in inner["names"]]
-        codes = {split: _codes(tables[split], values, names, task, problem) for split, values in flat.items()}
+        return [task], {split: _encode_numbers(column, task) for split, column in columns.items()}
+    flat = {split: _flatten(column, problem) for split, column in columns.items()}
+    declared = next(iter(columns.values())).names
+    if declared is not None:
+        names = declared
+        codes = {split: _check_codes(columns[split], values, names, task, problem) for split, values in flat.items()}
     else:
         distinct = pa.chunked_array([values.cast(pa.string()) for values in flat.values()]).unique().drop_null()
-        names = sorted(distinct.to_pylist(), key=_natural)
+        names = sorted({*distinct.to_pylist(), *known}, key=_sort_key)
         wanted = pa.array(names, pa.string())
-        found = {split: pc.index_in(values.cast(pa.string()), wanted) for split, values in flat.items()}
-        codes = {split: pc.fill_null(each, -1).to_numpy(zero_copy_only=False) for split, each in found.items()}
+        places = {split: pc.index_in(values.cast(pa.string()), wanted) for split, values in flat.items()}
+        codes = {split: pc.fill_null(each, -1).to_numpy(zero_copy_only=False) for split, each in places.items()}
     if problem == SINGLE:
-        return names, {split: Column(code.astype(np.int64), code >= 0) for split, code in codes.items()}
-    return names, {split: _marks(tables[split], code, len(names)) for split, code in codes.items()}
+        return names, {split: EncodedLabels(code.astype(np.int64), code >= 0) for split, code in codes.items()}
+    return names, {split: _encode_marks(columns[split], code, len(names)) for split, code in codes.items()}
 
 
-def _natural(name: str) -> tuple[float, str]:
-    """Numbers in their order, then words in theirs."""
+def _sort_key(name: str) -> tuple[float, str]:
+    """Numbers by value, then words by letter."""
     try:
         return float(name), name
     except ValueError:
         return float("inf"), name
 
 
-def _flat(table: Table, problem: str) -> pa.Array:
-    """The labels one after the other, whoever has them."""
-    column = table.rows["label"].combine_chunks()
-    return pc.list_flatten(column) if problem == MULTI else column
+def _flatten(column: LabelColumn, problem: str) -> pa.Array:
+    """All labels of all rows, one after the other."""
+    return pc.list_flatten(column.values) if problem == MULTI else column.values
 
 
-def _owner(table: Table, position: int, problem: str) -> str:
-    """The id of the row whose label stands at `position` of `_flat`."""
-    row = position
-    if problem == MULTI:
-        row = pc.list_parent_indices(table.rows["label"].combine_chunks())[position].as_py()
-    return str(table.rows["id"][row].as_py())
+def _find_owner(column: LabelColumn, position: int, problem: str) -> str:
+    """The id of the row whose label is at `position` of `_flatten`."""
+    row = pc.list_parent_indices(column.values)[position].as_py() if problem == MULTI else position
+    return column.ids[row]
 
 
-def _codes(table: Table, values: pa.Array, names: list[str], task: str, problem: str) -> np.ndarray:
-    """int64: positions in the declared names, -1 for none."""
+def _check_codes(column: LabelColumn, values: pa.Array, names: list[str], task: str, problem: str) -> np.ndarray:
+    """int64: positions in the declared names, -1 for a missing label."""
     if not pa.types.is_integer(values.type):
         first = next((i for i, value in enumerate(values.to_pylist()) if value is not None), 0)
-        shown = f" ({task} of {_owner(table, first, problem)!r} is {values[first].as_py()!r})" if len(values) else ""
+        owner = _find_owner(column, first, problem) if len(values) else ""
+        shown = f" ({task} of {owner!r} is {values[first].as_py()!r})" if len(values) else ""
         raise DataError(
-            f"{table.where}: {task} is declared as ClassLabel and holds {values.type}{shown}",
+            f"{column.where}: {task} is declared as ClassLabel and holds {values.type}{shown}",
             "store the labels' numbers, or declare the column as a string",
         )
-    codes = pc.fill_null(values, -1).to_numpy(zero_copy_only=False).astype(np.int64)  # -1: how `datasets` says "none"
-    if (foreign := np.flatnonzero((codes >= len(names)) | (codes < -1))).size:
-        where = int(foreign[0])
+    codes: np.ndarray = pc.fill_null(values, -1).to_numpy(zero_copy_only=False).astype(np.int64)  # -1: no label
+    if (unnamed := np.flatnonzero((codes >= len(names)) | (codes < -1))).size:
+        position = int(unnamed[0])
         raise DataError(
-            f"{table.where}: {task} of {_owner(table, where, problem)!r} is {codes[where]}, but the column names "
-            f"{len(names)} labels"
+            f"{column.where}: {task} of {_find_owner(column, position, problem)!r} is {codes[position]}, but the "
+            f"column names {len(names)} labels",
+            "write the data again with a name for every code",
         )
     return codes
 
 
-def _marks(table: Table, codes: np.ndarray, labels: int) -> Column:
-    """float32 [n, labels]: 1 where a row has the label. A row whose list is missing is not kept, an empty one is."""
-    column = table.rows["label"].combine_chunks()
-    marks = np.zeros((len(column), labels), np.float32)
-    rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+def _encode_marks(column: LabelColumn, codes: np.ndarray, classes: int) -> EncodedLabels:
+    """1 where a row has the label. A row whose list is null is not labelled, one whose list is empty is."""
+    marks = np.zeros((len(column), classes), np.float32)
+    rows = pc.list_parent_indices(column.values).to_numpy(zero_copy_only=False)
     marks[rows[codes >= 0], codes[codes >= 0]] = 1.0
-    return Column(marks, column.is_valid().to_numpy(zero_copy_only=False))
+    return EncodedLabels(marks, column.values.is_valid().to_numpy(zero_copy_only=False))
 
 
-def _numbers(table: Table, task: str) -> Column:
-    """float32 [n]; missing or NaN is not kept. Raises DataError for an infinite one."""
-    values = table.rows["label"].combine_chunks().cast(pa.float64()).to_numpy(zero_copy_only=False)
-    if (odd := np.flatnonzero(np.isinf(values))).size:
-        raise DataError(f"{table.where}: {task} of {table.rows['id'][int(odd[0])].as_py()!r} is {values[odd[0]]}")
-    return Column(values.astype(np.float32), ~np.isnan(values))
+def _encode_numbers(column: LabelColumn, task: str) -> EncodedLabels:
+    """float32 [n]; a null or NaN is not labelled. Raises DataError for an infinite number."""
+    values = column.values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    if (infinite := np.flatnonzero(np.isinf(values))).size:
+        row = int(infinite[0])
+        raise DataError(
+            f"{column.where}: {task} of {column.ids[row]!r} is {values[row]}", "correct the number, or leave it out"
+        )
+    return EncodedLabels(values.astype(np.float32), ~np.isnan(values))

@@ -9,34 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from builder.corpus.corpus import embed_record
+from builder.embedders.embedded_dataset import EMBEDDING, EmbeddedDataset, LabelColumn, Rows, open_dataset
 from builder.errors import DataError, RecipeError
 from builder.io.safe_files import read_json
 from builder.names import normalize_label
 
 from ..models.classifier import MULTI, REGRESSION, SINGLE
 from .features import Features, Split
-from .labels import encode, problem_of
-from .parts import Parts, divide, open_parts
-from .tables import Table
+from .labels import choose_problem, encode_labels
+from .splits import split_target
 
-EMBEDDING, ANY_LABEL = "embedding", ("label", "labels")  # columns, where nothing else is said
-FOREIGN = -2  # a label that the source lacks; -1 stands for none
+LABEL_COLUMNS = ("label", "labels")  # looked for where there is no column of the task's name
+FOREIGN = -2  # the code of a label that the source lacks; that of a missing label is -1
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What training may see of real music. Of its test part there is nothing here but ids in `told`."""
+    """What training may see of real music. Of its test part there are only the ids, in `record`."""
 
     train: Split | None  # labelled rows; None where there is none
     unlabelled: torch.Tensor  # float32 [m, dim], rows of its train part without a label
     validation: Split | None  # labelled rows
-    told: dict[str, Any]  # for the record: source, division, rows and labels of each part, what was dropped, test ids
+    record: dict[str, Any]  # source, division, rows and labels of each part, what was dropped, test ids
 
     @property
     def embeddings(self) -> torch.Tensor:
@@ -45,8 +43,8 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """Labels of some rows, told in the source's."""
+class TargetLabels:
+    """The labels of some rows as the source's classes."""
 
     values: np.ndarray  # int64 [n] | float32 [n, labels] | float32 [n]
     known: np.ndarray  # bool [n]: the row has a label that the source knows
@@ -62,60 +60,75 @@ def load_target(
     label: str | None = None,
     embedding: str = EMBEDDING,
 ) -> Target:
-    """Read the train and validation parts of a corpus folder, of what `synthmir embed --out` wrote, or of a data set.
+    """Read the train and validation parts of a target.
 
-    Labels stand in the column `label`, or one of the task's name, or one called "label" or "labels"; they are matched
-    with the source's by name, whatever its case, spaces, hyphens and underscores. Rows whose label the source lacks
-    are dropped and counted.
-    `embedder` is what made the source's embeddings, so that those of another are refused.
+    Labels are matched with the source's by name, whatever their case, spaces, hyphens and underscores. Rows whose
+    label the source lacks are dropped and counted.
 
-    Raises DataError that names the path, the row or the column.
+    Args:
+        path: A corpus folder, what `synthmir embed --out` wrote, or a data set on disk.
+        source: What the target is used with: its task, classes and embedder.
+        embedder: What made the source's embeddings, so that those of another embedder are refused.
+        label: The column of labels; by default the one of the task's name, or one called "label" or "labels".
+        embedding: The column of embeddings.
+
+    Raises:
+        DataError: It names the path, and the row or the column.
     """
-    stored = open_parts(path, source.embedder)
+    dataset = open_dataset(Path(path).expanduser(), source.embedder)
+    if not len(dataset):
+        raise DataError(f"{path}: holds no rows with embeddings", "embed real music: synthmir embed SOURCE --out DIR")
     _check_embedder(Path(path), source.embedder, embedder or {})
-    vectors, column = embedding_column(stored, embedding), label_column(stored, label, source.task)
-    division = divide(stored)
-    told: dict[str, Any] = {
+    vectors, column = dataset.find_embeddings(embedding), find_label_column(dataset, label, source.task)
+    splits = split_target(dataset)
+    record: dict[str, Any] = {
         "source": Path(path).name,
-        "division": division.how,
+        "division": splits.how,
         "label_column": column,
-        "group_column": division.group_column,
-        "shared_groups": division.shared_groups,  # in more than one part
-        "rows": {"train": len(division.train_ids), "validation": len(division.validation_ids),
-                 "test": len(division.test_ids)},
+        "group_column": splits.group_column,
+        "shared_groups": splits.shared_groups,  # in more than one part
+        "rows": {"train": len(splits.train_ids), "validation": len(splits.validation_ids),
+                 "test": len(splits.test_ids)},
         "labelled": {},
         "dropped": {},
-        "test_ids": list(division.test_ids) if division.made_here else None,
+        "test_ids": list(splits.test_ids) if splits.made_here else None,
     }  # fmt: skip
-    if division.shared_groups:
-        _log.warning("%s: %d %s(s) stand in more than one part", path, division.shared_groups, division.group_column)
+    if splits.shared_groups:
+        _log.warning("%s: %d %s(s) are in more than one part", path, splits.shared_groups, splits.group_column)
     labelled: dict[str, Split | None] = {}
     unlabelled: dict[str, torch.Tensor] = {}
     for part, rows, ids in (
-        ("train", division.train, division.train_ids),
-        ("validation", division.validation, division.validation_ids),
+        ("train", splits.train, splits.train_ids),
+        ("validation", splits.validation, splits.validation_ids),
     ):
-        where = f"{path}: {part}"
-        table = stored.take(rows, [name for name in (vectors, column) if name])
-        x = embeddings(where, table[vectors], ids, source.dim)
-        labels = _none(len(ids))
+        x = read_target_embeddings(dataset, rows, vectors, source.dim)
+        labels = _no_labels(len(ids))
         if column:
-            labels = read_labels(where, stored.columns.to_dict()[column], table[column], ids, source)
-            _check_known(where, labels, column, source)
-        labelled[part] = _labelled(x, labels, ids)
+            labels = match_labels(dataset.labels(column, rows), source)
+            _check_known(f"{path}: {part}", labels, column, source)
+        labelled[part] = _select_labelled(x, labels, ids)
         unlabelled[part] = torch.from_numpy(x[~labels.known & ~labels.foreign])
-        told["labelled"][part] = count_labels(labelled[part], source)
-        told["dropped"][part] = dict(labels.dropped)
-    for name, count in (Counter(told["dropped"]["train"]) + Counter(told["dropped"]["validation"])).items():
-        _log.warning("%s: left out %d row(s) of %s %r, which the source has not", path, count, source.task, name)
-    told["unlabelled"] = len(unlabelled["train"])
-    return Target(labelled["train"], unlabelled["train"], labelled["validation"], told)
+        record["labelled"][part] = count_labels(labelled[part], source)
+        record["dropped"][part] = dict(labels.dropped)
+    for name, count in (Counter(record["dropped"]["train"]) + Counter(record["dropped"]["validation"])).items():
+        _log.warning("%s: left out %d row(s) of %s %r, which the source lacks", path, count, source.task, name)
+    record["unlabelled"] = len(unlabelled["train"])
+    return Target(labelled["train"], unlabelled["train"], labelled["validation"], record)
+
+
+def read_target_embeddings(dataset: EmbeddedDataset, rows: Rows, column: str, dim: int) -> np.ndarray:
+    """Embeddings of a target, float32 [rows, dim]. Raises DataError where they are not like the source's."""
+    fix = "embed source and target with the same embedder: synthmir embed SOURCE --embedder NAME --out DIR"
+    return dataset.embeddings(rows, column=column, dim=dim, fix=fix)
 
 
 def take_shots(target: Target, shots: int, names: tuple[str, ...], seed: int) -> Target:
-    """So many labelled rows a class, drawn by `seed` from the train part; the others are left without their labels.
+    """Keep `shots` labelled rows of each class, drawn by `seed` from the train part; the other rows lose their labels.
 
-    A class with fewer gives what it has, which is told and logged. Raises RecipeError where a row has no one class.
+    A class with fewer rows keeps all of them, which is recorded and logged.
+
+    Raises:
+        RecipeError: The task is not one of one class a row.
     """
     train = target.train
     if train is None:
@@ -131,83 +144,52 @@ def take_shots(target: Target, shots: int, names: tuple[str, ...], seed: int) ->
     rest[chosen] = False
     fewer = {name: len(rows) for name, rows in zip(names, drawn, strict=True) if 0 < len(rows) < shots}
     for name, count in fewer.items():
-        _log.warning("%s: %d shots of %r were asked for, there are %d", target.told["source"], shots, name, count)
+        _log.warning("%s: %d shots of %r were asked for, there are %d", target.record["source"], shots, name, count)
     few = Split(tuple(train.ids[i] for i in chosen.tolist()), train.embeddings[chosen], train.labels[chosen])
-    told = {
-        **target.told,
-        "labelled": {**target.told["labelled"], "train": {n: len(r) for n, r in zip(names, drawn, strict=True)}},
+    record = {
+        **target.record,
+        "labelled": {**target.record["labelled"], "train": {n: len(r) for n, r in zip(names, drawn, strict=True)}},
         "shots": {"asked": shots, "fewer": fewer, "ids": list(few.ids)},
-        "unlabelled": target.told["unlabelled"] + int(rest.sum()),
+        "unlabelled": target.record["unlabelled"] + int(rest.sum()),
     }
-    return replace(target, train=few, unlabelled=torch.cat([target.unlabelled, train.embeddings[rest]]), told=told)
+    return replace(target, train=few, unlabelled=torch.cat([target.unlabelled, train.embeddings[rest]]), record=record)
 
 
-def label_column(stored: Parts, named: str | None, task: str) -> str | None:
-    """The column of that name, or of the task's, or else "label" or "labels"; None where none is there."""
-    return next((name for name in (named, task, *ANY_LABEL) if name in stored.columns), None)
+def find_label_column(dataset: EmbeddedDataset, named: str | None, task: str) -> str | None:
+    """The column `named`, or the task's, or else "label" or "labels"; None where there is none of them."""
+    return next((name for name in (named, task, *LABEL_COLUMNS) if name in dataset.columns), None)
 
 
-def embedding_column(stored: Parts, named: str = EMBEDDING) -> str:
-    """The column of that name, or the one that holds lists of floats. Raises DataError where it is not clear."""
-    schema = next(iter(stored.splits.values())).schema
-    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    many = [field for field in schema if any(kind(field.type) for kind in kinds)]
-    lists = [field.name for field in many if pa.types.is_floating(field.type.value_type)]
-    if named in lists or len(lists) == 1:
-        return named if named in lists else lists[0]
-    found = f"columns of numbers: {', '.join(lists)}" if lists else f"its columns are {', '.join(schema.names)}"
-    raise DataError(
-        f"{stored.source}: has no column {named!r}; {found}", "embed the audio: synthmir embed SOURCE --out DIR"
-    )
-
-
-def embeddings(where: str, column: pa.ChunkedArray, ids: tuple[str, ...], dim: int) -> np.ndarray:
-    """float32 [n, dim]. Raises DataError for a row that is null, of another length or not finite."""
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-    if (odd := np.flatnonzero(lengths != dim)).size:
-        raise DataError(
-            f"{where}: the embedding of {ids[odd[0]]!r} has {lengths[odd[0]]} numbers, the source's have {dim}",
-            "embed both with the same embedder: synthmir embed SOURCE --embedder NAME --out DIR",
-        )
-    flat = pc.list_flatten(column).to_numpy().astype(np.float32, copy=False)
-    found = np.array(flat).reshape(len(ids), dim)  # a copy: what Arrow gives may not be written to
-    if (bad := np.flatnonzero(~np.isfinite(found).all(axis=1))).size:
-        raise DataError(
-            f"{where}: the embedding of {ids[bad[0]]!r} holds numbers that are not finite", "embed it again"
-        )
-    return found
-
-
-def read_labels(
-    where: str, kind: dict[str, Any], column: pa.ChunkedArray, ids: tuple[str, ...], source: Features
-) -> Labels:
-    """A column of labels, of which `datasets` says `kind`, in the source's. Raises DataError and RecipeError."""
-    problem = problem_of(kind, source.task, source.problem_type)
-    rows = pa.table({"id": pa.array(ids, pa.string()), "label": column})
-    names, columns = encode(problem, {"": Table(where, rows, kind, lambda: iter(()))}, source.task)
-    values, kept = columns[""].values, columns[""].kept
+def match_labels(column: LabelColumn, source: Features) -> TargetLabels:
+    """Encode a column of labels as the source's classes. Raises DataError and RecipeError."""
+    problem = choose_problem(column.kind, source.task, source.problem_type)
+    names, encoded = encode_labels(problem, {"": column}, source.task)
+    values, labelled = encoded[""].values, encoded[""].labelled
     if problem == REGRESSION:
-        return Labels(np.where(kept, values, np.float32(0)), kept, np.zeros(len(ids), bool), Counter())
+        nothing = np.zeros(len(column), bool)
+        return TargetLabels(np.where(labelled, values, np.float32(0)), labelled, nothing, Counter())
     position = {normalize_label(name): at for at, name in reversed(list(enumerate(source.names)))}
-    places = np.array([position.get(normalize_label(name), FOREIGN) for name in names], dtype=np.int64)
+    places = np.array([*(position.get(normalize_label(name), FOREIGN) for name in names), FOREIGN])  # and none
     if problem == SINGLE:
-        counts = Counter(values[kept & (places[values] == FOREIGN)].tolist())
-        codes = np.where(kept, places[values], -1)
-        return Labels(codes, codes >= 0, codes == FOREIGN, Counter({names[at]: n for at, n in counts.items()}))
-    found = np.zeros((len(ids), len(source.names)), np.float32)
-    for at, place in enumerate(places):
+        counts = Counter(values[labelled & (places[values] == FOREIGN)].tolist())
+        codes = np.where(labelled, places[values], -1)
+        return TargetLabels(codes, codes >= 0, codes == FOREIGN, Counter({names[at]: n for at, n in counts.items()}))
+    marks = np.zeros((len(column), len(source.names)), np.float32)
+    for at, place in enumerate(places[:-1]):
         if place >= 0:
-            found[:, place] = np.maximum(found[:, place], values[:, at])
-    foreign = kept & values.any(axis=1) & ~found.any(axis=1)
-    lost = {names[at]: int(values[:, at].sum()) for at in np.flatnonzero(places == FOREIGN) if values[:, at].any()}
-    return Labels(found, kept & ~foreign, foreign, Counter(lost))
+            marks[:, place] = np.maximum(marks[:, place], values[:, at])
+    foreign = labelled & values.any(axis=1) & ~marks.any(axis=1)
+    lost = {
+        names[at]: int(values[:, at].sum()) for at in np.flatnonzero(places[:-1] == FOREIGN) if values[:, at].any()
+    }
+    return TargetLabels(marks, labelled & ~foreign, foreign, Counter(lost))
 
 
-def _none(rows: int) -> Labels:
-    return Labels(np.full(rows, -1), np.zeros(rows, bool), np.zeros(rows, bool), Counter())
+def _no_labels(rows: int) -> TargetLabels:
+    return TargetLabels(np.full(rows, -1), np.zeros(rows, bool), np.zeros(rows, bool), Counter())
 
 
-def _check_known(where: str, labels: Labels, column: str, source: Features) -> None:
+def _check_known(where: str, labels: TargetLabels, column: str, source: Features) -> None:
     """Raise DataError where there are labels, and the source knows none of them."""
     if labels.foreign.any() and not labels.known.any():
         raise DataError(
@@ -217,7 +199,7 @@ def _check_known(where: str, labels: Labels, column: str, source: Features) -> N
         )
 
 
-def _labelled(vectors: np.ndarray, labels: Labels, ids: tuple[str, ...]) -> Split | None:
+def _select_labelled(vectors: np.ndarray, labels: TargetLabels, ids: tuple[str, ...]) -> Split | None:
     """The rows with a label that the source knows."""
     if not labels.known.any():
         return None

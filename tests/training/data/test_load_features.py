@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -40,6 +40,7 @@ def test_one_shard_or_many(tables: dict[str, Columns], make: Make, corpus: Path)
     assert one.train.ids == two.train.ids and torch.equal(one.train.embeddings, two.train.embeddings)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
 def test_class_weights_are_sklearns(extra: list[int]) -> None:
     labels = torch.tensor([*range(5), *extra])
@@ -98,8 +99,11 @@ HUGE = np.full(DIM, np.inf, np.float32)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (spoil("train", "embedding", 200, NAN), r"melstats/train: embedding of 'train-200' holds .* not finite"),
-        (spoil("validation", "embedding", 3, HUGE), r"melstats/validation: embedding of 'validation-3' .* not finite"),
+        (spoil("train", "embedding", 200, NAN), r"melstats/train: embedding of 'train-200' holds NaN or infinite"),
+        (
+            spoil("validation", "embedding", 3, HUGE),
+            r"melstats/validation: embedding of 'validation-3' holds NaN",
+        ),
         (spoil("train", "embedding", 130, NAN[:5] * 0), r"'train-130' has 5 numbers, that of 'train-0' has 12"),
         (spoil("train", "embedding", 130, None), r"'train-130' has 0 numbers, that of 'train-0' has 12"),
         (spoil("train", "embedding", 0, []), r"'train-0' has 0 numbers"),

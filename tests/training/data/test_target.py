@@ -13,11 +13,12 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder.embedders.embedded_dataset import open_dataset
 from builder.errors import DataError, RecipeError
 from builder.names import normalize_label
 from builder.records import RunRecord
 from training.data.features import Split, load_features
-from training.data.parts import divide, open_parts
+from training.data.splits import split_target
 from training.data.target import Target, load_target, take_shots
 from training.models.classifier import MULTI, REGRESSION
 
@@ -65,10 +66,10 @@ def test_the_parts_of_an_embedded_data_set(tmp_path: Path, parts: Any, source: A
         np.testing.assert_array_equal(found.embeddings.numpy(), parts[f"real_{name}"][0])
         np.testing.assert_array_equal(found.labels.numpy(), parts[f"real_{name}"][1])
         assert found.ids[0] == f"{name}/0"
-    assert target.told["rows"] == {"train": 100, "validation": 40, "test": 50}
-    assert target.told["division"] == "its own splits"
-    assert target.told["test_ids"] is None  # the data set says itself which they are
-    assert target.told["labelled"]["train"] == dict.fromkeys(NAMES, 20)
+    assert target.record["rows"] == {"train": 100, "validation": 40, "test": 50}
+    assert target.record["division"] == "its own splits"
+    assert target.record["test_ids"] is None  # the data set says itself which they are
+    assert target.record["labelled"]["train"] == dict.fromkeys(NAMES, 20)
     assert len(target.unlabelled) == 0 and torch.equal(target.embeddings, target.train.embeddings)  # type: ignore
 
 
@@ -77,7 +78,7 @@ def test_a_corpus_of_ours(corpus: Path) -> None:
     target = load_target(corpus, source)
     assert target.train is not None and target.validation is not None
     assert (len(target.train), len(target.validation)) == (240, 60)
-    assert target.told["rows"]["test"] == 0
+    assert target.record["rows"]["test"] == 0
     assert torch.equal(target.train.embeddings, source.train.embeddings)
     assert torch.equal(target.train.labels, source.train.labels)
     assert source.dim == CORPUS_DIM and len(GENRES) == len(source.names)
@@ -103,7 +104,7 @@ def test_any_data_set_on_disk(kind: str, tmp_path: Path, source: Any) -> None:
     assert target.train.ids == tuple(f"t{i}" for i in range(20))
     assert target.train.labels.tolist() == [i % 5 for i in range(20)]
     assert len(target.validation) == 10
-    assert target.told["division"] == "its own column 'split'"
+    assert target.record["division"] == "its own column 'split'"
 
 
 def test_splits_saved_apart_with_other_names(tmp_path: Path, source: Any) -> None:
@@ -115,7 +116,7 @@ def test_splits_saved_apart_with_other_names(tmp_path: Path, source: Any) -> Non
         data[list(data)[i]] = part.map(lambda row, i=i: {"id": f"{i}-{row['id']}"})
     DatasetDict(data).save_to_disk(tmp_path / "data")
     target = load_target(tmp_path / "data", source)
-    assert target.told["rows"] == {"train": 20, "validation": 20, "test": 20}
+    assert target.record["rows"] == {"train": 20, "validation": 20, "test": 20}
 
 
 def test_without_splits_groups_are_kept_together_and_the_test_ids_told(tmp_path: Path, source: Any) -> None:
@@ -123,14 +124,14 @@ def test_without_splits_groups_are_kept_together_and_the_test_ids_told(tmp_path:
     folder = save(tmp_path / "real", table(120, genre=[NAMES[i % 5] for i in range(120)], artist=artists))
     target, again = load_target(folder, source), load_target(folder, source)
     assert target.train is not None and target.validation is not None
-    assert again.told == target.told
-    test = target.told["test_ids"]
+    assert again.record == target.record
+    test = target.record["test_ids"]
     of = {f"t{i}": artist for i, artist in enumerate(artists)}
     seen = [{of[id] for id in ids} for ids in (target.train.ids, target.validation.ids, test)]
     assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
     assert len(target.train) + len(target.validation) + len(test) == 120
     assert [len(target.train), len(target.validation), len(test)] == pytest.approx([72, 24, 24], abs=3)
-    assert target.told["group_column"] == "artist"
+    assert target.record["group_column"] == "artist"
 
 
 @settings(max_examples=20, deadline=None)
@@ -138,7 +139,7 @@ def test_without_splits_groups_are_kept_together_and_the_test_ids_told(tmp_path:
 def test_a_division_is_one_whatever_the_rows(groups: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = save(tmp_path_factory.mktemp("any") / "real", table(len(groups), artist=[f"a{g}" for g in groups]))
     try:
-        found = divide(open_parts(folder, "melstats"))
+        found = split_target(open_dataset(folder, "melstats"))
     except DataError as error:  # a group may be so large that a part stays empty
         assert "too few to divide" in str(error)
         return
@@ -151,7 +152,7 @@ def test_a_division_is_one_whatever_the_rows(groups: list[int], tmp_path_factory
 def test_train_and_test_alone_give_a_quarter_of_train_to_validation(tmp_path: Path, parts: Any, source: Any) -> None:
     folder = planted.write(tmp_path / "real", {name: parts[f"real_{name}"] for name in ("train", "test")})
     target = load_target(folder, source)
-    assert target.told["rows"] == {"train": 75, "validation": 25, "test": 50}
+    assert target.record["rows"] == {"train": 75, "validation": 25, "test": 50}
 
 
 def reachable(root: Any) -> list[Any]:
@@ -178,7 +179,7 @@ def test_nothing_of_the_test_part_can_be_reached(tmp_path: Path, parts: Any, sou
     named = [name for name in marked for _ in range(len(marked[name][0]))]
     folder = planted.write(tmp_path / "real", {"train": (points, labels)}, split={"train": named})
     target = load_target(folder, source)
-    assert target.told["rows"] == {"train": 100, "validation": 40, "test": 50}
+    assert target.record["rows"] == {"train": 100, "validation": 40, "test": 50}
     found = reachable(target)
     tensors = [each for each in found if isinstance(each, torch.Tensor)]
     assert len(tensors) >= 4
@@ -207,7 +208,7 @@ def test_a_poisoned_test_part_changes_nothing(where: str, tmp_path: Path, parts:
     assert clean.train is not None and other.train is not None
     assert clean.train.embeddings.numpy().tobytes() == other.train.embeddings.numpy().tobytes()
     assert clean.train.labels.tolist() == other.train.labels.tolist()
-    assert {**clean.told, "source": ""} == {**other.told, "source": ""}
+    assert {**clean.record, "source": ""} == {**other.record, "source": ""}
 
 
 def test_labels_that_one_side_lacks(tmp_path: Path, source: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -216,9 +217,9 @@ def test_labels_that_one_side_lacks(tmp_path: Path, source: Any, caplog: pytest.
     target = load_target(folder, source)
     assert target.train is not None
     assert target.train.labels.tolist() == [0, 1, 4] * 6
-    assert target.told["labelled"]["train"] == {"Blues": 6, "Hip-Hop": 6, "Jazz": 0, "Pop": 0, "Rock": 6}
-    assert target.told["dropped"] == {"train": {"Klezmer": 6}, "validation": {"Klezmer": 4}}
-    assert len(target.unlabelled) == target.told["unlabelled"] == 6  # null, not Klezmer
+    assert target.record["labelled"]["train"] == {"Blues": 6, "Hip-Hop": 6, "Jazz": 0, "Pop": 0, "Rock": 6}
+    assert target.record["dropped"] == {"train": {"Klezmer": 6}, "validation": {"Klezmer": 4}}
+    assert len(target.unlabelled) == target.record["unlabelled"] == 6  # null, not Klezmer
     assert "left out 10 row(s) of genre 'Klezmer'" in caplog.text
 
 
@@ -230,7 +231,7 @@ def test_columns_of_other_names(tmp_path: Path, source: Any) -> None:
     Dataset.from_dict(columns).to_parquet(folder / "train-00000-of-00001.parquet")
     target = load_target(folder, source, label="genre_top", embedding="vector")
     assert target.train is not None and len(target.train) == 18
-    assert target.told["label_column"] == "genre_top"
+    assert target.record["label_column"] == "genre_top"
     with pytest.raises(DataError, match="has no column 'embedding'; columns of numbers: other, vector"):
         load_target(folder, source)
 
@@ -239,7 +240,7 @@ def test_without_labels_there_are_embeddings(tmp_path: Path, source: Any) -> Non
     folder = save(tmp_path / "real", table(30))
     target = load_target(folder, source)
     assert target.train is None and target.validation is None
-    assert len(target.embeddings) == target.told["rows"]["train"] == 18
+    assert len(target.embeddings) == target.record["rows"]["train"] == 18
 
 
 def test_many_labels_a_row(tmp_path: Path, source: Any) -> None:
@@ -253,7 +254,7 @@ def test_many_labels_a_row(tmp_path: Path, source: Any) -> None:
     target = load_target(folder, many)
     assert target.train is not None
     assert target.train.labels.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 0]] * 2
-    assert target.told["dropped"]["train"] == {"kazoo": 4}
+    assert target.record["dropped"]["train"] == {"kazoo": 4}
     assert len(target.unlabelled) == 2
 
 
@@ -287,8 +288,8 @@ def test_shots_are_so_many_a_class(counts: list[int], shots: int, seed: int) -> 
     few = take_shots(whole, shots, NAMES, seed)
     assert few.train is not None and whole.train is not None
     assert torch.bincount(few.train.labels, minlength=5).tolist() == [min(count, shots) for count in counts]
-    assert few.told["labelled"]["train"] == {n: min(c, shots) for n, c in zip(NAMES, counts, strict=True)}
-    assert few.told["shots"]["fewer"] == {n: c for n, c in zip(NAMES, counts, strict=True) if 0 < c < shots}
+    assert few.record["labelled"]["train"] == {n: min(c, shots) for n, c in zip(NAMES, counts, strict=True)}
+    assert few.record["shots"]["fewer"] == {n: c for n, c in zip(NAMES, counts, strict=True) if 0 < c < shots}
     assert len(few.embeddings) == len(whole.embeddings)  # the others are still there, without their labels
     position = {id: i for i, id in enumerate(whole.train.ids)}
     chosen = [position[id] for id in few.train.ids]
@@ -315,17 +316,17 @@ def test_spellings() -> None:
 
 BAD = {
     "nothing there": "there is no such folder",
-    "another width": r"train: the embedding of 't3' has 7 numbers, the source's have 16",
-    "not a number": r"train: the embedding of 't3' holds numbers that are not finite",
-    "missing": r"the embedding of 't3' has 0 numbers",
+    "another width": r"embedding of 't3' has 7 numbers, 16 were expected",
+    "not a number": r"embedding of 't3' holds NaN or infinite numbers",
+    "missing": r"embedding of 't3' has 0 numbers",
     "no embeddings": r"has no column 'embedding'; its columns are id, genre",
     "integers without names": r"no label of column 'genre' is the source's \(found: 0, 1, 2",
     "out of range": "genre of 't2' is 9, but the column names 5 labels",
     "no label in common": "no label of column 'genre' is the source's",
-    "an unknown part": "'fold1' is no part",
+    "an unknown part": "'fold1' is not the name of a train, validation or test part",
     "an empty part name": "column 'split' of row 4 is empty",
     "no train": "has no train part",
-    "twice": "'t1' stands in train and in test",
+    "twice": "'t1' is in train and in test",
     "too few": "too few to divide",
     "another embedder": "are of passt of revision 3",
     "several embedders": "holds embeddings of",

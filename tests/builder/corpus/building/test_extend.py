@@ -392,10 +392,10 @@ def test_a_datasets_builder_gives_all_parts(wanted, tmp_path):
 
 
 def test_readers_of_single_files_know_the_new_labels_too(wanted, tmp_path):
+    from builder.embedders.embedded_dataset import open_dataset
     from evaluation.fidelity.sets import open_corpus
     from evaluation.inference.validation_audio import validation_clips
     from evaluation.reporting.example_clips import pick
-    from training.data.parts import open_parts
 
     out = tmp_path / "corpus"
     build(wanted("a.yaml"), out)
@@ -406,9 +406,9 @@ def test_readers_of_single_files_know_the_new_labels_too(wanted, tmp_path):
         (genre, genre) for genre in ("pop", "funk", "rock")
     }
     assert {example.genre for example in pick(out, {})} == {"pop", "funk", "rock"}
-    stored = open_parts(out, "levels")
+    stored = open_dataset(out, "levels")
     assert set(stored.splits) == {"train", "validation"}
-    assert stored.columns["genre"].names == ["funk", "rock", "pop"]
+    assert stored.describe("genre")["names"] == ["funk", "rock", "pop"]
     assert set(open_corpus(out, None)[0].labels) == {"funk", "rock", "pop"}
 
 
