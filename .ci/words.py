@@ -31,7 +31,7 @@ INSTEAD = {  # a pattern, as a whole word or a part of an identifier -> what to 
     "in words": "as text",
     "a word on": "about",
 }
-ON_DISK = re.compile(r"mended_shards")  # keys in files of 0.1, which stay readable
+ON_DISK = re.compile(r"mended_shards|hear21passt")  # keys in files of 0.1, which stay readable; names of packages
 KINDS = {".py", ".md", ".jinja", ".yaml", ".toml", ".js", ".css", ".c", ".json", ".ipynb"}
 EXEMPT = re.compile(r"\.ci/words\.py|perf/results/.*|perf/RESULTS\.md")  # results bear the words of their day
 WORD = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(INSTEAD)})(?![A-Za-z])", re.IGNORECASE)

@@ -17,7 +17,7 @@ import pyarrow.dataset as pads
 import yaml
 
 from builder.corpus.building.build import build
-from builder.embedders.augment import tried
+from builder.embedders.augment import check_damages
 from builder.embedders.base import config_name
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import RecipeError
@@ -116,7 +116,7 @@ def ablate(
     for name in names:  # one that is missing is told before the work
         load_benchmark(name, None, recipe.training.task)
     for cell in cells:
-        tried(cell.recipe.embedder.augment)
+        check_damages(cell.recipe.embedder.augment)
     bars = bars or _no_bars
 
     with record_run("ablate", recipe.fingerprint()) as record:

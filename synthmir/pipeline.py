@@ -114,7 +114,7 @@ def run(
         0.98
     """
     from builder.api import build, describe_corpus, make_executor_settings, read_recipe
-    from builder.embedders.augment import stored_name, tried
+    from builder.embedders.augment import augmented_config_name, check_damages
     from builder.embedders.embed_corpus import embed_corpus
     from builder.executors import count_embedding_workers
     from evaluation.api import evaluate_with, fidelity_with, robustness_with
@@ -126,7 +126,7 @@ def run(
 
     report = notice or (lambda line: None)
     loaded, folder = read_recipe(recipe), Path(out)
-    tried(loaded.embedder.augment)  # a missing package is reported before the work
+    check_damages(loaded.embedder.augment)  # a missing package is reported before the work
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     embedding_workers = count_embedding_workers(workers, scale)
 
@@ -138,7 +138,7 @@ def run(
 
     with show_progress(progress, "embed") as update:
         record = embed_corpus(corpus.root, loaded.embedder, workers=embedding_workers, scale=scale, progress=update)
-    report(f"embeddings {corpus.root / stored_name(loaded.embedder)}: {record.rows:,} rows")
+    report(f"embeddings {corpus.root / augmented_config_name(loaded.embedder)}: {record.rows:,} rows")
 
     model, pages = folder / "model", folder / "report"
     chosen = Chosen(loaded.training, loaded.embedder, loaded.split)

@@ -8,7 +8,7 @@ from typing import Any
 
 from builder.corpus.corpus import RECIPE, STATE, SUMS, Corpus
 from builder.corpus.shards import WORK
-from builder.embedders.augment import named
+from builder.embedders.augment import settings_of_config
 from builder.errors import RecipeError
 from builder.recipe import EmbedderSettings, Recipe, SplitSettings, TrainingSettings
 from builder.validation import validate
@@ -40,7 +40,7 @@ def choose(path: Path, recipe: str | None, embedder: str | None, options: dict[s
     _need_target(options, loaded.training.target)
     dotted = {f"training.{key}": value for key, value in options.items()}
     loaded = loaded.with_options(dotted)
-    chosen = named(embedder, loaded.embedder, path) if embedder else loaded.embedder if ours else None
+    chosen = settings_of_config(embedder, loaded.embedder, path) if embedder else loaded.embedder if ours else None
     return Chosen(loaded.training, chosen, loaded.split)
 
 

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from transformers.utils import logging as transformers_logging
 
 from builder.corpus.corpus import Corpus, embed_record
-from builder.embedders.augment import CLEAN, SUFFIX, named, recorded_damages
+from builder.embedders.augment import CLEAN, SUFFIX, recorded_damages, settings_of_config
 from builder.embedders.base import config_name
 from builder.embedders.embed_dataset import RECORD as EMBED_RECORD
 from builder.embedders.embedded_dataset import is_corpus
@@ -92,7 +92,7 @@ def load_data(
     recorded = {} if ours or not path.is_dir() else Corpus(path).record(EMBED_RECORD)
     recorded = recorded.get("details", {}).get("embedder", {})
     if ours and embedder is not None and not embedder.augment:
-        embedder = named(embedder.name, embedder, path)
+        embedder = settings_of_config(embedder.name, embedder, path)
     name = config_name(embedder or EmbedderSettings()) if ours or embedder else recorded.get("name", UNKNOWN)
     if recorded and recorded["name"] != name:
         raise DataError(f"{path}: holds embeddings of {recorded['name']}, not of {name}", "leave --embedder out")

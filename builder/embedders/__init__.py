@@ -1,1 +1,1 @@
-"""Audio -> embeddings. One embedder a file; `base` holds the protocol and the registry."""
+"""Embedders, one a module (melstats, passt, huggingface), and what embeds corpora, data sets and arrays with them."""

@@ -1,4 +1,4 @@
-"""A plain folder of audio files as `datasets` rows: splits, labels, and what its metadata says of each file."""
+"""Read a folder of audio files as `datasets` rows: splits, labels, and the columns of its metadata."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
 TABLES = (*SUFFIXES, ".xlsx", ".xls")  # suffixes of tables that people put beside audio
-OWN = ("id", "audio")  # columns that a folder has already
+RESERVED_COLUMNS = ("id", "audio")  # not taken from metadata
 
 
 @dataclass
 class AudioFolder:
-    """What `read_folder` found: rows of `id`, `label`, `audio` (a path) and the metadata's columns, by split.
+    """A folder of audio files: by split, rows of `id`, `label`, `audio` (a path) and the metadata's columns.
 
-    `notes` are sentences about files and rows that do not match; `counts` has their numbers where there is metadata:
-    rows, rows_without_file, files_without_row. `digest` is a hash of everything but the audio.
+    Attributes:
+        splits: The rows of each split.
+        notes: Sentences about files and rows that do not match.
+        counts: With metadata: "rows", "rows_without_file" and "files_without_row".
+        digest: A hash of everything except the audio.
     """
 
     splits: dict[str, Dataset] = field(default_factory=dict)
@@ -46,42 +49,45 @@ class AudioFolder:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    where: str  # the file and the line
-    name: str  # of the audio file, from the root
+    """A row of metadata."""
+
+    where: str  # the table and the line
+    name: str  # the audio file's path from the root
     cells: dict[str, Any]
 
 
 def read_folder(root: Path) -> AudioFolder:
-    """Read the names of a folder's audio files and its metadata; no audio is opened.
+    """Read the names of a folder's audio files, and its metadata. No audio is opened.
 
-    Splits: folders of one level that all name a split ("train", "valid", "test-clean"), with every file in one of
-    them, are splits, not labels; else file names, if all of them name a split and not all the same. The label is the
-    name of the folder that a file is in, its accents composed (NFC). A table of METADATA in the root or in any folder
-    below adds its columns, and replaces the label where it has a column `label`; its `file_name` is relative to the
-    folder that it is in.
+    Splits come from folders: where all folders of one level name a split ("train", "valid", "test-clean") and every
+    file is in one of them, they are splits and not labels. Else they come from file names, if every file name names a
+    split and not all the same. The label is the name of the folder that a file is in, in Unicode's form NFC.
+
+    A table called as in METADATA, in the root or in any folder below, adds its columns. Its column `label` replaces
+    the label, and its `file_name` is relative to the folder of the table.
 
     Raises:
-        DataError: no audio, split folders beside others, metadata that cannot be read, that names a file outside of
-            its folder, or that has two different rows for one file.
+        DataError: There is no audio; folders that are splits are beside folders that are not; metadata cannot be read,
+            names a file outside of its folder, or has two different rows for one file.
     """
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
     files = [path for path in files if not _is_hidden(path.relative_to(root))]
     if not files:
         raise DataError(f"{root}: holds no audio files", f"of these kinds: {', '.join(sorted(AUDIO_SUFFIXES))}")
     names = [path.relative_to(root).as_posix() for path in files]
-    found = AudioFolder()
-    splits, labels = _find_splits(root, [PurePosixPath(name) for name in names], found)
+    folder = AudioFolder()
+    splits, labels = _find_splits(root, [PurePosixPath(name) for name in names], folder)
     columns = {"id": names, "label": labels, "audio": [str(path) for path in files]}
     try:
         table = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"{root}: a file name is not UTF-8: {error!s:.200}", "name the files in UTF-8") from error
-    table = _add_metadata(root, table, found)
+    table = _add_metadata(root, table, folder)
     labels = table.drop_columns(["audio"]).to_pydict()
-    found.digest = hashlib.sha256(json.dumps(labels, default=str).encode()).hexdigest()
+    folder.digest = hashlib.sha256(json.dumps(labels, default=str).encode()).hexdigest()
     for split in dict.fromkeys(splits):
-        found.splits[split] = _make_dataset(table.filter(pa.array([one == split for one in splits])))
-    return found
+        folder.splits[split] = _make_dataset(table.filter(pa.array([one == split for one in splits])))
+    return folder
 
 
 def _is_hidden(path: Path) -> bool:
@@ -95,7 +101,9 @@ def _make_dataset(table: pa.Table) -> Dataset:
     return Dataset(InMemoryTable(table))
 
 
-def _find_splits(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder) -> tuple[list[str], list[str | None]]:
+def _find_splits(
+    root: Path, paths: Sequence[PurePosixPath], folder: AudioFolder
+) -> tuple[list[str], list[str | None]]:
     """The split and the label of each file, by the folders that it is in."""
     folders = [path.parts[:-1] for path in paths]
     for depth in range(min(map(len, folders))):
@@ -114,11 +122,11 @@ def _find_splits(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder)
     other = next((top for top in sorted(tops) if top not in named), None)
     if len(set(named.values())) > 1 and other:
         raise DataError(
-            f"{root}: its folders {', '.join(named)} are splits, and {other!r:.100} beside them is none",
+            f"{root}: its folders {', '.join(named)} are splits, and {other!r:.100} beside them is not",
             f"move {other!r:.100} into one of them, or out of {root}",
         )
     if named:
-        found.notes.append(f"folder {', '.join(named)} is taken as a label, not as a split: others beside it are none")
+        folder.notes.append(f"folder {', '.join(named)} is taken as a label: the folders beside it are not splits")
     labels = [_normalize_name(parts[-1]) if parts else None for parts in folders]
     splits = [find_split(path.stem) for path in paths]
     if all(splits) and len(set(splits)) > 1:
@@ -126,13 +134,13 @@ def _find_splits(root: Path, paths: Sequence[PurePosixPath], found: AudioFolder)
     return ["train"] * len(paths), labels
 
 
-def _add_metadata(root: Path, table: pa.Table, found: AudioFolder) -> pa.Table:
+def _add_metadata(root: Path, table: pa.Table, folder: AudioFolder) -> pa.Table:
     """The rows of files with the columns that metadata has for them."""
     tables = sorted(path for path in root.rglob("metadata.*") if path.name in METADATA and path.is_file())
     tables = [path for path in tables if not _is_hidden(path.relative_to(root))]
     if not tables:
         if ignored := sorted(path.name for path in root.iterdir() if path.suffix.lower() in TABLES):
-            found.notes.append(
+            folder.notes.append(
                 f"ignored {_list_names(ignored)}: a table about the files is called {' or '.join(METADATA)}"
             )
         return table
@@ -149,22 +157,22 @@ def _add_metadata(root: Path, table: pa.Table, found: AudioFolder) -> pa.Table:
             rows.append(_Row(where, _resolve_name(cells.pop("file_name", None), base, where), cells))
         if len(rows) == start:
             raise DataError(f"{path}: holds no rows", "write one for each file, or remove it")
-    chosen = _match_rows(table["id"].to_pylist(), rows, _list_names([path.name for path in tables][:1]), found)
+    chosen = _match_rows(table["id"].to_pylist(), rows, _list_names([path.name for path in tables][:1]), folder)
     try:
         extra = _build_columns(rows, typed, tables[0])
-        spare = [name for name in extra.column_names if name in OWN]
+        spare = [name for name in extra.column_names if name in RESERVED_COLUMNS]
         extra = extra.drop_columns([*spare, *(["file_name"] if "file_name" in extra.column_names else [])])
         table = table.drop_columns([name for name in ("label",) if name in extra.column_names])
         extra = extra.take(pa.array(chosen, pa.int64()))
     except (ValueError, OverflowError, TypeError, pa.ArrowException) as error:
-        raise DataError(f"{tables[0]}: cannot be held as a table: {error!s:.300}", "correct it") from error
+        raise DataError(f"{tables[0]}: its columns cannot be converted: {error!s:.300}", "correct it") from error
     if spare:
-        found.notes.append(f"left out column {', '.join(spare)} of the metadata: an `id` is a file's path")
+        folder.notes.append(f"left out column {', '.join(spare)} of the metadata: an `id` is a file's path")
     return _join_columns(table, extra)
 
 
 def _join_columns(table: pa.Table, extra: pa.Table) -> pa.Table:
-    """Both tables' columns; what `datasets` says of the second's stays."""
+    """A table with the columns of both; the second one keeps its `datasets` features."""
     from datasets import Features, Value
 
     features = Features(
@@ -176,7 +184,7 @@ def _join_columns(table: pa.Table, extra: pa.Table) -> pa.Table:
 
 
 def _read_table(path: Path, typed: list[pa.Table]) -> Any:
-    """The number and the cells of each row; a Parquet file is added to `typed` as it is."""
+    """Yield the number and the cells of each row. A Parquet file is also added to `typed`."""
     if path.suffix != ".parquet":
         return read_rows(path, ("file_name",))
     check_parquet(path)
@@ -188,9 +196,9 @@ def _read_table(path: Path, typed: list[pa.Table]) -> Any:
 
 
 def _build_columns(rows: Sequence[_Row], typed: Sequence[pa.Table], path: Path) -> pa.Table:
-    """The metadata as Arrow holds it: text of CSV by `build_text_column`, JSON and Parquet by their own types.
+    """The metadata as an Arrow table: CSV gets types by `build_text_column`, JSON and Parquet keep theirs.
 
-    Text of Parquet loses the spaces around it as that of the others does.
+    Spaces around text are removed, in Parquet as in the others.
     """
     if typed:
         joined = pa.concat_tables(typed, promote_options="permissive")
@@ -212,7 +220,7 @@ def _build_columns(rows: Sequence[_Row], typed: Sequence[pa.Table], path: Path) 
 
 
 def _resolve_name(name: Any, base: Path, where: str) -> str:
-    """A `file_name` of a table in the folder `base`, from the root. Raises DataError for one outside of `base`."""
+    """The path from the root for a `file_name` of a table in `base`. Raises DataError if it leaves `base`."""
     if not isinstance(name, str):
         raise DataError(
             f"{where}: has no file_name", "write the path of an audio file, relative to the table's folder"
@@ -227,12 +235,12 @@ def _resolve_name(name: Any, base: Path, where: str) -> str:
 
 
 def _normalize_name(name: str) -> str:
-    """A name without what file systems and tables write differently."""
+    """A name in Unicode's form NFC and without spaces around it, as file systems and tables differ in both."""
     return unicodedata.normalize("NFC", name).strip()
 
 
-def _match_rows(names: Sequence[str], rows: Sequence[_Row], table: str, found: AudioFolder) -> list[int | None]:
-    """The number of each file's row. Raises DataError for two rows that differ about one file."""
+def _match_rows(names: Sequence[str], rows: Sequence[_Row], table: str, folder: AudioFolder) -> list[int | None]:
+    """The index of each file's row, None without one. Raises DataError where two rows of a file differ."""
     exact = {name: number for number, name in enumerate(names)}
     loose: dict[str, int] = {}
     for number, name in enumerate(names):
@@ -258,19 +266,19 @@ def _match_rows(names: Sequence[str], rows: Sequence[_Row], table: str, found: A
                 "keep one row for each file",
             )
     bare = [name for name, row in zip(names, chosen, strict=True) if row is None]
-    found.counts = {"rows": len(rows), "rows_without_file": len(missing), "files_without_row": len(bare)}
+    folder.counts = {"rows": len(rows), "rows_without_file": len(missing), "files_without_row": len(bare)}
     if missing:
-        found.notes.append(
+        folder.notes.append(
             f"{len(missing):,} of {len(rows):,} row(s) of {table} name no file here: {_list_names(missing)}"
         )
     if bare:
-        found.notes.append(f"{len(bare):,} of {len(names):,} file(s) have no row in {table}: {_list_names(bare)}")
+        folder.notes.append(f"{len(bare):,} of {len(names):,} file(s) have no row in {table}: {_list_names(bare)}")
     if again:
-        found.notes.append(f"{again:,} row(s) of {table} repeat another")
+        folder.notes.append(f"{again:,} row(s) of {table} repeat another")
     return chosen
 
 
 def _list_names(names: Sequence[str]) -> str:
-    """The first few of many names, in a sentence."""
+    """The first five names, and how many more there are."""
     shown = ", ".join(one_line(name, 100) for name in names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5:,} more"

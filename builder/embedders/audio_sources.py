@@ -1,4 +1,4 @@
-"""What can be embedded that is not a corpus of ours: any data set with audio, and any folder of audio files."""
+"""Audio that is not a synthmir corpus: any data set with an audio column, and any folder of audio files."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 RESERVED = "embedding"
-MAX_ID = 255  # letters; of the Hub at most 193
+MAX_ID = 255  # characters; a Hub id has at most 193
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some rows of one split: what becomes one shard. Read as they are stored, no audio is decoded here."""
+class AudioShard:
+    """Rows of one split that become one shard of embeddings. Audio is read as it is stored, not decoded."""
 
     split: str
     data: Dataset
     column: str
     start: int
     stop: int
-    labels: str = ""  # a hash of a folder's labels and metadata
+    labels: str = ""  # of a folder: a hash of its labels and metadata
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def features(self) -> Features:
-        """The columns that stay: `id` first, nothing that holds audio or pictures."""
+        """The columns to keep: `id` first, then all that hold no audio and no images."""
         from datasets import Features, Value
 
         kept = {
@@ -46,11 +46,11 @@ class Part:
         }
         return Features({"id": self.data.features.get("id", Value("string")), **kept})
 
-    def batches(self, size: int) -> Iterator[list[Row]]:
-        """Rows, `size` at a time or fewer large ones; under `column` each row's audio: a Path, bytes or None."""
+    def read_batches(self, size: int) -> Iterator[list[Row]]:
+        """Read the rows in batches of `size`, fewer where rows are large; audio becomes a Path, bytes or None."""
         wanted = [name for name in {**self.features(), self.column: None} if name in self.data.column_names]
         table = self.data.select_columns(wanted).with_format("arrow")
-        row_bytes = self.data.data.nbytes // max(len(self.data.data), 1)  # of the mean row
+        row_bytes = self.data.data.nbytes // max(len(self.data.data), 1)  # on average
         size = max(1, min(size, BATCH_BYTES // max(row_bytes, 1)))
         for begin in range(self.start, self.stop, size):
             rows = table[begin : min(begin + size, self.stop)].to_pylist()
@@ -59,13 +59,13 @@ class Part:
                 row.setdefault("id", f"{self.split}/{number}")
             yield rows
 
-    def digest(self) -> str:
-        """A hash of the audio: of bytes as they are, of files by name, size and time of change."""
-        found = hashlib.sha256()
-        for rows in self.batches(64):
+    def hash_audio(self) -> str:
+        """The SHA-256 of the audio: bytes count by content, files by name, size and time of modification."""
+        digest = hashlib.sha256()
+        for rows in self.read_batches(64):
             for row in rows:
-                found.update(_state(row[self.column]))
-        return found.hexdigest()
+                digest.update(_hash_source(row[self.column]))
+        return digest.hexdigest()
 
 
 def audio_value(value: Any) -> Path | bytes | None:
@@ -75,61 +75,70 @@ def audio_value(value: Any) -> Path | bytes | None:
     return Path(value) if isinstance(value, str) else value
 
 
-def _state(source: Path | bytes | None) -> bytes:
+def _hash_source(source: Path | bytes | None) -> bytes:
+    """A hash of audio bytes, or of a file's name, size and time of modification."""
     if isinstance(source, bytes):
         return hashlib.sha256(source).digest()
     if source is None or not source.is_file():
         return b"none"
-    told = f"{source.name} {source.stat().st_size} {source.stat().st_mtime_ns}"
-    return hashlib.sha256(told.encode(errors="surrogateescape")).digest()
+    state = f"{source.name} {source.stat().st_size} {source.stat().st_mtime_ns}"
+    return hashlib.sha256(state.encode(errors="surrogateescape")).digest()
 
 
-class Shards(dict[str, Part]):
-    """The parts of a source by the file names of the shards that they become, and what is to be reported of it."""
+class AudioShards(dict[str, AudioShard]):
+    """The shards of a source by their file names, with notes about the source for the record and the card."""
 
-    def __init__(self, parts: dict[str, Part], notes: Sequence[str] = (), metadata: dict[str, int] | None = None):
+    def __init__(
+        self, parts: dict[str, AudioShard], notes: Sequence[str] = (), metadata: dict[str, int] | None = None
+    ):
         super().__init__(parts)
         self.notes = list(notes)
-        self.metadata = dict(metadata or {})  # counts, where a folder of audio has metadata: see AudioFolder
+        self.metadata = dict(metadata or {})  # counts for a folder with metadata: see AudioFolder
 
 
-def open_source(path: str, column: str, rows: int) -> Shards:
-    """The shards that `path` makes, with `rows` rows each.
+def open_source(path: str, column: str, rows: int) -> AudioShards:
+    """Open a data set or a folder of audio files, and cut it into shards.
 
-    `path` is what `save_to_disk` or `to_parquet` wrote, a folder of audio files, or an id on the Hub. In a plain
-    folder each file is a row, and its path within the folder is the `id`: see `audio_folder.read_folder`. Raises
-    DataError, also where `column` holds no audio.
+    Args:
+        path: What `save_to_disk` or `to_parquet` wrote, a folder of audio files, or a Hub id. In a folder each file
+            is a row, and its path within the folder is the `id`: see `audio_folder.read_folder`.
+        column: The column that holds the audio.
+        rows: Rows in a shard, at most.
+
+    Raises:
+        DataError: Nothing that can be loaded is there, it has no rows, or `column` holds no audio.
     """
     from datasets import Dataset
 
-    found = _load(path)
-    folder = found if isinstance(found, AudioFolder) else AudioFolder()
-    splits = folder.splits or ({"train": found} if isinstance(found, Dataset) else dict(found))
+    source = _load(path)
+    folder = source if isinstance(source, AudioFolder) else AudioFolder()
+    splits = folder.splits or ({"train": source} if isinstance(source, Dataset) else dict(source))
     for data in splits.values():
-        _check(path, data, column)
+        _check_column(path, data, column)
     if not any(len(data) for data in splits.values()):
         raise DataError(f"{path}: holds no rows")
     parts = {
-        f"{name}-{i:05d}-of-{-(-len(data) // rows):05d}.parquet": Part(
+        f"{name}-{i:05d}-of-{-(-len(data) // rows):05d}.parquet": AudioShard(
             name, data, column, start, min(start + rows, len(data)), folder.digest
         )
         for name, data in splits.items()
         for i, start in enumerate(range(0, len(data), rows))
     }
-    return Shards(parts, folder.notes, folder.counts)
+    return AudioShards(parts, folder.notes, folder.counts)
 
 
 def is_audio_folder(place: Path) -> bool:
-    """Whether a folder is read file by file: it is no saved data set and holds no Parquet but metadata."""
+    """Whether a folder is read file by file: not a saved data set, and without Parquet except metadata."""
     return place.is_dir() and not is_saved(place) and all(file.name in METADATA for file in place.rglob("*.parquet"))
 
 
 def is_saved(place: Path) -> bool:
-    """Whether `save_to_disk` wrote a folder."""
+    """Whether a folder was written by `save_to_disk`."""
     return any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json"))
 
 
 def _load(path: str) -> Any:
+    """A Dataset, a DatasetDict, or an AudioFolder."""
     from ..io.hf_audio import load_dataset, load_from_disk
 
     place = Path(path).expanduser()
@@ -157,7 +166,8 @@ def _reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def _check(path: str, data: Dataset, column: str) -> None:
+def _check_column(path: str, data: Dataset, column: str) -> None:
+    """Raise DataError if a column is missing or holds no audio."""
     from datasets import Audio, Value
 
     features = data.features
@@ -171,6 +181,6 @@ def _check(path: str, data: Dataset, column: str) -> None:
     fields = set(kind) if isinstance(kind, dict) else set()
     plain = isinstance(kind, Value) and kind.dtype in ("string", "large_string", "binary", "large_binary")
     if not (isinstance(kind, Audio) or plain or fields & {"bytes", "path"}):
-        raise DataError(f"{path}: column {column!r} holds no audio but {kind}", "name another: --column NAME")
+        raise DataError(f"{path}: column {column!r} holds {kind}, not audio", "name another: --column NAME")
     if RESERVED in features:
         raise DataError(f"{path}: has a column {RESERVED!r} already", "rename it, or embed the data set it came from")

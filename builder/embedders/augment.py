@@ -1,7 +1,7 @@
 """Damaged copies of the training clips, embedded beside the clean ones: what `embedder.augment` adds to a corpus.
 
-They stand in a config of their own, `<embedder>-augmented`: the train split holds each clip once clean and once a
-damage, the validation split clean clips alone. The column `damage` tells them apart, "" for clean.
+They are in a config of their own, `<embedder>-augmented`. Its train split has each clip clean and once with each
+damage, its validation split has clean clips only. The column `damage` names the damage, "" for a clean clip.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from ..recipe import EmbedderSettings
 from .base import config_name
 
 SUFFIX, COLUMN, CLEAN = "-augmented", "damage", ""
-SPLIT = "train"  # the one that gets damaged copies
+SPLIT = "train"  # the split that gets damaged copies
 
 
-def stored_name(settings: EmbedderSettings) -> str:
-    """What a corpus calls the config that a recipe trains on: the embedder's own, or the one with damaged copies."""
+def augmented_config_name(settings: EmbedderSettings) -> str:
+    """The name of the config that a recipe trains on: `<embedder>`, or `<embedder>-augmented` with damaged copies."""
     return config_name(settings) + (SUFFIX if settings.augment else "")
 
 
-def named(name: str, own: EmbedderSettings, corpus: Path) -> EmbedderSettings:
-    """The settings that stand behind a name: of an embedder, or of a config that the corpus holds.
+def settings_of_config(name: str, own: EmbedderSettings, corpus: Path) -> EmbedderSettings:
+    """The settings for a name, which is an embedder's or a config's of the corpus.
 
-    Whatever the name does not say is taken from `own`; which damages there are, from the corpus's record.
+    Args:
+        name: "passt", "hf:...", "passt-augmented", ...
+        own: What the name does not say: weights, device, batch size, ...
+        corpus: The folder whose record lists the damages of an augmented config.
     """
     augment = recorded_damages(corpus, name)
     plain = name.removesuffix(SUFFIX) if augment else name
@@ -41,31 +44,36 @@ def named(name: str, own: EmbedderSettings, corpus: Path) -> EmbedderSettings:
 
 
 def recorded_damages(corpus: Path, name: str) -> tuple[str, ...]:
-    """The damages that a config of a corpus was made with, by its record: none for an embedder's own config."""
+    """The damages that a config of a corpus was made with, according to its record; () without damaged copies."""
     return tuple(Corpus(corpus).record(embed_record(name)).get("details", {}).get("augment", ()))
 
 
-def tried(augment: Sequence[str]) -> tuple[Damage, ...]:
-    """The damages, each tried on a moment of silence. Raises RecipeError, and BackendError for a missing package."""
+def check_damages(augment: Sequence[str]) -> tuple[Damage, ...]:
+    """Parse damages ("noise:20", "mp3:64") and apply each to 0.1 s of silence, to find faults before any work.
+
+    Raises:
+        RecipeError: An unknown damage or level.
+        BackendError: A damage needs a package that is not installed.
+    """
     damages = tuple(Damage.parse(text) for text in augment)
     for damage in damages:
         damage(np.zeros((4_800, 2), np.float32), 48_000)
     return damages
 
 
-def copies(rows: Sequence[dict[str, Any]], damages: Sequence[Damage]) -> list[dict[str, Any]]:
-    """Rows of `id` and `audio` -> as many for each damage, clip after clip."""
+def repeat_for_damages(rows: Sequence[dict[str, Any]], damages: Sequence[Damage]) -> list[dict[str, Any]]:
+    """Repeat each row of `id` and `audio` once for each damage, clip after clip."""
     return [{**row, COLUMN: damage} for row in rows for damage in damages]
 
 
-def damaged(row: dict[str, Any], sampling_rate: int) -> Iterator[np.ndarray]:
-    """One of `copies` -> float32 [samples], mono at `sampling_rate` Hz, in one block.
+def read_damaged(row: dict[str, Any], sampling_rate: int) -> Iterator[np.ndarray]:
+    """Decode and damage a row of `repeat_for_damages`: one block of float32 [samples], mono at `sampling_rate` Hz.
 
-    The clip is damaged as it is stored, all channels. What is random follows from its id and the damage alone.
+    All channels are damaged, at the stored rate. Random numbers depend on the clip's id and the damage only.
     """
     samples, rate = decode(row["audio"]["bytes"])
     seed = int.from_bytes(hashlib.sha256(row["id"].encode()).digest()[:8], "big")
-    out = row[COLUMN](samples, rate, seed)
-    if len(out) == 0:
-        raise DataError(f"nothing of the audio is left by {row[COLUMN]}")
-    return iter([resample(mono(out), rate, sampling_rate)])
+    damaged = row[COLUMN](samples, rate, seed)
+    if len(damaged) == 0:
+        raise DataError(f"the damage {row[COLUMN]} leaves no audio")
+    return iter([resample(mono(damaged), rate, sampling_rate)])

@@ -1,4 +1,4 @@
-"""What an embedder is, and which ones there are."""
+"""The protocol of embedders, and the registry of those that recipes can name."""
 
 from __future__ import annotations
 
@@ -15,37 +15,49 @@ if TYPE_CHECKING:
 
 
 class EmbedderBackend(Protocol):
-    """Turns windows of audio into vectors. A vector depends on its window alone, never on its batch.
+    """Turns windows of audio into vectors. A vector depends on its window only, not on the rest of the batch.
 
-    Two attributes more are optional. `hop_seconds`: how far apart the windows of longer audio are centred; without it
-    they stand end to end. `light`: a window takes no longer than decoding it does, so that several threads may each
-    embed what they decode.
+    Two more attributes are optional. `hop_seconds`: longer audio is cut into windows centred this far apart; without
+    it the windows are end to end. `light`: embedding a window takes no longer than decoding it, so that threads may
+    each embed what they decode.
     """
 
     name: str  # also of the embeddings' config and folder: small letters, digits, `.`, `_`, `-`
     revision: str  # of the weights, or of the code where there are no weights
     dim: int
     sampling_rate: int  # Hz, what `embed` expects
-    window_seconds: float  # the longest window that `embed` takes at once
+    window_seconds: float  # the longest window that `embed` takes
     about: str  # one or two plain sentences for cards
 
     def __init__(self, settings: EmbedderSettings) -> None: ...
 
     def embed(self, audio: np.ndarray) -> np.ndarray:
-        """float32 [batch, samples] in [-1, 1], from one sample to `window_seconds` -> float32 [batch, dim]."""
+        """Embed windows of one length.
+
+        Args:
+            audio: float32 [batch, samples] in [-1, 1], mono at `sampling_rate`, 1 sample to `window_seconds` long.
+
+        Returns:
+            float32 [batch, dim].
+        """
         ...
 
 
 def load_embedder(settings: EmbedderSettings) -> EmbedderBackend:
-    """The embedder that the recipe or the model names; `hf:<id or folder>` is `hf` with that. Raises BackendError."""
+    """Load the embedder that a recipe or a model names ("melstats", "passt", "hf:<id or folder>").
+
+    Raises:
+        BackendError: An unknown name, a missing package, or weights that cannot be loaded.
+        RecipeError: A setting that this embedder has no use for.
+    """
     embedder: EmbedderBackend = EMBEDDERS.load("hf" if settings.name.startswith("hf:") else settings.name)(settings)
     return embedder
 
 
 def config_name(settings: EmbedderSettings) -> str:
-    """The embedder's `name`, without loading it: what a corpus calls its config and folder.
+    """An embedder's `name` without loading it: the name of its config and folder in a corpus.
 
-    "hf:facebook/wav2vec2-base" with layer 6 -> "hf-facebook-wav2vec2-base-layer6"; of a folder's path the last part.
+    "hf:facebook/wav2vec2-base" with layer 6 gives "hf-facebook-wav2vec2-base-layer6"; a folder gives its last part.
     """
     if not settings.name.startswith("hf:"):
         return settings.name

@@ -1,4 +1,4 @@
-"""The embedding map: a corpus gets one config more, joined by `id`; its audio is read, never rewritten."""
+"""Embed a corpus: it gets one more config, joined by `id`. Its audio is read and never written again."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from ..io.storage import (
 )
 from ..recipe import EmbedderSettings
 from ..records import RunRecord, record_run
-from .augment import SUFFIX, tried
+from .augment import SUFFIX, check_damages
 from .base import EmbedderBackend, load_embedder
-from .shard_embedder import Config, Hired, Part, made_of, rows_in
+from .shard_embedder import EmbeddingConfig, ShardEmbedderFactory, ShardTask, count_rows, describe_revision
 
-Progress = Callable[[int, int], None]  # clips embedded so far, clips in all, each damaged copy counted
+Progress = Callable[[int, int], None]  # clips embedded so far, clips in total; a damaged copy counts as a clip
 
 
 def embed_corpus(
@@ -43,48 +43,65 @@ def embed_corpus(
     scale: ExecutorSettings | None = None,
     progress: Progress = lambda done, total: None,
 ) -> RunRecord:
-    """Add the config `settings.name` to a finished corpus: id, embedding and labels, a shard for each of its own.
+    """Add a config of embeddings to a finished corpus: `id`, `embedding` and the labels, shard by shard.
 
-    With `settings.augment` it adds `<name>-augmented` too, whose train split also holds each clip damaged, told apart
-    by the column `damage`; the record is then that config's.
+    With `settings.augment` it also adds `<name>-augmented`, whose train split has damaged copies of each clip too;
+    the column `damage` names the damage. A run that was stopped resumes. Shards whose audio has changed are embedded
+    again.
 
-    Goes on where it was stopped. Shards whose audio has changed since are made again; embeddings of another revision
-    of the embedder, or of other damages, are refused unless `overwrite`. `workers` processes (default: this one) each
-    load the embedder and embed shards of their own, where `scale` says: no embedding depends on them. A shard that
-    fails thrice is set aside: the others are embedded, then SynthmirError tells. Raises DataError, RecipeError,
-    BackendError.
+    Args:
+        path: The corpus folder or its address.
+        settings: The embedder and its options.
+        overwrite: Replace embeddings of another revision of the embedder or of other damages, which are refused
+            otherwise.
+        workers: Processes that each load the embedder and embed whole shards. Default: this process. Embeddings do
+            not depend on it.
+        scale: Where the workers run. Default: on this machine.
+        progress: Called with the clips embedded so far and in total.
+
+    Returns:
+        The run's record; with `settings.augment` the record of the augmented config.
+
+    Raises:
+        DataError: Not a finished corpus, audio that cannot be read, or embeddings of another revision.
+        RecipeError: Settings that are not valid.
+        BackendError: The embedder cannot be loaded or fails.
+        SynthmirError: A shard failed three times; all others are embedded.
     """
     corpus = Corpus.open(path)
-    damages = tried(settings.augment)
+    damages = check_damages(settings.augment)
     embedder = load_embedder(settings)
     for folder in () if is_remote(corpus.root) else (WORK, "records", embedder.name, f"{embedder.name}{SUFFIX}"):
-        if (corpus.root / folder).is_symlink():  # a stranger's: what is written and removed there would be elsewhere
-            raise DataError(f"{corpus.root / folder}: is a link to another place", "copy the corpus whole: cp -rL")
+        if (corpus.root / folder).is_symlink():  # untrusted: files outside of the corpus would be written and removed
+            raise DataError(f"{corpus.root / folder}: is a link to another place", "copy the corpus: cp -rL")
     executor = choose_executor(scale, limit_workers(corpus.root, workers), one_core=False, place=corpus.root / WORK)
-    configs = [Config(embedder, settings), *([Config(embedder, settings, damages)] if damages else [])]
+    configs = [
+        EmbeddingConfig(embedder, settings),
+        *([EmbeddingConfig(embedder, settings, damages)] if damages else []),
+    ]
     shards = [corpus.root / shard for shard in corpus.shards()]
-    amounts = [sum(map_parallel(config.work, shards, corpus.root)) for config in configs]
+    amounts = [sum(map_parallel(config.count_embeddings, shards, corpus.root)) for config in configs]
     with lock_folder(corpus.root / WORK):
         for config in configs:
             _refuse_other(corpus, config, Ledger(corpus.root / WORK / config.name), overwrite)
         before = 0
         for config, amount in zip(configs, amounts, strict=True):
-            record = _embed(corpus, config, executor, partial(_progress, progress, before, sum(amounts)))
+            record = _embed_config(corpus, config, executor, partial(_progress, progress, before, sum(amounts)))
             before += amount
     return record
 
 
-def _listed(sums: dict[str, str], made: dict[str, str], record: Path, name: str) -> bool:
-    """Whether SHA256SUMS, which is written last, has these files as they are: a kill may fall just before it."""
-    return made.items() <= sums.items() and sums.get(embed_record(name)) == digest(record)
+def _in_checksums(sums: dict[str, str], shards: dict[str, str], record: Path, name: str) -> bool:
+    """Whether SHA256SUMS has these files as they are. It is written last, so a killed run may lack it."""
+    return shards.items() <= sums.items() and sums.get(embed_record(name)) == digest(record)
 
 
 def _progress(progress: Progress, before: int, total: int, done: int) -> None:
     progress(before + done, total)
 
 
-def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -> RunRecord:
-    """Make one config, or what it lacks; `progress` is told how many clips are embedded so far."""
+def _embed_config(corpus: Corpus, config: EmbeddingConfig, executor: Executor, progress: Tick) -> RunRecord:
+    """Embed the shards that one config lacks; `progress` gets the number of clips embedded so far."""
     root, name = corpus.root, config.name
     work = root / WORK / name
     make_folder(work)
@@ -92,24 +109,26 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
     sums = corpus.sums()
     ledger = Ledger(work)
     unknown = [shard for shard in corpus.shards(name) if shard not in ledger.entries]
-    sources = map_parallel(lambda shard: _source(root / shard), unknown, root)
+    sources = map_parallel(lambda shard: _read_source(root / shard), unknown, root)
     for shard, source in zip(unknown, sources, strict=True):
         ledger.enter(Entry(shard, sums.get(shard, ""), 0.0, 0, source))
     data = {shard: f"{name}/{shard.split('/', 1)[1]}" for shard in corpus.shards()}
-    origin = {shard: f"{sums.get(shard, '')} {config.made}" for shard in data}
+    origin = {shard: f"{sums.get(shard, '')} {config.made_with}" for shard in data}
 
-    def made(shard: str) -> bool:
+    def is_made(shard: str) -> bool:
         return any(ledger.intact(place, data[shard], origin[shard]) for place in (root, work))
 
-    intact = map_parallel(made, list(data), root)
-    todo = [shard for shard, there in zip(data, intact, strict=True) if not there]
+    finished = map_parallel(is_made, list(data), root)
+    todo = [shard for shard, there in zip(data, finished, strict=True) if not there]
     record_file = root / embed_record(name)
-    whole = not todo and record_file.exists() and set(corpus.shards(name)) == set(data.values())
-    if whole and _listed(sums, {target: ledger.entries[target].sha256 for target in data.values()}, record_file, name):
+    complete = not todo and record_file.exists() and set(corpus.shards(name)) == set(data.values())
+    if complete and _in_checksums(
+        sums, {target: ledger.entries[target].sha256 for target in data.values()}, record_file, name
+    ):
         delete_folder(work)
         return RunRecord.of(corpus.record(embed_record(name)))
     _refuse_changed(root, {shard: sums.get(shard, "") for shard in data})
-    done = sum(map_parallel(config.work, [root / shard for shard in data if shard not in todo], root))
+    done = sum(map_parallel(config.count_embeddings, [root / shard for shard in data if shard not in todo], root))
     with record_run("embed", corpus.fingerprint) as record:
         progress(done)
 
@@ -118,15 +137,15 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
             done += count
             progress(done)
 
-        parts = [Part(root / shard, sums[shard], data[shard]) for shard in todo]
-        for entry in executor.run(Hired(config, work), parts, tick):
+        tasks = [ShardTask(root / shard, sums[shard], data[shard]) for shard in todo]
+        for entry in executor.run(ShardEmbedderFactory(config, work), tasks, tick):
             ledger.enter(entry)
-        delete_temporary_files(work)  # what workers that died left half-written
-        _join(work / name, root / name)
+        delete_temporary_files(work)  # partial files of workers that died
+        _move_shards(work / name, root / name)
         for spare in set(corpus.shards(name)) - set(data.values()):
             delete_file(root / spare)
-        record.rows = sum(map_parallel(lambda target: rows_in(root / target), list(data.values()), root))
-        record.details = details(config.embedder, sum(entry.seconds for entry in ledger.entries.values()))
+        record.rows = sum(map_parallel(lambda target: count_rows(root / target), list(data.values()), root))
+        record.details = embedder_details(config.embedder, sum(entry.seconds for entry in ledger.entries.values()))
         if config.damages:
             record.details["augment"] = [str(damage) for damage in config.damages]
     record.write(record_file)
@@ -137,14 +156,14 @@ def _embed(corpus: Corpus, config: Config, executor: Executor, progress: Tick) -
     return record
 
 
-def details(embedder: EmbedderBackend, seconds: float) -> dict[str, Any]:
-    """What a run's record says of its embedder, and the seconds that its shards took."""
-    named = ("name", "revision", "dim", "sampling_rate", "window_seconds", "about")
-    return {"embedder": {key: getattr(embedder, key) for key in named}, "seconds": round(seconds, 3)}
+def embedder_details(embedder: EmbedderBackend, seconds: float) -> dict[str, Any]:
+    """The `details` of a run's record: the embedder's attributes, and the seconds that its shards took."""
+    keys = ("name", "revision", "dim", "sampling_rate", "window_seconds", "about")
+    return {"embedder": {key: getattr(embedder, key) for key in keys}, "seconds": round(seconds, 3)}
 
 
-def _join(made: Path, target: Path) -> None:
-    """Put the shards that were made in their place, all of them being made: who loads the config sees them at once."""
+def _move_shards(made: Path, target: Path) -> None:
+    """Move the finished shards to their place, once all are made: the config appears in one step."""
     if not is_folder(target):
         move_folder(made, target)
     elif is_folder(made):
@@ -152,35 +171,38 @@ def _join(made: Path, target: Path) -> None:
         map_parallel(lambda shard: move_folder(shard, target / shard.name), sorted(made.glob("*.parquet")), target)
 
 
-def _source(path: Path) -> str:
-    """What a finished embedding shard was made from, as the ledger says it, "" if it cannot be read."""
+def _read_source(path: Path) -> str:
+    """What a finished shard was made from, in the ledger's form; "" if the shard cannot be read."""
     try:
         footer = read_footer(path)
     except DataError:
         return ""
-    return f"{footer.get('source_sha256')} {made_of(footer.get('revision', ''), footer.get('augment', ()))}"
+    return f"{footer.get('source_sha256')} {describe_revision(footer.get('revision', ''), footer.get('augment', ()))}"
 
 
-def _refuse_other(corpus: Corpus, config: Config, ledger: Ledger, overwrite: bool) -> None:
-    """Raise DataError if the corpus has such embeddings of another revision or damage, or a stopped run made some."""
+def _refuse_other(corpus: Corpus, config: EmbeddingConfig, ledger: Ledger, overwrite: bool) -> None:
+    """Raise DataError if the corpus, or a stopped run, has embeddings of another revision or of other damages."""
     stored = corpus.record(embed_record(config.name)).get("details", {})
-    begun = [entry.source.partition(" ")[2] for entry in ledger.entries.values()]
+    existing = [entry.source.partition(" ")[2] for entry in ledger.entries.values()]
     if stored.get("embedder"):
-        begun.append(made_of(stored["embedder"].get("revision", config.embedder.revision), stored.get("augment", ())))
-    others = set(begun) - {config.made, ""}
+        existing.append(
+            describe_revision(stored["embedder"].get("revision", config.embedder.revision), stored.get("augment", ()))
+        )
+    others = set(existing) - {config.made_with, ""}
     if others and not overwrite:
         raise DataError(
             f"{corpus.root}: its {config.name!r} embeddings are of revision {'; '.join(sorted(others))}, "
-            f"this is {config.made}",
+            f"this is {config.made_with}",
             f"use the same {'damages' if config.damages else 'weights'}, or replace them all: --overwrite",
         )
 
 
 def _refuse_changed(root: Path, sums: dict[str, str]) -> None:
+    """Raise DataError if a shard of audio is not the one in SHA256SUMS."""
     with ThreadPoolExecutor(count_cores()) as pool:
-        found = pool.map(lambda shard: digest(root / shard), sums)
-        if changed := [shard for shard, made in zip(sums, found, strict=True) if made != sums[shard]]:
+        digests = pool.map(lambda shard: digest(root / shard), sums)
+        if changed := [shard for shard, actual in zip(sums, digests, strict=True) if actual != sums[shard]]:
             raise DataError(
                 f"{root / changed[0]}: the audio is not what {SUMS} says ({len(changed)} shard(s) changed)",
-                "synthmir verify tells the damage; build again to mend it",
+                "list the damage with synthmir verify, and repair it with synthmir build",
             )

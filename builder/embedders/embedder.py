@@ -21,7 +21,7 @@ from ..validation import validate
 from .audio_sources import RESERVED, audio_value
 from .base import EMBEDDERS, EmbedderBackend, load_embedder
 from .shard_embedder import embed_rows
-from .weights import folder_revision, revision, weights_file
+from .weights import file_revision, find_weights_file, folder_revision
 from .windows import read_ahead
 
 MAX_CHANNELS = 16  # more "channels" than this are a batch of clips in one array
@@ -229,7 +229,7 @@ def _hash_weights(settings: EmbedderSettings) -> str:
     folder = Path(settings.name.partition(":")[2] or "/").expanduser()
     try:
         if settings.weights is not None:
-            return revision(weights_file(settings.weights))
+            return file_revision(find_weights_file(settings.weights))
         return folder_revision(folder) if settings.name.startswith("hf:") and folder.is_dir() else ""
     except (BackendError, OSError):  # reported when the model is loaded
         return ""

@@ -1,4 +1,4 @@
-"""Any audio model of transformers that gives hidden states, as an embedder: `hf:<id or folder>`."""
+"""`hf:<id or folder>`: any audio model of transformers with hidden states, as an embedder."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ from .weights import folder_revision
 if TYPE_CHECKING:
     from ..recipe import EmbedderSettings
 
-UNUSED = ("masked_spec_embed", "pooler")  # weights that may be missing: training and classification alone use them
-SHORTEST = 0.1  # seconds: what the models' first layers need
+UNUSED = ("masked_spec_embed", "pooler")  # weights that may be missing: only training and classification use them
+SHORTEST = 0.1  # seconds that the models' first layers need
 
 
 class HuggingFace:
     """Hidden states of a transformers model, averaged over time: AST, Wav2Vec2, HuBERT, WavLM, CLAP's audio tower, ...
 
-    `hf:<id or folder>` names a checkpoint as `from_pretrained` takes it, with its feature extractor. Ten seconds are a
-    window. Settings: `layer` picks `hidden_states[layer]` (0 is what enters the first layer, negative counts from the
-    end); without it the model's last hidden state is taken. `dtype` and `device` as everywhere. Two-dimensional states
-    (CLAP) are averaged over time and frequency. Audio under 0.1 s is followed by zeros. Code from a checkpoint's
-    repository is not run.
+    `hf:<id or folder>` names a checkpoint as `from_pretrained` takes it, with its feature extractor. A window has ten
+    seconds. Two-dimensional states (CLAP) are averaged over time and frequency. Audio shorter than 0.1 s is padded
+    with zeros. Code from a checkpoint's repository is not run.
+
+    Settings:
+        layer: Takes `hidden_states[layer]`; 0 is the input of the first layer, negative counts from the last.
+            Default: the model's last hidden state.
+        dtype: float32 or bfloat16.
+        device: "auto" takes a GPU if there is one.
     """
 
     window_seconds = 10.0
@@ -58,23 +62,25 @@ class HuggingFace:
         self.about = f"The {layer} of the transformers model {Path(source).name} ({kind}), averaged over time."
 
     def embed(self, audio: np.ndarray) -> np.ndarray:
-        """float32 [batch, samples] in [-1, 1] at `sampling_rate`, up to ten seconds -> float32 [batch, dim]."""
+        """Embed float32 [batch, samples] in [-1, 1] at `sampling_rate`, up to ten seconds: float32 [batch, dim]."""
         short = max(0, round(SHORTEST * self.sampling_rate) - audio.shape[1])
         clips = list(np.pad(audio, ((0, 0), (0, short))))
         with torch.inference_mode(), _quietly():
             inputs = self._extractor(clips, sampling_rate=self.sampling_rate, return_tensors="pt")
-            if "is_longer" in inputs:  # CLAP's extractor draws one at random where none is
+            if "is_longer" in inputs:  # CLAP's extractor picks a random clip as longer where none is
                 inputs["is_longer"] = torch.zeros_like(torch.as_tensor(inputs["is_longer"]))
-            ready = {key: self._moved(value) for key, value in inputs.items()}
-            found = self._model(**ready, output_hidden_states=self._layer is not None)
-        states = found.last_hidden_state if self._layer is None else self._chosen(found.hidden_states)
-        vectors: np.ndarray = _pooled(states.float()).cpu().numpy()
+            inputs = {key: self._move(value) for key, value in inputs.items()}
+            output = self._model(**inputs, output_hidden_states=self._layer is not None)
+        states = output.last_hidden_state if self._layer is None else self._pick_layer(output.hidden_states)
+        vectors: np.ndarray = _average(states.float()).cpu().numpy()
         return vectors
 
-    def _moved(self, value: Tensor) -> Tensor:
+    def _move(self, value: Tensor) -> Tensor:
+        """To the device, and floats to the data type."""
         return value.to(self._device, self._dtype if value.is_floating_point() else None)
 
-    def _chosen(self, states: tuple[Tensor, ...] | None) -> Tensor:
+    def _pick_layer(self, states: tuple[Tensor, ...] | None) -> Tensor:
+        """The hidden states of the layer that the settings name. Raises RecipeError if there is none."""
         count, layer = len(states or ()), self._layer or 0
         if states is None or not -count <= layer < count:
             raise RecipeError(
@@ -84,8 +90,8 @@ class HuggingFace:
         return states[layer]
 
 
-def _pooled(states: Tensor) -> Tensor:
-    """[batch, time, dim] or [batch, dim, frequency, time] -> [batch, dim]."""
+def _average(states: Tensor) -> Tensor:
+    """The mean of [batch, time, dim] or [batch, dim, frequency, time]: [batch, dim]."""
     return states.mean(dim=1) if states.ndim == 3 else states.flatten(2).mean(dim=2)
 
 
@@ -101,17 +107,19 @@ def _load(source: str, dtype: torch.dtype, device: torch.device) -> tuple[Any, A
         with _quietly():
             require_hub(path, "embedder.name: hf:{}")
             refuse_code(path)
-            plain: dict[str, Any] = {"trust_remote_code": False}  # nor is anybody asked
-            extractor = AutoFeatureExtractor.from_pretrained(path, **plain)
-            model, report = AutoModel.from_pretrained(path, dtype=dtype, output_loading_info=True, **plain)
+            options: dict[str, Any] = {"trust_remote_code": False}  # unset, transformers would ask on the terminal
+            extractor = AutoFeatureExtractor.from_pretrained(path, **options)
+            model, report = AutoModel.from_pretrained(path, dtype=dtype, output_loading_info=True, **options)
     except BackendError:
         raise
     except ImportError as error:
         raise BackendError(f"{where}: {_first_line(error)}") from error
-    except Exception as error:  # whatever a checkpoint's files make transformers raise
-        hint = "check the id, connect once (it is kept), or give a folder with config, weights and preprocessor_config"
+    except Exception as error:  # transformers raises many types for damaged checkpoints
+        hint = (
+            "check the id, connect once (it is cached), or give a folder with config, weights and preprocessor_config"
+        )
         if "trust_remote_code" in str(error):
-            hint = "it needs code from its own repository, which synthmir does not run: use a model that needs none"
+            hint = "it needs code from its repository, which synthmir does not run: use a model that needs none"
         raise BackendError(f"{where} cannot be loaded: {_first_line(error)}", hint) from error
     tower = getattr(model, "audio_model", None)
     if tower is None:
@@ -123,10 +131,10 @@ def _load(source: str, dtype: torch.dtype, device: torch.device) -> tuple[Any, A
         names = [*missing, *(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])]
         raise BackendError(
             f"{where}: {len(names)} of its weights are missing or of another shape: {', '.join(names[:8])}",
-            "give a whole checkpoint; numbers from weights drawn at random would mean nothing",
+            "give a complete checkpoint: transformers would draw the missing weights at random",
         )
     if not hasattr(extractor, "sampling_rate"):
-        raise BackendError(f"{where}: its feature extractor is none for audio ({type(extractor).__name__})")
+        raise BackendError(f"{where}: its feature extractor ({type(extractor).__name__}) is not one for audio")
     return extractor, tower.to(device).eval()
 
 
@@ -139,12 +147,13 @@ def _revision(source: str, model: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No log lines, progress bars or warnings of transformers, and no draw from numpy's global generator."""
+    """Keep transformers from logging, warning and showing progress, and restore numpy's global random state."""
     from transformers.utils import logging
 
     level, bars, state = logging.get_verbosity(), logging.is_progress_bar_enabled(), np.random.get_state()

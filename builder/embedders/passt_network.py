@@ -1,4 +1,4 @@
-"""PaSST's forward pass to its 768 features, with the released weights and none of the training code around it."""
+"""PaSST's forward pass to its 768 features, for the released weights and without its training code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ LAYERS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 
 @dataclass(frozen=True, slots=True)
 class Arch:
-    """What tells one PaSST from another. All take ten seconds at 32 kHz."""
+    """How the variants of PaSST differ. All take ten seconds at 32 kHz."""
 
-    checkpoint: str  # its file among the releases
+    checkpoint: str  # the file among the releases
     depth: int = 12  # blocks
     stride: int = 10  # of the patches, in mel bands and in frames
     hop: int = 320  # of the spectrogram, in samples
-    frames: int = 998  # that the position embeddings were made for
+    frames: int = 998  # of the spectrogram that the position embeddings were trained for
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The tensors that the features need, under their names in the released files."""
+        """The shapes of the tensors that the features need, by their names in the released files."""
         inner = {"norm1": (WIDTH,), "norm2": (WIDTH,), "attn.qkv": (3 * WIDTH, WIDTH), "attn.proj": (WIDTH, WIDTH)}
         inner |= {"mlp.fc1": (4 * WIDTH, WIDTH), "mlp.fc2": (WIDTH, 4 * WIDTH)}
         layers = {f"blocks.{i}.{name}": inner[name] for i in range(self.depth) for name in LAYERS}
@@ -60,12 +60,16 @@ ARCHS = {
     "fsd50k": Arch("v0.0.5/fsd50k-passt-s-f128-p16-s10-ap.655.pt"),
     "fsd50k-n": Arch("v0.0.5/fsd50k-passt-s-n-f128-p16-s16-ap.642.pt", stride=16),
 }
-"""By the names that hear21passt gives them. Koutini et al. 2022, Efficient training of audio transformers with
-patchout (arXiv 2110.05069)."""
+"""The variants by their names in hear21passt (Koutini et al. 2022, Efficient Training of Audio Transformers with
+Patchout, arXiv 2110.05069)."""
 
 
 class LogMel:
-    """float32 [batch, samples] -> float32 [batch, 128, frames]: PaSST's log-mel spectrogram, as in evaluation."""
+    """PaSST's log-mel spectrogram, without the augmentations of training.
+
+    Pre-emphasis, frames of 25 ms, 128 mel bands from 0 to 15 kHz, scaled to about [-1, 1]:
+    float32 [batch, samples] -> float32 [batch, 128, frames].
+    """
 
     def __init__(self, hop: int, device: torch.device) -> None:
         self.hop, self.size = hop, 1024
@@ -74,7 +78,7 @@ class LogMel:
         self.banks = _mel_banks(self.size).to(device)
 
     def __call__(self, audio: Tensor) -> Tensor:
-        """See the class."""
+        """Compute it."""
         audio = F.conv1d(audio[:, None], self.preemphasis)[:, 0]
         spectrum = torch.stft(audio, self.size, self.hop, 800, self.window, return_complex=True)
         power = torch.view_as_real(spectrum).square().sum(dim=-1)
@@ -82,9 +86,9 @@ class LogMel:
 
 
 def _mel_banks(size: int) -> Tensor:
-    """float32 [128, size // 2 + 1]: Kaldi's triangles over mels from 0 to 15 kHz.
+    """Kaldi's triangular filters from 0 to 15 kHz: float32 [128, size // 2 + 1].
 
-    In float32 throughout, as the released weights were trained: rounded otherwise, features move by 1e-5.
+    Computed in float32, as for the training of the released weights: in float64 the features differ by 1e-5.
     """
     mels = 1127 * (1 + torch.arange(size // 2 + 1) * (SAMPLING_RATE / size) / 700).log()
     edges = torch.arange(MELS + 2.0) * (1127 * math.log(1 + 15_000 / 700) / (MELS + 1))
@@ -94,7 +98,7 @@ def _mel_banks(size: int) -> Tensor:
 
 
 class Block:
-    """A pre-norm transformer block (Dosovitskiy et al. 2021) that may compute its first few tokens alone."""
+    """A pre-norm transformer block (Dosovitskiy et al. 2021, arXiv 2010.11929), if asked of its first tokens only."""
 
     def __init__(self, weights: Mapping[str, Tensor], prefix: str, rows: int, only: int | None) -> None:
         def linear(name: str, rows: int, part: slice = slice(None), gelu: bool = False) -> Linear:
@@ -112,7 +116,7 @@ class Block:
         self.narrow = linear("mlp.fc2", few)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[batch, tokens, 768] -> [batch, tokens, 768], or [batch, only, 768]. Adds to `x` in place."""
+        """Map [batch, tokens, 768] to the same shape, or to [batch, only, 768]. Changes `x` in place."""
         normal = F.layer_norm(x, (WIDTH,), *self.norms[0], EPSILON)
         if self.qkv is not None:
             q, k, v = _heads(self.qkv(normal), 3)
@@ -125,18 +129,19 @@ class Block:
 
 
 def _heads(x: Tensor, parts: int) -> tuple[Tensor, ...]:
-    """[batch, tokens, parts * 768] -> that many of [batch, heads, tokens, 64]."""
+    """Split [batch, tokens, parts * 768] into `parts` tensors [batch, heads, tokens, 64]."""
     return x.unflatten(2, (parts, HEADS, WIDTH // HEADS)).permute(2, 0, 3, 1, 4).unbind()
 
 
 class PasstNetwork:
-    """float32 [batch, samples] in [-1, 1] at 32 kHz -> float32 [batch, 768]: the mean of PaSST's two class tokens.
+    """PaSST up to the mean of its two class tokens: float32 [batch, samples] at 32 kHz -> float32 [batch, 768].
 
-    `samples` is from `shortest` to 320,000; shorter audio has fewer patches, at the first places in time.
+    `samples` is from `shortest` to 320,000. Audio shorter than ten seconds has fewer patches, with the first position
+    embeddings in time.
 
-    The same numbers as hear21passt's `embed_only`. What is faster: fused attention; the last block computes nothing
-    but the two tokens that are read; weights in oneDNN's own layout on a CPU; the mel bank is made once; no classifier
-    and no debug work. In float32, or with weights and activations in bfloat16 (the spectrogram stays in float32).
+    The numbers are those of hear21passt's `embed_only`. It is faster by fused attention, a last block that computes
+    only the two tokens that are read, weights in oneDNN's layout on a CPU, mel filters that are made once, and no
+    classifier. Weights and activations are in float32 or bfloat16, the spectrogram is always in float32.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], arch: Arch, dtype: torch.dtype, device: torch.device) -> None:
@@ -154,12 +159,12 @@ class PasstNetwork:
         self.norm = tensors["norm.weight"], tensors["norm.bias"]
 
     def __call__(self, audio: Tensor) -> Tensor:
-        """See the class."""
+        """Embed a batch."""
         with torch.inference_mode():
             return self.features(self.mel(audio))
 
     def features(self, mel: Tensor) -> Tensor:
-        """float32 [batch, 128, frames] of the log-mel spectrogram -> float32 [batch, 768]."""
+        """Embed log-mel spectrograms: float32 [batch, 128, frames] -> float32 [batch, 768]."""
         with torch.inference_mode():
             patches = F.conv2d(mel[:, None].to(self.dtype), *self.patch, stride=self.stride)
             patches = (patches + self.places[..., : patches.shape[3]]).flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Weights from a file: tensors and nothing else, told apart by what is wrong with them."""
+"""Read weights from a file: tensors only, no code. Each fault has an error of its own."""
 
 from __future__ import annotations
 
@@ -18,27 +18,33 @@ from ..errors import BackendError
 from ..io.storage import is_file, is_folder
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-PREFIXES = ("", "net.", "model.", "module.", "model.net.")  # of hear21passt's wrapper, of Lightning, of DataParallel
+PREFIXES = ("", "net.", "model.", "module.", "model.net.")  # added by hear21passt's wrapper, Lightning, DataParallel
 MAX_LISTED = 8
-MAX_HEADER = 8 << 20  # bytes; a thousand tensors are described in 100 kB
+MAX_HEADER = 8 << 20  # bytes; a thousand tensors take 100 kB
 
 
-def weights_file(path: str | Path) -> Path:
-    """The file itself, or the only file of weights in a folder (a .safetensors before others). Raises BackendError."""
+def find_weights_file(path: str | Path) -> Path:
+    """The file itself, or the only file of weights in a folder, where a .safetensors file is preferred.
+
+    Raises:
+        BackendError: No such file or folder, or a folder without or with several files of weights.
+    """
     path = Path(path).expanduser()
     if is_file(path):
         return path
     if not is_folder(path):
-        raise BackendError(f"embedder.weights: there is no file and no folder {path}", f"give a {_listed(SUFFIXES)}")
-    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-    found = [file for file in found if file.suffix == SUFFIXES[0]] or found
-    if len(found) != 1:
-        names = _listed(file.name for file in found) if found else f"no {_listed(SUFFIXES)}"
+        raise BackendError(
+            f"embedder.weights: there is no file and no folder {path}", f"give a {_list_names(SUFFIXES)}"
+        )
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    files = [file for file in files if file.suffix == SUFFIXES[0]] or files
+    if len(files) != 1:
+        names = _list_names(file.name for file in files) if files else f"no {_list_names(SUFFIXES)}"
         raise BackendError(f"embedder.weights: {path} holds {names}", "name the one file to use")
-    return found[0]
+    return files[0]
 
 
-def revision(file: Path) -> str:
+def file_revision(file: Path) -> str:
     """The first 16 hex digits of a file's SHA-256."""
     return hash_file(file)[:16]
 
@@ -51,7 +57,13 @@ def folder_revision(folder: Path) -> str:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The named tensors in a safetensors file or a torch.save file. No code in it is run. Raises BackendError."""
+    """Read the named tensors of a safetensors or torch.save file. No code in the file is run.
+
+    A checkpoint of {"state_dict": ...} or {"model": ...} gives the tensors in there.
+
+    Raises:
+        BackendError: A damaged file, or one that holds other objects than tensors.
+    """
     from safetensors.torch import load_file
 
     try:
@@ -62,12 +74,12 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        told = re.search(
+        reason = re.search(
             r"(Unsupported|Trying to load|Trying to call|Unable to)[^\n]*?(?=\. | was not|$|\n)", str(error)
         )
         raise BackendError(
-            f"{file}: holds something else than tensors, and nothing of it was run: {told[0] if told else 'a pickle'}",
-            "save the state_dict alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
+            f"{file}: holds other objects than tensors; none was loaded: {reason[0] if reason else 'a pickle'}",
+            "save only the state_dict: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
         ) from error
     except Exception as error:  # whatever a damaged file makes torch raise
         raise _damaged(file, error) from error
@@ -80,9 +92,9 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def check_header(file: Path) -> None:
-    """Raise ValueError for a safetensors file whose header is longer than any. What it says is checked when opened.
+    """Raise ValueError for a safetensors file with a header of many megabytes, before it is read.
 
-    The eight bytes in front are the header's length; a header of megabytes is millions of tensors of nothing.
+    The first eight bytes are the header's length. A header that long describes millions of empty tensors.
     """
     if not file.is_file():
         raise FileNotFoundError(ENOENT, "No such file", str(file))
@@ -92,15 +104,22 @@ def check_header(file: Path) -> None:
         raise ValueError(f"its header claims {length:,} bytes")
 
 
-def fitting(
-    found: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], ignored: tuple[str, ...], what: str
+def select_tensors(
+    state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], ignored: tuple[str, ...], what: str
 ) -> dict[str, Tensor]:
-    """The tensors of these shapes. Raises BackendError that lists what is missing, spare or of another shape.
+    """Pick the tensors with these names and shapes from a state dict.
 
-    A common prefix (`net.`) is dropped; names that start with one of `ignored` may be there or not.
+    Args:
+        state: Tensors by name. A prefix that all share (`net.`) is removed.
+        shapes: The shape of each tensor to pick.
+        ignored: Names that start with one of these may be there or not.
+        what: The file and the model, for the error.
+
+    Raises:
+        BackendError: Tensors are missing, unexpected or of another shape; it lists them all.
     """
-    prefix = max(PREFIXES, key=lambda p: sum(p + name in found for name in shapes))
-    tensors = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+    prefix = max(PREFIXES, key=lambda p: sum(p + name in state for name in shapes))
+    tensors = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     faults = {
         "missing": [name for name in shapes if name not in tensors],
         "unexpected": [name for name in tensors if name not in shapes and not name.startswith(ignored)],
@@ -111,19 +130,21 @@ def fitting(
         ],
     }
     if any(faults.values()):
-        lines = [f"  - {len(names)} {kind}: {_listed(names)}" for kind, names in faults.items() if names]
+        lines = [f"  - {len(names)} {kind}: {_list_names(names)}" for kind, names in faults.items() if names]
         raise BackendError("\n".join([f"{what}: these weights do not fit", *lines]))
     return {name: tensors[name] for name in shapes}
 
 
 def _damaged(file: Path, error: Exception) -> BackendError:
+    """The error for a file that torch or safetensors cannot read."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return BackendError(
-        f"{file}: not a file of weights, or only a part of one: {reason[:120]}", "fetch the file again"
+        f"{file}: not a file of weights, or only a part of one: {reason[:120]}", "download the file again"
     )
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
+    """The first few names, separated by commas."""
     names = list(names)
     more = [f"... ({len(names) - MAX_LISTED} more)"] if len(names) > MAX_LISTED else []
     return ", ".join([*names[:MAX_LISTED], *more])

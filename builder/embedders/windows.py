@@ -1,4 +1,4 @@
-"""Clips of any length through an embedder that takes windows: read, cut, embedded in batches, averaged."""
+"""Embed clips of any length with an embedder that takes windows: read, cut, embed in batches, average."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..audio import stream
 from ..errors import DataError
 from .base import EmbedderBackend
 
-Blocks = Iterable[np.ndarray]  # of float32 [samples], end to end: one clip
-Thunk = Callable[[], Blocks]
+Blocks = Iterable[np.ndarray]  # one clip as consecutive float32 [samples]
+ClipOpener = Callable[[], Blocks]
 BLOCKS_AHEAD = 5  # blocks that are read before they are asked for
 
 
@@ -38,12 +38,18 @@ def read_ahead(source: str | Path | bytes | None, sampling_rate: int) -> Iterato
     return chain(list(islice(blocks, BLOCKS_AHEAD)), blocks)
 
 
-def cut(blocks: Blocks, window: int, hop: int | None = None) -> Iterator[np.ndarray]:
-    """The windows of one clip, float32 [window] each, at no time holding much more of it than a block.
+def cut_windows(blocks: Blocks, window: int, hop: int | None = None) -> Iterator[np.ndarray]:
+    """Cut a clip into windows. Memory holds little more than one block of it.
 
-    Without `hop` they stand end to end, and the last one ends with the clip. With `hop` they are centred on every
-    `hop`-th sample, the first one included, and the clip's ends are mirrored, as hear21passt's scene embeddings and
-    torch.stft do it. A clip no longer than a window is itself its only window.
+    Args:
+        blocks: The clip as consecutive blocks of float32 [samples].
+        window: Samples in a window.
+        hop: None: windows are end to end, and the last one ends with the clip. Else they are centred on every
+            `hop`-th sample from the first on, and the clip's ends are mirrored, as in hear21passt's scene embeddings
+            and torch.stft.
+
+    Yields:
+        float32 [window]. A clip that is not longer than a window is its only window, of its own length.
     """
     return _end_to_end(blocks, window) if hop is None else _centred(blocks, window, hop)
 
@@ -79,7 +85,16 @@ def _centred(blocks: Blocks, window: int, hop: int) -> Iterator[np.ndarray]:
 
 
 def embed_clips(embedder: EmbedderBackend, clips: Sequence[np.ndarray], batch_size: int = 16) -> np.ndarray:
-    """float32 [samples] a clip, at the embedder's rate -> float32 [clips, dim]: the mean over each clip's windows."""
+    """Embed clips that are in memory; a clip's embedding is the mean over its windows.
+
+    Args:
+        embedder: What embeds.
+        clips: float32 [samples] each, mono at the embedder's sampling rate.
+        batch_size: Windows in one call of the embedder.
+
+    Returns:
+        float32 [clips, dim].
+    """
     vectors, faults = embed_streams(embedder, [lambda clip=clip: [clip] for clip in clips], batch_size)  # type: ignore[misc]
     for fault in faults.values():
         raise fault
@@ -87,12 +102,18 @@ def embed_clips(embedder: EmbedderBackend, clips: Sequence[np.ndarray], batch_si
 
 
 def embed_streams(
-    embedder: EmbedderBackend, clips: Sequence[Thunk], batch_size: int = 16
+    embedder: EmbedderBackend, clips: Sequence[ClipOpener], batch_size: int = 16
 ) -> tuple[np.ndarray, dict[int, DataError]]:
-    """What opens each clip -> float32 [clips, dim], and the DataError of each clip that cannot be read to its end.
+    """Embed clips block by block; windows of one length are embedded together, whichever clip they are from.
 
-    Windows of one length go through together, whichever clip they are from; order is kept. A clip that cannot be read
-    has no numbers in its row.
+    Args:
+        embedder: What embeds.
+        clips: Functions that open a clip: blocks of float32 [samples], mono at the embedder's sampling rate.
+        batch_size: Windows in one call of the embedder.
+
+    Returns:
+        float32 [clips, dim], and the DataError of each clip that cannot be read to its end, by its index. The
+        embedding of such a clip is NaN.
     """
     window = round(embedder.window_seconds * embedder.sampling_rate)
     seconds = getattr(embedder, "hop_seconds", None)
@@ -108,7 +129,7 @@ def embed_streams(
 
     for index, clip in enumerate(clips):
         try:
-            for piece in cut(clip(), window, hop):
+            for piece in cut_windows(clip(), window, hop):
                 waiting.setdefault(len(piece), []).append((index, piece))
                 if len(waiting[len(piece)]) == batch_size:
                     flush(len(piece))

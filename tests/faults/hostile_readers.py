@@ -278,9 +278,9 @@ def weights(root: Path) -> None:
 
 def _tensors(suffix: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
-        from builder.embedders.weights import fitting, read_tensors
+        from builder.embedders.weights import read_tensors, select_tensors
 
-        fitting(read_tensors(folder / f"w.{suffix}"), {"a.weight": (3, 4), "b": (5,)}, (), "w")
+        select_tensors(read_tensors(folder / f"w.{suffix}"), {"a.weight": (3, 4), "b": (5,)}, (), "w")
 
     return read
 
@@ -417,8 +417,8 @@ def _source(root: Path) -> None:
     from builder.embedders.audio_sources import open_source
 
     for part in open_source(str(root), "audio", 10).values():
-        part.digest()
-        list(part.batches(4))
+        part.hash_audio()
+        list(part.read_batches(4))
 
 
 def _heard_seed(root: Path) -> None:

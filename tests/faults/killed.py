@@ -29,7 +29,7 @@ from builder.corpus.building.build import ShardBuilder, build
 from builder.corpus.corpus import GROWTH, STATE, SUMS
 from builder.corpus.shards import WORK
 from builder.corpus.verify import verify
-from builder.embedders.embed_corpus import Hired, embed_corpus
+from builder.embedders.embed_corpus import ShardEmbedderFactory, embed_corpus
 from builder.errors import BackendError
 from builder.recipe import Recipe
 from tests.builder import fakes
@@ -64,7 +64,7 @@ class LoggedBuilder(ShardBuilder):
         self.generator.generate = generate  # type: ignore[method-assign]
 
 
-class LoggedHired(Hired):
+class LoggingFactory(ShardEmbedderFactory):
     """Makes embedders that note how many clips of a shard are embedded."""
 
     def __init__(self, log: Path, *options: Any) -> None:
@@ -104,7 +104,7 @@ def session(log: str, *command: str) -> None:
     import synthmir.cli
 
     building.ShardBuilder = partial(LoggedBuilder, Path(log))  # type: ignore[assignment,misc]
-    mapping.Hired = partial(LoggedHired, Path(log))  # type: ignore[assignment,misc]
+    mapping.ShardEmbedderFactory = partial(LoggingFactory, Path(log))  # type: ignore[assignment,misc]
     sys.argv = ["synthmir", *command]
     synthmir.cli.main()
 

@@ -39,7 +39,7 @@ from builder.corpus.verify import verify
 from builder.embedders.audio_sources import open_source
 from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.embedded_dataset import open_dataset
-from builder.embedders.weights import read_tensors, weights_file
+from builder.embedders.weights import find_weights_file, read_tensors
 from builder.errors import MAX_TOLD, BackendError, DataError, RecipeError, SynthmirError
 from builder.hub.publishable import model_config
 from builder.io import parquet_guard as parquet
@@ -828,7 +828,7 @@ def test_names_that_no_file_can_have(model: Path, tmp_path: Path, kind: str) -> 
         lambda: load_features(tmp_path / name, "melstats", "genre"),
         lambda: open_dataset(tmp_path / name, "melstats"),
         lambda: open_source(f"./{name}", "audio", 10),
-        lambda: weights_file(name),
+        lambda: find_weights_file(name),
         lambda: Corpus.open(tmp_path / name),
         lambda: load_benchmark(f"folder:{name}", ["a", "b"], "genre").recordings,
         lambda: load_benchmark(name, ["a", "b"], "genre"),
@@ -933,7 +933,7 @@ def test_arrow_files_whose_lists_and_texts_lie_outside(tmp_path: Path) -> None:
     ("name", "text", "told"),
     [
         ("metadata.csv", "file_name,te\0mpo\nb.flac,1\n", "the name of column 'te.x00mpo' holds NUL"),
-        ("metadata.jsonl", f'{{"file_name": "b.flac", "tempo": {"9" * 60}}}\n', "cannot be held as a table"),
+        ("metadata.jsonl", f'{{"file_name": "b.flac", "tempo": {"9" * 60}}}\n', "columns cannot be converted"),
         ("metadata.jsonl", '{"file_name": "b.flac", "x": 1}\n{"file_name": "a", "x": "y"}\n', "cannot be held as"),
         ("metadata.jsonl", '{"file_name": "b.flac", "x": "\\ud800"}\n', "line 1: holds half of a surrogate pair"),
         ("metadata.jsonl", '{"file_name": ["b.flac"]}\n', "line 1: has no file_name"),

@@ -84,13 +84,13 @@ def test_folders_and_files_that_name_splits(tmp_path: Path, files: list[str], ex
 def test_a_class_called_train_among_others_is_a_label(tmp_path: Path) -> None:
     found = read_folder(folder(tmp_path, "train/a.wav", "rain/b.wav"))
     assert rows(found) == {"train": {"rain/b.wav": "rain", "train/a.wav": "train"}}
-    assert found.notes == ["folder train is taken as a label, not as a split: others beside it are none"]
+    assert found.notes == ["folder train is taken as a label: the folders beside it are not splits"]
 
 
 @pytest.mark.parametrize("other", ["extra/c.wav", "c.wav"])
 def test_splits_beside_other_folders_are_refused(tmp_path: Path, other: str) -> None:
     folder(tmp_path, "train/a.wav", "test/b.wav", other)
-    with pytest.raises(DataError, match=r"test, train are splits, and '.*' beside them is none\n  fix: move"):
+    with pytest.raises(DataError, match=r"test, train are splits, and '.*' beside them is not\n  fix: move"):
         read_folder(tmp_path)
 
 

@@ -20,7 +20,7 @@ from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
 from builder.degradations import Damage
 from builder.embedders import shard_embedder as shard
-from builder.embedders.augment import copies, damaged, named, stored_name
+from builder.embedders.augment import augmented_config_name, read_damaged, repeat_for_damages, settings_of_config
 from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import BackendError, DataError, RecipeError
@@ -261,9 +261,9 @@ def test_a_clip_is_damaged_as_it_is_stored(channels, identity, samples, damage):
     """Both channels of it, at its own rate; and what comes out follows from its id."""
     sound = 0.1 * np.random.default_rng(samples).standard_normal((samples, channels)).astype(np.float32)
     row = {"id": identity, "audio": {"bytes": encode_flac(sound, 32_000)}}
-    (copy,) = copies([row], [Damage.parse(damage)])
+    (copy,) = repeat_for_damages([row], [Damage.parse(damage)])
     out, again, other = (
-        np.concatenate(list(damaged(one, 32_000))) for one in (copy, copy, {**copy, "id": identity + "!"})
+        np.concatenate(list(read_damaged(one, 32_000))) for one in (copy, copy, {**copy, "id": identity + "!"})
     )
     np.testing.assert_array_equal(out, again)
     stored = decode(row["audio"]["bytes"])[0]
@@ -307,14 +307,19 @@ def test_a_recipe_reads_damages_in_any_way_of_writing(tmp_path):
 def test_names_stand_for_settings(corpus):
     embed_corpus(corpus.root, NOISY)
     own = EmbedderSettings(name="levels", augment=("noise:30",))
-    assert stored_name(own) == NAME and stored_name(PLAIN) == "levels"
-    assert named(NAME, own, corpus.root).augment == DAMAGES and named(NAME, own, corpus.root).name == "levels"
-    assert named("levels", own, corpus.root).augment == ()
+    assert augmented_config_name(own) == NAME and augmented_config_name(PLAIN) == "levels"
+    assert (
+        settings_of_config(NAME, own, corpus.root).augment == DAMAGES
+        and settings_of_config(NAME, own, corpus.root).name == "levels"
+    )
+    assert settings_of_config("levels", own, corpus.root).augment == ()
     other = EmbedderSettings(name="hf:some/model", layer=3)
-    assert named("hf-some-model-layer3", other, corpus.root) == other
-    assert named("melstats-augmented", own, corpus.root).name == "melstats-augmented"  # which the corpus has not
+    assert settings_of_config("hf-some-model-layer3", other, corpus.root) == other
+    assert (
+        settings_of_config("melstats-augmented", own, corpus.root).name == "melstats-augmented"
+    )  # which the corpus has not
 
 
 def test_only_a_corpus_gets_damaged_copies(tmp_path):
-    with pytest.raises(RecipeError, match="only a corpus"):
+    with pytest.raises(RecipeError, match="damaged copies are for a corpus only"):
         embed_dataset(tmp_path, NOISY, tmp_path / "out")

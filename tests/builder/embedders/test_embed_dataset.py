@@ -127,7 +127,7 @@ def test_what_cannot_be_read_is_left_out_listed_and_counted(tmp_path):
     assert loaded(tmp_path / "out", tmp_path)["id"] == [f"clip-{i}" for i in range(5)]
     faults = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
     assert {fault["id"]: fault["reason"].split(": ")[-1] for fault in faults} == {
-        "nan": "holds samples that are no numbers (NaN or infinite)",
+        "nan": "holds samples that are NaN or infinite",
         "empty": "holds no samples",
         "text": "Format not recognised.",
         "missing": "there is no audio in this row",
@@ -154,7 +154,7 @@ def test_nothing_to_read_at_all_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("stop", [0, 1, 2])
 def test_stopped_anywhere_it_goes_on_and_makes_nothing_twice(source, tmp_path, monkeypatch, stop):
-    made, original = [], dataset_map._embed_part
+    made, original = [], dataset_map._embed_shard
 
     def until(target, *rest):
         if len(made) == stop:
@@ -167,11 +167,11 @@ def test_stopped_anywhere_it_goes_on_and_makes_nothing_twice(source, tmp_path, m
         original(target, *rest)
 
     out = tmp_path / "out"
-    monkeypatch.setattr(dataset_map, "_embed_part", until)
+    monkeypatch.setattr(dataset_map, "_embed_shard", until)
     with pytest.raises(KeyboardInterrupt):
         embed_dataset(source, LEVELS, out, rows_per_shard=3)
     assert not list(out.glob("*.parquet"))
-    monkeypatch.setattr(dataset_map, "_embed_part", counting)
+    monkeypatch.setattr(dataset_map, "_embed_shard", counting)
     seen = []
     embed_dataset(source, LEVELS, out, rows_per_shard=3, progress=lambda done, total: seen.append((done, total)))
     assert seen[0] == (3 * stop, 7) and seen[-1] == (7, 7)
@@ -214,7 +214,7 @@ def test_rows_that_came_or_changed_are_refused(source, tmp_path):
 
 def test_embeddings_of_another_embedder_are_refused_also_when_half_made(source, tmp_path, monkeypatch):
     out, other = tmp_path / "out", LEVELS.model_copy(update={"weights": "2"})
-    original = dataset_map._embed_part
+    original = dataset_map._embed_shard
 
     def first(target, *rest):
         if target.name.startswith("train-00001"):
@@ -222,7 +222,7 @@ def test_embeddings_of_another_embedder_are_refused_also_when_half_made(source, 
         original(target, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(dataset_map, "_embed_part", first)
+        patch.setattr(dataset_map, "_embed_shard", first)
         embed_dataset(source, LEVELS, out, rows_per_shard=3)
     with pytest.raises(DataError, match="holds embeddings of levels of revision 1, this is levels of revision 2"):
         embed_dataset(source, other, out, rows_per_shard=3)
@@ -241,14 +241,14 @@ def test_files_of_others_are_never_touched(source, tmp_path):
         with pytest.raises(DataError, match=r"theirs\.parquet: not a readable shard"):
             embed_dataset(source, LEVELS, out, overwrite=overwrite)
     assert (out / "theirs.parquet").read_bytes() == before
-    with pytest.raises(DataError, match="is what would be embedded"):
+    with pytest.raises(DataError, match="is the data set to embed"):
         embed_dataset(source, LEVELS, source)
 
 
 def test_columns_that_hold_no_audio_are_told(source, tmp_path):
     with pytest.raises(DataError, match=r"no column 'sound'; its columns are audio, genre, id\n.*--column audio"):
         embed_dataset(source, LEVELS, tmp_path / "out", column="sound")
-    with pytest.raises(DataError, match="'genre' holds no audio"):
+    with pytest.raises(DataError, match="'genre' holds int64, not audio"):
         embed_dataset(source, LEVELS, tmp_path / "out", column="genre")
     table().add_column("embedding", [0] * 7).to_parquet(str(tmp_path / "had" / "train.parquet"))
     with pytest.raises(DataError, match="has a column 'embedding' already"):

@@ -224,7 +224,7 @@ def test_files_with_code_are_refused_and_not_run(tmp_path, kind):
         path.write_bytes(pickle.dumps({"cls_token": Code()}, protocol=2))
     else:
         torch.save({"cls_token": Code()} if kind == "zip" else torch.nn.Linear(2, 2), path)
-    with pytest.raises(BackendError, match="something else than tensors, and nothing of it was run"):
+    with pytest.raises(BackendError, match="holds other objects than tensors; none was loaded"):
         load_embedder(settings(path))
     assert Code.ran == []
 
@@ -240,9 +240,7 @@ def test_truncated_files_are_told(weights, tmp_path, suffix, legacy, share):
         save_file(tensors, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(
-        BackendError, match=r"not a file of weights, or only a part of one|something else than tensors"
-    ):
+    with pytest.raises(BackendError, match=r"not a file of weights, or only a part of one|other objects than tensors"):
         load_embedder(settings(path))
 
 
@@ -251,7 +249,7 @@ def test_truncated_files_are_told(weights, tmp_path, suffix, legacy, share):
     [
         ({"weights": "/no/such/file.pt"}, BackendError, "no file and no folder"),
         ({"arch": "passt_s_kd_p16_128_ap48"}, RecipeError, "did you mean 'passt_s_kd_p16_128_ap486'"),
-        ({"arch": "passt_20sec"}, RecipeError, "no PaSST for ten seconds"),
+        ({"arch": "passt_20sec"}, RecipeError, "no PaSST of ten seconds"),
         ({"layer": 3}, RecipeError, "embedder.layer: passt has no use for it"),
         ({"device": "cuda:99"}, BackendError, "'cuda:99' cannot be used"),
     ],
@@ -276,7 +274,7 @@ def test_offline_without_weights_says_what_to_give(monkeypatch, tmp_path):
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", offline)
-    with pytest.raises(BackendError, match=r"fetched from https://github.com/kkoutini.*no route") as caught:
+    with pytest.raises(BackendError, match=r"downloaded from https://github.com/kkoutini.*no route") as caught:
         load_embedder(EmbedderSettings(name="passt"))
     assert "embedder.weights" in (caught.value.fix or "")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from builder import audio as audio_module
 from builder.audio import decode, load_audio, mono, resample, stream, windows
-from builder.embedders.windows import cut, embed_clips, embed_streams, read_ahead
+from builder.embedders.windows import cut_windows, embed_clips, embed_streams, read_ahead
 from builder.errors import DataError
 from builder.recipe import EmbedderSettings
 
@@ -49,7 +49,7 @@ def test_blocks_end_to_end_are_the_whole(monkeypatch, origin, target, seconds):
 @given(length=st.integers(1, 500), window=st.integers(1, 100), sizes=st.lists(st.integers(1, 90), min_size=1))
 def test_windows_end_to_end_do_not_depend_on_the_blocks(length, window, sizes):
     samples = np.arange(length, dtype=np.float32)
-    found = list(cut(blocks_of(samples, sizes), window))
+    found = list(cut_windows(blocks_of(samples, sizes), window))
     np.testing.assert_array_equal(np.stack(found), windows(samples, window))
 
 
@@ -63,7 +63,7 @@ def test_windows_end_to_end_do_not_depend_on_the_blocks(length, window, sizes):
 def test_centred_windows_are_those_of_a_mirrored_clip(length, half, hop, sizes):
     window, hop = 2 * half, min(hop, 2 * half)
     samples = np.arange(length, dtype=np.float32)
-    found = list(cut(blocks_of(samples, sizes), window, hop))
+    found = list(cut_windows(blocks_of(samples, sizes), window, hop))
     if length <= window:
         expected = samples[None]
     else:
@@ -90,7 +90,7 @@ def test_the_hop_is_the_embedders_and_short_audio_is_not_padded():
     long, short = noise(40_000)[:, 0], noise(5_000, seed=1)[:, 0]
     vectors = embed_clips(embedder, [long, short], batch_size=3)
     np.testing.assert_allclose(
-        vectors[0], np.mean([embedder.embed(w[None])[0] for w in cut([long], 16_000, 4_000)], 0), rtol=1e-5
+        vectors[0], np.mean([embedder.embed(w[None])[0] for w in cut_windows([long], 16_000, 4_000)], 0), rtol=1e-5
     )
     np.testing.assert_allclose(vectors[1], embedder.embed(short[None])[0], rtol=1e-6)
 
