@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from .errors import BackendError, RecipeError
 from .io.safe_files import find_shipped, read_yaml
@@ -24,16 +24,26 @@ PARTS = ("generator", "embedder")  # sections that name a class of a registry
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=96)]
 
 
-class SourceSettings(Section):
+class RecipeSection(Section):
+    """A part of a recipe. The text below each key is its description in the JSON schema and in the documentation."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class SourceSettings(RecipeSection):
     """Where descriptions come from: the grammar, a file of `genre,description`, or a local chat model."""
 
     kind: Literal["grammar", "file", "chat"] = "grammar"
-    path: str | None = None  # file: CSV or JSONL to read. chat: JSONL that its answers are written to
-    model: str | None = None  # chat: a Hub id or a folder
+    """`grammar`: made by rules from the taxonomy. `file`: read from a file. `chat`: written by a local chat model."""
+    path: str | None = None
+    """Of `file`, the CSV or JSONL file to read. Of `chat`, the JSONL file that keeps the model's answers."""
+    model: str | None = None
+    """Of `chat`, a Hub id or a folder."""
     revision: str | None = None
-    # What is believed where a row's text names another tempo, key or instruments than its columns: the `columns`, the
-    # `text` (no label where it is unclear), neither (`empty`: no label), each with a warning; `error`: it is refused.
+    """Of `chat`, the model's revision. Default: the newest."""
     on_conflict: Literal["columns", "text", "empty", "error"] = "columns"
+    """What counts where a row's text names another tempo, key or instruments than its columns: `columns`, `text` (no
+    label where it is unclear) or `empty` (no label), each with a warning; `error` refuses the row."""
 
     @model_validator(mode="after")
     def _complete(self) -> SourceSettings:
@@ -54,16 +64,23 @@ class SourceSettings(Section):
         return self
 
 
-class PromptSettings(Section):
+class PromptSettings(RecipeSection):
     """How prompts are worded, and how many there are: `per_genre` or `total`, one of the two."""
 
     strategy: Literal["template", "repeat", "tags"] = "template"
+    """`template`: "A {genre} track. {description}". `repeat`: the genre twice in front. `tags`: a list of tags."""
     per_genre: int | None = Field(default=None, ge=1, le=10_000_000)
+    """Prompts for each genre. Give this or `total`."""
     total: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Prompts in all. Give this or `per_genre`."""
     seed: Seed = 0
+    """The seed of the prompts: the same seed makes the same prompts on every machine."""
     vocals: Literal["unspecified", "instrumental", "with-vocals"] = "unspecified"
-    instrumentation: bool = True  # YAML: on | off
+    """What every prompt asks for: vocals, none, or nothing said."""
+    instrumentation: bool = True
+    """Whether prompts name instruments: `on` or `off`."""
     source: SourceSettings = SourceSettings()
+    """Where descriptions come from."""
 
     def audible(self) -> dict[str, Any]:
         """What changes the prompts and their labels. `on_conflict` is younger: left out where it changes nothing."""
@@ -77,21 +94,33 @@ class PromptSettings(Section):
         return self
 
 
-class GeneratorSettings(Section):
-    """What makes the sound. Numbers a back end has no use for are refused by it, not ignored."""
+class GeneratorSettings(RecipeSection):
+    """What makes the sound. A generator refuses settings that it cannot use."""
 
     name: str = "arranger"
+    """`arranger`, `musicgen`, `audiocraft`, or another registered generator."""
     model: str | None = None
+    """A Hub id or a folder with the weights. `arranger` has none."""
     revision: str | None = None
+    """The revision of the weights. Default: the newest, which is written into every row."""
     seconds: float = Field(default=10.0, ge=1.0, le=30.0, strict=False)
+    """The length of a clip."""
     guidance: float = Field(default=3.0, ge=1.0, le=50.0, strict=False)
+    """The weight of classifier-free guidance."""
     temperature: float = Field(default=1.0, gt=0.0, le=10.0, strict=False)
-    top_k: int = Field(default=250, ge=0)  # 0: all tokens
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0, strict=False)  # 1: all tokens
-    stereo: bool = False  # keep the two channels of a model that plays in stereo; else they are averaged
+    """The sampling temperature."""
+    top_k: int = Field(default=250, ge=0)
+    """Sample from the `top_k` most likely tokens. 0: from all."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0, strict=False)
+    """Sample from the most likely tokens that have this probability together. 1: from all."""
+    stereo: bool = False
+    """Keep both channels of a stereo model. Otherwise they are averaged."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The data type of the weights. `auto`: what suits the machine."""
     batch_size: int | None = Field(default=None, ge=1)
+    """Clips in each batch. Default: what suits the machine. No clip depends on it."""
     device: str = "auto"
+    """`auto`, `cpu`, `cuda`, ..."""
 
     @property
     def channels(self) -> int:
@@ -104,22 +133,30 @@ class GeneratorSettings(Section):
         return self.model_dump(mode="json", exclude={"batch_size", "device"} | unset)
 
 
-class QualitySettings(Section):
-    """What a clip must satisfy, how often it is tried, and how many may be given up."""
+class QualitySettings(RecipeSection):
+    """What a clip must satisfy, how often it is generated again, and how many may be rejected."""
 
     attempts: int = Field(default=4, ge=1, le=127)
-    max_rejected: float = Field(default=0.01, ge=0.0, le=1.0, strict=False)  # share of the clips
-    min_loudness: float = Field(default=-45.0, ge=-70.0, le=0.0, strict=False)  # LUFS
-    max_silence: float = Field(default=0.5, ge=0.0, le=1.0, strict=False)  # share of 50 ms frames under -60 dBFS
-    max_clipped: float = Field(default=0.001, ge=0.0, le=1.0, strict=False)  # share of samples at full scale
-    max_dc: float = Field(default=0.02, ge=0.0, le=1.0, strict=False)  # |mean| of the samples
+    """How often a clip that fails is generated, each time with another seed."""
+    max_rejected: float = Field(default=0.01, ge=0.0, le=1.0, strict=False)
+    """The share of clips that may be rejected before the build fails."""
+    min_loudness: float = Field(default=-45.0, ge=-70.0, le=0.0, strict=False)
+    """The least integrated loudness, in LUFS."""
+    max_silence: float = Field(default=0.5, ge=0.0, le=1.0, strict=False)
+    """The largest share of 50 ms frames below -60 dBFS."""
+    max_clipped: float = Field(default=0.001, ge=0.0, le=1.0, strict=False)
+    """The largest share of samples at full scale."""
+    max_dc: float = Field(default=0.02, ge=0.0, le=1.0, strict=False)
+    """The largest absolute mean of the samples."""
 
 
-class SplitSettings(Section):
+class SplitSettings(RecipeSection):
     """Train and validation, divided by prompt group."""
 
     validation: float = Field(default=0.1, gt=0.0, lt=1.0, strict=False)
+    """The share of clips in the validation split. Clips of one description are never divided."""
     seed: Seed = 0
+    """The seed of the split."""
 
 
 def _damage(text: str) -> str:
@@ -137,17 +174,25 @@ Augment = Annotated[
 ]
 
 
-class EmbedderSettings(Section):
+class EmbedderSettings(RecipeSection):
     """What turns audio into vectors."""
 
     name: str = "melstats"
-    weights: str | None = None  # a file, or a folder with one
-    arch: str | None = None  # of embedders that come in several
-    layer: int | None = None  # hf: which hidden states, from 0; negative from the end
+    """`melstats`, `passt`, `hf:ID` (an audio model of transformers, Hub id or folder), or another registered one."""
+    weights: str | None = None
+    """A file of weights, or a folder with one. Default: the released weights."""
+    arch: str | None = None
+    """The architecture, of embedders that come in several."""
+    layer: int | None = None
+    """Of `hf:ID`, which hidden states: from 0, or negative from the end."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: str = "auto"  # "cuda" if there is one, else "cpu"; "mps" only where it is named
+    """The data type of the computation."""
+    device: str = "auto"
+    """`auto`: CUDA if there is a GPU, otherwise the CPU. `mps` only where it is named."""
     batch_size: int = Field(default=16, ge=1)
-    augment: Augment = Field(default=(), strict=False)  # noise:20, mp3:64, ...: clips to train on are damaged too
+    """Windows in each batch."""
+    augment: Augment = Field(default=(), strict=False)
+    """Degradations for the training clips: `noise:20`, `mp3:64`, ..."""
 
     def refuse(self, *keys: str) -> None:
         """Raise RecipeError if one of these is set: for embedders that have no use for it."""
@@ -171,42 +216,70 @@ class EmbedderSettings(Section):
         return self.device
 
 
-class AdaptationSettings(Section):
-    """What the strategy `adapt` adds to the loss: see training/optim/domain_adaptation.py."""
+class AdaptationSettings(RecipeSection):
+    """What the strategy `adapt` adds to the loss (training/optim/domain_adaptation.py)."""
 
     loss: Literal["coral", "mmd", "dann", "supcon", "ccsa"] = "mmd"
-    weight: float | None = Field(default=None, gt=0.0, strict=False)  # beside the classifier's own loss; None: by loss
-    temperature: float = Field(default=0.1, gt=0.0, strict=False)  # supcon
-    margin: float = Field(default=2.0, gt=0.0, strict=False)  # ccsa: a distance of representations
+    """The loss that pulls synthetic and real representations together."""
+    weight: float | None = Field(default=None, gt=0.0, strict=False)
+    """Its weight beside the classification loss. Default: depends on the loss."""
+    temperature: float = Field(default=0.1, gt=0.0, strict=False)
+    """Of `supcon`."""
+    margin: float = Field(default=2.0, gt=0.0, strict=False)
+    """Of `ccsa`: a distance between representations."""
 
 
-class TrainingSettings(Section):
+class TrainingSettings(RecipeSection):
     """The classifier. The defaults are the 2023 paper's: one dense layer of 128 ReLU units, then softmax."""
 
     task: Annotated[str, BeforeValidator(lambda name: "tempo_bpm" if name == "tempo" else name)] = "genre"
-    label_column: str | None = None  # where it is not called as the task is
+    """The label to predict: `genre`, `subgenre`, `mood`, `vocals`, `instruments`, `tempo`, `key`, or a column."""
+    label_column: str | None = None
+    """The column of the labels, where it is not named as the task."""
     embedding_column: str = "embedding"
+    """The column of the embeddings."""
     problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
+    """The kind of problem. Default: what the column's type says."""
     head: Literal["mlp", "linear", "logistic", "knn"] = "mlp"
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128,), strict=False)  # mlp
-    neighbors: int = Field(default=10, ge=1)  # knn
+    """The kind of classifier."""
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128,), strict=False)
+    """Of `mlp`, the units of each hidden layer."""
+    neighbors: int = Field(default=10, ge=1)
+    """Of `knn`, the number of neighbours."""
     epochs: int = Field(default=200, ge=1)
+    """The most epochs."""
     patience: int = Field(default=5, ge=1)
+    """Stop after so many epochs without a better validation loss."""
     class_weights: bool = True
-    clips: int | None = Field(default=None, ge=2)  # train on so many, drawn label by label; None: on all
-    imbalance: float = Field(default=1.0, ge=1.0, strict=False)  # most over fewest clips a label; 1: as they are
+    """Weight classes by the inverse of their frequency."""
+    clips: int | None = Field(default=None, ge=2)
+    """Train on so many clips, drawn by label. Default: on all."""
+    imbalance: float = Field(default=1.0, ge=1.0, strict=False)
+    """The most frequent label has so many times the clips of the rarest one. 1: as they are."""
     lr: float = Field(default=1e-3, gt=0.0, strict=False)
-    batch_size: int | None = Field(default=None, ge=1)  # None: a 32nd of the training rows, from 16 to 512
-    accumulate: int = Field(default=1, ge=1)  # batches a step
-    precision: Literal["no", "bf16", "fp16"] | None = None  # mixed precision; None: what `accelerate launch` says
+    """The learning rate."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Rows in each batch. Default: a 32nd of the training rows, from 16 to 512."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches for each step of the optimizer."""
+    precision: Literal["no", "bf16", "fp16"] | None = None
+    """Mixed precision. Default: what `accelerate launch` says."""
     tracker: Literal["none", "tensorboard", "trackio"] = "none"
+    """Where the training curve is logged, too."""
     seed: Seed = 0
+    """The seed of the training."""
     strategy: Literal["synthetic", "real", "joint", "transfer", "finetune", "adapt"] = "synthetic"
-    target: str | None = None  # real music: a corpus folder, a folder of `synthmir embed --out`, a data set on disk
-    shots: int | None = Field(default=None, ge=1)  # labelled real tracks a class; None: all that there are
-    mix: float | None = Field(default=None, gt=0.0, lt=1.0, strict=False)  # the share of the loss that real rows get
-    finetune_lr: float = Field(default=1e-4, gt=0.0, strict=False)  # the 2024 paper's
+    """How real music is used; all but `synthetic` need a `target`."""
+    target: str | None = None
+    """Real music: a corpus, what `synthmir embed --out` wrote, a data set on disk, or NAME:PATH of a benchmark."""
+    shots: int | None = Field(default=None, ge=1)
+    """Labelled real tracks for each class. Default: all."""
+    mix: float | None = Field(default=None, gt=0.0, lt=1.0, strict=False)
+    """The share of the loss that real rows get. Default: their share of the rows."""
+    finetune_lr: float = Field(default=1e-4, gt=0.0, strict=False)
+    """The learning rate of fine-tuning; the default is the 2024 paper's."""
     adaptation: AdaptationSettings = AdaptationSettings()
+    """Of the strategy `adapt`."""
 
     @model_validator(mode="after")
     def _target(self) -> TrainingSettings:
@@ -215,38 +288,52 @@ class TrainingSettings(Section):
         return self
 
 
-class FidelitySettings(Section):
-    """How far the corpus is from real music, as `synthmir fidelity` tells it."""
+class FidelitySettings(RecipeSection):
+    """How far the corpus is from real music, as `synthmir fidelity` measures it."""
 
-    against: str  # what `--against` takes, or `validation`: held-out clips, a floor that tells nothing of real music
-    clap: str | None = None  # a CLAP checkpoint, id or folder
+    against: str
+    """What `synthmir fidelity --against` takes: real music, or `validation`, held-out clips as a floor."""
+    clap: str | None = None
+    """A CLAP checkpoint, id or folder, which compares clips with their prompts."""
 
 
-class RobustnessSettings(Section):
-    """The classifier on damaged tracks, as `synthmir robustness` tells it."""
+class RobustnessSettings(RecipeSection):
+    """The classifier on degraded tracks, as `synthmir robustness` evaluates it."""
 
     benchmark: str = "validation"
-    damages: tuple[str, ...] = Field(default=(), strict=False)  # mp3, noise:10, ... none named: all
-    limit: int = Field(default=500, ge=1)  # tracks, each once clean and once a level
+    """`validation`, `folder:PATH`, `gtzan:PATH`, ..."""
+    damages: tuple[str, ...] = Field(default=(), strict=False)
+    """Degradations: `mp3` (all its levels) or `noise:10`. Default: all."""
+    limit: int = Field(default=500, ge=1)
+    """The most tracks. Each is predicted once clean and once for each level."""
 
 
-class EvaluationSettings(Section):
-    """What the classifier is judged on: `validation`, `folder:PATH`, ..."""
+class EvaluationSettings(RecipeSection):
+    """What the classifier is evaluated on, and how."""
 
     benchmarks: tuple[str, ...] = Field(default=("validation",), min_length=1, strict=False)
-    aggregate: Literal["mean", "logits", "max", "median", "vote"] = "mean"  # a track's windows -> its one answer
-    interval: Literal["bca", "percentile"] = "bca"  # how resamples become 95 % intervals
+    """What the classifier is evaluated on: `validation`, `folder:PATH`, `gtzan:PATH`, ..."""
+    aggregate: Literal["mean", "logits", "max", "median", "vote"] = "mean"
+    """How the predictions of a track's windows become one."""
+    interval: Literal["bca", "percentile"] = "bca"
+    """How resamples become 95 % intervals."""
     bootstrap: int = Field(default=1000, ge=100)
+    """The number of resamples."""
     seed: Seed = 0
+    """The seed of the resamples."""
     fidelity: FidelitySettings | None = None
+    """Measure how far the corpus is from real music, as `synthmir fidelity` does."""
     robustness: RobustnessSettings | None = None
+    """Evaluate on degraded tracks, as `synthmir robustness` does."""
 
 
-class AblationSettings(Section):
+class AblationSettings(RecipeSection):
     """What `synthmir ablate` varies: dotted keys with their values, the first of each as the baseline."""
 
     vary: dict[str, Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]] = {}
-    seeds: int = Field(default=5, ge=1)  # trainings a cell
+    """Dotted keys with their values; the first value of each is the baseline."""
+    seeds: int = Field(default=5, ge=1)
+    """Trainings for each combination."""
 
 
 def _unknown_parts(data: Any, parts: Collection[str]) -> Iterator[str]:
@@ -260,19 +347,34 @@ def _unknown_parts(data: Any, parts: Collection[str]) -> Iterator[str]:
         yield f"{part}.name: there is no {part} called {name!r:.60}{suggest(name, registry)}. Known: {known}"
 
 
-class Recipe(Section):
+def list_recipes() -> list[str]:
+    """Return the names of the shipped recipes."""
+    return sorted(path.stem for path in find_shipped("recipes").glob("*.yaml"))
+
+
+class Recipe(RecipeSection):
     """A run, whole. `Recipe.load` reads one; two recipes of one `fingerprint()` make the same audio."""
 
     name: Slug
+    """The corpus's name: lower-case letters, digits, `.`, `_`, `-`."""
     taxonomy: str = "paper"
+    """The genres and their words: a shipped taxonomy (`paper`, `gtzan`, ...) or a YAML file."""
     prompts: PromptSettings
+    """Which prompts, and how many."""
     generator: GeneratorSettings = GeneratorSettings()
+    """What makes the sound."""
     quality: QualitySettings = QualitySettings()
+    """What a clip must satisfy."""
     split: SplitSettings = SplitSettings()
+    """Train and validation."""
     embedder: EmbedderSettings = EmbedderSettings()
+    """What turns audio into vectors."""
     training: TrainingSettings = TrainingSettings()
+    """The classifier."""
     evaluation: EvaluationSettings = EvaluationSettings()
+    """What the classifier is evaluated on."""
     ablation: AblationSettings = AblationSettings()
+    """What `synthmir ablate` varies."""
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
     @classmethod
@@ -285,7 +387,7 @@ class Recipe(Section):
         file = to_path(path)
         with storage_errors(file):
             if file.name == str(path) and not file.suffix and not is_file(file):
-                shipped = sorted(p.stem for p in find_shipped("recipes").glob("*.yaml"))
+                shipped = list_recipes()
                 if str(path) in shipped:
                     file = find_shipped(f"recipes/{path}.yaml")
                 elif not path_exists(file):
@@ -307,6 +409,11 @@ class Recipe(Section):
         if faults or isinstance(found, list):
             raise faults_error(where, faults)
         return found
+
+    @classmethod
+    def json_schema(cls) -> str:
+        """Return the JSON Schema of a recipe file, which editors use to complete and check keys."""
+        return json.dumps(cls.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
     def with_options(self, options: dict[str, Any]) -> Recipe:
         """A copy with dotted keys set ("training.seed": 3), checked as a file is. None leaves a key as it stands."""
@@ -383,3 +490,7 @@ class Recipe(Section):
             data["prompts"]["source"]["path"] = name
         files["recipe.yaml"] = yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode()
         return files
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML, with all its defaults."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

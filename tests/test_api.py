@@ -19,7 +19,7 @@ NOT_IN_PYTHON = {"jsonl", "dry_run", "seeds"}  # output formats; `estimate`, `tr
 NOT_IN_COMMAND = {"progress", "notice"}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"recipe"}))  # in Python that is `read_recipe`
 def test_each_command_is_a_function_with_the_same_options(name: str):
     options = {parameter.name for parameter in COMMANDS[name].params}
     if name in ("build", "train", "prompts", "classify"):

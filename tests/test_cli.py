@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tomllib
 
+import jsonschema
 import pytest
+import yaml
 
 from .commands import ROOT, start_synthmir, synthmir
 
@@ -103,6 +105,31 @@ def test_every_fault_is_told_at_once(tmp_path):
     assert done.returncode == 2
     for key in ("name", "prompts.per_genre", "prompts.sead", "generator.seconds"):
         assert f"- {key}:" in done.stderr
+
+
+def test_the_recipes_schema_is_current_and_named_in_every_shipped_recipe():
+    """An editor that reads the first line completes keys and marks unknown ones."""
+    schema = (ROOT / "recipes" / "recipe.schema.json").read_text(encoding="utf-8")
+    assert synthmir("recipe", "--schema").stdout == schema
+    validator = jsonschema.Draft202012Validator(json.loads(schema))
+    for path in (ROOT / "recipes").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith("# yaml-language-server: $schema=recipe.schema.json\n"), path
+        assert validator.is_valid(yaml.safe_load(text)), path
+    faults = [error.message for error in validator.iter_errors({"name": "x", "prompts": {"per_genre": 0}, "a": 1})]
+    assert len(faults) == 2
+    without = [
+        f"{name}.{key}" for name, part in json.loads(schema)["$defs"].items()
+        for key, field in part["properties"].items() if "description" not in field
+    ]  # fmt: skip
+    assert without == []
+
+
+def test_a_recipe_is_printed_with_its_defaults(tmp_path):
+    printed = synthmir("recipe", "demo").stdout
+    (tmp_path / "again.yaml").write_text(printed)
+    assert "guidance: 3.0" in printed and synthmir("recipe", tmp_path / "again.yaml").stdout == printed
+    assert "gtzan-synth" in synthmir("recipe").stdout.splitlines()
 
 
 def test_a_missing_recipe_names_the_shipped_ones():
