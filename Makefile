@@ -2,6 +2,7 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 DEMO := runs/demo
+unexport PYTHONDONTWRITEBYTECODE  # each process would compile torch and transformers again: 7 s
 
 .PHONY: demo test test-long check wheel-check lowest perf clean setup setup-dev
 
