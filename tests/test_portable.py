@@ -25,10 +25,10 @@ for stage in (builder, training, evaluation):
 
 from pathlib import Path
 from builder.corpus.building.build import build
-from builder.corpus.shards import WORK, locked
+from builder.corpus.shards import WORK, lock_folder
 from builder.corpus.verify import verify
 from builder.errors import DataError
-from builder.records import peak_memory
+from builder.records import measure_peak_memory
 from tests.builder import fakes
 
 if __name__ == "__main__":  # a worker process imports this too
@@ -36,13 +36,13 @@ if __name__ == "__main__":  # a worker process imports this too
     here = Path(sys.argv[1])
     build(fakes.small_recipe(here, per_genre=2), here / "corpus", clips_per_shard=4, workers=1)
     assert verify(here / "corpus").faults == [] and not (here / "corpus" / WORK).exists()
-    with locked(here / "one" / WORK):
+    with lock_folder(here / "one" / WORK):
         try:
-            with locked(here / "one" / WORK):
+            with lock_folder(here / "one" / WORK):
                 raise AssertionError("two at work")
         except DataError as error:
             assert "another run is at work" in str(error), error
-    assert peak_memory() > 1 << 20
+    assert measure_peak_memory() > 1 << 20
     print("ran")
 """
 

@@ -16,12 +16,12 @@ import sys
 sys.path[:0] = [sys.argv[1]]
 from builder.taxonomy import Taxonomy
 from builder.recipe import Recipe
-from builder.io.safe_files import find
+from builder.io.safe_files import find_shipped
 from evaluation.metrics import FOLDER
 import builder
 assert builder.__file__.startswith(sys.argv[1]), builder.__file__
-assert find("dataset_card.md").is_file() and (FOLDER / "genre_report/README.md").is_file()
-for recipe in find("recipes").glob("*.yaml"):
+assert find_shipped("dataset_card.md").is_file() and (FOLDER / "genre_report/README.md").is_file()
+for recipe in find_shipped("recipes").glob("*.yaml"):
     Recipe.load(recipe.stem)
 """
 

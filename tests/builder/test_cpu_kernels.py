@@ -120,7 +120,7 @@ def test_the_global_generator_is_left_alone():
 
 FAULTS = """
 import resource, torch
-from builder.cpu_kernels import large_pages, tune_allocator
+from builder.cpu_kernels import tune_allocator
 torch.set_num_threads(1)
 
 def faults():

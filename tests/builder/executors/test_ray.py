@@ -249,7 +249,7 @@ os.environ["RAY_health_check_period_ms"] = "500"
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
-from builder.executors import Scale, choose
+from builder.executors import ExecutorSettings, choose_executor
 from builder.executors import ray as on_ray
 from tests.builder.executors.test_ray import marked_setup
 from functools import partial
@@ -257,7 +257,7 @@ from functools import partial
 marks = Path(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 second = cluster.add_node(num_cpus=1)
-executor = choose(Scale("ray", cluster.address), one_core=True, place=marks.parent)
+executor = choose_executor(ExecutorSettings("ray", cluster.address), one_core=True, place=marks.parent)
 assert executor.count == 2, executor.count
 
 def kill_a_node():
