@@ -57,8 +57,8 @@ def scene_embeddings(model: Any, audio: torch.Tensor) -> torch.Tensor:
 
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found: torch.Tensor = get_scene_embeddings(audio, model)
-        return found
+        embeddings: torch.Tensor = get_scene_embeddings(audio, model)
+        return embeddings
 
 
 def tiny_passt(folder: Path) -> Path:

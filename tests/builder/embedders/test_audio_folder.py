@@ -36,9 +36,9 @@ def folder(root: Path, *files: str, **tables: str | bytes) -> Path:
     return root
 
 
-def rows(found: AudioFolder, column: str = "label") -> dict[str, dict[str, Any]]:
+def rows(audio_folder: AudioFolder, column: str = "label") -> dict[str, dict[str, Any]]:
     """By split: the column's value of each file."""
-    return {split: dict(zip(data["id"], data[column], strict=True)) for split, data in found.splits.items()}
+    return {split: dict(zip(data["id"], data[column], strict=True)) for split, data in audio_folder.splits.items()}
 
 
 # Splits
@@ -82,9 +82,9 @@ def test_folders_and_files_that_name_splits(tmp_path: Path, files: list[str], ex
 
 
 def test_a_class_called_train_among_others_is_a_label(tmp_path: Path) -> None:
-    found = read_folder(folder(tmp_path, "train/a.wav", "rain/b.wav"))
-    assert rows(found) == {"train": {"rain/b.wav": "rain", "train/a.wav": "train"}}
-    assert found.notes == ["folder train is taken as a label: the folders beside it are not splits"]
+    audio_folder = read_folder(folder(tmp_path, "train/a.wav", "rain/b.wav"))
+    assert rows(audio_folder) == {"train": {"rain/b.wav": "rain", "train/a.wav": "train"}}
+    assert audio_folder.notes == ["folder train is taken as a label: the folders beside it are not splits"]
 
 
 @pytest.mark.parametrize("other", ["extra/c.wav", "c.wav"])
@@ -94,7 +94,7 @@ def test_splits_beside_other_folders_are_refused(tmp_path: Path, other: str) -> 
         read_folder(tmp_path)
 
 
-def test_the_same_rows_and_splits_as_audiofolder(tmp_path: Path) -> None:
+def test_rows_and_splits_agree_with_audiofolder(tmp_path: Path) -> None:
     root = tmp_path / "music"
     for number, name in enumerate(("train/a.wav", "train/b.wav", "test/a.wav")):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -121,18 +121,18 @@ def test_the_same_rows_and_splits_as_audiofolder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["./a.wav", "s\\a.wav", "s/../a.wav", ".\\s\\a.wav", " a.wav ", "s//a.wav"])
-def test_paths_as_people_write_them(tmp_path: Path, name: str) -> None:
+def test_spellings_of_paths(tmp_path: Path, name: str) -> None:
     file = "s/a.wav" if "s" in name and ".." not in name else "a.wav"
-    found = read_folder(folder(tmp_path, file, metadata_csv=f"file_name,label\n{name},rock\n"))
-    assert rows(found) == {"train": {file: "rock"}} and not found.notes
+    audio_folder = read_folder(folder(tmp_path, file, metadata_csv=f"file_name,label\n{name},rock\n"))
+    assert rows(audio_folder) == {"train": {file: "rock"}} and not audio_folder.notes
 
 
 @pytest.mark.parametrize(("disk", "table"), [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
-def test_composed_and_decomposed_names_are_one(tmp_path: Path, disk: Any, table: Any) -> None:
+def test_composed_and_decomposed_names_match(tmp_path: Path, disk: Any, table: Any) -> None:
     there, named = (unicodedata.normalize(form, "Múm/Ágætis.wav") for form in (disk, table))
     assert rows(read_folder(folder(tmp_path, there))) == {"train": {there: "Múm"}}  # composed, as tables have it
-    found = read_folder(folder(tmp_path, metadata_csv=f"file_name,label\n{named},rock\n"))
-    assert rows(found) == {"train": {there: "rock"}} and not found.notes
+    audio_folder = read_folder(folder(tmp_path, metadata_csv=f"file_name,label\n{named},rock\n"))
+    assert rows(audio_folder) == {"train": {there: "rock"}} and not audio_folder.notes
 
 
 def test_rows_and_files_that_do_not_match_are_counted_and_reported(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_rows_and_files_that_do_not_match_are_counted_and_reported(tmp_path: Pat
     ]
 
 
-def test_labels_that_changed_are_not_left_as_they_were(tmp_path: Path) -> None:
+def test_changed_labels_are_refused(tmp_path: Path) -> None:
     root, out = tmp_path / "music", tmp_path / "out"
     root.mkdir()
     (root / "a.wav").write_bytes(wav(0))
@@ -210,10 +210,10 @@ def test_numbers_of_all_splits_have_one_type(tmp_path: Path) -> None:
     folder(tmp_path, "train/a.wav", "test/b.wav")
     train, test = "file_name,bpm,key\na.wav,120,7\n", "file_name,key\nb.wav,08\n"
     folder(tmp_path, train__metadata_csv=train, test__metadata_csv=test)
-    found = read_folder(tmp_path)
-    assert found.splits["train"].features == found.splits["test"].features
-    assert rows(found, "bpm") == {"train": {"train/a.wav": 120}, "test": {"test/b.wav": None}}
-    assert rows(found, "key") == {"train": {"train/a.wav": "7"}, "test": {"test/b.wav": "08"}}
+    audio_folder = read_folder(tmp_path)
+    assert audio_folder.splits["train"].features == audio_folder.splits["test"].features
+    assert rows(audio_folder, "bpm") == {"train": {"train/a.wav": 120}, "test": {"test/b.wav": None}}
+    assert rows(audio_folder, "key") == {"train": {"train/a.wav": "7"}, "test": {"test/b.wav": "08"}}
 
 
 def test_jsonl_and_parquet_keep_their_types(tmp_path: Path) -> None:
@@ -240,9 +240,9 @@ def test_jsonl_and_parquet_keep_their_types(tmp_path: Path) -> None:
     assert data.features["label"].names == ["no", "1990"] and data["label"] == [1, 0]
 
 
-def test_a_file_of_digits_is_found(tmp_path: Path) -> None:
-    found = read_folder(folder(tmp_path, "007.wav", metadata_csv="file_name,label\n007.wav,1990\n"))
-    assert rows(found) == {"train": {"007.wav": 1990}}
+def test_file_names_of_digits_are_matched(tmp_path: Path) -> None:
+    audio_folder = read_folder(folder(tmp_path, "007.wav", metadata_csv="file_name,label\n007.wav,1990\n"))
+    assert rows(audio_folder) == {"train": {"007.wav": 1990}}
 
 
 @pytest.mark.parametrize(
@@ -288,5 +288,5 @@ def test_semicolons_tabs_and_a_byte_order_mark(tmp_path: Path, mark: str) -> Non
 
 
 def test_a_table_of_another_name_is_mentioned(tmp_path: Path) -> None:
-    found = read_folder(folder(tmp_path, "a.wav", labels_csv="file,label\na.wav,rock\n"))
-    assert found.notes[0].startswith("ignored labels.csv: a table about the files is called metadata.csv or")
+    audio_folder = read_folder(folder(tmp_path, "a.wav", labels_csv="file,label\na.wav,rock\n"))
+    assert audio_folder.notes[0].startswith("ignored labels.csv: a table about the files is called metadata.csv or")

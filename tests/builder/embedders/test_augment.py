@@ -46,7 +46,7 @@ def rows(corpus, config=NAME, split=""):
             if name.startswith(f"{config}/{split}")]  # fmt: skip
 
 
-def test_the_train_split_has_each_clip_clean_and_damaged_and_validation_clean_alone(corpus):
+def test_train_split_has_clean_and_damaged_clips_and_validation_only_clean(corpus):
     clips = len(rows(corpus, "data", "train"))
     record = embed_corpus(corpus.root, NOISY)
     train, validation = rows(corpus, split="train"), rows(corpus, split="validation")
@@ -72,25 +72,27 @@ def test_a_copy_is_the_embedding_of_the_damaged_audio(corpus):
             samples, rate = audio[row["id"]]
             quieter = Damage.parse("gain:-12")(samples, rate)
             np.testing.assert_allclose(row["embedding"], made.embed(resample(quieter[:, 0], rate, 16_000)[None])[0])
-        if row["damage"] == "noise:10":  # a tenth of the power, some of it above what the embedder hears
+        if (
+            row["damage"] == "noise:10"
+        ):  # a tenth of the power, part of it above 8 kHz, which the embedder does not get
             samples, _ = audio[row["id"]]
             power = float(np.mean(samples**2))
             assert 1.05 * power < row["embedding"][0] < 1.11 * power
 
 
-def test_noise_follows_from_the_clip_alone(recipe, tmp_path):
-    found = []
+def test_noise_depends_on_the_clip_only(recipe, tmp_path):
+    embeddings = []
     for name, clips, batch in (("few", 30, 16), ("many", 4, 2)):
         build(recipe(), tmp_path / name, clips_per_shard=clips, workers=1)
         embed_corpus(tmp_path / name, NOISY.model_copy(update={"batch_size": batch}))
         table = rows(Corpus.open(tmp_path / name), split="train")
-        found.append({(row["id"], row["damage"]): row["embedding"] for row in table})
-    assert found[0] == found[1]
-    noises = [tuple(vector) for (_, damage), vector in found[0].items() if damage == "noise:10"]
+        embeddings.append({(row["id"], row["damage"]): row["embedding"] for row in table})
+    assert embeddings[0] == embeddings[1]
+    noises = [tuple(vector) for (_, damage), vector in embeddings[0].items() if damage == "noise:10"]
     assert len(set(noises)) == len(noises)
 
 
-def test_both_configs_load_and_the_corpus_is_sound(corpus, tmp_path):
+def test_both_configs_load_and_verify_finds_no_fault(corpus, tmp_path):
     embed_corpus(corpus.root, PLAIN)
     before = load_dataset(str(corpus.root), "levels", cache_dir=str(tmp_path / "before"))
     embed_corpus(corpus.root, NOISY)
@@ -104,16 +106,16 @@ def test_both_configs_load_and_the_corpus_is_sound(corpus, tmp_path):
     assert len(augmented["train"]) == 3 * len(before["train"]) and len(augmented["validation"]) == len(
         before["validation"]
     )
-    found = verify(corpus.root)
-    assert found.faults == []
-    assert found.embeddings == {"levels": 30, NAME: 30 + 2 * len(before["train"])}
+    report = verify(corpus.root)
+    assert report.faults == []
+    assert report.embeddings == {"levels": 30, NAME: 30 + 2 * len(before["train"])}
     assert corpus.embedders() == ["levels"] and corpus.embeddings() == ["levels", NAME]
     card = (corpus.root / "README.md").read_text()
     assert "each clip also as it is after noise:10, gain:-12" in card
     assert f'levels_augmented = load_dataset("corpus", "{NAME}")' in card
 
 
-def test_stopped_it_goes_on_and_makes_nothing_twice(corpus, monkeypatch):
+def test_stopped_run_resumes_without_repeating_shards(corpus, monkeypatch):
     made = []
     original = shard._embed_shard
 
@@ -149,21 +151,21 @@ embed_corpus(sys.argv[1], settings, progress=lambda done, total: done > 45 and o
 """
 
 
-def test_killed_in_the_middle_of_a_shard_it_ends_as_if_it_had_not_been(corpus, tmp_path):
+def test_run_killed_within_a_shard_gives_the_same_files(corpus, tmp_path):
     shutil.copytree(corpus.root, tmp_path / "other")
     embed_corpus(tmp_path / "other", NOISY)
     killed = WarmProcess(KILLED, corpus.root, *DAMAGES, folder=tmp_path)
     assert killed.wait() == -signal.SIGKILL and corpus.embeddings() == ["levels"]
-    told = []
-    embed_corpus(corpus.root, NOISY, progress=lambda done, total: told.append((done, total)))
+    reports = []
+    embed_corpus(corpus.root, NOISY, progress=lambda done, total: reports.append((done, total)))
     whole = 30 + 2 * len(rows(corpus, "data", "train"))
-    assert 30 <= told[0][0] < whole and told[-1] == (whole, whole) == (told[-1][0], told[0][1])
+    assert 30 <= reports[0][0] < whole and reports[-1] == (whole, whole) == (reports[-1][0], reports[0][1])
     for name in corpus.shards(NAME):
         assert (corpus.root / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
     assert verify(corpus.root).faults == [] and not (corpus.root / ".work").exists()
 
 
-def test_other_damages_are_refused_before_any_work_unless_all_is_replaced(corpus):
+def test_other_damages_are_refused_without_overwrite(corpus):
     embed_corpus(corpus.root, NOISY)
     other = PLAIN.model_copy(update={"augment": ("noise:20",)})
     with pytest.raises(
@@ -180,7 +182,7 @@ def test_other_damages_are_refused_before_any_work_unless_all_is_replaced(corpus
         embed_corpus(corpus.root, other.model_copy(update={"weights": "2"}))
 
 
-def test_audio_that_changed_is_damaged_again(corpus):
+def test_changed_audio_is_damaged_again(corpus):
     embed_corpus(corpus.root, NOISY)
     shard = corpus.root / "data" / "train-00001-of-00003.parquet"
     table = pq.read_table(shard).to_pylist()
@@ -196,7 +198,7 @@ def test_audio_that_changed_is_damaged_again(corpus):
     assert (corpus.root / NAME / "train-00000-of-00003.parquet").stat().st_mtime_ns == untouched
 
 
-def test_verify_sees_copies_that_are_missing_or_in_another_order(corpus):
+def test_verify_finds_missing_and_reordered_copies(corpus):
     embed_corpus(corpus.root, NOISY)
     shard = corpus.root / NAME / "train-00000-of-00003.parquet"
     table, features = pq.read_table(shard).to_pylist(), Features.from_arrow_schema(pq.read_schema(shard))
@@ -218,7 +220,7 @@ def test_many_damages_and_codecs_keep_the_order(corpus):
     assert verify(corpus.root).faults == []
 
 
-def test_a_clip_that_cannot_be_read_is_named(corpus):
+def test_error_names_the_clip_that_cannot_be_read(corpus):
     embed_corpus(corpus.root, PLAIN)
     shard = corpus.root / "data" / "train-00001-of-00003.parquet"
     table = pq.read_table(shard).to_pylist()
@@ -230,20 +232,20 @@ def test_a_clip_that_cannot_be_read_is_named(corpus):
 
 
 @pytest.mark.parametrize("settings", [PLAIN, NOISY], ids=["plain", "augmented"])
-def test_a_shard_of_audio_that_is_none_is_told(corpus, settings):
+def test_damaged_shard_of_audio_is_an_error(corpus, settings):
     (corpus.root / "data" / "train-00001-of-00003.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(DataError, match=r"train-00001-of-00003\.parquet: not a readable Parquet file"):
         embed_corpus(corpus.root, settings)
 
 
-def test_a_missing_package_is_told_before_any_work(corpus, monkeypatch):
+def test_missing_package_is_reported_before_any_work(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
     with pytest.raises(BackendError, match="need the package 'pedalboard'"):
         embed_corpus(corpus.root, PLAIN.model_copy(update={"augment": ("noise:20", "pitch:1")}))
     assert corpus.embeddings() == [] and not (corpus.root / ".work").exists()
 
 
-def test_a_whole_run_tells_a_missing_package_before_it_builds(tmp_path, monkeypatch):
+def test_run_reports_a_missing_package_before_it_builds(tmp_path, monkeypatch):
     import synthmir
 
     monkeypatch.setitem(sys.modules, "pedalboard", None)
@@ -257,7 +259,7 @@ def test_a_whole_run_tells_a_missing_package_before_it_builds(tmp_path, monkeypa
 @given(
     st.integers(1, 2), st.text(min_size=1, max_size=40), st.integers(1, 4_000), st.sampled_from(["noise:10", "side:2"])
 )
-def test_a_clip_is_damaged_as_it_is_stored(channels, identity, samples, damage):
+def test_all_channels_are_damaged_at_the_stored_rate(channels, identity, samples, damage):
     """Both channels of it, at its own rate; and what comes out follows from its id."""
     sound = 0.1 * np.random.default_rng(samples).standard_normal((samples, channels)).astype(np.float32)
     row = {"id": identity, "audio": {"bytes": encode_flac(sound, 32_000)}}
@@ -278,22 +280,22 @@ def test_a_clip_is_damaged_as_it_is_stored(channels, identity, samples, damage):
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         ("[echo:3]", "embedder.augment.0: there is no damage called 'echo'"),
         ("[noise:20, mp3]", "embedder.augment.1: damage 'mp3': the level of mp3 is kbit/s"),
         ("noise:20", "embedder.augment: "),
     ],
 )
-def test_a_recipe_that_names_no_damage_is_told(tmp_path, written, told):
+def test_unknown_damages_in_a_recipe_are_refused(tmp_path, written, message):
     path = tmp_path / "recipe.yaml"
     path.write_text(f"name: small\nprompts: {{per_genre: 2}}\nembedder: {{augment: {written}}}\n")
     with pytest.raises(RecipeError) as error:
         Recipe.load(path)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_recipe_reads_damages_in_any_way_of_writing(tmp_path):
+def test_spellings_of_a_damage_are_normalised(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("name: small\nprompts: {per_genre: 2}\nembedder: {augment: [noise:20.0, mp3:64, noise:20]}\n")
     loaded = Recipe.load(path)
@@ -304,7 +306,7 @@ def test_a_recipe_reads_damages_in_any_way_of_writing(tmp_path):
     assert Recipe.load(again).fingerprint() == loaded.with_options({"embedder.augment": []}).fingerprint()
 
 
-def test_names_stand_for_settings(corpus):
+def test_settings_of_a_config_name(corpus):
     embed_corpus(corpus.root, NOISY)
     own = EmbedderSettings(name="levels", augment=("noise:30",))
     assert augmented_config_name(own) == NAME and augmented_config_name(PLAIN) == "levels"

@@ -27,7 +27,7 @@ def corpus(recipe, tmp_path):
     return Corpus.open(tmp_path / "corpus")
 
 
-def test_embeddings_go_with_their_clips(corpus):
+def test_each_clip_has_its_embedding(corpus):
     assert embed_corpus(corpus.root, LEVELS).rows == 30
     for name in corpus.shards():
         clips = pq.read_table(corpus.root / name).to_pylist()
@@ -50,7 +50,7 @@ def test_load_dataset_gives_fixed_width_float_lists(corpus, tmp_path):
     assert len(loaded["train"]) + len(loaded["validation"]) == 30
 
 
-def test_stopped_it_goes_on_and_makes_nothing_twice(corpus, monkeypatch):
+def test_stopped_run_resumes_without_repeating_shards(corpus, monkeypatch):
     made = []
 
     def counting(source, *rest):
@@ -74,7 +74,7 @@ def test_stopped_it_goes_on_and_makes_nothing_twice(corpus, monkeypatch):
     assert verify(corpus.root).faults == []
 
 
-def test_another_revision_is_refused_unless_all_is_replaced(corpus):
+def test_another_revision_is_refused_without_overwrite(corpus):
     embed_corpus(corpus.root, LEVELS)
     other = EmbedderSettings(name="levels", weights="2")
     with pytest.raises(DataError, match=r"'levels' embeddings are of revision 1, this is 2.*\n.*--overwrite"):
@@ -84,7 +84,7 @@ def test_another_revision_is_refused_unless_all_is_replaced(corpus):
     assert verify(corpus.root).faults == []
 
 
-def test_a_stopped_run_of_another_revision_is_refused_too(corpus, monkeypatch):
+def test_stopped_run_of_another_revision_is_refused(corpus, monkeypatch):
     def stop(done, total):
         if done > 10:
             raise KeyboardInterrupt
@@ -100,7 +100,7 @@ def test_a_stopped_run_of_another_revision_is_refused_too(corpus, monkeypatch):
     assert revisions == {"2"}
 
 
-def test_audio_that_is_not_what_the_sums_say_is_refused(corpus):
+def test_audio_that_differs_from_its_checksum_is_refused(corpus):
     shard = corpus.root / "data" / "train-00001-of-00003.parquet"
     rows = pq.read_table(shard).to_pylist()
     write_shard(shard, [rows[::-1]], Features.from_arrow_schema(pq.read_schema(shard)), read_footer(shard))
@@ -109,7 +109,7 @@ def test_audio_that_is_not_what_the_sums_say_is_refused(corpus):
     assert corpus.embedders() == []
 
 
-def test_a_clip_that_cannot_be_read_is_named(corpus):
+def test_error_names_the_clip_that_cannot_be_read(corpus):
     shard = corpus.root / "data" / "train-00001-of-00003.parquet"
     rows = pq.read_table(shard).to_pylist()
     rows[3]["audio"]["bytes"] = b"no audio"
@@ -119,7 +119,7 @@ def test_a_clip_that_cannot_be_read_is_named(corpus):
         embed_corpus(corpus.root, LEVELS)
 
 
-def test_audio_that_changed_is_embedded_again(recipe, corpus):
+def test_changed_audio_is_embedded_again(recipe, corpus):
     embed_corpus(corpus.root, LEVELS)
     shard = corpus.root / "data" / "train-00001-of-00003.parquet"
     rows = pq.read_table(shard).to_pylist()
@@ -150,7 +150,7 @@ def test_long_clips_are_averaged_over_windows_and_short_ones_are_not_padded():
     assert vectors[1][3] == pytest.approx(800 / 16_000)
 
 
-def test_what_is_no_corpus_is_told(tmp_path):
+def test_other_folders_than_corpora_are_refused(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         embed_corpus(tmp_path / "none", LEVELS)
     with pytest.raises(DataError, match="not a synthmir corpus"):

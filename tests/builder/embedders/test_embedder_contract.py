@@ -36,11 +36,11 @@ def windows(embedder: EmbedderBackend, n: int, seed: int = 0) -> np.ndarray:
     samples = round(embedder.window_seconds * embedder.sampling_rate)
     rng = np.random.default_rng(seed)
     swell = np.linspace(rng.uniform(0, 1, n), rng.uniform(0, 1, n), samples, axis=1)
-    found: np.ndarray = (0.3 * swell * rng.standard_normal((n, samples))).astype(np.float32)
-    return found
+    audio: np.ndarray = (0.3 * swell * rng.standard_normal((n, samples))).astype(np.float32)
+    return audio
 
 
-def test_it_says_what_it_is(embedder: EmbedderBackend, settings: EmbedderSettings) -> None:
+def test_attributes(embedder: EmbedderBackend, settings: EmbedderSettings) -> None:
     assert EMBEDDERS.load(settings.name.partition(":")[0]) is type(embedder)
     assert embedder.name == config_name(settings) and re.fullmatch(r"[a-z0-9][a-z0-9._-]*", embedder.name)
     assert embedder.revision and isinstance(embedder.revision, str)
@@ -54,7 +54,7 @@ def test_shape_and_type(embedder: EmbedderBackend, n: int) -> None:
     assert vectors.shape == (n, embedder.dim) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
 
 
-def test_the_same_again(embedder: EmbedderBackend, settings: EmbedderSettings) -> None:
+def test_result_is_repeatable(embedder: EmbedderBackend, settings: EmbedderSettings) -> None:
     audio = windows(embedder, 2)
     before = audio.copy()
     first = embedder.embed(audio)
@@ -63,14 +63,14 @@ def test_the_same_again(embedder: EmbedderBackend, settings: EmbedderSettings) -
     np.testing.assert_array_equal(audio, before)  # the input is left as it was
 
 
-def test_neighbours_do_not_matter(embedder: EmbedderBackend) -> None:
+def test_embedding_does_not_depend_on_the_batch(embedder: EmbedderBackend) -> None:
     audio = windows(embedder, 16)
     whole = embedder.embed(audio)
     for row in (0, 7, 15):
         np.testing.assert_allclose(embedder.embed(audio[row : row + 1])[0], whole[row], rtol=1e-6, atol=1e-6)
 
 
-def test_different_audio_differs(embedder: EmbedderBackend) -> None:
+def test_different_audio_has_different_embeddings(embedder: EmbedderBackend) -> None:
     one, two = embedder.embed(windows(embedder, 2))
     assert np.abs(one - two).max() > 1e-3
 
@@ -88,12 +88,12 @@ def test_audio_shorter_than_a_window(embedder: EmbedderBackend) -> None:
     assert vectors.shape == (2, embedder.dim) and np.isfinite(vectors).all()
 
 
-def test_memory_that_is_not_contiguous(embedder: EmbedderBackend) -> None:
+def test_input_need_not_be_contiguous(embedder: EmbedderBackend) -> None:
     audio = windows(embedder, 4)
     np.testing.assert_allclose(embedder.embed(audio[::2]), embedder.embed(audio[::2].copy()), rtol=1e-5, atol=1e-6)
 
 
-def test_an_unknown_one_tells_the_known() -> None:
+def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(BackendError, match="no embedder called 'vggish'") as caught:
         load_embedder(EmbedderSettings(name="vggish"))
     assert "melstats" in (caught.value.fix or "")

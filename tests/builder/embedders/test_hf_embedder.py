@@ -34,7 +34,7 @@ def noise(seconds, rate, count=2):
 
 
 @pytest.mark.parametrize("layer", [None, 0, 2, -1])
-def test_it_is_the_mean_of_the_hidden_states(folder, layer):
+def test_embedding_is_the_mean_of_the_hidden_states(folder, layer):
     embedder = load_embedder(settings(folder, layer=layer))
     audio = noise(10, embedder.sampling_rate)
     extractor, model = AutoFeatureExtractor.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
@@ -43,14 +43,14 @@ def test_it_is_the_mean_of_the_hidden_states(folder, layer):
     if "is_longer" in inputs:
         inputs["is_longer"] = torch.zeros_like(torch.as_tensor(inputs["is_longer"]))
     with torch.no_grad():
-        found = model(**inputs, output_hidden_states=True)
-    states = found.last_hidden_state if layer is None else found.hidden_states[layer]
+        output = model(**inputs, output_hidden_states=True)
+    states = output.last_hidden_state if layer is None else output.hidden_states[layer]
     axes = 1 if states.ndim == 3 else (2, 3)
     np.testing.assert_allclose(embedder.embed(audio), states.mean(axes).numpy(), atol=1e-5)
     assert embedder.dim == embedder.embed(audio).shape[1]
 
 
-def test_neighbours_and_the_global_generators_do_not_matter(folder):
+def test_embedding_does_not_depend_on_the_batch_or_global_random_state(folder):
     embedder = load_embedder(settings(folder))
     audio = noise(3, embedder.sampling_rate, 4)
     before, states = torch.random.get_rng_state(), np.random.get_state()[1].copy()
@@ -66,12 +66,12 @@ def test_short_audio_and_silence_are_finite(folder):
         assert np.isfinite(embedder.embed(np.zeros((2, samples), np.float32))).all()
 
 
-def test_it_is_silent(ast, capfd):
+def test_nothing_is_printed(ast, capfd):
     load_embedder(settings(ast)).embed(noise(1, 16_000))
     assert capfd.readouterr() == ("", "")
 
 
-def test_revisions_tell_weights_layers_and_types_apart(ast, tmp_path):
+def test_revision_depends_on_weights_layer_and_dtype(ast, tmp_path):
     other = transformers_model("ast", tmp_path)
     weights = load_file(other / "model.safetensors")
     save_file({name: value + 1e-3 for name, value in weights.items()}, other / "model.safetensors", {"format": "pt"})
@@ -80,7 +80,7 @@ def test_revisions_tell_weights_layers_and_types_apart(ast, tmp_path):
     assert load_embedder(settings(ast)).revision == load_embedder(settings(ast)).revision
 
 
-def test_bfloat16_is_near(ast):
+def test_bfloat16_is_close_to_float32(ast):
     audio = noise(10, 16_000)
     one, two = (load_embedder(settings(ast, dtype=dtype)).embed(audio) for dtype in ("float32", "bfloat16"))
     assert two.dtype == np.float32
@@ -98,17 +98,17 @@ def test_bfloat16_is_near(ast):
         ("hf:a/../../b", None, "hf-a-..-..-b"),
     ],
 )
-def test_names_of_configs_are_safe(name, layer, expected):
-    found = config_name(EmbedderSettings(name=name, layer=layer))
-    assert found == expected and "/" not in found and not found.startswith(".")
+def test_config_names_are_safe_folder_names(name, layer, expected):
+    config = config_name(EmbedderSettings(name=name, layer=layer))
+    assert config == expected and "/" not in config and not config.startswith(".")
 
 
-def test_the_name_is_the_configs(ast):
+def test_name_is_the_config_name(ast):
     assert load_embedder(settings(ast, layer=1)).name == config_name(settings(ast, layer=1)) == "hf-ast-layer1"
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "told"),
+    ("name", "error", "message"),
     [
         ("hf", RecipeError, "hf needs a checkpoint"),
         ("hf:", RecipeError, "hf needs a checkpoint"),
@@ -117,12 +117,12 @@ def test_the_name_is_the_configs(ast):
         ("passt:x", BackendError, "no embedder called 'passt:x'"),
     ],
 )
-def test_what_is_no_checkpoint_is_told(name, error, told):
-    with pytest.raises(error, match=told):
+def test_other_sources_than_checkpoints_are_refused(name, error, message):
+    with pytest.raises(error, match=message):
         load_embedder(EmbedderSettings(name=name))
 
 
-def test_checkpoints_that_are_not_whole_are_refused(tmp_path):
+def test_incomplete_checkpoints_are_refused(tmp_path):
     folder = transformers_model("ast", tmp_path)
     whole = (folder / "model.safetensors").read_bytes()
     weights = load_file(folder / "model.safetensors")
@@ -140,14 +140,14 @@ def test_checkpoints_that_are_not_whole_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [({"layer": 4}, "0 to 3, found 4"), ({"arch": "x"}, "embedder.arch"), ({"weights": "x"}, "embedder.weights")],
 )
-def test_settings_that_cannot_be_used_are_refused(ast, more, told):
-    with pytest.raises(RecipeError, match=told):
+def test_unused_settings_are_refused(ast, more, message):
+    with pytest.raises(RecipeError, match=message):
         load_embedder(settings(ast, **more))
 
 
-def test_a_device_that_is_not_there_is_told(ast):
+def test_missing_device_is_an_error(ast):
     with pytest.raises(BackendError, match="'warp' cannot be used"):
         load_embedder(EmbedderSettings(name=f"hf:{ast}", device="warp"))

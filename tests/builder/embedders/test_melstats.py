@@ -24,13 +24,13 @@ def embedder() -> MelStats:
 
 
 def noise(seed: int, samples: int = SAMPLES, gain: float = 0.1) -> np.ndarray:
-    found: np.ndarray = (gain * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
-    return found
+    audio: np.ndarray = (gain * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+    return audio
 
 
 def tone(hertz: float, seconds: float = 10.0) -> np.ndarray:
-    found: np.ndarray = (0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
-    return found
+    audio: np.ndarray = (0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
+    return audio
 
 
 def parts(vector: np.ndarray) -> dict[str, np.ndarray]:
@@ -59,12 +59,12 @@ def by_librosa(audio: np.ndarray) -> np.ndarray:
     )
 
 
-def test_every_number_has_a_name() -> None:
+def test_each_statistic_has_a_name() -> None:
     assert len(FEATURES) == len(set(FEATURES)) == MelStats.dim == 768
     assert FEATURES[0] == "level.0" and FEATURES[256] == "low.0" and FEATURES[767] == "pulse.127"
 
 
-def test_it_is_what_librosa_makes_of_it(embedder: MelStats) -> None:
+def test_statistics_agree_with_librosa(embedder: MelStats) -> None:
     chirp = librosa.chirp(fmin=60, fmax=9000, sr=RATE, duration=10.0).astype(np.float32)
     pulse = noise(2) * (np.sin(2 * np.pi * 2 * np.arange(SAMPLES) / RATE) > 0)
     for audio in (noise(1), chirp, pulse.astype(np.float32), noise(3, 50_000)):
@@ -72,14 +72,14 @@ def test_it_is_what_librosa_makes_of_it(embedder: MelStats) -> None:
 
 
 @pytest.mark.parametrize("hertz", [100.0, 440.0, 2000.0, 8000.0])
-def test_level_finds_a_tone(embedder: MelStats, hertz: float) -> None:
-    found = parts(embedder.embed(tone(hertz)[None])[0])
-    assert abs(found["level"].argmax() - np.abs(CENTRES - hertz).argmin()) <= 1
-    assert found["spread"][found["level"].argmax()] < 0.5  # dB: it does not change
-    assert found["pulse"][found["level"].argmax()] < 0.5
+def test_level_peaks_at_the_band_of_a_tone(embedder: MelStats, hertz: float) -> None:
+    statistics = parts(embedder.embed(tone(hertz)[None])[0])
+    assert abs(statistics["level"].argmax() - np.abs(CENTRES - hertz).argmin()) <= 1
+    assert statistics["spread"][statistics["level"].argmax()] < 0.5  # dB: it does not change
+    assert statistics["pulse"][statistics["level"].argmax()] < 0.5
 
 
-def test_pulse_finds_a_beat_and_change_a_tremolo(embedder: MelStats) -> None:
+def test_pulse_responds_to_a_beat_and_change_to_a_tremolo(embedder: MelStats) -> None:
     clock = np.arange(SAMPLES) / RATE
     steady, beat, tremolo = (
         parts(embedder.embed((noise(0) * (1 + 0.9 * np.sin(2 * np.pi * hertz * clock))).astype(np.float32)[None])[0])
@@ -96,16 +96,16 @@ def test_order_gain_and_padding(seed: int, gain: float, samples: int) -> None:
     embedder = MelStats(EmbedderSettings())
     audio = noise(seed, samples, 0.05)
     vector = embedder.embed(audio[None])[0]
-    found = parts(vector)
-    assert (found["low"] <= found["high"]).all() and (found["level"] >= -80).all()
-    assert (found["pulse"] <= found["spread"] + 1e-3).all()
+    statistics = parts(vector)
+    assert (statistics["low"] <= statistics["high"]).all() and (statistics["level"] >= -80).all()
+    assert (statistics["pulse"] <= statistics["spread"] + 1e-3).all()
     louder = embedder.embed((audio * np.float32(10 ** (gain / 20)))[None])[0]
     np.testing.assert_allclose(louder, vector, atol=2e-3)  # a gain does not move it
     padded = np.pad(audio, (0, SAMPLES - samples))
     np.testing.assert_array_equal(embedder.embed(padded[None])[0], vector)  # nor does a tail of zeros
 
 
-def test_a_vector_depends_on_its_window_alone_bit_for_bit(embedder: MelStats) -> None:
+def test_embedding_is_bit_identical_in_any_batch(embedder: MelStats) -> None:
     batch = np.stack([np.roll(noise(i), 1000 * i) * (i + 1) / 16 for i in range(16)]).astype(np.float32)
     batch[3, 100_000:] = 0
     whole = embedder.embed(batch)
@@ -114,7 +114,7 @@ def test_a_vector_depends_on_its_window_alone_bit_for_bit(embedder: MelStats) ->
     np.testing.assert_array_equal(embedder.embed(batch[::-1]), whole[::-1])
 
 
-def test_silence_and_nearly(embedder: MelStats) -> None:
+def test_silence_and_near_silence(embedder: MelStats) -> None:
     vector = embedder.embed(np.zeros((1, SAMPLES), np.float32))[0]
     expected = np.repeat([-80.0, 0, -80, -80, 0, 0], BANDS)
     np.testing.assert_allclose(vector, expected, atol=1e-4)
@@ -141,7 +141,7 @@ def test_a_single_click_is_finite(embedder: MelStats) -> None:
     assert np.isfinite(embedder.embed(click)).all()
 
 
-def test_it_keeps_up(embedder: MelStats) -> None:
+def test_speed_in_real_time(embedder: MelStats) -> None:
     """At least 20 ten-second clips a second of one core's time, on any machine; it makes ~130."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

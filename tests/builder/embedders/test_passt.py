@@ -58,32 +58,32 @@ def cosine(one, two):
     return (np.sum(one * two, 1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)).min()
 
 
-def same(found, expected):
+def same(embedded, expected):
     expected = expected.numpy()
-    assert found.shape == expected.shape and found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
-    assert cosine(found, expected) >= 0.99999
+    assert embedded.shape == expected.shape and embedded.dtype == np.float32
+    np.testing.assert_allclose(embedded, expected, atol=1e-5, rtol=1e-5)
+    assert cosine(embedded, expected) >= 0.99999
 
 
-def test_ten_seconds_are_the_packages(embedder, package):
+def test_ten_seconds_agree_with_hear21passt(embedder, package):
     audio = music(10, count=3)
     same(embedder.embed(audio), scene_embeddings(package, torch.from_numpy(audio)))
 
 
 @pytest.mark.parametrize("seconds", [0.17, 3, 9.9])
-def test_shorter_audio_is_the_packages_too(embedder, package, seconds):
+def test_shorter_audio_agrees_with_hear21passt(embedder, package, seconds):
     audio = music(seconds, count=2)
     expected = scene_embeddings(package, torch.from_numpy(audio))
     same(embedder.embed(audio), expected)
     same(embed_clips(embedder, list(audio)), expected)
 
 
-def test_twenty_seven_seconds_are_the_packages_windows_averaged(embedder, package):
+def test_longer_audio_agrees_with_hear21passt(embedder, package):
     audio = music(27)
     same(embed_clips(embedder, list(audio), batch_size=4), scene_embeddings(package, torch.from_numpy(audio)))
 
 
-def test_stereo_at_another_rate_is_what_the_package_gives_for_it_mixed_and_resampled(embedder, package, tmp_path):
+def test_stereo_audio_at_another_rate_agrees_with_hear21passt(embedder, package, tmp_path):
     import soundfile
 
     stereo = music(10.5, 44_100, count=2)
@@ -93,7 +93,7 @@ def test_stereo_at_another_rate_is_what_the_package_gives_for_it_mixed_and_resam
     same(embed_clips(embedder, [clip]), scene_embeddings(package, torch.from_numpy(clip[None])))
 
 
-def test_bfloat16_is_near(weights, package):
+def test_bfloat16_is_close_to_float32(weights, package):
     audio = music(10, count=2)
     embedder = load_embedder(settings(weights, dtype="bfloat16"))
     assert cosine(embedder.embed(audio), scene_embeddings(package, torch.from_numpy(audio)).numpy()) >= 0.999
@@ -109,7 +109,7 @@ def test_other_strides_and_spectrograms(stride, hop, frames):
     same(network(audio).numpy(), scene_embeddings(package, audio))
 
 
-def test_the_whole_released_network(tmp_path):
+def test_released_architecture_with_all_twelve_blocks(tmp_path):
     """All twelve blocks, from the package's own constructor and its own kind of file."""
     import contextlib
     import io
@@ -131,7 +131,7 @@ def test_the_whole_released_network(tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHS if name != TINY])
-def test_archs_are_the_packages(name):
+def test_shapes_and_urls_agree_with_hear21passt(name):
     from hear21passt.models.passt import PaSST, default_cfgs
 
     arch = ARCHS[name]
@@ -146,14 +146,14 @@ def test_archs_are_the_packages(name):
     assert arch.shapes() == expected
 
 
-def test_neighbours_do_not_matter_by_a_bit(embedder):
+def test_embedding_is_bit_identical_in_any_batch(embedder):
     audio = music(10, count=5)
     whole = embedder.embed(audio)
     for row in (0, 3):
         np.testing.assert_array_equal(embedder.embed(audio[row : row + 1])[0], whole[row])
 
 
-def test_it_is_silent_and_draws_nothing(weights, capfd, recwarn):
+def test_nothing_is_printed_and_no_random_number_drawn(weights, capfd, recwarn):
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
     load_embedder(settings(weights)).embed(music(10))
     assert capfd.readouterr() == ("", "")
@@ -166,7 +166,7 @@ def test_silence_and_full_scale_are_finite(embedder):
     assert np.isfinite(embedder.embed(np.stack([np.zeros(WINDOW), np.ones(WINDOW)]).astype(np.float32))).all()
 
 
-def test_every_file_of_the_same_weights_gives_the_same(weights, embedder, tmp_path):
+def test_all_file_formats_of_the_weights_agree(weights, embedder, tmp_path):
     tensors, audio = load_file(weights), music(10)
     plain = tmp_path / "plain.pt"
     torch.save(tensors, plain)
@@ -181,7 +181,7 @@ def test_every_file_of_the_same_weights_gives_the_same(weights, embedder, tmp_pa
     for file in (plain, wrapped, old, half):
         other = load_embedder(settings(file))
         np.testing.assert_array_equal(other.embed(audio), expected)
-        assert other.revision != embedder.revision  # of the file: `sha256sum` tells it
+        assert other.revision != embedder.revision  # a hash of the file
     folder = tmp_path / "folder"
     folder.mkdir()
     os.link(weights, folder / "model.safetensors")
@@ -189,7 +189,7 @@ def test_every_file_of_the_same_weights_gives_the_same(weights, embedder, tmp_pa
     assert load_embedder(settings(folder)).revision == embedder.revision
 
 
-def test_the_revision_is_the_files_hash(weights, embedder):
+def test_revision_is_the_hash_of_the_file(weights, embedder):
     import hashlib
 
     assert embedder.revision == f"{hashlib.sha256(weights.read_bytes()).hexdigest()[:16]}-{TINY}"
@@ -231,7 +231,7 @@ def test_files_with_code_are_refused_and_not_run(tmp_path, kind):
 
 @pytest.mark.parametrize(("suffix", "legacy"), [(".pt", False), (".pt", True), (".safetensors", False)])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
-def test_truncated_files_are_told(weights, tmp_path, suffix, legacy, share):
+def test_truncated_files_are_refused(weights, tmp_path, suffix, legacy, share):
     path = tmp_path / f"weights{suffix}"
     tensors = dict(itertools.islice(load_file(weights).items(), 5))
     if suffix == ".pt":
@@ -245,7 +245,7 @@ def test_truncated_files_are_told(weights, tmp_path, suffix, legacy, share):
 
 
 @pytest.mark.parametrize(
-    ("more", "error", "told"),
+    ("more", "error", "message"),
     [
         ({"weights": "/no/such/file.pt"}, BackendError, "no file and no folder"),
         ({"arch": "passt_s_kd_p16_128_ap48"}, RecipeError, "did you mean 'passt_s_kd_p16_128_ap486'"),
@@ -254,12 +254,12 @@ def test_truncated_files_are_told(weights, tmp_path, suffix, legacy, share):
         ({"device": "cuda:99"}, BackendError, "'cuda:99' cannot be used"),
     ],
 )
-def test_settings_that_cannot_be_used_are_told(weights, more, error, told):
-    with pytest.raises(error, match=told):
+def test_invalid_settings_are_refused(weights, more, error, message):
+    with pytest.raises(error, match=message):
         load_embedder(settings(weights, **more))
 
 
-def test_folders_with_none_or_several_files_are_told(tmp_path):
+def test_folders_with_no_or_several_files_are_refused(tmp_path):
     with pytest.raises(BackendError, match=r"holds no \.safetensors"):
         load_embedder(settings(tmp_path))
     for name in ("a.pt", "b.pt"):
@@ -268,7 +268,7 @@ def test_folders_with_none_or_several_files_are_told(tmp_path):
         load_embedder(settings(tmp_path))
 
 
-def test_offline_without_weights_says_what_to_give(monkeypatch, tmp_path):
+def test_error_without_network_names_embedder_weights(monkeypatch, tmp_path):
     def offline(*anything, **more):
         raise URLError("no route to host")
 
@@ -279,7 +279,7 @@ def test_offline_without_weights_says_what_to_give(monkeypatch, tmp_path):
     assert "embedder.weights" in (caught.value.fix or "")
 
 
-def test_weights_that_were_fetched_before_are_used(monkeypatch, tmp_path, weights, embedder):
+def test_cached_weights_are_used_without_network(monkeypatch, tmp_path, weights, embedder):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", lambda *a, **k: pytest.fail("the network was asked"))
     monkeypatch.setitem(passt_network.ARCHS, TINY, Arch("v0/passt-s-f128-p16-s10-ap.476-swa.pt", depth=2))
@@ -291,7 +291,7 @@ def test_weights_that_were_fetched_before_are_used(monkeypatch, tmp_path, weight
     np.testing.assert_array_equal(fetched.embed(audio), embedder.embed(audio))
 
 
-def test_only_the_weights_are_needed(weights):
+def test_torchaudio_and_hear21passt_are_not_imported(weights):
     """Neither PaSST nor melstats nor resampling imports torchaudio, or the packages that need it."""
     code = f"""
 import sys
@@ -309,7 +309,7 @@ for settings in (dict(), dict(name="passt", weights={str(weights)!r}, arch="{TIN
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_corpus_gets_lists_of_768(recipe, tmp_path, weights):
+def test_corpus_config_has_lists_of_768(recipe, tmp_path, weights):
     import datasets
 
     from builder.corpus.building.build import build
@@ -317,6 +317,10 @@ def test_a_corpus_gets_lists_of_768(recipe, tmp_path, weights):
 
     build(recipe(per_genre=2), tmp_path / "corpus", workers=1)
     embed_corpus(tmp_path / "corpus", settings(weights))
-    found = datasets.load_dataset(str(tmp_path / "corpus"), "passt", split="train", cache_dir=str(tmp_path / "cache"))
-    assert found.features["embedding"] == datasets.List(datasets.Value("float32"), length=768)
-    assert np.isfinite(np.asarray(found["embedding"])).all() and {"id", "genre", "mood"} <= set(found.column_names)
+    embedded = datasets.load_dataset(
+        str(tmp_path / "corpus"), "passt", split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert embedded.features["embedding"] == datasets.List(datasets.Value("float32"), length=768)
+    assert np.isfinite(np.asarray(embedded["embedding"])).all() and {"id", "genre", "mood"} <= set(
+        embedded.column_names
+    )

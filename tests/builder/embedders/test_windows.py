@@ -34,7 +34,7 @@ def wav(samples: np.ndarray, rate: int) -> bytes:
 
 @pytest.mark.parametrize(("origin", "target"), [(44_100, 32_000), (8_000, 32_000), (48_000, 16_000), (11_127, 32_000)])
 @pytest.mark.parametrize("seconds", [0.01, 1.9, 5.37])
-def test_blocks_end_to_end_are_the_whole(monkeypatch, origin, target, seconds):
+def test_resampled_blocks_join_without_seams(monkeypatch, origin, target, seconds):
     monkeypatch.setattr(audio_module, "BLOCK_SECONDS", 1)
     audio = wav(noise(int(seconds * origin), 2), origin)
     blocks = list(stream(audio, target))
@@ -47,10 +47,10 @@ def test_blocks_end_to_end_are_the_whole(monkeypatch, origin, target, seconds):
 
 @settings(deadline=None)
 @given(length=st.integers(1, 500), window=st.integers(1, 100), sizes=st.lists(st.integers(1, 90), min_size=1))
-def test_windows_end_to_end_do_not_depend_on_the_blocks(length, window, sizes):
+def test_end_to_end_windows_do_not_depend_on_the_blocks(length, window, sizes):
     samples = np.arange(length, dtype=np.float32)
-    found = list(cut_windows(blocks_of(samples, sizes), window))
-    np.testing.assert_array_equal(np.stack(found), windows(samples, window))
+    cut = list(cut_windows(blocks_of(samples, sizes), window))
+    np.testing.assert_array_equal(np.stack(cut), windows(samples, window))
 
 
 @settings(deadline=None)
@@ -60,16 +60,16 @@ def test_windows_end_to_end_do_not_depend_on_the_blocks(length, window, sizes):
     hop=st.integers(1, 60),
     sizes=st.lists(st.integers(1, 90), min_size=1),
 )
-def test_centred_windows_are_those_of_a_mirrored_clip(length, half, hop, sizes):
+def test_centred_windows_equal_those_of_the_mirrored_clip(length, half, hop, sizes):
     window, hop = 2 * half, min(hop, 2 * half)
     samples = np.arange(length, dtype=np.float32)
-    found = list(cut_windows(blocks_of(samples, sizes), window, hop))
+    cut = list(cut_windows(blocks_of(samples, sizes), window, hop))
     if length <= window:
         expected = samples[None]
     else:
         mirrored = torch.nn.functional.pad(torch.from_numpy(samples)[None], (half, half), mode="reflect")[0]
         expected = mirrored.unfold(0, window, hop).numpy()
-    np.testing.assert_array_equal(np.stack(found), expected)
+    np.testing.assert_array_equal(np.stack(cut), expected)
 
 
 def blocks_of(samples, sizes):
@@ -85,7 +85,7 @@ class Centred(Levels):
     hop_seconds = 0.25
 
 
-def test_the_hop_is_the_embedders_and_short_audio_is_not_padded():
+def test_hop_of_the_embedder_is_used_and_short_audio_is_not_padded():
     embedder = Centred(EmbedderSettings(name="levels"))
     long, short = noise(40_000)[:, 0], noise(5_000, seed=1)[:, 0]
     vectors = embed_clips(embedder, [long, short], batch_size=3)
@@ -95,46 +95,46 @@ def test_the_hop_is_the_embedders_and_short_audio_is_not_padded():
     np.testing.assert_allclose(vectors[1], embedder.embed(short[None])[0], rtol=1e-6)
 
 
-def test_a_clip_that_breaks_off_is_told_and_the_others_are_whole():
+def test_truncated_clip_is_reported_and_the_others_are_embedded():
     embedder = Levels(EmbedderSettings(name="levels"))
     good = noise(40_000)[:, 0]
 
     def torn():
         yield good
-        raise DataError("no numbers")
+        raise DataError("breaks off")
 
     vectors, faults = embed_streams(embedder, [lambda: [good], torn, lambda: [good]], batch_size=2)
-    assert {i: fault.message for i, fault in faults.items()} == {1: "no numbers"}
+    assert {i: fault.message for i, fault in faults.items()} == {1: "breaks off"}
     assert np.isnan(vectors[1]).all()
     np.testing.assert_array_equal(vectors[0], embed_clips(embedder, [good])[0])
     np.testing.assert_array_equal(vectors[0], vectors[2])
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "cannot be read as audio"),
         (b"RIFF and no more", "cannot be read as audio"),
         (wav(np.zeros((0, 1), np.float32), 8_000), "holds no samples"),
-        (wav(np.where(np.arange(9_000) == 8_500, np.nan, 0)[:, None].astype(np.float32), 8_000), "are no numbers"),
+        (wav(np.where(np.arange(9_000) == 8_500, np.nan, 0)[:, None].astype(np.float32), 8_000), "NaN or infinite"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_told(monkeypatch, tmp_path, content, told):
+def test_unreadable_audio_is_an_error(monkeypatch, tmp_path, content, message):
     monkeypatch.setattr(audio_module, "BLOCK_SECONDS", 1)
     (tmp_path / "a.wav").write_bytes(content)
     for source in (content, tmp_path / "a.wav"):
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=message):
             list(stream(source, 32_000))
 
 
-def test_missing_files_and_empty_rows_are_told(tmp_path):
+def test_missing_files_and_empty_rows_are_errors(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         list(stream(tmp_path / "none.wav", 32_000))
     with pytest.raises(DataError, match="no audio in this row"):
         read_ahead(None, 32_000)
 
 
-def test_five_hours_take_the_memory_of_minutes(tmp_path):
+def test_five_hours_take_the_memory_of_five_minutes(tmp_path):
     path = tmp_path / "long.wav"
     with soundfile.SoundFile(path, "w", 4_000, 1, "PCM_U8") as file:
         for _ in range(5 * 60):
