@@ -1,10 +1,10 @@
-"""The explorer on 5,000 clips: how soon the page is there, in how much memory, and how much audio it has read by then.
+"""The explorer on 5,000 clips: time until the page is served, peak memory, and how much audio is read by then.
 
 uv run perf/explorer.py [--quick] [--json FILE]
 
-Each start is a process of its own, timed from its beginning to the page's last byte. The corpus is a tone of a second,
-copied: labels, embeddings and the number of clips make the start, the sound does not. What the labels take is paired
-with what somebody would do without us: `load_dataset` of the folder, and its columns but the audio as a table.
+Each start is a new process, timed from its start to the page's last byte. The corpus is a tone of one second, copied:
+the start depends on labels, embeddings and the number of clips, and not on the audio. Reading the labels is compared
+with `load_dataset` of the folder, followed by a table of all columns but the audio.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ RECIPE = "{name: perf, prompts: {per_genre: 40}, generator: {name: tone, seconds
 SHARD = 1_000  # clips
 
 
-def make(place: Path, clips: int) -> Path:
-    """A corpus of `clips` clips, the sound of 180 under ids of their own; embeddings differ by a little noise."""
+def make_corpus(place: Path, clips: int) -> Path:
+    """Write a corpus of `clips` clips: copies of 180 clips with new ids, and embeddings with a little noise."""
     import numpy as np
     import pyarrow.parquet as pq
     from datasets import Features
@@ -62,7 +62,7 @@ def make(place: Path, clips: int) -> Path:
                 for n in range(shard * SHARD, min(clips, (shard + 1) * SHARD))
             ]
             for row in chosen:
-                if config == "data":  # a number behind the last frame keeps Parquet from storing equal ones once
+                if config == "data":  # bytes after the last frame, so that Parquet does not store equal clips once
                     row["audio"] = row["audio"] | {"bytes": row["audio"]["bytes"] + row["id"].encode()}
                 else:
                     row["embedding"] = row["embedding"] + random.standard_normal(len(row["embedding"]))
@@ -74,8 +74,8 @@ def make(place: Path, clips: int) -> Path:
     return corpus
 
 
-def start(corpus: Path) -> tuple[float, float, float]:
-    """From the command to the whole page: seconds, seconds of a processor, and MB at most of its process."""
+def measure_start(corpus: Path) -> tuple[float, float, float]:
+    """Serve the page once: seconds until it is complete, seconds of processor time, and peak MB of the process."""
     begun = time.perf_counter()
     command = [sys.executable, "-m", "synthmir", "explore", str(corpus), "--no-browser", "--port", "0"]
     page = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -86,7 +86,7 @@ def start(corpus: Path) -> tuple[float, float, float]:
             answer.read()
         seconds = time.perf_counter() - begun
         status = Path(f"/proc/{page.pid}/status").read_text()
-        ticks = Path(f"/proc/{page.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]  # of user and system
+        ticks = Path(f"/proc/{page.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]  # user and system time
         busy = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
         return seconds, busy, 1024 * int(status.partition("VmHWM:")[2].split()[0]) / 1e6
     finally:
@@ -94,56 +94,56 @@ def start(corpus: Path) -> tuple[float, float, float]:
         page.wait()
 
 
-def audio_read(corpus: Path) -> tuple[int, int]:
-    """Bytes of the audio column that opening the corpus reads, and all that there are."""
+def measure_audio_read(corpus: Path) -> tuple[int, int]:
+    """Return how many bytes of the audio column are read when the corpus is opened, and how many there are."""
     import pyarrow.parquet as pq
 
     from evaluation.explorer.clip_table import Clips
-    from evaluation.explorer.corpus_source import Folder
+    from evaluation.explorer.corpus_source import CorpusFolder
 
     parts: list[tuple[str, int, int]] = []
 
-    class Counting(io.FileIO):
+    class CountingFile(io.FileIO):
         def read(self, size: int = -1) -> bytes:
-            at, data = self.tell(), super().read(size)
-            parts.append((str(self.name), at, at + len(data)))
+            start, data = self.seek(0, io.SEEK_CUR), super().read(size)
+            parts.append((str(self.name), start, start + len(data)))
             return data
 
     @contextmanager
-    def counted(self: Folder, name: str) -> Iterator[Any]:
-        with Counting(str(self.root / name), "rb") as handle:
+    def open_counting(self: CorpusFolder, name: str) -> Iterator[Any]:
+        with CountingFile(str(self.root / name), "rb") as handle:
             yield handle
 
-    Folder.open = counted  # type: ignore[method-assign]
+    CorpusFolder.open = open_counting  # type: ignore[method-assign]
     clips = Clips.open(corpus)
-    clips.facets(), clips.source, clips.filter(text="guitar")
-    read = held = 0
+    clips.facets(), clips.summary, clips.filter(text="guitar")
+    read = total = 0
     for path in sorted((corpus / "data").glob("*.parquet")):
         footer = pq.read_metadata(path)
         for group in (footer.row_group(n) for n in range(footer.num_row_groups)):
             chunk = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "audio.bytes")
             begin = chunk.dictionary_page_offset or chunk.data_page_offset
             end = begin + chunk.total_compressed_size
-            held += end - begin
+            total += end - begin
             read += sum(max(0, min(end, high) - max(begin, low)) for name, low, high in parts if name == str(path))
-    return read, held
+    return read, total
 
 
-def labels(corpus: Path, cache: Path, ours: bool) -> float:
-    """Seconds until all labels are a table, of us or of `datasets` that sees the folder for the first time."""
+def time_labels(corpus: Path, cache: Path, ours: bool) -> float:
+    """Return the seconds until all labels are in a table: by the explorer, or by `datasets` without a cache."""
     import datasets
 
     from evaluation.explorer.clip_table import Clips
 
     begun = time.perf_counter()
     if ours:
-        found = len(Clips.open(corpus).table)
+        rows = len(Clips.open(corpus).table)
     else:
         loaded = datasets.load_dataset(str(corpus), cache_dir=str(cache), split="train")
-        found = len(loaded.remove_columns("audio").to_pandas())
+        rows = len(loaded.remove_columns("audio").to_pandas())
     seconds = time.perf_counter() - begun
     shutil.rmtree(cache, ignore_errors=True)
-    assert found
+    assert rows
     return seconds
 
 
@@ -151,19 +151,21 @@ def main() -> None:
     options = table.arguments(__doc__)
     clips, rounds = (5_000, 2) if options.quick else (5_000, 5)
     with tempfile.TemporaryDirectory() as place:
-        corpus = make(Path(place), clips)
-        starts = [start(corpus) for _ in range(rounds)]
+        corpus = make_corpus(Path(place), clips)
+        starts = [measure_start(corpus) for _ in range(rounds)]
         pairs = [
-            [labels(corpus, Path(place) / "cache", ours) for ours in (True, False)] for _ in range(rounds)
+            [time_labels(corpus, Path(place) / "cache", ours) for ours in (True, False)] for _ in range(rounds)
         ]  # fmt: skip
-        read, held = audio_read(corpus)
+        read, total = measure_audio_read(corpus)
     ours, peers = zip(*pairs, strict=True)
-    note = f"{clips:,} clips, {held / 1e6:.0f} MB of audio"
+    note = f"{clips:,} clips, {total / 1e6:.0f} MB of audio"
     rows = [
-        table.row("start to a served page", "s", median(one[0] for one in starts), 3.0, "the limit", rounds, note),
-        table.row("processor time of it", "s", median(one[1] for one in starts), n=rounds, note=note),
-        table.row("peak memory of it", "MB", median(one[2] for one in starts), n=rounds, note=note),
-        table.row("audio read by then", "bytes", read, n=1, note=note),
+        table.row(
+            "start until the page is served", "s", median(one[0] for one in starts), 3.0, "the limit", rounds, note
+        ),
+        table.row("processor time until then", "s", median(one[1] for one in starts), n=rounds, note=note),
+        table.row("peak memory until then", "MB", median(one[2] for one in starts), n=rounds, note=note),
+        table.row("audio read until then", "bytes", read, n=1, note=note),
         table.paired("labels in a table", "s", ours, peers, "load_dataset, first time", note),
     ]
     table.finish("explorer", rows, options)

@@ -1,1 +1,1 @@
-"""A corpus in the browser: its clips to filter, hear and see, on a map and beside each other."""
+"""The explorer: a page on which a corpus's clips are filtered, played, shown on a map and compared."""

@@ -1,4 +1,4 @@
-"""A corpus to look through: labels of all clips at once, the sound of one when it is asked for."""
+"""The clips of a corpus: the labels of all in a table, the audio of one when it is needed, neighbours and map."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ import numpy as np
 from builder.errors import DataError
 from builder.io.safe_files import parse_json
 
-from .corpus_source import Place, find
-from .labels import Sound, evenly, read_embeddings, read_labels, shards_of
+from .clip_audio import ClipAudio
+from .clip_labels import list_shards, read_clip_labels, read_embeddings, sample_evenly
+from .corpus_source import CorpusSource, open_source
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from builder.recipe import Recipe
-
-    from .compare import Comparison
 
 FACETS = ("genre", "subgenre", "mood", "instruments", "vocals", "split")
 RANGES = {"tempo": "tempo_bpm", "loudness": "loudness", "peak": "peak", "duration": "duration", "attempts": "attempts"}
@@ -31,14 +30,14 @@ Range = tuple[float | None, float | None] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What was opened, in short."""
+class CorpusSummary:
+    """What was opened."""
 
     name: str
     kind: str  # "folder" or "hub"
-    clips: int  # shown
-    of: int  # in the corpus
-    seconds: float  # of sound, 0 where the rows do not say
+    clips: int  # in the table
+    total_clips: int  # in the corpus
+    seconds: float  # duration of the clips in the table; 0 if their rows have none
     genres: tuple[str, ...]
     has_model: bool
     generator: str
@@ -46,54 +45,62 @@ class Source:
 
 
 class Clips:
-    """The clips of a corpus: `table` has a row each; a clip's position in it is what the methods take."""
+    """The clips of a corpus.
 
-    def __init__(self, place: Place, limit: int | None = None) -> None:
-        self.place = place
-        table, self._names, shards = read_labels(place)
-        self._sound, self.of = Sound(place, shards), len(table)
-        self._rows = evenly(table["genre"].fillna("").tolist(), limit)
-        self.table: pd.DataFrame = table.iloc[self._rows].reset_index(drop=True)
+    `table` (a pandas DataFrame) has a row for each clip. Methods take a clip's position in it.
+    """
+
+    def __init__(self, source: CorpusSource, limit: int | None = None) -> None:
+        self.source = source
+        labels = read_clip_labels(source)
+        self._names, self._audio, self.total_clips = labels.names, ClipAudio(source, labels.shards), len(labels.table)
+        self._rows = sample_evenly(labels.table["genre"].fillna("").tolist(), limit)
+        self.table: pd.DataFrame = labels.table.iloc[self._rows].reset_index(drop=True)
         self._lock = RLock()
 
     @classmethod
     def open(cls, run_or_repo: str | Path, *, limit: int | None = None) -> Clips:
-        """A run (corpus/ and model/), a corpus folder, or NAMESPACE/NAME[@REVISION] on the Hub: there columns are
-        read and no audio. `limit` clips at most, evenly from all genres. Raises DataError, HubError.
+        """Open a corpus. Of one on the Hub the label columns are downloaded, and no audio.
+
+        Args:
+            run_or_repo: A run (a folder with corpus/ and model/), a corpus folder, or NAMESPACE/NAME[@REVISION].
+            limit: How many clips at most, evenly from all genres.
+
+        Raises:
+            DataError: It is not a corpus, or cannot be read.
+            HubError: The repository cannot be read.
         """
-        return cls(find(str(run_or_repo)), limit)
+        return cls(open_source(str(run_or_repo)), limit)
 
     def __len__(self) -> int:
         return len(self.table)
 
     @cached_property
-    def source(self) -> Source:
-        """What was opened, in short."""
-        place, generators = self.place, self.table["generator"].dropna().unique()
-        linked: Any = getattr(place, "linked_model", None)
-        return Source(
-            name=place.name,
-            kind=place.kind,
+    def summary(self) -> CorpusSummary:
+        """Name, size and origin of the corpus."""
+        return CorpusSummary(
+            name=self.source.name,
+            kind=self.source.kind,
             clips=len(self),
-            of=self.of,
+            total_clips=self.total_clips,
             seconds=float(self.table["duration"].fillna(0).sum()),
             genres=tuple(self.facets()["genre"]),
-            has_model=bool(linked() if linked else place.model()),
-            generator=", ".join(map(str, generators)),
-            fingerprint=self._record("records/build.json").get("fingerprint"),
+            has_model=self.source.has_model(),
+            generator=", ".join(map(str, self.table["generator"].dropna().unique())),
+            fingerprint=self._read_record("records/build.json").get("fingerprint"),
         )
 
     def facets(self) -> dict[str, list[str]]:
-        """The words that occur in the columns of words, in the taxonomy's order, or else sorted."""
-        found = {}
+        """List the values that occur in each label column, in the taxonomy's order, or else sorted."""
+        facets = {}
         for column in FACETS:
             values: Iterable[Any] = self.table[column]
             if column == "instruments":
-                values = (word for words in values for word in words)
-            there = {str(value) for value in values if isinstance(value, str)}
-            order = {name: at for at, name in enumerate(self._names.get(column, ("train", "validation")))}
-            found[column] = sorted(there, key=lambda word: (order.get(word, len(order)), word))
-        return found
+                values = (name for names in values for name in names)
+            present = {str(value) for value in values if isinstance(value, str)}
+            order = {name: index for index, name in enumerate(self._names.get(column, ("train", "validation")))}
+            facets[column] = sorted(present, key=lambda name: (order.get(name, len(order)), name))
+        return facets
 
     def filter(
         self,
@@ -111,90 +118,90 @@ class Clips:
         attempts: Range = None,
         text: str = "",
     ) -> np.ndarray:
-        """Positions of the clips that satisfy everything, int64, in the table's order.
+        """Find the clips that satisfy all conditions.
 
-        Of words one of those given must be there (of `instruments` too), () is no condition; a range is (lowest,
-        highest), both included, None for no end, and leaves out clips without that number. `text`: words that all
-        stand in prompt or id, in any spelling of case.
+        Args:
+            genre: Accepted values, as for `subgenre`, `mood`, `vocals` and `split`; () accepts all.
+            instruments: Of these a clip has one or more; () accepts all.
+            tempo: (lowest, highest) in bpm, both inclusive, None for no limit. As for the other ranges, clips without
+                a value are left out. Loudness is in LUFS, peak in dBFS, duration in seconds.
+            text: Words that all occur in the prompt or the id, ignoring case.
+
+        Returns:
+            int64 [matches], positions in ascending order.
         """
-        kept = np.ones(len(self), bool)
-        chosen = {"genre": genre, "subgenre": subgenre, "mood": mood, "vocals": vocals, "split": split}
-        for column, words in chosen.items():
-            if wanted := _words(words):
-                kept &= self.table[column].isin(wanted).to_numpy(bool)
-        if played := set(_words(instruments)):
-            kept &= np.fromiter((bool(played.intersection(one)) for one in self.table["instruments"]), bool, len(self))
+        matches = np.ones(len(self), bool)
+        choices = {"genre": genre, "subgenre": subgenre, "mood": mood, "vocals": vocals, "split": split}
+        for column, values in choices.items():
+            if accepted := _as_list(values):
+                matches &= self.table[column].isin(accepted).to_numpy(bool)
+        if accepted := _as_list(instruments):
+            played = (bool(set(accepted).intersection(names)) for names in self.table["instruments"])
+            matches &= np.fromiter(played, bool, len(self))
         ranges = {"tempo": tempo, "loudness": loudness, "peak": peak, "duration": duration, "attempts": attempts}
         for name, limits in ranges.items():
             if limits is None or limits == (None, None):
                 continue
-            values = self.table[RANGES[name]].to_numpy(np.float64, na_value=np.nan)
-            low, high = (
-                end if end is not None else bound for end, bound in zip(limits, (-np.inf, np.inf), strict=True)
-            )
-            kept &= (values >= low) & (values <= high)
+            numbers = self.table[RANGES[name]].to_numpy(np.float64, na_value=np.nan)
+            low, high = (-np.inf if limits[0] is None else limits[0]), (np.inf if limits[1] is None else limits[1])
+            matches &= (numbers >= low) & (numbers <= high)
         for word in text.casefold().split():
-            kept &= np.fromiter((word in line for line in self._searched), bool, len(self))
-        return np.flatnonzero(kept)
+            matches &= np.fromiter((word in searchable for searchable in self._searchable), bool, len(self))
+        return np.flatnonzero(matches)
 
     @cached_property
-    def _searched(self) -> list[str]:
+    def _searchable(self) -> list[str]:
         prompts = self.table["prompt"].fillna("")
         return [f"{identity} {prompt}".casefold() for identity, prompt in zip(self.table["id"], prompts, strict=True)]
 
-    def audio(self, position: int) -> tuple[bytes, str]:
-        """A clip's stored bytes (FLAC) and their suffix. Only this clip's row group is read. Raises DataError."""
-        return self._sound[int(self._rows[self._checked(position)])]
+    def read_audio(self, position: int) -> tuple[bytes, str]:
+        """Return a clip's stored bytes and their file suffix. Reads only its row group. Raises DataError."""
+        return self._audio.read(int(self._rows[self._checked(position)]))
 
-    def sounds(self) -> Iterator[tuple[bytes, str]]:
-        """Every clip's bytes and suffix in the table's order, each row group read once."""
-        return (found for _, found in self._sound.each(self._rows.tolist()))
+    def read_all_audio(self) -> Iterator[tuple[bytes, str]]:
+        """Yield the stored bytes and file suffix of all clips in the table's order."""
+        return self._audio.read_each(self._rows.tolist())
 
-    def samples(self, position: int) -> tuple[np.ndarray, int]:
-        """float32 [samples], channels averaged, and Hz."""
+    def decode_audio(self, position: int) -> tuple[np.ndarray, int]:
+        """Decode a clip: float32 [samples], the mean of its channels, and the sampling rate in Hz."""
         from builder.audio import decode, mono
         from builder.corpus.schema import LONGEST
 
-        samples, rate = decode(self.audio(position)[0], LONGEST)
+        samples, rate = decode(self.read_audio(position)[0], LONGEST)
         return mono(samples), rate
 
-    def spectrogram(self, position: int) -> bytes:
-        """A PNG of the log-mel picture with its axes, on white: it reads on light and on dark."""
-        from ..reporting.plots import spectrogram
+    def render_thumbnail(self, position: int) -> bytes:
+        """Draw a clip's log-mel spectrogram as a small PNG without axes."""
+        from .thumbnail import render_thumbnail
 
-        samples, rate = self.samples(position)
-        return spectrogram(samples, rate, seconds=len(samples) / rate)
-
-    def thumbnail(self, position: int) -> bytes:
-        """The same without axes, dark by itself; made many times as fast, and small."""
-        from .picture import thumbnail
-
-        return thumbnail(*self.samples(position))
+        return render_thumbnail(*self.decode_audio(position))
 
     @cached_property
-    def why(self) -> str:
-        """Why there is no map and no neighbour, in words; "" where there is."""
+    def no_embeddings_reason(self) -> str:
+        """Why there are no neighbours and no map; "" if there are."""
         if self.embeddings is not None:
             return ""
         if not self._configs:
-            return f"{self.place.name} has no embeddings; synthmir embed CORPUS makes them"
+            return f"{self.source.name} has no embeddings; synthmir embed CORPUS makes them"
         return (
-            f"{self.place.name}: {self._configs[0]} has no embedding of some clips; synthmir embed CORPUS makes them"
+            f"{self.source.name}: {self._configs[0]} has no embedding of some clips; synthmir embed CORPUS makes them"
         )
 
     @cached_property
     def _configs(self) -> list[str]:
-        """Configs of embeddings, without those of damaged copies, sorted."""
-        folders = sorted({name.rpartition("/")[0] for name in self.place.files() if name.endswith(".parquet")})
+        """The configs with embeddings, sorted; not those of degraded copies of the audio."""
+        folders = sorted({name.rpartition("/")[0] for name in self.source.files() if name.endswith(".parquet")})
         names = [
-            name for name in folders if name and "/" not in name and name != "data" and shards_of(self.place, name)
+            name for name in folders if name and "/" not in name and name != "data" and list_shards(self.source, name)
         ]
-        told = {name: self._record(f"records/embed-{name}.json").get("details") or {} for name in names}
-        return [name for name in names if not told[name].get("augment")]
+        return [name for name in names if not self._embedding_details(name).get("augment")]
+
+    def _embedding_details(self, config: str) -> dict[str, Any]:
+        return self._read_record(f"records/embed-{config}.json").get("details") or {}
 
     @property
     def embeddings(self) -> tuple[str, np.ndarray] | None:
-        """The first embedder's name and float32 [n, dim] in the table's order; None where there are none."""
+        """The first embedder's name and float32 [clips, dim] in the table's order; None if there are none."""
         with self._lock:
             return self._embeddings
 
@@ -202,13 +209,12 @@ class Clips:
     def _embeddings(self) -> tuple[str, np.ndarray] | None:
         if not self._configs:
             return None
-        name = self._configs[0]
-        found = read_embeddings(self.place, name, self.table["id"].tolist())
-        return None if found is None else (name, found)
+        vectors = read_embeddings(self.source, self._configs[0], self.table["id"].tolist())
+        return None if vectors is None else (self._configs[0], vectors)
 
     @cached_property
-    def unit(self) -> np.ndarray | None:
-        """Embeddings standardised and of length 1, float32 [n, dim]: what neighbours and duplicates are told by."""
+    def unit_vectors(self) -> np.ndarray | None:
+        """The embeddings standardised and scaled to length 1, float32 [clips, dim]; None if there are none."""
         from ..fidelity.neighbours import unit
 
         if self.embeddings is None:
@@ -217,91 +223,92 @@ class Clips:
         scale = vectors.std(axis=0, dtype=np.float64)
         return unit(vectors, vectors.mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, 1.0))
 
-    def map(self) -> np.ndarray | None:
-        """float32 [n, 2] in [-1, 1]: t-SNE, the same each time and kept in the user's cache; None under 3 clips or
-        without embeddings (`why` says it). Takes seconds the first time: nothing else here asks for it.
+    def map_points(self) -> np.ndarray | None:
+        """Place the clips in two dimensions with t-SNE. Takes seconds; the result is cached on disk.
+
+        Returns:
+            float32 [clips, 2] in [-1, 1], or None without embeddings or with fewer than three clips.
         """
         with self._lock:
-            return self._map
+            return self._map_points
 
     @cached_property
-    def _map(self) -> np.ndarray | None:
-        from .layout import lay_out, remembered
+    def _map_points(self) -> np.ndarray | None:
+        from .map_layout import compute_layout, load_or_compute_layout
 
         if self.embeddings is None or len(self) < 3:
             return None
         vectors = np.ascontiguousarray(self.embeddings[1])
-        return remembered(vectors, lambda: lay_out(vectors))
+        return load_or_compute_layout(vectors, lambda: compute_layout(vectors))
 
-    def neighbours(self, position: int, k: int = 8) -> list[tuple[int, float]]:
-        """The `k` nearest clips and their cosines, nearest first; [] without embeddings."""
+    def find_neighbours(self, position: int, k: int = 8) -> list[tuple[int, float]]:
+        """Find the `k` nearest clips: (position, cosine), nearest first; [] without embeddings."""
         position = self._checked(position)
         with self._lock:
-            rows = self.unit
-        if rows is None or k < 1:
+            vectors = self.unit_vectors
+        if vectors is None or k < 1:
             return []
-        cosines = rows @ rows[position]
+        cosines = vectors @ vectors[position]
         cosines[position] = -np.inf
         order = np.lexsort((np.arange(len(cosines)), -cosines))[: min(k, len(cosines) - 1)]
         return [(int(other), float(cosines[other])) for other in order]
 
-    def duplicates(self, similarity: float | None = None) -> list[tuple[int, int, float]]:
-        """Pairs of near-duplicates with their cosine, nearest first: as `synthmir fidelity` finds them."""
+    def find_duplicates(self, similarity: float | None = None) -> list[tuple[int, int, float]]:
+        """Find near-duplicates as `synthmir fidelity` does.
+
+        Args:
+            similarity: The lowest cosine of a pair. Default: pairs closer than chance would put any two clips.
+
+        Returns:
+            (position, position, cosine), nearest pair first.
+        """
         from ..fidelity.duplicates import find_duplicates
 
         with self._lock:
-            rows = self.unit
-        if rows is None or len(rows) < 2:
+            vectors = self.unit_vectors
+        if vectors is None or len(vectors) < 2:
             return []
-        found = find_duplicates(rows, similarity=similarity)
+        duplicates = find_duplicates(vectors, similarity=similarity)
         return [
             (int(left), int(right), float(cosine))
-            for (left, right), cosine in zip(found.pairs, found.cosines, strict=True)
+            for (left, right), cosine in zip(duplicates.pairs, duplicates.cosines, strict=True)
         ]
 
-    def shares(self, column: str) -> dict[str, float]:
-        """Of each word of a column the share of clips that have it."""
+    def label_shares(self, column: str) -> dict[str, float]:
+        """Return the share of clips that have each value of a label column."""
         values = self.table[column]
-        words = (word for one in values for word in one) if column == "instruments" else values.dropna()
-        return {str(word): count / len(self) for word, count in Counter(words).items()}
+        names = (name for names in values for name in names) if column == "instruments" else values.dropna()
+        return {str(name): count / len(self) for name, count in Counter(names).items()}
 
-    def revision(self, embedder: str) -> str | None:
-        """Which revision of an embedder made the embeddings, if the corpus's record says so."""
-        details = self._record(f"records/embed-{embedder}.json").get("details") or {}
-        return (details.get("embedder") or {}).get("revision")
-
-    def compare(self, other: Clips) -> Comparison:
-        """This corpus held against another: labels, levels, and embeddings where both are of one embedder."""
-        from .compare import compare
-
-        return compare(self, other)
+    def embedder_revision(self, embedder: str) -> str | None:
+        """Return the revision of the embedder that made the embeddings, if the corpus's record has it."""
+        return (self._embedding_details(embedder).get("embedder") or {}).get("revision")
 
     @property
-    def model(self) -> Path | None:
-        """The folder of the classifier that goes with the corpus; of a repository, the linked one is fetched."""
-        return self.place.model()
+    def model_folder(self) -> Path | None:
+        """The folder of the classifier that belongs to the corpus. One on the Hub is downloaded."""
+        return self.source.model_folder()
 
     @cached_property
     def recipe(self) -> Recipe:
-        """What the corpus was made from. Raises RecipeError where it cannot be read."""
+        """The recipe that the corpus was made from. Raises RecipeError if it cannot be read."""
         from builder.recipe import Recipe
 
-        return Recipe.load(self.place.recipe_folder() / "recipe.yaml", kept=True)
+        return Recipe.load(self.source.recipe_folder() / "recipe.yaml", kept=True)
 
-    def _record(self, name: str) -> dict[str, Any]:
+    def _read_record(self, name: str) -> dict[str, Any]:
+        """Read a JSON record; {} if it is missing or damaged."""
         try:
-            found = parse_json(self.place.text(name) or "{}")
+            record = parse_json(self.source.read_text(name) or "{}")
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return record if isinstance(record, dict) else {}
 
     def _checked(self, position: int) -> int:
         if not 0 <= int(position) < len(self):
-            raise DataError(
-                f"{self.place.name}: there is no clip {position}", f"positions go from 0 to {len(self) - 1}"
-            )
+            raise DataError(f"{self.source.name}: there is no clip {position}", f"positions are 0 to {len(self) - 1}")
         return int(position)
 
 
-def _words(given: str | Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) and given else list(given or ())
+def _as_list(values: str | Sequence[str]) -> list[str]:
+    return [values] if isinstance(values, str) and values else list(values or ())

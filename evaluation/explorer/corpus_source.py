@@ -1,10 +1,10 @@
-"""Where a corpus lies: a folder on disk, or a repository on the Hub. Both list their files and open them in parts."""
+"""Where a corpus is read from: a folder on disk or in an object store, or a repository on the Hub."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -15,60 +15,65 @@ from builder.io.parquet_guard import check_parquet
 from builder.io.safe_files import MAX_JSON_BYTES, read_json, read_text
 from builder.io.storage import is_folder, is_remote, storage_errors, to_path
 
-REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
-HUB = "hf://datasets/"
-MARK = "model_type"  # in the config.json of a classifier
+REPO_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
+HUB_SCHEME = "hf://datasets/"
 RECIPE_FILES = ("recipe.yaml", "taxonomy.yaml", "descriptions.*")
-LINKED = re.compile(r"A classifier that was trained on it: \[([\w.-]+/[\w.-]+)\]", re.ASCII)  # builder/hub/cards.py
-PART = 4 << 20  # bytes asked of the Hub at once where a clip is read
+MODEL_LINK = re.compile(
+    r"A classifier that was trained on it: \[([\w.-]+/[\w.-]+)\]", re.ASCII
+)  # builder/hub/cards.py
+REQUEST_BYTES = 4 << 20  # fetched from the Hub at once while a clip is read
 
 
-class Place(Protocol):
-    """A corpus's files, by their names within it; nothing else can be named."""
+class CorpusSource(Protocol):
+    """The files of a corpus by their relative names. Files outside the corpus cannot be named."""
 
-    name: str  # for people
+    name: str  # shown to people
     kind: str  # "folder" or "hub"
 
     def files(self) -> list[str]:
-        """Their names, sorted."""
+        """List the files' names, sorted."""
 
-    def open(self, name: str) -> Any:
-        """A context that gives a binary file to seek in."""
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a file for reading. Raises DataError or HubError."""
 
-    def look_over(self, name: str, columns: Collection[str]) -> None:
-        """Raise DataError for a Parquet file whose columns cannot be read safely."""
+    def check_parquet(self, name: str, columns: Collection[str]) -> None:
+        """Raise DataError if these columns of a Parquet file cannot be read safely."""
 
-    def text(self, name: str) -> str | None:
-        """A small file's text, None where it is not there."""
+    def read_text(self, name: str) -> str | None:
+        """Read a small text file; None if there is none."""
 
     def recipe_folder(self) -> Path:
-        """A folder with the recipe and its own files."""
+        """Return a local folder with the recipe and the files that it names."""
 
-    def model(self) -> Path | None:
-        """The folder of the classifier that goes with the corpus."""
+    def has_model(self) -> bool:
+        """Whether a classifier belongs to the corpus. Downloads nothing."""
+
+    def model_folder(self) -> Path | None:
+        """Return the folder of the classifier that belongs to the corpus, downloading it if necessary."""
 
 
-class Folder:
-    """A finished corpus on disk or in an object store. With it goes the model that lies beside it in a run."""
+class CorpusFolder:
+    """A finished corpus on disk or in an object store, with the model beside it if there is one."""
 
     kind = "folder"
 
     def __init__(self, root: Path, model: Path | None) -> None:
         self.root, self._model = Corpus.open(root).root, model
-        here = root if is_remote(root) else root.resolve()
-        self.name = here.parent.name if here.name == "corpus" else here.name  # a run's own name says more
+        resolved = root if is_remote(root) else root.resolve()
+        # A run keeps its corpus in a folder called "corpus": the run's name says more.
+        self.name = resolved.parent.name if resolved.name == "corpus" else resolved.name
 
     @cached_property
     def _files(self) -> list[str]:
         return files(self.root)
 
     def files(self) -> list[str]:
-        """Their names, sorted."""
+        """See `CorpusSource`."""
         return self._files
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """A context that gives a binary file to seek in. Raises DataError."""
+        """See `CorpusSource`."""
         try:
             with storage_errors(self.root):
                 handle = (self.root / name).open("rb")
@@ -77,38 +82,42 @@ class Folder:
         with storage_errors(self.root), handle:
             yield handle
 
-    def look_over(self, name: str, columns: Collection[str]) -> None:
-        """Raise DataError for a Parquet file whose columns cannot be read safely."""
+    def check_parquet(self, name: str, columns: Collection[str]) -> None:
+        """See `CorpusSource`."""
         with storage_errors(self.root):
             check_parquet(self.root / name, columns)
 
-    def text(self, name: str) -> str | None:
-        """A small file's text, None where it is not there."""
+    def read_text(self, name: str) -> str | None:
+        """See `CorpusSource`."""
         try:
             return read_text(self.root / name)
         except (OSError, ValueError):
             return None
 
     def recipe_folder(self) -> Path:
-        """The corpus itself."""
+        """See `CorpusSource`."""
         return self.root
 
-    def model(self) -> Path | None:
-        """The folder of the classifier that goes with the corpus."""
+    def has_model(self) -> bool:
+        """See `CorpusSource`."""
+        return self._model is not None
+
+    def model_folder(self) -> Path | None:
+        """See `CorpusSource`."""
         return self._model
 
 
-class Repository:
-    """A published corpus, at the commit that is the newest when it is opened: later ones change nothing here."""
+class HubCorpus:
+    """A published corpus at its newest commit when it is opened. Later commits do not affect it."""
 
     kind = "hub"
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, repo: str) -> None:
         from huggingface_hub import HfFileSystem
 
         from builder.hub.client import Hub, quiet_client
 
-        self.name, _, revision = spec.partition("@")
+        self.name, _, revision = repo.partition("@")
         with quiet_client():
             self._hub = Hub.connect(None, lambda line: None, anonymous=True)
             info: Any = self._hub.ask(
@@ -116,56 +125,61 @@ class Repository:
             )
         self.commit = str(info.sha)
         self._names = sorted(file.rfilename for file in info.siblings or [])
-        self._system = HfFileSystem(endpoint=self._hub.endpoint, token=self._hub.api.token)
+        self._filesystem = HfFileSystem(endpoint=self._hub.endpoint, token=self._hub.api.token)
 
     def files(self) -> list[str]:
-        """Their names, sorted."""
+        """See `CorpusSource`."""
         return self._names
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """A context that gives a binary file, of which only the parts are fetched that are read. Raises HubError."""
+        """See `CorpusSource`. Only the parts of the file that are read are downloaded."""
         import httpx2
         from huggingface_hub.errors import HfHubHTTPError
 
         from builder.hub.client import quiet_client
 
-        path, what = f"datasets/{self.name}@{self.commit}/{name}", f"read {self.name}/{name}"
-        opened = self._hub.ask(what, self._system.open, path, block_size=PART, cache_type="none")
-        with quiet_client(), opened as handle:
+        path, action = f"datasets/{self.name}@{self.commit}/{name}", f"read {self.name}/{name}"
+        handle = self._hub.ask(action, self._filesystem.open, path, block_size=REQUEST_BYTES, cache_type="none")
+        with quiet_client(), handle:
             try:
                 yield handle
-            except (httpx2.HTTPError, HfHubHTTPError) as error:  # of a part that did not come
-                self._hub.refuse(what, error)
+            except (httpx2.HTTPError, HfHubHTTPError) as error:
+                self._hub.refuse(action, error)
 
-    def look_over(self, name: str, columns: Collection[str]) -> None:
-        """Nothing: each page would be a request. The footer is looked at when it is there."""
+    def check_parquet(self, name: str, columns: Collection[str]) -> None:
+        """Do nothing: each page would be a request. The footer is checked when it is read."""
 
-    def text(self, name: str) -> str | None:
-        """A small file's text, None where it is not there."""
+    def read_text(self, name: str) -> str | None:
+        """See `CorpusSource`."""
         if name not in self._names:
             return None
         with self.open(name) as handle:
             return str(handle.read(MAX_JSON_BYTES).decode("utf-8", "replace"))
 
     def recipe_folder(self) -> Path:
-        """The recipe and its own files, in the cache of the Hub's client."""
-        return self._fetched(self.name, "dataset", self.commit, list(RECIPE_FILES))
+        """See `CorpusSource`. The files are in the cache of the Hub's client."""
+        return self._download(self.name, "dataset", self.commit, list(RECIPE_FILES))
 
-    def model(self) -> Path | None:
-        """The classifier that the card links, fetched into the cache of the Hub's client."""
+    def has_model(self) -> bool:
+        """See `CorpusSource`."""
+        return self.linked_model() is not None
+
+    def model_folder(self) -> Path | None:
+        """See `CorpusSource`. It is the classifier that the card links, in the cache of the Hub's client."""
         repo = self.linked_model()
         if repo is None:
             return None
-        found = self._fetched(repo, "model", None, ["*.json", "*.safetensors", "*.md"])
-        return found if is_classifier(found) else None
+        folder = self._download(repo, "model", None, ["*.json", "*.safetensors", "*.md"])
+        return folder if is_classifier(folder) else None
 
     def linked_model(self) -> str | None:
-        """The repository of the classifier that the card links."""
-        linked = LINKED.search(self.text("README.md") or "")
-        return linked[1] if linked else None
+        """Return the repository of the classifier that the card links."""
+        link = MODEL_LINK.search(self.read_text("README.md") or "")
+        return link[1] if link else None
 
-    def _fetched(self, repo: str, kind: str, revision: str | None, patterns: list[str]) -> Path:
+    def _download(self, repo: str, kind: str, revision: str | None, patterns: list[str]) -> Path:
+        """Download the files that match the patterns, and return their folder."""
         from huggingface_hub import snapshot_download
 
         from builder.hub.client import quiet_client
@@ -178,38 +192,44 @@ class Repository:
         return Path(str(folder))
 
 
-def find(run_or_repo: str) -> Place:
-    """What a user names: a run, a corpus folder (an address too), or NAMESPACE/NAME[@REVISION] on the Hub.
+def open_source(run_or_repo: str) -> CorpusSource:
+    """Open what a user names.
 
-    Raises DataError for a folder that is no corpus, HubError for a repository that cannot be read.
+    Args:
+        run_or_repo: A run (a folder with corpus/ and model/), a corpus folder, the address of one in an object store,
+            or NAMESPACE/NAME[@REVISION] on the Hub.
+
+    Raises:
+        DataError: The folder is not a corpus.
+        HubError: The repository cannot be read.
     """
-    if run_or_repo.startswith(HUB):
-        return Repository(run_or_repo.removeprefix(HUB).rstrip("/"))
+    if run_or_repo.startswith(HUB_SCHEME):
+        return HubCorpus(run_or_repo.removeprefix(HUB_SCHEME).rstrip("/"))
     path = to_path(run_or_repo)
-    if is_remote(path):  # a model is not opened there
-        return Folder(path / "corpus" if is_folder(path / "corpus") else path, None)
+    if is_remote(path):  # models are not read from object stores
+        return CorpusFolder(path / "corpus" if is_folder(path / "corpus") else path, None)
     path = path.expanduser()
     if path.is_dir():
         if is_classifier(path):
             raise DataError(f"{path}: is a model, not a corpus", "give the run, or the corpus that it was trained on")
-        beside = path.resolve().parent / "model"
+        model = path.resolve().parent / "model"
         if (path / "corpus").is_dir():
-            path, beside = path / "corpus", path / "model"
-        return Folder(path, beside if is_classifier(beside) else None)
+            path, model = path / "corpus", path / "model"
+        return CorpusFolder(path, model if is_classifier(model) else None)
     if path.exists():
         raise DataError(f"{path}: is a file, not a folder", "give a run, a corpus folder or NAMESPACE/NAME")
-    if not REPO.fullmatch(run_or_repo) or run_or_repo.startswith((".", "/", "~")):
+    if not REPO_NAME.fullmatch(run_or_repo) or run_or_repo.startswith((".", "/", "~")):
         raise DataError(
-            f"{run_or_repo}: there is no such folder, and it is no name on the Hub",
+            f"{run_or_repo}: there is no such folder, and it is not the name of a repository on the Hub",
             "give a run, a corpus folder or NAMESPACE/NAME",
         )
-    return Repository(run_or_repo)
+    return HubCorpus(run_or_repo)
 
 
 def is_classifier(folder: Path) -> bool:
-    """Whether a folder holds a finished classifier of ours; told without loading torch."""
+    """Whether a folder holds a finished classifier of synthmir. Does not import torch."""
     try:
         config = read_json(folder / "config.json")
     except (OSError, ValueError):
         return False
-    return config.get(MARK) == "synthmir" and (folder / "model.safetensors").is_file()
+    return config.get("model_type") == "synthmir" and (folder / "model.safetensors").is_file()

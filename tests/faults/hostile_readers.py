@@ -213,9 +213,9 @@ def _explore(folder: Path) -> None:
     from evaluation.explorer.clip_table import Clips
 
     clips = Clips.open(str(folder))
-    _ = clips.source, clips.embeddings
+    _ = clips.summary, clips.embeddings
     for position in range(len(clips)):
-        clips.samples(position)
+        clips.decode_audio(position)
 
 
 def _open(folder: Path) -> None:

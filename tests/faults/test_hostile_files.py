@@ -362,7 +362,7 @@ def test_clips_of_hours_are_not_unpacked(corpus: Path) -> None:
         lambda: next(iter(rows)),
         lambda: next(iter(batches)),
         lambda: export_corpus(corpus, "mirdata", corpus.parent / "out", audio="wav"),
-        lambda: clips.samples(len(clips) - 1),
+        lambda: clips.decode_audio(len(clips) - 1),
     ):
         with bounded(60), pytest.raises(DataError, match="is longer than"):
             read()
@@ -458,7 +458,7 @@ def test_json_without_end_is_refused_by_all_that_read_json(corpus: Path, model: 
     assert not is_classifier(model)
     assert read_label_names({b"huggingface": DEEP.encode()}) == {}
     (corpus / "records/build.json").write_text(DEEP)
-    assert clips._record("records/build.json") == {}
+    assert clips._read_record("records/build.json") == {}
 
 
 def test_a_hundred_thousand_faults_are_counted_and_few_are_worded(tmp_path: Path) -> None:

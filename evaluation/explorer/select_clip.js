@@ -1,4 +1,4 @@
-// A button with a position chooses that clip: the server is told, and shows and plays it.
+// A button with a position selects that clip: the event "select_clip" lets the server show and play it.
 element.addEventListener("click", (event) => {
   const seek = event.target.closest("[data-seek]");
   if (seek) {
@@ -10,15 +10,15 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-position]");
   if (!button) return;
   const { side, position } = button.dataset;
-  const player = document.querySelector("#chosen audio");
+  const player = document.querySelector("#selected-clip audio");
   if (player && player.dataset.side === side && player.dataset.position === position) {
     player.currentTime = 0;
     player.play();
   } else {
-    trigger("choose", { side, position: Number(position) });
+    trigger("select_clip", { side, position: Number(position) });
   }
 });
-// One sound at a time.
+// When a player starts, the others stop.
 if (!window.onePlayer) {
   window.onePlayer = true;
   document.addEventListener("play", ({ target }) => {

@@ -1,4 +1,4 @@
-"""Gradio, imported without what it does at start-up: rewriting its type stubs, and asking the network."""
+"""Gradio without the work that it does at import and start-up but this page does not need."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from builder.errors import BackendError
 
 
 def load_gradio() -> Any:
-    """The module `gradio`. Raises BackendError where it is not installed."""
-    # Read when it is imported. What a person has set stands.
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    """Import Gradio without its analytics and without rewriting its type stubs.
+
+    Returns:
+        The module `gradio`.
+
+    Raises:
+        BackendError: Gradio is not installed.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read at import; the user's own setting is kept
     if (loaded := sys.modules.get("gradio")) is not None:
         return loaded
     try:
@@ -31,32 +37,32 @@ def load_gradio() -> Any:
 
 @contextmanager
 def _no_stubs() -> Iterator[None]:
-    """Each of Gradio's classes looks up its own file to write a stub beside it, which is half of the import's time.
+    """Keep Gradio from writing a type stub beside each component, which takes half of its import time.
 
-    It goes on without one where the file is not to be found.
+    Gradio looks up the component's source file for that, and skips the stub if the file is not found.
     """
-    found = inspect.getfile
+    original = inspect.getfile
 
     def getfile(item: Any) -> str:
         if isinstance(item, type) and item.__module__.startswith("gradio."):
             raise OSError("not needed")
-        return found(item)
+        return original(item)
 
     inspect.getfile = getfile  # type: ignore[assignment]
     try:
         yield
     finally:
-        inspect.getfile = found
+        inspect.getfile = original
 
 
 @contextmanager
-def unserved() -> Iterator[None]:
-    """Build a page without a web application: Gradio makes three of it before the one that is mounted."""
+def without_web_app() -> Iterator[None]:
+    """Build a page without a web application. Gradio builds three of them before the one that is mounted."""
     from gradio.routes import App
 
-    made = App.__dict__["create_app"]
+    original = App.__dict__["create_app"]
     App.create_app = staticmethod(lambda *_, **__: None)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        App.create_app = made  # type: ignore[method-assign]
+        App.create_app = original  # type: ignore[method-assign]

@@ -1,0 +1,50 @@
+"""Small pieces of HTML. All text that comes from a corpus, a file name or a user passes `escape`."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import pandas as pd
+
+from builder.errors import SynthmirError
+
+UNITS = {"tempo_bpm": "bpm", "duration": "s", "loudness": "LUFS", "peak": "dBFS"}
+
+
+def escape(value: object) -> str:
+    """Escape text for HTML and for attributes, and also the characters that Gradio's templates interpret ({, $, `)."""
+    escaped = html.escape(str(value), quote=True)
+    return escaped.translate({ord(character): f"&#{ord(character)};" for character in "{}$`\\"})
+
+
+def render_error(error: Exception) -> str:
+    """Render an error as an alert with its message and its fix."""
+    message, fix = (error.message, error.fix) if isinstance(error, SynthmirError) else (str(error), None)
+    hint = f"<br><span>{escape(fix)}</span>" if fix else ""
+    return f'<p role="alert" class="error">{escape(message)}{hint}</p>'
+
+
+def render_note(text: str) -> str:
+    """Render a sentence that explains something, or why something is missing."""
+    return f'<p class="muted">{escape(text)}</p>'
+
+
+def format_value(value: Any, column: str = "") -> str:
+    """Format a label or a number with its unit; "" for a missing one."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if pd.isna(value) or value == "":
+        return ""
+    if column in ("duration", "loudness", "peak"):
+        value = f"{float(value):.1f}"
+    return f"{value} {UNITS[column]}" if column in UNITS else str(value)
+
+
+def render_spectrogram(address: str, name: str, seconds: Any) -> str:
+    """Render a spectrogram with its axes described in a caption."""
+    length = f"0 to {float(seconds):.1f} s, " if format_value(seconds) else ""
+    return (
+        f'<figure class="spectrogram"><img src="{address}" alt="Spectrogram of {escape(name)}" width="480" '
+        f'height="96"><figcaption class="muted">{length}40 Hz (bottom) to 14 kHz, mel scale</figcaption></figure>'
+    )

@@ -1,0 +1,1 @@
+"""The tabs of the explorer's page, one module each."""
