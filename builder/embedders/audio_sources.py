@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..io.parquet_guard import BATCH_BYTES, check_parquet
+from ..io.hf_splits import is_saved, load_splits
+from ..io.parquet_guard import BATCH_BYTES
 from ..io.storage import path_exists
 from .audio_folder import METADATA, AudioFolder, read_folder
 
@@ -108,11 +109,9 @@ def open_source(path: str, column: str, rows: int) -> AudioShards:
     Raises:
         DataError: Nothing that can be loaded is there, it has no rows, or `column` holds no audio.
     """
-    from datasets import Dataset
-
     source = _load(path)
     folder = source if isinstance(source, AudioFolder) else AudioFolder()
-    splits = folder.splits or ({"train": source} if isinstance(source, Dataset) else dict(source))
+    splits = source.splits if isinstance(source, AudioFolder) else source
     for data in splits.values():
         _check_column(path, data, column)
     if not any(len(data) for data in splits.values()):
@@ -132,38 +131,13 @@ def is_audio_folder(place: Path) -> bool:
     return place.is_dir() and not is_saved(place) and all(file.name in METADATA for file in place.rglob("*.parquet"))
 
 
-def is_saved(place: Path) -> bool:
-    """Whether a folder was written by `save_to_disk`."""
-    return any((place / name).exists() for name in ("dataset_dict.json", "dataset_info.json"))
-
-
-def _load(path: str) -> Any:
-    """A Dataset, a DatasetDict, or an AudioFolder."""
-    from ..io.hf_audio import load_dataset, load_from_disk
-
+def _load(path: str) -> AudioFolder | dict[str, Dataset]:
     place = Path(path).expanduser()
     if not path_exists(place) and (path.startswith((".", "/", "~")) or len(path) > MAX_ID):
         raise DataError(f"{path}: there is no such folder")
-    if place.is_file() and place.suffix != ".parquet":
-        raise DataError(f"{path}: not a folder and not a Parquet file", "give a data set, or a folder of audio")
     if is_audio_folder(place):
         return read_folder(place)
-    try:
-        for file in (place,) if place.is_file() else place.rglob("*.parquet"):
-            check_parquet(file)
-        if is_saved(place):
-            return load_from_disk(place)
-        if place.is_file():
-            return load_dataset("parquet", data_files=str(place))
-        return load_dataset(str(place) if place.is_dir() else path)
-    except Exception as error:  # whatever a data set's files make `datasets` raise
-        raise DataError(
-            f"{path}: cannot be loaded as a data set: {_reason(error)}", "check the path or the id"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    return load_splits(place if path_exists(place) else path)
 
 
 def _check_column(path: str, data: Dataset, column: str) -> None:

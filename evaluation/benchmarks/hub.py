@@ -10,8 +10,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from builder.embedders.audio_sources import is_saved
 from builder.errors import DataError, HubError, RecipeError
+from builder.io.hf_splits import is_saved, load_splits
 from builder.io.storage import path_exists
 from builder.validation import suggest
 
@@ -197,17 +197,14 @@ class Hub(Benchmark):
 
     def _load(self, streaming: bool = True, **options: Any) -> dict[str, Any]:
         """Every split. Raises HubError for what is not to be had from the Hub, DataError for a folder."""
-        from datasets import Dataset
-
-        from builder.io.hf_audio import load_dataset, load_from_disk
+        from builder.io.hf_audio import load_dataset
 
         place = Path(self.place)
         lazily = streaming and self.stream == "yes"
         with self._told():
             if self.local and is_saved(place):
-                saved = load_from_disk(self.place)
-                found = {"train": saved} if isinstance(saved, Dataset) else dict(saved)
-                return {name: one.to_iterable_dataset() if streaming else one for name, one in found.items()}
+                saved = load_splits(place)
+                return {name: one.to_iterable_dataset() if streaming else one for name, one in saved.items()}
             if self.local and place.is_file():
                 options["data_files"] = self.place
             kind = place.suffix.lstrip(".").replace("jsonl", "json") if "data_files" in options else self.place

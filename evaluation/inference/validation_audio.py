@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 
-from builder.corpus.corpus import newest_shard
+from builder.embedders.embedded_dataset import AUDIO, LabelColumn, open_dataset
+from builder.embedders.stored_split import VERIFY
 from builder.errors import DataError
-from builder.io.parquet_guard import check_parquet, read_label_names
+from builder.io.columns import is_list
 
 from ..benchmarks.track import Track
 
-if TYPE_CHECKING:
-    from pyarrow.dataset import Dataset
-
 T = TypeVar("T")
-MEND = "see what is damaged: synthmir verify CORPUS"
 
 
 @dataclass
@@ -36,43 +33,33 @@ class Clips:
 
 
 def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int, seed: int) -> Clips:
-    """`limit` clips at most of the validation split, drawn with `seed`. Only their audio is read.
+    """Read some clips of the validation split with their audio.
 
-    Raises DataError where the corpus has no such split or column, or a label that the model does not know.
+    Args:
+        corpus: A corpus folder.
+        labels: The model's labels.
+        task: The column of labels.
+        limit: How many clips to read at most.
+        seed: It decides which clips these are.
+
+    Raises:
+        DataError: The corpus has no such split or column, or no clip has a label that the model knows.
     """
-    import pyarrow.dataset as pads
-    import pyarrow.parquet as pq
-
-    files = sorted(str(path) for path in (corpus / "data").glob("validation-*.parquet"))
-    if not files:
+    dataset = open_dataset(corpus, AUDIO)
+    if "validation" not in dataset.splits:
         raise DataError(f"{corpus}: has no validation split with audio", "give a benchmark instead: --on NAME:PATH")
-    for file in files:
-        check_parquet(Path(file), ("id", "audio", task))
-    try:
-        data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest_shard(files)))
-        return _drawn(corpus, data, labels, task, limit, seed)
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise DataError(f"{corpus}: its validation split cannot be read: {error}", MEND) from error
-
-
-def _drawn(corpus: Path, data: Dataset, labels: Sequence[str], task: str, limit: int, seed: int) -> Clips:
-    if task not in data.schema.names:
-        raise DataError(f"{corpus}: has no column {task!r}", f"there: {', '.join(data.schema.names)}")
-    kind = data.schema.field("audio").type if "audio" in data.schema.names else pa.null()
-    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        raise DataError(f"{corpus}: its column 'audio' holds {kind}, not files' bytes", MEND)
-    names = read_label_names(data.schema.metadata).get(task)
-    table = data.to_table(columns=["id", task])
-    table.validate(full=True)
-    told = [_label(value, names, labels) for value in table[task].to_pylist()]
-    known = np.array([label is not None for label in told])
+    column = dataset.labels(task, "validation")
+    if column.names is not None:
+        _check_codes(column, len(column.names))
+    truth = [_position(value, column.names is not None, labels) for value in column.by_name()]
+    known = np.array([label is not None for label in truth])
     chosen = sample(np.flatnonzero(known).tolist(), limit, seed)
     if not chosen:
-        raise DataError(f"{corpus}: no validation clip has a {task} that the model knows")
-    rows = data.take(chosen, columns=["id", "audio"]).to_pylist()
+        raise DataError(f"{corpus}: no validation clip has a {task} that the model knows", "use another corpus")
+    audio = dataset.audio([column.ids[row] for row in chosen], ["validation"])
     tracks = [
-        Track(row["id"], None, told[index], "validation", data=(row["audio"] or {}).get("bytes"))  # type: ignore[arg-type]
-        for index, row in zip(chosen, rows, strict=True)
+        Track(column.ids[row], None, truth[row], "validation", data=audio.get(column.ids[row]))  # type: ignore[arg-type]
+        for row in chosen
     ]
     notes = []
     if left := int((~known).sum()):
@@ -90,20 +77,18 @@ def sample(items: Sequence[T], limit: int, seed: int) -> list[T]:
     return [items[index] for index in np.sort(chosen)]
 
 
-def _label(value: Any, names: list[str] | None, labels: Sequence[str]) -> int | tuple[int, ...] | float | None:
-    """A value of the column in the model's labels; None for one it does not know."""
-    if value is None or value == -1:
-        return None
+def _check_codes(column: LabelColumn, names: int) -> None:
+    """Raise DataError for a code without a name."""
+    codes = column.values.flatten() if is_list(column.values.type) else column.values
+    for value in pc.unique(codes.drop_null()).to_pylist():
+        if not isinstance(value, int) or not -1 <= value < names:  # -1: no label
+            raise DataError(f"{column.where}: a label is {value!r:.60}, and there are names for {names}", VERIFY)
+
+
+def _position(value: Any, named: bool, labels: Sequence[str]) -> int | tuple[int, ...] | float | None:
+    """A clip's label among the model's labels, or its number; None for one that the model does not know."""
     if isinstance(value, list):
-        words = [_word(item, names) if names else str(item) for item in value]
-        return tuple(labels.index(word) for word in words if word in labels)
-    word = _word(value, names) if names else value
-    if word in labels:
-        return labels.index(word)
-    return float(value) if names is None and isinstance(value, int | float) else None
-
-
-def _word(value: Any, names: list[str]) -> str:
-    if not isinstance(value, int) or not 0 <= value < len(names):
-        raise DataError(f"a label is {value!r:.60}, and there are names for {len(names)}", MEND)
-    return names[value]
+        return tuple(labels.index(str(name)) for name in value if str(name) in labels)
+    if value in labels:
+        return labels.index(value)
+    return float(value) if not named and isinstance(value, int | float) and value != -1 else None
