@@ -75,7 +75,7 @@ def test_adapting_to_a_planted_shift_is_worth_ten_points_in_every_seed(loss: str
     """Coral, MMD and the adversary see no label of the target; the contrastive losses see those of its train part."""
     how = HOW.get(loss, {"epochs": 25 if loss == "coral" else 10})
     gains = []
-    for seed in range(10):
+    for seed in range(5):
         source, target, test = problem(seed, labelled=loss in ("supcon", "ccsa"))
         before = accuracy(trained(settings("synthetic", target=None, **how), source, None).fit.model, test)
         outcome = trained(settings("adapt", adaptation={"loss": loss, **changes}, **how), source, target)

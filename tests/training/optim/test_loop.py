@@ -322,7 +322,7 @@ def test_two_processes_of_accelerate_launch(corpus: Path, tmp_path: Path) -> Non
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     environment |= {"HF_HOME": str(tmp_path / "home")}  # no config file of this machine's user
     # --multi_gpu is what makes accelerate start several processes without MPI, also where there is no GPU.
-    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]  # `accelerate launch`, which imports all others
     launch += ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
     launch += ["--dynamo_backend", "no", "--main_process_port", "0"]
     done = subprocess.run(

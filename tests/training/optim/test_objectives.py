@@ -27,7 +27,7 @@ def test_single_scores_are_sklearns(labels: int, n: int, seed: int) -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(2, 5), st.integers(2, 30), st.integers(0, 999), st.booleans())
+@given(st.integers(2, 4), st.integers(2, 12), st.integers(0, 999), st.booleans())
 def test_the_threshold_is_the_best_of_all(labels: int, n: int, seed: int, coarse: bool) -> None:
     """Every threshold between two probabilities is tried with scikit-learn; ties are there where they are coarse."""
     rng = np.random.default_rng(seed)
