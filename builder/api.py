@@ -14,7 +14,7 @@ from .progress import ProgressOption, show_progress
 
 if TYPE_CHECKING:
     from .clip import Prompt
-    from .corpus.building.capacity import Scale as CapacityPlan
+    from .corpus.building.capacity import Capacity as CapacityPlan
     from .corpus.building.estimate import Estimate
     from .corpus.corpus import Corpus
     from .corpus.export.export import Export
@@ -92,7 +92,7 @@ def estimate(
     Returns:
         Clips, prompts, hours of music, shards, bytes of FLAC and hours of work.
     """
-    from .corpus.building.estimate import estimate as estimate_build
+    from .corpus.building.estimate import estimate_build as estimate_build
     from .io.storage import to_path
 
     return estimate_build(read_recipe(recipe), workers, None if corpus is None else to_path(corpus))
@@ -115,9 +115,9 @@ def plan(
         clips_per_hour: The speed of one worker. Default: the generator is timed here.
         clips_per_shard: As in `build`.
     """
-    from .corpus.building.capacity import simulate
+    from .corpus.building.capacity import estimate_capacity
 
-    return simulate(read_recipe(recipe), at, workers, clips_per_hour, clips_per_shard)
+    return estimate_capacity(read_recipe(recipe), at, workers, clips_per_hour, clips_per_shard)
 
 
 def build(

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from .containers import find_streams
+from .containers.detect import find_streams
 from .containers.layout import Splice, Stream
 from .errors import DataError
 from .resampling import resample
@@ -41,7 +41,7 @@ def encode_flac(samples: np.ndarray, sampling_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def decode(source: str | Path | bytes, seconds: float | None = None) -> tuple[np.ndarray, int]:
+def decode_audio(source: str | Path | bytes, seconds: float | None = None) -> tuple[np.ndarray, int]:
     """A file or its bytes -> float32 [samples, channels] in [-1, 1], and the sampling rate in Hz.
 
     Reads what libsndfile reads: WAV, FLAC, MP3, OGG, AU, AIFF of any bit depth. Raises DataError for what it cannot,
@@ -50,7 +50,7 @@ def decode(source: str | Path | bytes, seconds: float | None = None) -> tuple[np
     """
     held: np.ndarray | None = None
     rate = 0
-    for block, rate in blocks(source, seconds):
+    for block, rate in read_blocks(source, seconds):
         done = 0 if held is None else len(held)
         if done + len(block) > MAX_HELD // block.shape[1]:
             raise _too_long(_called(source), MAX_HELD // block.shape[1] / rate)
@@ -68,11 +68,11 @@ def load_audio(source: str | Path | bytes, sampling_rate: int, seconds: float | 
     """A file or its bytes -> float32 [samples] at `sampling_rate`, channels averaged to mono. Raises DataError.
 
     No more than `seconds` from its start, where given; else the whole, which must not be longer than MAX_HELD samples:
-    `stream` takes audio of any length.
+    `stream_audio` takes audio of any length.
     """
     limit = MAX_HELD if seconds is None else round(seconds * sampling_rate)
     parts, done = [], 0
-    for part in stream(source, sampling_rate):
+    for part in stream_audio(source, sampling_rate):
         parts.append(part)
         if (done := done + len(part)) > limit:
             if seconds is not None:
@@ -81,22 +81,24 @@ def load_audio(source: str | Path | bytes, sampling_rate: int, seconds: float | 
     return (parts[0] if len(parts) == 1 else np.concatenate(parts))[:limit]
 
 
-def stream(source: str | Path | bytes, sampling_rate: int) -> Iterator[np.ndarray]:
+def stream_audio(source: str | Path | bytes, sampling_rate: int) -> Iterator[np.ndarray]:
     """A file or its bytes -> blocks of float32 [samples] at `sampling_rate`, channels averaged to mono.
 
     Five hours take no more memory than two minutes. Raises DataError, once the fault is reached.
     """
-    read = blocks(source, 3600 * MAX_HOURS)
+    read = read_blocks(source, 3600 * MAX_HOURS)
     first, rate = next(read)
-    yield from _resampled((mono(block) for block in chain([first], (block for block, _ in read))), rate, sampling_rate)
+    yield from _resampled(
+        (to_mono(block) for block in chain([first], (block for block, _ in read))), rate, sampling_rate
+    )
 
 
-def blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator[tuple[np.ndarray, int]]:
+def read_blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """A file or its bytes -> blocks of float32 [n, channels], each with the rate in Hz.
 
     What a header says is never believed further than a block of it: a few bytes may claim hours. Of files joined end
-    to end all are read; the first says how many channels there are. Raises DataError as `decode` does, and for audio
-    that lasts longer than `seconds`.
+    to end all are read; the first says how many channels there are. Raises DataError as `decode_audio` does, and for
+    audio that lasts longer than `seconds`.
     """
     name, done = _called(source), 0
     with _audio_errors(name), _source(source) as file:
@@ -123,7 +125,7 @@ def blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator
                     if not np.isfinite(samples).all():
                         raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite)")
                     if audio.channels != channels:
-                        samples = np.repeat(mono(samples)[:, None], channels, axis=1)
+                        samples = np.repeat(to_mono(samples)[:, None], channels, axis=1)
                     yield samples, rate
                 done += got
                 # What FLAC says of its length is exact; of MPEG a decoder may drop frames that refer to others.
@@ -134,7 +136,7 @@ def blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator
         raise DataError(f"{name}: holds no samples")
 
 
-def measure(source: str | Path | bytes) -> tuple[int, int, int]:
+def measure_audio(source: str | Path | bytes) -> tuple[int, int, int]:
     """Samples a channel, channels and rate in Hz of a file or its bytes, without decoding it. Raises DataError.
 
     Of MP3 the samples are counted, which may be up to two frames more than are decoded; of what does not say how long
@@ -231,7 +233,7 @@ def _too_long(name: str, seconds: float | None) -> DataError:
     return DataError(f"{name}: is longer than the{told} that are taken here", "cut it into shorter files")
 
 
-def mono(samples: np.ndarray) -> np.ndarray:
+def to_mono(samples: np.ndarray) -> np.ndarray:
     """float32 [samples, channels] -> float32 [samples], the channels' mean.
 
     As a product: numpy's own mean over so short an axis takes longer than it takes to decode an MP3.
@@ -246,10 +248,10 @@ def decode_clip(data: bytes, longest: float, sampling_rate: int | None, num_chan
     One channel is the mean of a stereo clip's; a mono clip's is repeated for two. Without `sampling_rate` it is the
     clip's own. Raises DataError for what cannot be read, or is longer than `longest` seconds.
     """
-    samples, rate = decode(data, longest)
+    samples, rate = decode_audio(data, longest)
     wanted = sampling_rate or rate
     if num_channels == 1 or samples.shape[1] != num_channels:
-        one = resample(mono(samples), rate, wanted)
+        one = resample(to_mono(samples), rate, wanted)
         return (one if num_channels == 1 else np.tile(one, (num_channels, 1))), wanted
     return np.stack([resample(channel, rate, wanted) for channel in samples.T]), wanted
 
@@ -273,7 +275,7 @@ def _resampled(blocks: Iterator[np.ndarray], origin: int, target: int) -> Iterat
     yield resample(held, origin, target)[before // step * new :]
 
 
-def windows(samples: np.ndarray, window: int, hop: int | None = None) -> np.ndarray:
+def split_into_windows(samples: np.ndarray, window: int, hop: int | None = None) -> np.ndarray:
     """float32 [samples] -> float32 [n, window], `hop` samples apart (default: end to end).
 
     The last window ends with the audio, so that nothing is left out. Audio shorter than a window is one shorter
@@ -294,7 +296,7 @@ def _meter(sampling_rate: int) -> Any:
     return pyloudnorm.Meter(sampling_rate)
 
 
-def loudness(samples: np.ndarray, sampling_rate: int) -> float:
+def measure_loudness(samples: np.ndarray, sampling_rate: int) -> float:
     """Integrated loudness in LUFS (ITU-R BS.1770-4) of [samples] or [samples, 2], never under -70."""
     if len(samples) < 0.4 * sampling_rate:
         return MIN_LOUDNESS
@@ -302,6 +304,6 @@ def loudness(samples: np.ndarray, sampling_rate: int) -> float:
         return max(MIN_LOUDNESS, float(_meter(sampling_rate).integrated_loudness(samples)))
 
 
-def peak_dbfs(samples: np.ndarray) -> float:
+def measure_peak(samples: np.ndarray) -> float:
     """Highest sample in dB relative to full scale, never under -120."""
     return 20.0 * float(np.log10(max(1e-6, float(np.abs(samples).max(initial=0.0)))))

@@ -120,13 +120,13 @@ def plan(
     """Calculate what a corpus of any size takes: files, bytes, commits, hours, against the Hub's limits."""
     from json import dumps
 
-    from .corpus.building.capacity import table
+    from .corpus.building.capacity import format_capacity
     from .io.atomic import write_text
 
     capacity = api.plan(
         recipe, at=at, workers=workers, clips_per_hour=clips_per_hour, clips_per_shard=clips_per_shard
     )  # fmt: skip
-    for line in table(capacity):
+    for line in format_capacity(capacity):
         print(line)
     if json is not None:
         write_text(json, dumps(capacity.told(), indent=2) + "\n")

@@ -23,7 +23,7 @@ MPEG_RATES = (32_000, 44_100, 48_000)  # Hz, of MPEG-1, whose bit rates go from 
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DamageKind:
     """A way to damage audio, and the levels it is tried at, from mild to severe."""
 
     apply: Function
@@ -204,18 +204,20 @@ def _pedalboard() -> Any:
     return pedalboard
 
 
-DAMAGES: dict[str, Kind] = {
-    "mp3": Kind(_mp3, (192, 96, 64), "kbit/s", "MP3 at a constant bit rate", 64, 320),
-    "ogg": Kind(_ogg, (6, 2, 0), "quality", "Ogg Vorbis", 0, 10),
-    "lowpass": Kind(_lowpass, (8000, 4000, 2000), "Hz", "nothing above", 20, 96_000),
-    "highpass": Kind(_highpass, (100, 300, 1000), "Hz", "nothing below", 1, 20_000),
-    "resample": Kind(_resample, (22_050, 16_000, 8_000), "Hz", "down to that sampling rate and back", 1_000, 384_000),
-    "gain": Kind(_gain, (-12, -30, 12), "dB", "quieter, or louder and clipped", -90, 60),
-    "compress": Kind(_compress, (2, 4, 20), "to 1", "dynamic range compression over -30 dBFS", 1, 100),
-    "tilt": Kind(_tilt, (6, -6, 12, -12), "dB", "treble up and bass down by as much, or the reverse", -40, 40),
-    "noise": Kind(_noise, (30, 20, 10, 0), "dB", "pink noise at that signal-to-noise ratio", -30, 120),
-    "reverb": Kind(_reverb, (0.3, 1, 3), "s", "a room with that reverberation time", 0.01, 20),
-    "side": Kind(_side, (0.5, 1, 2), "share", "folded to mono with the right side down, off, turned over", 0, 2),
-    "pitch": Kind(_pitch, (1, -1, 3, -3), "semitones", "higher or lower at the same speed", -24, 24),
-    "speed": Kind(_speed, (95, 105, 80, 125), "%", "slower or faster at the same pitch", 25, 400),
+DAMAGES: dict[str, DamageKind] = {
+    "mp3": DamageKind(_mp3, (192, 96, 64), "kbit/s", "MP3 at a constant bit rate", 64, 320),
+    "ogg": DamageKind(_ogg, (6, 2, 0), "quality", "Ogg Vorbis", 0, 10),
+    "lowpass": DamageKind(_lowpass, (8000, 4000, 2000), "Hz", "nothing above", 20, 96_000),
+    "highpass": DamageKind(_highpass, (100, 300, 1000), "Hz", "nothing below", 1, 20_000),
+    "resample": DamageKind(
+        _resample, (22_050, 16_000, 8_000), "Hz", "down to that sampling rate and back", 1_000, 384_000
+    ),
+    "gain": DamageKind(_gain, (-12, -30, 12), "dB", "quieter, or louder and clipped", -90, 60),
+    "compress": DamageKind(_compress, (2, 4, 20), "to 1", "dynamic range compression over -30 dBFS", 1, 100),
+    "tilt": DamageKind(_tilt, (6, -6, 12, -12), "dB", "treble up and bass down by as much, or the reverse", -40, 40),
+    "noise": DamageKind(_noise, (30, 20, 10, 0), "dB", "pink noise at that signal-to-noise ratio", -30, 120),
+    "reverb": DamageKind(_reverb, (0.3, 1, 3), "s", "a room with that reverberation time", 0.01, 20),
+    "side": DamageKind(_side, (0.5, 1, 2), "share", "folded to mono with the right side down, off, turned over", 0, 2),
+    "pitch": DamageKind(_pitch, (1, -1, 3, -3), "semitones", "higher or lower at the same speed", -24, 24),
+    "speed": DamageKind(_speed, (95, 105, 80, 125), "%", "slower or faster at the same pitch", 25, 400),
 }

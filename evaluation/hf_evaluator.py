@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from evaluate.evaluator import SUPPORTED_EVALUATOR_TASKS, AudioClassificationEvaluator
 
-from builder.audio import decode
+from builder.audio import decode_audio
 from builder.errors import DataError
 
 from .metrics import FOLDER
@@ -131,7 +131,7 @@ def _sound(value: Any) -> Any:
     if isinstance(value, dict):
         value = {**value, "raw": value["array"]} if "array" in value else value.get("bytes") or value.get("path")
     if isinstance(value, bytes | str):
-        samples, rate = decode(value)
+        samples, rate = decode_audio(value)
         return {"raw": samples.mean(axis=1, dtype=np.float32), "sampling_rate": rate}
     return value
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from builder.audio import decode, mono, resample
+from builder.audio import decode_audio, resample, to_mono
 from builder.degradations import DAMAGES, Damage
 from builder.recipe import EvaluationSettings
 from builder.records import record_run
@@ -132,10 +132,10 @@ def heard(track: Track, sampling_rate: int, damage: Damage | None, seed: int) ->
     stereo at 44.1 kHz, in each thread that reads. Raises DataError for a track of more than `builder.audio.MAX_HELD`
     numbers (25 minutes of that, 70 of mono at 32 kHz; 6.6 GB): it is skipped at every level alike, clean as well.
     """
-    samples, rate = decode(source_of(track))
+    samples, rate = decode_audio(source_of(track))
     if damage is not None:
         samples = damage(samples, rate, seed=zlib.crc32(track.id.encode("utf-8", "surrogateescape"), seed))
-    return resample(mono(samples), rate, sampling_rate)
+    return resample(to_mono(samples), rate, sampling_rate)
 
 
 def _figures(judged: Predictions, settings: EvaluationSettings, task: str) -> dict[str, Quantity | None]:

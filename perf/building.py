@@ -18,7 +18,7 @@ import table
 
 from builder.clip import Clip
 from builder.corpus.building.build import build
-from builder.corpus.building.plan import plan
+from builder.corpus.building.plan import plan_clips
 from builder.corpus.schema import LabelEncoder, audio_features
 from builder.recipe import Recipe
 from builder.registry import GENERATORS
@@ -59,16 +59,16 @@ def peers(chosen: Recipe, out: Path) -> float:
     """Seconds that `datasets` takes for the same rows, audio and levels: from_generator, then to_parquet."""
     import datasets
 
-    from builder.audio import encode_flac, loudness, peak_dbfs
+    from builder.audio import encode_flac, measure_loudness, measure_peak
 
     def rows():  # type: ignore[no-untyped-def]
         encode = LabelEncoder(chosen.labels)
         generator = Ready(None, None)
-        for clip in plan(chosen):
+        for clip in plan_clips(chosen):
             samples = generator.generate([clip])[0]
             audio = {"bytes": encode_flac(samples, RATE), "path": f"{clip.id}.flac"}
             made = {"guidance": None, "temperature": None, "top_k": None, "duration": 10.0, "attempts": 1}
-            levels = {"loudness": loudness(samples, RATE), "peak": peak_dbfs(samples)}
+            levels = {"loudness": measure_loudness(samples, RATE), "peak": measure_peak(samples)}
             levels |= {"generator": "ready", "generator_revision": "1"}
             yield (
                 {"id": clip.id, "audio": audio, "prompt": clip.prompt.text, "seed": clip.seed}

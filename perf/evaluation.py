@@ -24,8 +24,8 @@ from table import arguments, finish, paired, row
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this file's own name would hide the package `evaluation`
 
-from builder.audio import decode, measure, mono, resample, windows
-from builder.corpus.building.plan import plan
+from builder.audio import decode_audio, measure_audio, resample, split_into_windows, to_mono
+from builder.corpus.building.plan import plan_clips
 from builder.embedders.base import load_embedder
 from builder.generators.base import load_generator
 from builder.recipe import EmbedderSettings, Recipe
@@ -37,7 +37,7 @@ def make(folder: Path) -> list[Path]:
     """KINDS different tracks of 30 seconds as MP3."""
     recipe = Recipe.load("demo")
     generator = load_generator(recipe.generator, recipe.labels)
-    clips = generator.generate(list(plan(recipe))[: 3 * KINDS])
+    clips = generator.generate(list(plan_clips(recipe))[: 3 * KINDS])
     files = []
     for number in range(KINDS):
         one = resample(np.concatenate(clips[3 * number : 3 * number + 3]), generator.sampling_rate, RATE)
@@ -80,7 +80,7 @@ def theirs(files: list[Path], embedder: object, model: object) -> None:
 
     for file in files:
         samples, _ = librosa.load(file, sr=embedder.sampling_rate)  # type: ignore[attr-defined]
-        vectors = embedder.embed(windows(samples, 10 * embedder.sampling_rate, 5 * embedder.sampling_rate))  # type: ignore[attr-defined]
+        vectors = embedder.embed(split_into_windows(samples, 10 * embedder.sampling_rate, 5 * embedder.sampling_rate))  # type: ignore[attr-defined]
         with torch.inference_mode():
             model(torch.from_numpy(vectors)).logits.softmax(-1).mean(0)  # type: ignore[operator]
 
@@ -92,14 +92,14 @@ def parts(file: Path, embedder: object, model: object) -> dict[str, float]:
     from evaluation.inference.predict import logits
 
     rate = embedder.sampling_rate  # type: ignore[attr-defined]
-    stereo, origin = decode(file)
-    folded = mono(stereo)
+    stereo, origin = decode_audio(file)
+    folded = to_mono(stereo)
     sound = resample(folded, origin, rate)
-    cut = windows(sound, 10 * rate, 5 * rate)
+    cut = split_into_windows(sound, 10 * rate, 5 * rate)
     vectors = embedder.embed(cut)  # type: ignore[attr-defined]
     work = {
-        "decode": lambda: decode(file),
-        "resample": lambda: resample(mono(stereo), origin, rate),
+        "decode": lambda: decode_audio(file),
+        "resample": lambda: resample(to_mono(stereo), origin, rate),
         "embed": lambda: embedder.embed(cut),  # type: ignore[attr-defined]
         "classify": lambda: logits(model, vectors),  # type: ignore[arg-type]
     }
@@ -161,7 +161,7 @@ def main() -> None:
             row(f"of it: {name}", "ms", 1e3 * seconds, note=f"{seconds / whole:.0%} of a track, one thread")
             for name, seconds in took.items()
         ]
-        counting = best(lambda: measure(files[0]))
+        counting = best(lambda: measure_audio(files[0]))
         note = f"{counting / took['decode']:.0%} of decoding"
         rows.append(row("of decoding: its frames counted, opened", "ms", 1e3 * counting, note=note))
         small, large = peak(count // 10, Path(folder)), peak(count, Path(folder))

@@ -13,7 +13,7 @@ import numpy as np
 import table
 
 from builder.clip import Clip
-from builder.corpus.building.plan import plan
+from builder.corpus.building.plan import plan_clips
 from builder.generators.arranger import Arranger, Score
 from builder.recipe import Recipe
 
@@ -57,7 +57,7 @@ def main() -> None:
     options = table.arguments(__doc__)
     warnings.filterwarnings("ignore")  # librosa's, of its own dependencies
     recipe = Recipe.load("demo")
-    clips = plan(recipe)
+    clips = plan_clips(recipe)
     clips = clips[:: 4 if options.quick else 1]
     arranger = Arranger(recipe.generator, recipe.labels)
     rate = arranger.sampling_rate

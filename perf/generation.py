@@ -16,7 +16,7 @@ import table
 
 from builder.audio import encode_flac
 from builder.clip import Clip
-from builder.corpus.building.plan import plan
+from builder.corpus.building.plan import plan_clips
 from builder.generators.base import GeneratorBackend, load_generator
 from builder.recipe import Recipe
 
@@ -34,7 +34,7 @@ def timed(generator: GeneratorBackend, clips: list[Clip]) -> float:
 def main() -> None:
     options = table.arguments(__doc__)
     recipe = Recipe.load("demo")
-    clips = plan(recipe)
+    clips = plan_clips(recipe)
     size, rounds = (50, 5) if options.quick else (100, 5)
     generator = load_generator(recipe.generator, recipe.labels)
     clock = time.perf_counter()

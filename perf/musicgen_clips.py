@@ -38,9 +38,9 @@ FRAMES = 24  # of the comparison of tokens
 
 def rows_of(count: int) -> list[Clip]:
     """The first clips of the paper's recipe."""
-    from builder.corpus.building.plan import plan
+    from builder.corpus.building.plan import plan_clips
 
-    return plan(Recipe.load("paper").with_options({"prompts.total": max(100, 2 * count)}))[:count]
+    return plan_clips(Recipe.load("paper").with_options({"prompts.total": max(100, 2 * count)}))[:count]
 
 
 def generator(folder: Path, **settings: Any) -> MusicGen:

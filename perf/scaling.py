@@ -16,8 +16,8 @@ from typing import Any
 import table
 
 from builder.corpus.building.build import ShardBuilder, build
-from builder.corpus.building.extend import one_part
-from builder.corpus.building.plan import plan
+from builder.corpus.building.extend import make_part
+from builder.corpus.building.plan import plan_clips
 from builder.executors import Executor, ExecutorSettings, Tick, Worker, choose_executor
 from builder.recipe import Recipe
 
@@ -86,7 +86,7 @@ def overhead(folder: Path, per_genre: int, rounds: int) -> list[dict[str, Any]]:
     One worker, from its first result to its last: no start is in it, and nothing else wants the core.
     """
     chosen = recipe(folder, per_genre)
-    part = one_part(chosen, plan(chosen), CLIPS_PER_SHARD)
+    part = make_part(chosen, plan_clips(chosen), CLIPS_PER_SHARD)
     sides = {"this process": choose_executor(workers=1, one_core=True), "a process": _one_process(), "Ray": _on_ray()}
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):

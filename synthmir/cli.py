@@ -173,13 +173,13 @@ def publish(
     """Send corpus, model, metrics or a Space to the Hugging Face Hub, checked before and after. Resumes if stopped."""
     from tqdm import tqdm
 
-    from builder.hub.console import lines
+    from builder.hub.console import format_targets
 
     targets = pipeline.publish(
         run, repo, what=what, model_repo=model_repo, dataset_repo=dataset_repo, private=private, revision=revision,
         pr=pr, dry_run=dry_run, notice=lambda line: tqdm.write(f"synthmir: {line}", file=sys.stderr),
     )  # fmt: skip
-    for line in lines(targets, dry_run):
+    for line in format_targets(targets, dry_run):
         print(line)
 
 

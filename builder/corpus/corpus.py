@@ -75,8 +75,8 @@ class Corpus:
 
     def behind(self) -> dict[str, int]:
         """The configs of embeddings that lack a part of the corpus, and which: it has grown since they were made."""
-        parts = {part_of(name) for name in self.shards()}
-        lacking = {name: parts - {part_of(shard) for shard in self.shards(name)} for name in self.embeddings()}
+        parts = {part_number(name) for name in self.shards()}
+        lacking = {name: parts - {part_number(shard) for shard in self.shards(name)} for name in self.embeddings()}
         return {name: min(part) for name, part in lacking.items() if part}
 
     def embed_command(self, config: str) -> str:
@@ -118,10 +118,10 @@ class Corpus:
 
     def parts(self) -> list[dict[str, Any]]:
         """What the record tells of each part, oldest first. A corpus that never grew is one part."""
-        return parts_of(self.record())
+        return list_parts(self.record())
 
 
-def parts_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+def list_parts(record: dict[str, Any]) -> list[dict[str, Any]]:
     """What a build's record tells of each part."""
     details = dict(record.get("details", {}))
     if "parts" in details:
@@ -130,7 +130,7 @@ def parts_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**details.pop("identity", {}), **details, **own}]
 
 
-def part_of(name: str) -> int:
+def part_number(name: str) -> int:
     """The number of the part that a shard belongs to, by its name; 0 for what the corpus began with."""
     match = SHARD_FILE.match(name.rpartition("/")[2])
     return int(match["part"] or 0) if match else 0
@@ -138,10 +138,10 @@ def part_of(name: str) -> int:
 
 def newest_shard(shards: Iterable[PathOrName]) -> PathOrName:
     """The shard of the newest part: its label columns have every name that older shards have, and more after them."""
-    return max(shards, key=lambda shard: part_of(shard if isinstance(shard, str) else shard.name))
+    return max(shards, key=lambda shard: part_number(shard if isinstance(shard, str) else shard.name))
 
 
-def files(root: Path) -> list[str]:
+def list_corpus_files(root: Path) -> list[str]:
     """Every file of a corpus but its sums and what is hidden, relative to the root, sorted."""
     found = (PurePosixPath(name) for name in list_files(root))
     return sorted(p.as_posix() for p in found if p.name != SUMS and not any(part.startswith(".") for part in p.parts))
@@ -149,5 +149,5 @@ def files(root: Path) -> list[str]:
 
 def write_sums(root: Path, known: dict[str, str]) -> None:
     """Write SHA256SUMS over all files; hashes that are known already are not computed again."""
-    lines = [f"{known.get(name) or digest(root / name)}  {name}\n" for name in files(root)]
+    lines = [f"{known.get(name) or digest(root / name)}  {name}\n" for name in list_corpus_files(root)]
     write_text(root / SUMS, "".join(lines))

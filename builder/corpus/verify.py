@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..audio import decode, peak_dbfs
+from ..audio import decode_audio, measure_peak
 from ..errors import DataError
 from ..executors import count_cores
 from ..io.parquet_guard import check_parquet, features_from_schema, read_batches
 from ..io.storage import open_for_arrow, storage_errors
-from .corpus import GROWTH, SHARD_FILE, STATE, Corpus, files, part_of
+from .corpus import GROWTH, SHARD_FILE, STATE, Corpus, list_corpus_files, part_number
 from .schema import LONGEST, SAMPLING_RATE
 from .shards import WORK, hash_file, read_footer
 
@@ -71,7 +71,7 @@ def _verify(corpus: Corpus, progress: Callable[[int, int], None]) -> Findings:
 
 def _check_files(corpus: Corpus, found: Findings) -> set[str]:
     """Compare the files with their sums; returns the names of those that are there and intact."""
-    sums, there = corpus.sums(), files(corpus.root)
+    sums, there = corpus.sums(), list_corpus_files(corpus.root)
     found.files = len(sums)
     work = corpus.root / WORK
     if work.exists() and not (work / GROWTH / STATE).exists():  # what it is being extended by is no part of it yet
@@ -126,9 +126,9 @@ def _check_shard(
         footer, file = read_footer(path), pq.ParquetFile(open_for_arrow(path))
         schema = file.schema_arrow
         told = str(schema) + str((schema.metadata or {}).get(b"huggingface"))
-        schemas.setdefault(part_of(name), {})[told] = schema
+        schemas.setdefault(part_number(name), {})[told] = schema
         recipes = [part["fingerprint"] for part in corpus.parts()]
-        wanted = recipes[part_of(name)] if part_of(name) < len(recipes) else "none"
+        wanted = recipes[part_number(name)] if part_number(name) < len(recipes) else "none"
         if footer["fingerprint"] != wanted:
             found.faults.append(f"{name}: made from another recipe ({footer['fingerprint']}, not {wanted})")
         if footer["shard"] != name:
@@ -176,7 +176,7 @@ def _goes_on(older: Any, newer: Any) -> bool:
 
 def _fault_of_clip(row: dict[str, Any], channels: int) -> str | None:
     try:
-        samples, rate = decode(row["audio"]["bytes"], seconds=LONGEST)
+        samples, rate = decode_audio(row["audio"]["bytes"], seconds=LONGEST)
     except DataError as error:
         return f"clip {row['id']}: {error.message}"
     if (rate, samples.shape[1]) != (SAMPLING_RATE, channels):
@@ -184,8 +184,8 @@ def _fault_of_clip(row: dict[str, Any], channels: int) -> str | None:
         return f"clip {row['id']}: {rate} Hz, {samples.shape[1]} channel(s), not {wanted}"
     if abs(len(samples) / rate - row["duration"]) > 1 / rate:
         return f"clip {row['id']}: {len(samples) / rate:.3f} s long, its row says {row['duration']:.3f}"
-    if abs(peak_dbfs(samples) - row["peak"]) > PEAK_TOLERANCE:
-        return f"clip {row['id']}: peaks at {peak_dbfs(samples):.2f} dBFS, its row says {row['peak']:.2f}"
+    if abs(measure_peak(samples) - row["peak"]) > PEAK_TOLERANCE:
+        return f"clip {row['id']}: peaks at {measure_peak(samples):.2f} dBFS, its row says {row['peak']:.2f}"
     return None
 
 

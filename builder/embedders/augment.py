@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..audio import decode, mono, resample
+from ..audio import decode_audio, resample, to_mono
 from ..corpus.corpus import Corpus, embed_record
 from ..degradations import Damage
 from ..errors import DataError
@@ -71,9 +71,9 @@ def read_damaged(row: dict[str, Any], sampling_rate: int) -> Iterator[np.ndarray
 
     All channels are damaged, at the stored rate. Random numbers depend on the clip's id and the damage only.
     """
-    samples, rate = decode(row["audio"]["bytes"])
+    samples, rate = decode_audio(row["audio"]["bytes"])
     seed = int.from_bytes(hashlib.sha256(row["id"].encode()).digest()[:8], "big")
     damaged = row[COLUMN](samples, rate, seed)
     if len(damaged) == 0:
         raise DataError(f"the damage {row[COLUMN]} leaves no audio")
-    return iter([resample(mono(damaged), rate, sampling_rate)])
+    return iter([resample(to_mono(damaged), rate, sampling_rate)])

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..corpus.building.extend import name_shards
+from ..corpus.building.extend import pin_shards
 from ..corpus.card.card import write_card
 from ..corpus.corpus import SUMS, Corpus, embed_record, write_sums
 from ..corpus.shards import WORK, Entry, Ledger, digest, lock_folder, read_footer
@@ -167,7 +167,7 @@ def _move_shards(made: Path, target: Path) -> None:
     if not is_folder(target):
         move_folder(made, target)
     elif is_folder(made):
-        name_shards(target.parent, target.name)
+        pin_shards(target.parent, target.name)
         map_parallel(lambda shard: move_folder(shard, target / shard.name), sorted(made.glob("*.parquet")), target)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..corpus.corpus import BUILD_RECORD, SHARD_FILE, SUMS, Corpus, part_of
+from ..corpus.corpus import BUILD_RECORD, SHARD_FILE, SUMS, Corpus, part_number
 from ..errors import DataError
 from ..io.columns import combine, is_list, merge_descriptions, name_labels, names_of, read_matrix
 from ..io.hf_splits import is_saved, load_splits
@@ -322,7 +322,7 @@ def _find_corpus_shards(corpus: Path, config: str) -> dict[str, list[Path]]:
         if sum(total for _, total in totals[split]) != len(files):
             counted = sorted(total for _, total in totals[split])
             raise DataError(f"{corpus}: {config}/{split}: {len(files)} shards of {counted}", fix)
-    audio = {part_of(name) for name in Corpus(corpus).shards()}
+    audio = {part_number(name) for name in Corpus(corpus).shards()}
     if audio - {part for parts in totals.values() for part, _ in parts}:
         raise DataError(f"{corpus}: has grown since {config} embedded it: not all of its clips are there", fix)
     return shards

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio import stream
+from ..audio import stream_audio
 from ..errors import DataError
 from .base import EmbedderBackend
 
@@ -18,7 +18,7 @@ BLOCKS_AHEAD = 5  # blocks that are read before they are asked for
 
 
 def read_ahead(source: str | Path | bytes | None, sampling_rate: int) -> Iterator[np.ndarray]:
-    """Blocks of a clip as `builder.audio.stream` gives them, the first ones decoded already.
+    """Blocks of a clip as `builder.audio.stream_audio` gives them, the first ones decoded already.
 
     For a thread that decodes the next clips while these are embedded.
 
@@ -34,7 +34,7 @@ def read_ahead(source: str | Path | bytes | None, sampling_rate: int) -> Iterato
     """
     if source is None:
         raise DataError("there is no audio in this row")
-    blocks = stream(source, sampling_rate)
+    blocks = stream_audio(source, sampling_rate)
     return chain(list(islice(blocks, BLOCKS_AHEAD)), blocks)
 
 

@@ -47,7 +47,7 @@ TEXT_FILES = (
 TEXTS = ("license", "language", "tags", "task_categories", "size_categories", "pretty_name", "datasets", "metrics")
 
 
-def dataset_card(text: str, repo: str, model: tuple[str, str] | None) -> str:
+def adapt_dataset_card(text: str, repo: str, model: tuple[str, str] | None) -> str:
     """A corpus' card for `repo`: its snippets load from there. `model`: (repo, address) of a classifier."""
     lines = [f'The corpus is `{repo}`: `load_dataset("{repo}")`.']
     if model is not None:
@@ -57,18 +57,18 @@ def dataset_card(text: str, repo: str, model: tuple[str, str] | None) -> str:
     return _with_section(text, lines)
 
 
-def model_card(text: str, repo: str, dataset: tuple[str, str] | None) -> str:
+def adapt_model_card(text: str, repo: str, dataset: tuple[str, str] | None) -> str:
     """A model's card for `repo`: its snippets open it from there. `dataset`: (repo, address) of its corpus."""
     text = text.replace('"MODEL"', f'"{repo}"')
     if dataset is not None:
-        text = with_data(text, {"datasets": [dataset[0]]})
+        text = update_metadata(text, {"datasets": [dataset[0]]})
     lines = [f"The model is `{repo}`."]
     if dataset is not None:
         lines.append(f"The corpus that it was trained on: [{dataset[0]}]({dataset[1]}).")
     return _with_section(text, lines)
 
 
-def clean_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
+def remove_machine_paths(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """The files that name paths of this machine, as they are published: without, and sums of them with their hashes.
 
     Records, recipes and cards are cleaned, see `strip_paths`. What must not change is only searched: code, files of
@@ -98,7 +98,7 @@ def clean_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
         place = name.removesuffix(SUMS)
         if name.endswith(SUMS) and any(other.startswith(place) for other in changed):
             inner = {other.removeprefix(place): text for other, text in changed.items() if other.startswith(place)}
-            changed[name] = sums_with((folder / name).read_text(encoding="utf-8"), inner)
+            changed[name] = update_sums((folder / name).read_text(encoding="utf-8"), inner)
     return changed
 
 
@@ -187,7 +187,7 @@ def _strings(data: Any, key: str) -> Iterator[tuple[str, str]]:
             yield from _strings(inner, f"{key}.{name}")
 
 
-def sums_with(sums: str, changed: Mapping[str, str]) -> str:
+def update_sums(sums: str, changed: Mapping[str, str]) -> str:
     """SHA256SUMS with the hashes of other contents, given by path."""
 
     def line(match: re.Match[str]) -> str:
@@ -265,7 +265,7 @@ def _with_section(text: str, lines: list[str]) -> str:
     return text[:start] + section + text[start:] if start else f"{text.rstrip()}\n\n{section.rstrip()}\n"
 
 
-def with_data(text: str, more: dict[str, Any]) -> str:
+def update_metadata(text: str, more: dict[str, Any]) -> str:
     """The card with other YAML in its head. Raises DataError for one without."""
     data = {**parse_front_matter(text), **more}
     match = FRONT.match(text)

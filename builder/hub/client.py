@@ -166,8 +166,8 @@ class Hub:
 
     def pause(self, error: Exception, attempt: int, codes: Collection[int | None] = PASSING) -> bool:
         """Wait before the next attempt; False if there should be none. `codes`: HTTP statuses that may pass."""
-        cause = origin(error)
-        status = status_of(cause)
+        cause = find_cause(error)
+        status = http_status(cause)
         if attempt >= (LAGGING if status == 404 else TRIES) or status not in codes:
             return False
         if isinstance(cause, LocalTokenNotFoundError | OfflineModeIsEnabled):
@@ -188,8 +188,8 @@ class Hub:
 
     def refuse(self, what: str, error: Exception, advice: Mapping[int, str] | None = None) -> NoReturn:
         """Raise HubError with what is wrong and the fix. No token is in it, nor in what is chained to it."""
-        cause = origin(error)
-        status = status_of(cause)
+        cause = find_cause(error)
+        status = http_status(cause)
         fix = (advice or {}).get(status) if status is not None else None
         raise HubError(f"cannot {what}: {self.clean(self._words(cause))}", fix or self._fix(cause)) from (
             error if self.clean(str(error)) == str(error) and self.clean(str(cause)) == str(cause) else None
@@ -200,7 +200,7 @@ class Hub:
         return text.replace(str(self.api.token), "hf_***") if self.api.token else text
 
     def _fix(self, error: BaseException) -> str:
-        status = status_of(error)
+        status = http_status(error)
         if isinstance(error, OfflineModeIsEnabled):
             return "unset HF_HUB_OFFLINE"
         if status == 401:
@@ -234,14 +234,14 @@ class Hub:
         return f"{self.endpoint}: {words}" if isinstance(error, UNANSWERED) else words
 
 
-def origin(error: BaseException) -> BaseException:
+def find_cause(error: BaseException) -> BaseException:
     """What the Hub said, where the client has wrapped it."""
     while isinstance(error, HubError | RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def status_of(error: BaseException) -> int | None:
+def http_status(error: BaseException) -> int | None:
     """The HTTP status of an answer that was an error."""
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from .publish import Target
 
 
-def lines(targets: Sequence[Target], dry_run: bool = False) -> Iterator[str]:
+def format_targets(targets: Sequence[Target], dry_run: bool = False) -> Iterator[str]:
     """The lines to print after `publish`."""
     for number, target in enumerate(targets):
         if number:

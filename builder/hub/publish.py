@@ -13,23 +13,23 @@ from huggingface_hub.utils import validate_repo_id
 from ..corpus.corpus import CARD, SHARD_FILE, SUMS, Corpus
 from ..errors import HubError, RecipeError
 from .cards import check_card
-from .client import PASSING, WRITTEN, Hub, origin, quiet_client, status_of
+from .client import PASSING, WRITTEN, Hub, find_cause, http_status, quiet_client
 from .publishable import (
     KINDS,
     PARTS,
+    FolderKind,
     Link,
-    Part,
     Progress,
-    check,
-    folders,
-    glance,
-    items,
-    load_lines,
-    local_weights,
+    check_finished,
+    check_folder,
+    find_folders,
+    find_local_weights,
+    format_loading_code,
+    list_items,
     model_config,
 )
-from .spaces import metric_repo, sdk_of
-from .upload import Item, Upload
+from .spaces import name_metric_repo, read_sdk
+from .upload import Upload, UploadItem
 
 LAST = {"corpus": (SUMS, CARD), "model": (CARD,), "metric": (CARD,), "space": (SUMS, CARD)}
 TAG = re.compile(r"(?![./])(?!.*(\.\.|//|@\{|\.lock$))[\w.\-/+]{1,200}(?<![./])", re.ASCII)
@@ -40,12 +40,12 @@ COMMON = {".gitattributes", ".gitignore", CARD, "LICENSE", "LICENSE.md"}  # what
 class Target:
     """One folder and the repository that it becomes."""
 
-    part: Part
+    part: FolderKind
     folder: Path
     repo: str
     address: str
     head: str | None = None  # None: not on the Hub yet
-    send: list[Item] = field(default_factory=list)
+    send: list[UploadItem] = field(default_factory=list)
     delete: list[str] = field(default_factory=list)
     total: int = 0  # files
     pull_url: str | None = None
@@ -59,7 +59,7 @@ class Target:
     @property
     def lines(self) -> list[str]:
         """Three lines that load it."""
-        return load_lines(self.part, self.folder, self.repo, self.tag)
+        return format_loading_code(self.part, self.folder, self.repo, self.tag)
 
 
 def publish(
@@ -93,9 +93,9 @@ def publish(
         raise RecipeError(
             f"--revision {revision!r}: not a name for a tag", "use letters, digits, dots and dashes: v1.0"
         )
-    found = folders(run, what, metrics)
+    found = find_folders(run, what, metrics)
     for part, folder in found:
-        glance(part, folder)
+        check_finished(part, folder)
     names = _names(found, repo, model_repo, dataset_repo)
     with quiet_client():
         hub = Hub.connect(endpoint, notice, anonymous=dry_run)
@@ -114,8 +114,8 @@ def publish(
         for card in cards:
             hub.validate_card(*card)
         for target in targets:
-            check(target.part, target.folder, meter("verify"))
-            if target.part == "model" and (weights := local_weights(target.folder)):
+            check_folder(target.part, target.folder, meter("verify"))
+            if target.part == "model" and (weights := find_local_weights(target.folder)):
                 notice(f"{target.repo} hears through weights of this machine, which others must have too: {weights}")
         if dry_run:
             return targets
@@ -132,12 +132,14 @@ def publish(
     return targets
 
 
-def _names(found: list[tuple[Part, Path]], repo: str, model_repo: str | None, dataset_repo: str | None) -> list[str]:
+def _names(
+    found: list[tuple[FolderKind, Path]], repo: str, model_repo: str | None, dataset_repo: str | None
+) -> list[str]:
     """The repository of each folder. Raises HubError for a name, a linked one too, that the Hub cannot have."""
     names = []
     for part, folder in found:
         if part == "metric":
-            names.append(metric_repo(folder, repo, alone=len(found) == 1))
+            names.append(name_metric_repo(folder, repo, alone=len(found) == 1))
         elif part == "model" and len(found) > 1:
             names.append(model_repo or f"{repo}-{model_config(folder).get('task', 'genre')}")
         else:
@@ -158,7 +160,7 @@ def _upload(hub: Hub, target: Target, known: dict[str, str | None], pull_request
     other = {"corpus": "model", "model": "corpus"}.get(target.part, "")
     name = known.get(other)
     link: Link | None = (name, hub.address(KINDS[other], name)) if name else None
-    files = items(target.part, target.folder, target.repo, link)
+    files = list_items(target.part, target.folder, target.repo, link)
     if target.part == "corpus":
         mark = Corpus.open(target.folder).fingerprint
     else:
@@ -176,7 +178,7 @@ def _mark(target: Target) -> str:
     return marks.get(target.part, SUMS)
 
 
-def _stale(target: Target, files: dict[str, Item]) -> Callable[[str], bool]:
+def _stale(target: Target, files: dict[str, UploadItem]) -> Callable[[str], bool]:
     """What goes from a repository if the folder has it no more."""
     if target.part == "corpus":
         return _is_shard
@@ -226,7 +228,7 @@ def _refuse_other_kind(hub: Hub, target: Target) -> None:
         try:
             there = hub.ask("look", hub.api.repo_exists, target.repo, repo_type=kind)
         except HubError as error:
-            if status_of(origin(error)) == 401:
+            if http_status(find_cause(error)) == 401:
                 continue
             raise
         if there:
@@ -239,7 +241,7 @@ def _refuse_other_kind(hub: Hub, target: Target) -> None:
 def _create(hub: Hub, target: Target, private: bool) -> None:
     hub.ask(
         f"create {target.repo}", hub.api.create_repo, target.repo, repo_type=target.kind, private=private or None,
-        exist_ok=True, space_sdk=sdk_of(target.folder) if target.kind == "space" else None,
+        exist_ok=True, space_sdk=read_sdk(target.folder) if target.kind == "space" else None,
     )  # fmt: skip
 
 

@@ -6,30 +6,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from ..corpus.corpus import CARD, SUMS, Corpus, files
+from ..corpus.corpus import CARD, SUMS, Corpus, list_corpus_files
 from ..corpus.shards import hash_file
 from ..corpus.verify import verify
 from ..errors import DataError
 from ..io.markdown import read_card
 from ..io.safe_files import read_json
-from .cards import clean_files, dataset_card, model_card, sums_with
+from .cards import adapt_dataset_card, adapt_model_card, remove_machine_paths, update_sums
 from .spaces import (
     PICKLED,
     check_metric,
     check_space,
+    find_metrics,
+    find_space,
     is_metric,
     is_space,
-    made,
-    metric_folders,
-    metric_items,
-    space_folder,
-    space_items,
+    list_metric_items,
+    list_space_items,
+    make_item,
 )
-from .upload import Item
+from .upload import UploadItem
 
-Part = Literal["corpus", "model", "metric", "space"]
+FolderKind = Literal["corpus", "model", "metric", "space"]
 KINDS = {"corpus": "dataset", "model": "model", "metric": "space", "space": "space"}  # as the Hub calls each
-PARTS: dict[str, tuple[Part, ...]] = {
+PARTS: dict[str, tuple[FolderKind, ...]] = {
     "corpus": ("corpus",),
     "model": ("model",),
     "both": ("corpus", "model"),
@@ -42,19 +42,19 @@ MODEL_FILES = ("config.json", "model.safetensors", "training.json", CARD)
 Progress = Callable[[int, int], None]
 
 
-def folders(run: Path, what: str | None, shipped: Path | None = None) -> list[tuple[Part, Path]]:
+def find_folders(run: Path, what: str | None, shipped: Path | None = None) -> list[tuple[FolderKind, Path]]:
     """What of `run` to publish: its corpus/ and model/, or itself if it is one of these, a metric or a Space.
 
     `shipped`: where the metrics lie that may be named. Raises DataError for a run that lacks what is wanted.
     """
     if what == "metrics":
-        return [("metric", folder) for folder in metric_folders(run, shipped)]
+        return [("metric", folder) for folder in find_metrics(run, shipped)]
     if not run.is_dir():
         raise DataError(f"{run}: there is no such folder", "make a run: synthmir run RECIPE --out DIR")
     if what == "space":
-        return [("space", space_folder(run))]
+        return [("space", find_space(run))]
     if _is_corpus(run):
-        found: dict[Part, Path] = {"corpus": run}
+        found: dict[FolderKind, Path] = {"corpus": run}
     elif _is_model(run):
         found = {"model": run}
     elif what is None and is_metric(run.resolve()):
@@ -83,7 +83,7 @@ def _is_model(folder: Path) -> bool:
     return (folder / "config.json").exists() or (folder / "model.safetensors").exists()
 
 
-def check(part: Part, folder: Path, progress: Progress = lambda done, total: None) -> None:
+def check_folder(part: FolderKind, folder: Path, progress: Progress = lambda done, total: None) -> None:
     """Raises DataError for a corpus that `verify` finds fault with, and for another folder that is not whole."""
     if part != "corpus":
         {"model": _check_model, "metric": check_metric, "space": check_space}[part](folder)
@@ -96,24 +96,24 @@ def check(part: Part, folder: Path, progress: Progress = lambda done, total: Non
         )
 
 
-def glance(part: Part, folder: Path) -> None:
-    """What `check` sees at once: is it finished? Raises DataError."""
+def check_finished(part: FolderKind, folder: Path) -> None:
+    """What `check_folder` sees at once: is it finished? Raises DataError."""
     if part == "corpus":
         Corpus.open(folder)
     elif part != "model":
-        check(part, folder)
+        check_folder(part, folder)
     elif missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
         raise DataError(f"{folder}: not a finished model, {missing[0]} is missing", "train it: synthmir train")
 
 
 def _check_model(folder: Path) -> None:
-    glance("model", folder)
+    check_finished("model", folder)
     config = model_config(folder)
     if config.get("model_type") != "synthmir":
         raise DataError(
             f"{folder}/config.json: not a model of synthmir ({config.get('model_type')!r})", "synthmir train"
         )
-    if pickled := [name for name in files(folder) if name.endswith(PICKLED)]:
+    if pickled := [name for name in list_corpus_files(folder) if name.endswith(PICKLED)]:
         raise DataError(f"{folder}/{pickled[0]}: a pickle may run code where it is opened", "take it away")
     from safetensors import SafetensorError, safe_open
 
@@ -132,7 +132,7 @@ def model_config(folder: Path) -> dict[str, Any]:
         raise DataError(f"{folder}/config.json: cannot be read: {error}", "train the model anew") from error
 
 
-def local_weights(folder: Path) -> str | None:
+def find_local_weights(folder: Path) -> str | None:
     """The embedder's weights of a model folder, if they are a place on this machine: others will not have them."""
     settings = (model_config(folder).get("embedder") or {}).get("settings") or {}
     kind, _, checkpoint = str(settings.get("name") or "").partition(":")
@@ -142,33 +142,33 @@ def local_weights(folder: Path) -> str | None:
     return None
 
 
-def items(part: Part, folder: Path, repo: str, link: Link | None) -> dict[str, Item]:
+def list_items(part: FolderKind, folder: Path, repo: str, link: Link | None) -> dict[str, UploadItem]:
     """The files as they will be in `repo`, by path, its card naming it. Hashes that are known are not redone.
 
     `link`: where the model of a corpus is, or the corpus of a model.
     """
     if part == "metric":
-        return metric_items(folder, repo)
+        return list_metric_items(folder, repo)
     if part == "space":
-        return space_items(folder)
+        return list_space_items(folder)
     known = Corpus.open(folder).sums() if part == "corpus" else {}
-    found = {name: _item(folder, name, known.get(name)) for name in files(folder)}
-    changed = clean_files(folder, found)
+    found = {name: _item(folder, name, known.get(name)) for name in list_corpus_files(folder)}
+    changed = remove_machine_paths(folder, found)
     text = changed.get(CARD) or read_card(folder / CARD)
     if part == "corpus":
-        changed[CARD] = dataset_card(text, repo, link)
-        changed[SUMS] = sums_with((folder / SUMS).read_text(encoding="utf-8"), changed)
+        changed[CARD] = adapt_dataset_card(text, repo, link)
+        changed[SUMS] = update_sums((folder / SUMS).read_text(encoding="utf-8"), changed)
     else:
-        changed[CARD] = model_card(text, repo, link)
-    return found | {name: made(name, new) for name, new in changed.items()}
+        changed[CARD] = adapt_model_card(text, repo, link)
+    return found | {name: make_item(name, new) for name, new in changed.items()}
 
 
-def _item(folder: Path, name: str, known: str | None) -> Item:
+def _item(folder: Path, name: str, known: str | None) -> UploadItem:
     path = folder / name
-    return Item(name, path, path.stat().st_size, known or hash_file(path))
+    return UploadItem(name, path, path.stat().st_size, known or hash_file(path))
 
 
-def load_lines(part: Part, folder: Path, repo: str, revision: str | None = None) -> list[str]:
+def format_loading_code(part: FolderKind, folder: Path, repo: str, revision: str | None = None) -> list[str]:
     """Three lines of Python that use it; none for a Space, which is looked at."""
     at = f', revision="{revision}"' if revision else ""
     if part == "space":

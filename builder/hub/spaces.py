@@ -11,8 +11,8 @@ from ..corpus.corpus import CARD, SUMS
 from ..corpus.shards import hash_file
 from ..errors import DataError, HubError
 from ..io.markdown import parse_front_matter
-from .cards import clean_files, with_data
-from .upload import Item
+from .cards import remove_machine_paths, update_metadata
+from .upload import UploadItem
 
 PAGE = "app.py"
 PAGES = {"gradio": PAGE, "static": "index.html"}  # what a Space of each kind opens, where its card names nothing
@@ -34,7 +34,7 @@ def is_space(folder: Path) -> bool:
         return False
 
 
-def metric_folders(run: Path, shipped: Path | None) -> list[Path]:
+def find_metrics(run: Path, shipped: Path | None) -> list[Path]:
     """The metrics in a folder, or the folder if it is one itself, or a shipped one by its name.
 
     Raises DataError where there is none.
@@ -52,7 +52,7 @@ def metric_folders(run: Path, shipped: Path | None) -> list[Path]:
     return found
 
 
-def space_folder(run: Path) -> Path:
+def find_space(run: Path) -> Path:
     """The folder of a Space: the one given, or `space` in it. Raises DataError where there is none."""
     for folder in (run, run / "space"):
         if (folder / CARD).is_file() and not is_metric(folder.resolve()) and is_space(folder):
@@ -62,7 +62,7 @@ def space_folder(run: Path) -> Path:
     )
 
 
-def metric_repo(folder: Path, repo: str, alone: bool) -> str:
+def name_metric_repo(folder: Path, repo: str, alone: bool) -> str:
     """A metric's repository. `repo` is its namespace, or the whole. Raises HubError for a name that it cannot have."""
     namespace, _, name = repo.partition("/")
     if name and not alone:
@@ -100,41 +100,41 @@ def check_space(folder: Path) -> None:
     _refuse_pickles(folder)
 
 
-def sdk_of(folder: Path) -> str:
+def read_sdk(folder: Path) -> str:
     """How a Space runs: gradio or static. A metric's is gradio whatever its card says: its page is made with it."""
     return "gradio" if is_metric(folder) else str(parse_front_matter(_card(folder))["sdk"])
 
 
-def metric_items(folder: Path, repo: str) -> dict[str, Item]:
+def list_metric_items(folder: Path, repo: str) -> dict[str, UploadItem]:
     """The files as they will be in `repo`: its card names it, and a page is added where the metric has none."""
     found = _files(folder)
-    found |= {name: made(name, text) for name, text in clean_files(folder, found).items()}
+    found |= {name: make_item(name, text) for name, text in remove_machine_paths(folder, found).items()}
     text = found[CARD].text().replace(f'"path/to/{folder.name}"', f'"{repo}"')
     told = parse_front_matter(text)
     tags = [tag for tag in ("evaluate", "metric") if tag not in (told.get("tags") or [])]
     more: dict[str, Any] = {"sdk": "gradio", "app_file": told.get("app_file") or PAGE}
-    text = with_data(text, more | {"tags": [*tags, *(told.get("tags") or [])]})
-    found[CARD] = made(CARD, text)
+    text = update_metadata(text, more | {"tags": [*tags, *(told.get("tags") or [])]})
+    found[CARD] = make_item(CARD, text)
     if PAGE not in found:
-        found[PAGE] = made(PAGE, SOURCE.read_text(encoding="utf-8").replace('"METRIC"', f'"{folder.name}"'))
+        found[PAGE] = make_item(PAGE, SOURCE.read_text(encoding="utf-8").replace('"METRIC"', f'"{folder.name}"'))
     return found
 
 
-def space_items(folder: Path) -> dict[str, Item]:
+def list_space_items(folder: Path) -> dict[str, UploadItem]:
     """The files as they are, with their sums: by those a later publishing knows the Space as its own."""
     found = _files(folder)
-    found |= {name: made(name, text) for name, text in clean_files(folder, found).items()}
+    found |= {name: make_item(name, text) for name, text in remove_machine_paths(folder, found).items()}
     sums = "".join(f"{item.sha256}  {path}\n" for path, item in sorted(found.items()))
-    return found | {SUMS: made(SUMS, sums)}
+    return found | {SUMS: make_item(SUMS, sums)}
 
 
-def made(path: str, text: str) -> Item:
+def make_item(path: str, text: str) -> UploadItem:
     """A file that is not on disk."""
     data = text.encode("utf-8")
-    return Item(path, data, len(data), hashlib.sha256(data).hexdigest())
+    return UploadItem(path, data, len(data), hashlib.sha256(data).hexdigest())
 
 
-def _files(folder: Path) -> dict[str, Item]:
+def _files(folder: Path) -> dict[str, UploadItem]:
     """What goes: all but what is hidden, what Python has compiled, and sums of an earlier publishing."""
     paths = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
     kept = {
@@ -142,7 +142,7 @@ def _files(folder: Path) -> dict[str, Item]:
         for path, p in paths.items()
         if not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
     }
-    return {name: Item(name, p, p.stat().st_size, hash_file(p)) for name, p in kept.items() if name != SUMS}
+    return {name: UploadItem(name, p, p.stat().st_size, hash_file(p)) for name, p in kept.items() if name != SUMS}
 
 
 def _card(folder: Path) -> str:

@@ -13,7 +13,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils.sha import git_hash
 
 from ..errors import HubError
-from .client import AGAIN, PASSING, UNDONE, WRITTEN, Hub, origin, status_of
+from .client import AGAIN, PASSING, UNDONE, WRITTEN, Hub, find_cause, http_status
 
 COMMIT_FILES = 50  # the Hub's advice is 50-100 a commit: hub docs, storage limits
 COMMIT_BYTES = 10 * 10**9  # what is sent and in no commit may be swept: commit before it is much
@@ -27,7 +27,7 @@ MISSING = (401, 404)  # what the Hub answers for a repository that is not there,
 
 
 @dataclass(frozen=True)
-class Item:
+class UploadItem:
     """One file to be: `path` in the repository; `source` a file here, or what it holds."""
 
     path: str
@@ -72,7 +72,7 @@ class Upload:
     hub: Hub
     kind: str  # "dataset", "model"
     repo: str
-    items: dict[str, Item]
+    items: dict[str, UploadItem]
     title: str
     last: tuple[str, ...] = ()
     stale: Callable[[str], bool] = lambda path: False  # what of the repository goes if the folder has it no more
@@ -102,9 +102,9 @@ class Upload:
         try:
             head = self.hub.ask(f"look at {self.repo}", self._info, codes=codes).sha
         except HubError as error:
-            cause = origin(error)
+            cause = find_cause(error)
             missing = isinstance(cause, RepositoryNotFoundError) or (
-                status_of(cause) == 401 and self.hub.account is None
+                http_status(cause) == 401 and self.hub.account is None
             )
             if missing:
                 return None
@@ -121,7 +121,7 @@ class Upload:
 
         return self.hub.ask(f"list {self.repo}", listed, codes=codes)
 
-    def changes(self, tree: Tree) -> tuple[list[Item], list[str]]:
+    def changes(self, tree: Tree) -> tuple[list[UploadItem], list[str]]:
         """What is to be sent, and what is to go."""
         send = [item for path, item in self.items.items() if not item.same(tree.get(path))]
         return send, [path for path in tree if path not in self.items and self.stale(path)]
@@ -143,7 +143,7 @@ class Upload:
             try:
                 head = self._commit(group, head)
                 left, _ = self.changes(tree := self._tree(head, WRITTEN))
-                if lost := [item.path for item in group if isinstance(item, Item) and item in left]:
+                if lost := [item.path for item in group if isinstance(item, UploadItem) and item in left]:
                     raise HubError(f"{self.repo}: {lost[0]} did not arrive as it was sent (another hash)", AGAIN)
                 failed = 0
             except HubError:
@@ -168,11 +168,11 @@ class Upload:
             )
         return found
 
-    def _group(self, todo: list[Item], gone: list[str]) -> list[Item | str]:
+    def _group(self, todo: list[UploadItem], gone: list[str]) -> list[UploadItem | str]:
         """The next commit: files to add, paths to delete; the last files only where all the rest goes along."""
         first = [item for item in todo if item.path not in self.last]
-        final: list[Item | str] = [*gone, *(item for item in todo if item.path in self.last)]
-        group: list[Item | str] = []
+        final: list[UploadItem | str] = [*gone, *(item for item in todo if item.path in self.last)]
+        group: list[UploadItem | str] = []
         large = small = 0
         for item in first:
             large, small = large + item.size * item.alone, small + item.size * (not item.alone)
@@ -183,7 +183,7 @@ class Upload:
             group += final[: COMMIT_FILES - len(self.last)] if len(final) > COMMIT_FILES else final
         return group
 
-    def _commit(self, group: list[Item | str], head: str) -> str:
+    def _commit(self, group: list[UploadItem | str], head: str) -> str:
         """Send the large files one after the other, the others together, then commit. Raises what the client raises.
 
         Each request is repeated by itself: what an addition has sent, it sends no second time.
@@ -192,7 +192,7 @@ class Upload:
         place: dict[str, Any] = {"repo_id": self.repo, "repo_type": self.kind, "revision": self.branch}
         place["create_pr"] = opening
         options = {"num_threads": 1, "free_memory": False, "advice": self._advice, **place}
-        additions = {item: self._addition(item) for item in group if isinstance(item, Item)}
+        additions = {item: self._addition(item) for item in group if isinstance(item, UploadItem)}
         for item, operation in additions.items():
             if item.alone:
                 self.hub.ask(f"send {item.path} to {self.repo}", send, additions=[operation], **options)
@@ -222,7 +222,7 @@ class Upload:
             return {}
         return {403: "use a name in a namespace of yours, a token with write access to it, or a pull request: --pr"}
 
-    def _addition(self, item: Item) -> CommitOperationAdd:
+    def _addition(self, item: UploadItem) -> CommitOperationAdd:
         if item.path not in self._additions:
             self._additions[item.path] = item.addition()
         return self._additions[item.path]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from builder.audio import measure
+from builder.audio import measure_audio
 from builder.errors import DataError
 
 from .base import Benchmark
@@ -132,6 +132,6 @@ def _files(path: Path) -> dict[str, list[Path]] | None:
 def _opens(path: Path | None) -> bool:
     """Whether the file is complete audio; one that is not there is another matter."""
     try:
-        return path is None or measure(path)[0] > 0
+        return path is None or measure_audio(path)[0] > 0
     except DataError:
         return False

@@ -164,11 +164,11 @@ class Clips:
 
     def decode_audio(self, position: int) -> tuple[np.ndarray, int]:
         """Decode a clip: float32 [samples], the mean of its channels, and the sampling rate in Hz."""
-        from builder.audio import decode, mono
+        from builder.audio import decode_audio, to_mono
         from builder.corpus.schema import LONGEST
 
-        samples, rate = decode(self.read_audio(position)[0], LONGEST)
-        return mono(samples), rate
+        samples, rate = decode_audio(self.read_audio(position)[0], LONGEST)
+        return to_mono(samples), rate
 
     def render_thumbnail(self, position: int) -> bytes:
         """Draw a clip's log-mel spectrogram as a small PNG without axes."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from builder.corpus.corpus import Corpus, files
+from builder.corpus.corpus import Corpus, list_corpus_files
 from builder.errors import DataError
 from builder.io.parquet_guard import check_parquet
 from builder.io.safe_files import MAX_JSON_BYTES, read_json, read_text
@@ -65,7 +65,7 @@ class CorpusFolder:
 
     @cached_property
     def _files(self) -> list[str]:
-        return files(self.root)
+        return list_corpus_files(self.root)
 
     def files(self) -> list[str]:
         """See `CorpusSource`."""

@@ -77,7 +77,7 @@ class PromptGenerator:
             RecipeError: The prompt is empty or too long, or the genre is missing or unknown.
             BackendError: The generator cannot be loaded.
         """
-        from builder.audio import loudness, peak_dbfs
+        from builder.audio import measure_loudness, measure_peak
 
         parsed, settings = self.parse(prompt, genre, chosen)
         clip = Clip("typed", parsed, "typed", seed, "train")
@@ -85,7 +85,7 @@ class PromptGenerator:
             samples = self._generator.generate([clip])[0]
             rate = self._generator.sampling_rate
         settings = [*settings, ("seed", str(seed), "chosen")]
-        return GeneratedClip(samples, rate, loudness(samples, rate), peak_dbfs(samples), tuple(settings))
+        return GeneratedClip(samples, rate, measure_loudness(samples, rate), measure_peak(samples), tuple(settings))
 
     def parse(self, prompt: str, genre: str | None, chosen: dict[str, Any]) -> tuple[Prompt, list[Setting]]:
         """Turn typed text into a prompt as rows hold it, and list where each label comes from.

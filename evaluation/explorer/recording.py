@@ -98,10 +98,10 @@ class RecordingClassifier:
 
 def check_length(file: Path) -> None:
     """Raise DataError for a recording that would not fit into memory. Unreadable files fail when they are decoded."""
-    from builder.audio import ENDLESS, measure
+    from builder.audio import ENDLESS, measure_audio
 
     try:
-        frames, channels, rate = measure(file)
+        frames, channels, rate = measure_audio(file)
     except DataError:
         return
     if frames * channels > MAX_SAMPLES and frames < ENDLESS:

@@ -72,11 +72,11 @@ def _is_static_page(folder: Path) -> bool:
 
 
 def _render_spectrogram(data: bytes) -> bytes:
-    from builder.audio import decode, mono
+    from builder.audio import decode_audio, to_mono
     from builder.corpus.schema import LONGEST
 
-    samples, rate = decode(data, LONGEST)
-    return render_thumbnail(mono(samples), rate)
+    samples, rate = decode_audio(data, LONGEST)
+    return render_thumbnail(to_mono(samples), rate)
 
 
 def render_card(clips: Clips) -> str:

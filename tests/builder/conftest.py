@@ -17,7 +17,7 @@ fakes.register()
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures in cards, where they are not the question: hundreds of tests build a corpus."""
     if request.path.stem not in ("test_card", "test_build"):
-        monkeypatch.setattr("builder.corpus.card.plots.draw", lambda *_: [])
+        monkeypatch.setattr("builder.corpus.card.plots.draw_plots", lambda *_: [])
 
 
 @pytest.fixture

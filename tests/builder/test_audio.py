@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from builder.audio import decode, encode_flac, load_audio, loudness, peak_dbfs, resample, windows
+from builder.audio import (
+    decode_audio,
+    encode_flac,
+    load_audio,
+    measure_loudness,
+    measure_peak,
+    resample,
+    split_into_windows,
+)
 from builder.errors import DataError
 
 
@@ -14,7 +22,7 @@ def sine(frequency: float, rate: int, seconds: float = 1.0, level: float = 0.5) 
 
 def test_flac_keeps_every_sample_to_16_bits():
     audio = np.random.default_rng(0).uniform(-1, 1, 32_000).astype(np.float32)
-    back, rate = decode(encode_flac(audio, 32_000))
+    back, rate = decode_audio(encode_flac(audio, 32_000))
     assert rate == 32_000 and back.shape == (32_000, 1)
     assert np.abs(back[:, 0] - audio).max() <= 1 / 32_768
 
@@ -62,10 +70,10 @@ def test_what_is_no_audio_is_told_with_its_name(tmp_path, name, content, reason)
 def test_zero_length_and_no_numbers_are_told(tmp_path):
     soundfile.write(tmp_path / "zero.wav", np.zeros(0), 32_000)
     with pytest.raises(DataError, match=r"zero.wav: holds no samples"):
-        decode(tmp_path / "zero.wav")
+        decode_audio(tmp_path / "zero.wav")
     soundfile.write(tmp_path / "nan.wav", np.full(100, np.nan), 32_000, subtype="FLOAT")
     with pytest.raises(DataError, match=r"nan.wav: holds samples that are no numbers"):
-        decode(tmp_path / "nan.wav")
+        decode_audio(tmp_path / "nan.wav")
 
 
 def test_a_missing_file_is_told(tmp_path):
@@ -85,15 +93,15 @@ def test_resampling_keeps_what_both_rates_hold_and_drops_the_rest():
     [(10, 4, None, [0, 4, 6]), (8, 4, None, [0, 4]), (9, 4, 2, [0, 2, 4, 5]), (4, 4, None, [0]), (3, 4, None, [0])],
 )
 def test_windows_cover_the_audio_and_end_with_it(length, window, hop, starts):
-    cut = windows(np.arange(length, dtype=np.float32), window, hop)
+    cut = split_into_windows(np.arange(length, dtype=np.float32), window, hop)
     assert cut[:, 0].tolist() == starts
     assert cut[-1, -1] == length - 1
 
 
 def test_levels_follow_the_standard():
     # ITU-R BS.1770-4: a 997 Hz sine at full scale in one channel reads -3.01 LKFS
-    assert loudness(sine(997, 32_000, 3, 1.0), 32_000) == pytest.approx(-3.01, abs=0.1)
-    assert loudness(np.zeros(32_000, np.float32), 32_000) == -70
-    assert loudness(sine(997, 32_000, 0.2), 32_000) == -70  # too short to gate
-    assert peak_dbfs(sine(997, 32_000, 1, 0.5)) == pytest.approx(-6.02, abs=0.01)
-    assert peak_dbfs(np.zeros(10, np.float32)) == -120
+    assert measure_loudness(sine(997, 32_000, 3, 1.0), 32_000) == pytest.approx(-3.01, abs=0.1)
+    assert measure_loudness(np.zeros(32_000, np.float32), 32_000) == -70
+    assert measure_loudness(sine(997, 32_000, 0.2), 32_000) == -70  # too short to gate
+    assert measure_peak(sine(997, 32_000, 1, 0.5)) == pytest.approx(-6.02, abs=0.01)
+    assert measure_peak(np.zeros(10, np.float32)) == -120

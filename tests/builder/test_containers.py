@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from builder.audio import decode, load_audio, measure, stream
-from builder.containers import find_streams
+from builder.audio import decode_audio, load_audio, measure_audio, stream_audio
+from builder.containers.detect import find_streams
 from builder.containers.layout import MAX_STREAMS, Splice, Stream
 from builder.errors import DataError
 
@@ -128,22 +128,22 @@ def test_every_sample_is_read(tmp_path: Path, name: str) -> None:
     data, want = COMPLETE[name]
     (tmp_path / "a.mp3").write_bytes(data)
     for source in (data, tmp_path / "a.mp3"):
-        np.testing.assert_allclose(decode(source)[0], want, atol=1e-6)
-        assert len(load_audio(source, measure(source)[2])) == len(want)
+        np.testing.assert_allclose(decode_audio(source)[0], want, atol=1e-6)
+        assert len(load_audio(source, measure_audio(source)[2])) == len(want)
 
 
 def test_an_mp3_without_its_xing_frame_has_every_frame() -> None:
     """With what the encoder added at both ends, as nothing says how much that is."""
     for data in (BARE, ID3 + BARE + ID3V1, JUNK + BARE, CBR[FIRST:]):
-        got, want = decode(data)[0], read(CBR if data[-100:] == CBR[-100:] else VBR)
+        got, want = decode_audio(data)[0], read(CBR if data[-100:] == CBR[-100:] else VBR)
         assert len(got) % 1_152 == 0 and 0 < len(got) - len(want) <= 3 * 1_152
         np.testing.assert_allclose(got[1_105 : 1_105 + len(want)], want[: len(got) - 1_105], atol=1e-6)
     vbri = b"VBRI" + struct.pack(">HHHII", 1, 0, 0, FIRST + len(BARE), FRAMES)  # Fraunhofer's instead
     vbri = VBR[:4] + bytes(32) + vbri.ljust(FIRST - 36, b"\0")
-    assert len(decode(BARE)[0]) == len(decode(vbri + BARE)[0]) == 1_152 * FRAMES
+    assert len(decode_audio(BARE)[0]) == len(decode_audio(vbri + BARE)[0]) == 1_152 * FRAMES
     with pytest.raises(DataError, match="bytes of audio that its header states"):
-        decode(vbri + BARE[:HALF])
-    assert len(decode(BARE + ID3V1 + ID3 + BARE)[0]) == len(decode(BARE + BARE)[0]) == 2 * 1_152 * FRAMES
+        decode_audio(vbri + BARE[:HALF])
+    assert len(decode_audio(BARE + ID3V1 + ID3 + BARE)[0]) == len(decode_audio(BARE + BARE)[0]) == 2 * 1_152 * FRAMES
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,13 @@ def test_frames_of_all_rates_are_counted(rate: int, channels: int) -> None:
     """MPEG 1, 2 and 2.5."""
     data = encoded(music(1.0, rate, channels), "MP3", rate, bitrate_mode="VARIABLE", compression_level=0.5)
     want = read(data)
-    assert measure(data) == (rate, channels, rate)
+    assert measure_audio(data) == (rate, channels, rate)
     tag = max(data.find(word, 0, 64) for word in (b"Xing", b"Info"))
     for count in (1, 9_999):
-        np.testing.assert_allclose(decode(patched(data, tag + 8, struct.pack(">I", count)))[0], want, atol=1e-6)
-    np.testing.assert_allclose(decode(data + data)[0], both(data, data), atol=1e-6)
+        np.testing.assert_allclose(decode_audio(patched(data, tag + 8, struct.pack(">I", count)))[0], want, atol=1e-6)
+    np.testing.assert_allclose(decode_audio(data + data)[0], both(data, data), atol=1e-6)
     with pytest.raises(DataError, match="truncated"):
-        decode(data[: len(data) // 2])
+        decode_audio(data[: len(data) // 2])
 
 
 TRUNCATED = {
@@ -206,11 +206,15 @@ def test_what_is_truncated_is_an_error(tmp_path: Path, name: str) -> None:
     data, reason = TRUNCATED[name]
     (tmp_path / "a.mp3").write_bytes(data)
     for source in (data, tmp_path / "a.mp3"):
-        for attempt in (decode, lambda one: load_audio(one, 16_000), lambda one: list(stream(one, 16_000))):
+        for attempt in (
+            decode_audio,
+            lambda one: load_audio(one, 16_000),
+            lambda one: list(stream_audio(one, 16_000)),
+        ):
             with pytest.raises(DataError, match=reason):
                 attempt(source)
     with pytest.raises(DataError, match=r"a\.mp3: "):
-        decode(tmp_path / "a.mp3")
+        decode_audio(tmp_path / "a.mp3")
 
 
 def test_free_format_is_left_to_the_decoder() -> None:
@@ -221,37 +225,37 @@ def test_free_format_is_left_to_the_decoder() -> None:
         size = FIRST + (data[at + 2] >> 1 & 1)
         free += (data[at : at + 2] + bytes([data[at + 2] & 0x0D]) + data[at + 3 : at + size]).ljust(430, b"\0")
         at += size
-    assert len(free) // 430 == 1 + len(decode(free[430:])[0]) // 1_152 > 30
-    assert len(decode(free)[0]) == RATE
+    assert len(free) // 430 == 1 + len(decode_audio(free[430:])[0]) // 1_152 > 30
+    assert len(decode_audio(free)[0]) == RATE
 
 
 def test_less_than_a_frame_that_lacks_is_no_damage() -> None:
     """A writer that counts its own header, and a last frame that is short."""
-    assert len(decode(WAV[:-44])[0]) == len(read(WAV)) - 11
-    assert len(read(VBR)) - len(decode(VBR[:-10])[0]) == 1_152
-    assert len(decode(VBR[:20_000] + bytes(300) + VBR[20_300:])[0]) >= len(read(VBR)) - 3 * 1_152
+    assert len(decode_audio(WAV[:-44])[0]) == len(read(WAV)) - 11
+    assert len(read(VBR)) - len(decode_audio(VBR[:-10])[0]) == 1_152
+    assert len(decode_audio(VBR[:20_000] + bytes(300) + VBR[20_300:])[0]) >= len(read(VBR)) - 3 * 1_152
 
 
 def test_joined_files_of_other_channels_and_rates() -> None:
     mono = encoded(music(1.0, channels=1), "MP3")
-    assert decode(VBR + mono)[0].shape == (len(read(VBR)) + len(read(mono)), 2)
-    assert decode(mono + VBR)[0].shape == (len(read(VBR)) + len(read(mono)), 1)
-    np.testing.assert_allclose(decode(mono + VBR)[0][len(read(mono)) :, 0], read(VBR).mean(axis=1), atol=1e-6)
+    assert decode_audio(VBR + mono)[0].shape == (len(read(VBR)) + len(read(mono)), 2)
+    assert decode_audio(mono + VBR)[0].shape == (len(read(VBR)) + len(read(mono)), 1)
+    np.testing.assert_allclose(decode_audio(mono + VBR)[0][len(read(mono)) :, 0], read(VBR).mean(axis=1), atol=1e-6)
     with pytest.raises(DataError, match="its sampling rate changes from 44,100 to 48,000 Hz"):
-        decode(VBR + encoded(music(1.0, 48_000), "MP3", 48_000))
+        decode_audio(VBR + encoded(music(1.0, 48_000), "MP3", 48_000))
 
 
 def test_a_limit_is_of_what_there_is_and_not_of_what_a_header_says() -> None:
-    assert len(decode(xing(FRAMES * 50), seconds=2)[0]) == 2 * RATE
+    assert len(decode_audio(xing(FRAMES * 50), seconds=2)[0]) == 2 * RATE
     for data in (VBR, xing(FRAMES // 3), BARE, OGG, streamed(FLAC), VBR + VBR):
         with pytest.raises(DataError, match="is longer than"):
-            decode(data, seconds=1.5)
+            decode_audio(data, seconds=1.5)
 
 
 @pytest.mark.parametrize("data", [bytes(100_000), JUNK, ID3, ID3V1 * 9, b"\xff\xfb\x90\x00" * 999, BARE[:500]])
 def test_what_holds_no_frames_is_no_audio(data: bytes) -> None:
     with pytest.raises(DataError, match=r"cannot be read as audio|holds no samples|truncated"):
-        decode(data)
+        decode_audio(data)
 
 
 def test_a_read_error_amid_a_splice_is_raised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -260,10 +264,10 @@ def test_a_read_error_amid_a_splice_is_raised(monkeypatch: pytest.MonkeyPatch, t
         return 0
 
     (tmp_path / "a.mp3").write_bytes(JUNK + VBR)
-    assert len(decode(tmp_path / "a.mp3")[0]) == len(read(VBR))
+    assert len(decode_audio(tmp_path / "a.mp3")[0]) == len(read(VBR))
     monkeypatch.setattr(Splice, "readinto", fail)
     with pytest.raises(DataError, match="Input/output error"):
-        decode(tmp_path / "a.mp3")
+        decode_audio(tmp_path / "a.mp3")
 
 
 def test_a_splice_reads_as_a_file() -> None:
@@ -290,7 +294,7 @@ def test_files_of_headers_only_are_looked_through_in_bounds(data: bytes) -> None
     layout = find_streams(io.BytesIO(data))
     assert 1 <= len(layout.streams) <= MAX_STREAMS
     with pytest.raises(DataError):
-        decode(data)
+        decode_audio(data)
 
 
 def test_a_large_file_is_looked_through_in_bounded_memory(tmp_path: Path) -> None:
@@ -299,7 +303,7 @@ def test_a_large_file_is_looked_through_in_bounded_memory(tmp_path: Path) -> Non
             file.write(BARE)
     tracemalloc.start()
     try:
-        samples, _, _ = measure(tmp_path / "a.mp3")
+        samples, _, _ = measure_audio(tmp_path / "a.mp3")
         assert tracemalloc.get_traced_memory()[1] < 2e6
     finally:
         tracemalloc.stop()

@@ -69,13 +69,13 @@ def _spliced_seed(kind: str) -> Callable[[Path], None]:
 
 
 def _hear(folder: Path) -> None:
-    from builder.audio import decode, load_audio, measure
+    from builder.audio import decode_audio, load_audio, measure_audio
     from builder.embedders.windows import read_ahead
 
     (file,) = folder.iterdir()
-    measure(file)
+    measure_audio(file)
     load_audio(file, 32_000)
-    decode(file.read_bytes(), seconds=60)
+    decode_audio(file.read_bytes(), seconds=60)
     for _ in read_ahead(file, 16_000):
         pass
 
@@ -92,7 +92,7 @@ def put(folder: Path, files: Files) -> None:
 
 def corpus(root: Path, seconds: float = 1.0) -> None:
     """A finished corpus of six clips in two genres, and its embeddings."""
-    from builder.audio import encode_flac, peak_dbfs
+    from builder.audio import encode_flac, measure_peak
     from builder.corpus.corpus import write_sums
     from builder.corpus.schema import audio_features, embedding_features, label_features
     from builder.corpus.shards import write_shard
@@ -132,7 +132,7 @@ def corpus(root: Path, seconds: float = 1.0) -> None:
                 "id": f"{split}-{number}", "audio": {"bytes": flac, "path": f"{split}-{number}.flac"},
                 "prompt": "A pop track.", **labels, "seed": number, "generator": "arranger", "generator_revision": "7",
                 "guidance": None, "temperature": None, "top_k": None, "duration": seconds, "loudness": -20.0,
-                "peak": peak_dbfs(samples), "attempts": 1, "embedding": rng.standard_normal(8).tolist(),
+                "peak": measure_peak(samples), "attempts": 1, "embedding": rng.standard_normal(8).tolist(),
             })  # fmt: skip
         name = f"{split}-00000-of-00001.parquet"
         for config, features in (

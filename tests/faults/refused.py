@@ -269,7 +269,7 @@ def blank(put: Callable[[Any, str, Any], None] = setattr) -> None:
 
     drawn = pictures._pictures
 
-    def empty(*options: Any) -> Iterator[pictures.Picture]:
+    def empty(*options: Any) -> Iterator[pictures.Plot]:
         yield from (replace(picture, figure=_Blank) for picture in drawn(*options))  # type: ignore[arg-type]
 
     put(pictures, "_pictures", empty)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from builder.corpus.building.build import build
-from builder.corpus.building.plan import plan
+from builder.corpus.building.plan import plan_clips
 from builder.corpus.corpus import Corpus
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
@@ -110,13 +110,13 @@ def test_a_second_run_into_a_folder_is_told_and_the_first_goes_on(place: Place):
 
 def test_a_second_run_that_waited_for_the_first_one_by_chance_makes_nothing(place: Place, monkeypatch):
     def slowly(recipe: Recipe) -> Any:
-        clips = plan(recipe)
-        monkeypatch.setattr("builder.corpus.building.build.plan", plan)
+        clips = plan_clips(recipe)
+        monkeypatch.setattr("builder.corpus.building.build.plan_clips", plan_clips)
         place.build()  # another process
         place.embed()
         return clips
 
-    monkeypatch.setattr("builder.corpus.building.build.plan", slowly)
+    monkeypatch.setattr("builder.corpus.building.build.plan_clips", slowly)
     place.build(progress=lambda done, total: pytest.fail("made something"))
     place.assert_the_same()
 
@@ -211,7 +211,7 @@ def test_a_finished_corpus_that_is_harmed_is_mended(place: Place, harm: Callable
 )
 def test_a_generator_in_trouble(place: Place, tmp_path, monkeypatch, kind, error, told):
     mark = tmp_path / "trouble"
-    mark.write_text(next(clip.id for clip in plan(place.recipe) if clip.split == "train"))
+    mark.write_text(next(clip.id for clip in plan_clips(place.recipe) if clip.split == "train"))
     monkeypatch.setenv("TROUBLE", f"{kind} {mark}")
     with pytest.raises(error, match=told):
         place.build()
@@ -230,7 +230,7 @@ def test_a_generator_in_trouble(place: Place, tmp_path, monkeypatch, kind, error
 @pytest.mark.long
 def test_a_generator_that_hangs_is_stopped_and_its_shard_made_again(place: Place, tmp_path, monkeypatch):
     mark = tmp_path / "trouble"
-    mark.write_text(next(clip.id for clip in plan(place.recipe) if clip.split == "train"))
+    mark.write_text(next(clip.id for clip in plan_clips(place.recipe) if clip.split == "train"))
     monkeypatch.setenv("TROUBLE", f"hang-once {mark}")
     monkeypatch.setattr("builder.corpus.building.build.ShardBuilder", troubled.TroubledBuilder)
     place.build(workers=1, scale=ExecutorSettings(shard_timeout=4))

@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder import audio
-from builder.audio import decode, load_audio, stream
-from builder.corpus.building.extend import name_shards
+from builder.audio import decode_audio, load_audio, stream_audio
+from builder.corpus.building.extend import pin_shards
 from builder.corpus.card import card
 from builder.corpus.card.card import write_card
 from builder.corpus.card.fidelity import drop_stale_measurements
@@ -114,8 +114,8 @@ def test_a_flac_that_claims_hours_takes_no_memory_for_them(claimed: int) -> None
     bomb = flac(32_000, claimed)
     with bounded(60):
         with pytest.raises(DataError, match="is longer than the 60 s that are taken here"):
-            decode(bomb, seconds=60)
-        for read in (lambda: load_audio(bomb, 32_000), lambda: np.concatenate(list(stream(bomb, 16_000)))):
+            decode_audio(bomb, seconds=60)
+        for read in (lambda: load_audio(bomb, 32_000), lambda: np.concatenate(list(stream_audio(bomb, 16_000)))):
             try:
                 assert len(read()) <= 32_000  # what is there
             except DataError as error:
@@ -124,17 +124,17 @@ def test_a_flac_that_claims_hours_takes_no_memory_for_them(claimed: int) -> None
 
 def test_a_flac_that_does_not_say_its_length_is_read_in_bounds() -> None:
     with bounded(60):
-        for read in (decode, lambda data: (load_audio(data, 32_000),)):
+        for read in (decode_audio, lambda data: (load_audio(data, 32_000),)):
             assert len(read(flac(96_000, 0))[0]) == 96_000
 
 
 def test_what_is_held_at_once_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = flac(96_000, 96_000)
-    assert decode(sound)[0].shape == (96_000, 1)
+    assert decode_audio(sound)[0].shape == (96_000, 1)
     with pytest.raises(DataError, match="longer than the 2 s"):
-        decode(sound, seconds=2)
+        decode_audio(sound, seconds=2)
     monkeypatch.setattr(audio, "MAX_HELD", 64_000)
-    for read in (decode, lambda data: load_audio(data, 32_000)):
+    for read in (decode_audio, lambda data: load_audio(data, 32_000)):
         with pytest.raises(DataError, match="longer than"):
             read(sound)
     assert len(load_audio(sound, 32_000, seconds=1.5)) == 48_000
@@ -146,10 +146,10 @@ def test_silence_of_hours_in_kilobytes_is_streamed_in_bounds(monkeypatch: pytest
     assert len(buffer.getvalue()) < 100_000  # half an hour
     monkeypatch.setattr(audio, "BLOCK_SECONDS", 10)
     with bounded(20):
-        assert sum(len(block) for block in stream(buffer.getvalue(), 8_000)) == 1_800 * 8_000
+        assert sum(len(block) for block in stream_audio(buffer.getvalue(), 8_000)) == 1_800 * 8_000
     monkeypatch.setattr(audio, "MAX_HOURS", 0.1)
     with pytest.raises(DataError, match="longer than the 6 min"):
-        list(stream(buffer.getvalue(), 8_000))
+        list(stream_audio(buffer.getvalue(), 8_000))
 
 
 def wav(rate: int = 16_000, channels: int = 1, size: int | None = None, samples: int = 16_000) -> bytes:
@@ -182,14 +182,14 @@ def wav(rate: int = 16_000, channels: int = 1, size: int | None = None, samples:
 )
 def test_headers_that_lie_are_refused(data: bytes, told: str) -> None:
     with bounded(80):
-        for read in (decode, lambda one: load_audio(one, 32_000), lambda one: list(stream(one, 32_000))):
+        for read in (decode_audio, lambda one: load_audio(one, 32_000), lambda one: list(stream_audio(one, 32_000))):
             with pytest.raises(DataError, match=told):
                 read(data)
 
 
 def test_a_claim_of_gigabytes_gives_what_is_there() -> None:
     with bounded(20):
-        assert len(decode(wav(size=2**32 - 1))[0]) == 16_000
+        assert len(decode_audio(wav(size=2**32 - 1))[0]) == 16_000
         assert len(load_audio(wav(channels=8, samples=80_000), 16_000)) == 10_000
 
 
@@ -197,7 +197,11 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "zero.wav").symlink_to("/dev/zero")
     for name in ("pipe.wav", "zero.wav"):
-        for read in (decode, lambda path: load_audio(path, 32_000), lambda path: list(stream(path, 32_000))):
+        for read in (
+            decode_audio,
+            lambda path: load_audio(path, 32_000),
+            lambda path: list(stream_audio(path, 32_000)),
+        ):
             with pytest.raises(DataError, match="not a file"):
                 read(tmp_path / name)
         with pytest.raises(RecipeError, match="not a file"):
@@ -419,7 +423,7 @@ def test_yaml_bombs_in_a_card_or_a_corpus_are_refused(corpus: Path, kind: str) -
     out = corpus.parent / "out"
     for read in (
         lambda: parse_front_matter((corpus / "README.md").read_text()),
-        lambda: name_shards(corpus),
+        lambda: pin_shards(corpus),
         lambda: export_corpus(corpus, "mirdata", out),
     ):
         with pytest.raises(DataError, match=r"README.md: its YAML cannot be read"):

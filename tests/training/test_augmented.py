@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from builder.audio import decode
+from builder.audio import decode_audio
 from builder.clip import Clip
 from builder.corpus.building.build import build
 from builder.corpus.corpus import Corpus
@@ -88,7 +88,7 @@ def accuracy(model: Path, corpus: Path, damage: Damage | None) -> float:
     clips = [clip for shard in shards for clip in pq.read_table(shard).to_pylist()]
     heard = []
     for number, clip in enumerate(clips):
-        samples, rate = decode(clip["audio"]["bytes"])
+        samples, rate = decode_audio(clip["audio"]["bytes"])
         heard.append((damage(samples, rate, seed=1_000 + number) if damage else samples)[:, 0])
     embeddings = torch.from_numpy(load_embedder(PLAIN).embed(np.stack(heard)))
     loaded = load_model(model)

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging as transformers_logging
 
-from builder.audio import resample, stream
+from builder.audio import resample, stream_audio
 from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 
@@ -129,7 +129,7 @@ class SynthmirForAudioClassification(SynthmirClassifier):
 
     def listen(self, recording: Recording) -> torch.Tensor:
         """The logits [labels] of a recording of any length, of which a few minutes are held. Raises DataError."""
-        blocks = stream(recording.source, recording.sampling_rate)
+        blocks = stream_audio(recording.source, recording.sampling_rate)
         return mean_logits(self._judged(embed_blocks(self.embedder, blocks)), self.config.problem)
 
     def _judged(self, vectors: np.ndarray) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedConfig
 
-from builder.audio import stream, windows
+from builder.audio import split_into_windows, stream_audio
 from builder.embedders.base import EmbedderBackend, load_embedder
 from builder.errors import BackendError, DataError
 from builder.recipe import EmbedderSettings
@@ -65,7 +65,7 @@ def embed_windows(embedder: EmbedderBackend, clips: Sequence[np.ndarray]) -> lis
 def cut(samples: np.ndarray, embedder: EmbedderBackend) -> np.ndarray:
     """float32 [samples] -> float32 [n, window], or [1, samples] of audio shorter than a window."""
     window = round(embedder.window_seconds * embedder.sampling_rate)
-    return windows(samples, window, max(1, round(OVERLAP * window)))
+    return split_into_windows(samples, window, max(1, round(OVERLAP * window)))
 
 
 def embed_cuts(embedder: EmbedderBackend, cuts: Sequence[np.ndarray], batch_size: int = AT_ONCE) -> list[np.ndarray]:
@@ -87,7 +87,7 @@ def sound_of(source: str | Path | bytes, sampling_rate: int) -> np.ndarray | Ite
 
     Raises DataError; from the blocks, once the fault is reached.
     """
-    read = stream(source, sampling_rate)
+    read = stream_audio(source, sampling_rate)
     parts: list[np.ndarray] = []
     done = 0
     for part in read:

@@ -26,11 +26,11 @@ from ..card.plots import ASSETS
 from ..corpus import BUILD_RECORD, CARD, REJECTED, SUMS, Corpus, write_sums
 from ..schema import SAMPLING_RATE, LabelEncoder, audio_features
 from ..shards import WORK, Entry, digest, hash_file, lock_folder, read_footer, write_shard
-from .build_record import details_of, told_of
-from .extend import Labels, Part, write_recipe
-from .plan import Shard, plan
-from .quality import Take, make
-from .resume import Job, generator_file, open_job
+from .build_record import complete_record, describe_part
+from .extend import CombinedLabels, CorpusPart, write_recipe
+from .plan import Shard, plan_clips
+from .quality import Take, make_clips
+from .resume import BuildJob, generator_file, open_job
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # clips made so far, clips in all
@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]  # clips made so far, clips in all
 class ShardBuilder:
     """Makes shards in a folder: the generator is loaded once and used for all of them."""
 
-    def __init__(self, recipe: Recipe, labels: Labels, fingerprint: str, made_by: Path, place: Path) -> None:
+    def __init__(self, recipe: Recipe, labels: CombinedLabels, fingerprint: str, made_by: Path, place: Path) -> None:
         self.recipe, self.fingerprint, self.place = recipe, fingerprint, place
         self.generator = load_recipe_generator(recipe)
         self.features = audio_features(labels)
@@ -66,7 +66,7 @@ class ShardBuilder:
 
     def _rows(self, shard: Shard, footer: dict[str, Any], tick: Tick) -> Iterator[list[dict[str, Any]]]:
         settings, before = self.recipe.generator, getattr(self.generator, "retried", 0)
-        for takes in make(self.generator, shard.clips, settings.seconds, self.recipe.quality, settings.channels):
+        for takes in make_clips(self.generator, shard.clips, settings.seconds, self.recipe.quality, settings.channels):
             footer["rejected"] += [_rejection(take) for take in takes if take.faults]
             if retried := getattr(self.generator, "retried", 0) - before:
                 footer["retried"] = retried
@@ -170,7 +170,7 @@ def build(
     executor = choose_executor(scale, limit_workers(out, workers), one_core=part.single_core, place=out / WORK)
     if first and extend:
         Corpus.open(out)  # refuses it
-    clips = plan(recipe) if first else None
+    clips = plan_clips(recipe) if first else None
     with lock_folder(out / WORK):
         if clips is not None and (out / SUMS).exists():  # another run has finished it in between
             clips = None
@@ -206,8 +206,8 @@ def build(
             job.publish()
         rejected = [row for found in footers for footer in found for row in footer["rejected"]]
         if job.new:
-            told = told_of(job.new, footers[-1], job.ledger, record, executor.count)
-            record = details_of(record, [*job.told, told], job.finished)
+            told = describe_part(job.new, footers[-1], job.ledger, record, executor.count)
+            record = complete_record(record, [*job.told, told], job.finished)
             record.details["made_in_this_session"] = count
         else:  # what was mended does not change how the corpus was made
             record = RunRecord.of(job.finished or {})
@@ -228,7 +228,7 @@ def _refuse_foreign(out: Path) -> None:
         raise DataError(f"{out}: is not empty, and what it holds is no corpus", "choose an empty or a new folder")
 
 
-def _refuse_too_many(part: Part, out: Path, rejected: list[dict[str, Any]]) -> None:
+def _refuse_too_many(part: CorpusPart, out: Path, rejected: list[dict[str, Any]]) -> None:
     path, most = out / WORK / REJECTED, part.recipe.quality.max_rejected
     if len(rejected) <= most * part.clips:
         return
@@ -251,7 +251,7 @@ def _refuse_empty(out: Path, footers: list[dict[str, Any]]) -> None:
             )
 
 
-def _finish(job: Job, recipe: Recipe, record: RunRecord, rejected: list[dict[str, Any]]) -> None:
+def _finish(job: BuildJob, recipe: Recipe, record: RunRecord, rejected: list[dict[str, Any]]) -> None:
     """Write everything beside the shards, the sums last; then the folder is a corpus and the work folder goes."""
     out = job.out
     if recipe is job.parts[-1].recipe:  # an older part's stands among the corpus's own already

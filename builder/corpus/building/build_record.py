@@ -7,15 +7,15 @@ from typing import Any
 
 from ...records import RunRecord
 from ..shards import Ledger
-from .extend import Part, fingerprint
+from .extend import CorpusPart, combine_fingerprints
 
 SUMMED = ("clips", "rejected", "retried", "shards", "worker_seconds", "audio_seconds")
 OF_EACH = ("generator", "workers")
 OF_ITS_OWN = ("started", "wall_seconds", "device", "versions")  # of the build that made a part
 
 
-def told_of(
-    part: Part, footers: Sequence[dict[str, Any]], ledger: Ledger, record: RunRecord, workers: int
+def describe_part(
+    part: CorpusPart, footers: Sequence[dict[str, Any]], ledger: Ledger, record: RunRecord, workers: int
 ) -> dict[str, Any]:
     """What there is to tell of a part that was just made."""
     rejected = sum(len(footer["rejected"]) for footer in footers)
@@ -35,10 +35,10 @@ def told_of(
     }
 
 
-def details_of(record: RunRecord, parts: list[dict[str, Any]], before: dict[str, Any] | None) -> RunRecord:
+def complete_record(record: RunRecord, parts: list[dict[str, Any]], before: dict[str, Any] | None) -> RunRecord:
     """The record of a corpus of these parts, the last of them just made; `before` is that of the corpus without it."""
     newest = parts[-1]
-    record.fingerprint = fingerprint([part["fingerprint"] for part in parts])
+    record.fingerprint = combine_fingerprints([part["fingerprint"] for part in parts])
     record.details = {
         "identity": {key: newest[key] for key in ("name", "fingerprint", "split", "clips_per_shard")},
         "generator": _generator([part["generator"] for part in parts]),

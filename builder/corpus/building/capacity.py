@@ -25,9 +25,9 @@ from ...registry import EMBEDDERS
 from ..schema import LabelEncoder, embedding_features, label_features
 from ..shards import ROW_GROUP, write_shard
 from .build import load_recipe_generator
-from .estimate import probe, scaled
+from .estimate import scale_seconds, time_probe
 from .extend import MAX_PARTS
-from .plan import MAX_GROWTH_SHARD, MAX_SHARD, MIN_SHARD, TARGET_SHARDS, plan, shard_size
+from .plan import MAX_GROWTH_SHARD, MAX_SHARD, MIN_SHARD, TARGET_SHARDS, choose_shard_size, plan_clips
 
 SAMPLE = 100_000  # prompts that are planned to see what planning takes
 PLAN_BYTES = 1_150  # a clip in memory, with its prompt: measured on plans of 100,000 and of 1,000,000
@@ -43,7 +43,7 @@ HERE = "measured here"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CapacityRow:
     """A figure of the corpus on paper; with a limit, whether it holds."""
 
     what: str
@@ -59,18 +59,18 @@ class Row:
 
 
 @dataclass
-class Scale:
+class Capacity:
     """All of it, and what there is to say."""
 
     recipe: str
     fingerprint: str
     at: int
-    rows: list[Row] = field(default_factory=list)
+    rows: list[CapacityRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, *row: Any) -> None:
         """One figure more."""
-        self.rows.append(Row(*row))
+        self.rows.append(CapacityRow(*row))
 
     def told(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -78,7 +78,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class GenerationPace:
     """How fast clips are made and how large they are, and how that is known."""
 
     clips_per_hour: float  # of one worker
@@ -87,27 +87,27 @@ class Pace:
     how_large: str
 
 
-def simulate(
+def estimate_capacity(
     recipe: Recipe,
     at: int | None = None,
     workers: int | None = None,
     clips_per_hour: float | None = None,
     clips_per_shard: int | None = None,
-) -> Scale:
+) -> Capacity:
     """What `at` clips of a recipe take (default: as many as it asks for). Writes nothing.
 
     `clips_per_hour` is of one worker, where the generator is not at hand. Raises RecipeError, BackendError.
     """
     counted = recipe.prompts.total or len(recipe.labels.genre_names) * (recipe.prompts.per_genre or 0)
     at = at or counted
-    found = Scale(recipe.name, recipe.fingerprint(), at)
+    found = Capacity(recipe.name, recipe.fingerprint(), at)
     clock = process_time()
     part = min(at, SAMPLE)
-    clips = plan(recipe.with_values({"prompts.per_genre": None, "prompts.total": part}))
+    clips = plan_clips(recipe.with_values({"prompts.per_genre": None, "prompts.total": part}))
     took = process_time() - clock
-    pace = measured(recipe, clips, clips_per_hour)
+    pace = measure_pace(recipe, clips, clips_per_hour)
 
-    size = clips_per_shard or shard_size(at)
+    size = clips_per_shard or choose_shard_size(at)
     held = round(recipe.split.validation * at)
     shards = -(-(at - held) // size) - (-held // size)
     found.add("clips", at)
@@ -118,7 +118,9 @@ def simulate(
     vector = _vector_bytes(recipe, clips[:ROW_GROUP])
     found.add("clips a shard", size, "", None, "--clips-per-shard" if clips_per_shard else LAYOUT)
     found.add("files a folder", shards, "", 9_999, HUB)
-    found.add(f"... however it grew, in {MAX_PARTS} parts", most_files(at, MAX_PARTS, clips_per_shard), "", 9_999, HUB)
+    found.add(
+        f"... however it grew, in {MAX_PARTS} parts", bound_file_count(at, MAX_PARTS, clips_per_shard), "", 9_999, HUB
+    )
     found.add("files, audio and one embedder", 2 * shards + BESIDE, "", 99_999, HUB)
     found.add("embedders that fit beside it", (99_999 - BESIDE) // shards - 1, "", None, HUB)
     found.add("a shard", file_bytes / 1e6, "MB", 200_000, HUB)
@@ -137,24 +139,28 @@ def simulate(
     return found
 
 
-def measured(recipe: Recipe, clips: Sequence[Clip], clips_per_hour: float | None) -> Pace:
+def measure_pace(recipe: Recipe, clips: Sequence[Clip], clips_per_hour: float | None) -> GenerationPace:
     """The recipe's generator, tried here on a few clips; or what is said of it. Raises BackendError without either."""
     length = recipe.generator.seconds
     try:
-        samples = probe(load_recipe_generator(recipe), clips, recipe)
+        samples = time_probe(load_recipe_generator(recipe), clips, recipe)
     except BackendError as error:
         if clips_per_hour is None:
             raise BackendError(error.message, f"{error.fix}; or say how fast it is: --clips-per-hour N") from error
         raw = RAW_BYTES * recipe.generator.channels
-        return Pace(clips_per_hour, raw * length, "--clips-per-hour", "at most: FLAC of 16 bits that saves nothing")
+        return GenerationPace(
+            clips_per_hour, raw * length, "--clips-per-hour", "at most: FLAC of 16 bits that saves nothing"
+        )
     last = samples[-1]
     large = last.flac_bytes / last.clips * length / last.seconds
     if clips_per_hour is not None:
-        return Pace(clips_per_hour, large, "--clips-per-hour", HERE)
-    return Pace(3600 * last.clips / scaled(samples, length), large, f"{HERE}, {last.clips} clip(s)", HERE)
+        return GenerationPace(clips_per_hour, large, "--clips-per-hour", HERE)
+    return GenerationPace(
+        3600 * last.clips / scale_seconds(samples, length), large, f"{HERE}, {last.clips} clip(s)", HERE
+    )
 
 
-def most_files(clips: int, parts: int, size: int | None = None) -> int:
+def bound_file_count(clips: int, parts: int, size: int | None = None) -> int:
     """The most shards that so many clips can come to in one folder, whatever the steps that the corpus grew in.
 
     A part of n clips that make the corpus T is cut into n / s(T) shards, and one more in each split: the smaller the
@@ -164,7 +170,7 @@ def most_files(clips: int, parts: int, size: int | None = None) -> int:
     if size:
         return -(-clips // size) + 2 * parts
     first = (clips, min(clips, MIN_SHARD * TARGET_SHARDS))
-    most = max(start / shard_size(start) + _grown(start, clips) for start in first)
+    most = max(start / choose_shard_size(start) + _grown(start, clips) for start in first)
     return math.ceil(most) + 2 * parts
 
 
@@ -176,7 +182,7 @@ def _grown(start: int, end: int) -> float:
     return small + middle + max(0, end - max(start, high)) / MAX_GROWTH_SHARD
 
 
-def _prompts(found: Scale, recipe: Recipe, clips: Sequence[Clip], at: int) -> None:
+def _prompts(found: Capacity, recipe: Recipe, clips: Sequence[Clip], at: int) -> None:
     """Distinct prompts, by how often two of the planned ones are one: as birthdays tell how many days there are."""
     texts: dict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
@@ -213,7 +219,7 @@ def _vector_bytes(recipe: Recipe, clips: Sequence[Clip]) -> float:
         return ((Path(folder) / "two").stat().st_size - one) / len(rows)
 
 
-def _upload(found: Scale, shards: int, audio: float, vectors: float) -> None:
+def _upload(found: Capacity, shards: int, audio: float, vectors: float) -> None:
     from ...hub.upload import COMMIT_BYTES, COMMIT_FILES
 
     commits = sum(math.ceil(shards / max(1, min(COMMIT_FILES, COMMIT_BYTES // size))) for size in (audio, vectors))
@@ -222,7 +228,7 @@ def _upload(found: Scale, shards: int, audio: float, vectors: float) -> None:
     found.add("commits", commits, "", 3_000, f"{HUB} (slower after a few thousand)")
 
 
-def _advise(found: Scale, recipe: Recipe, counted: int) -> None:
+def _advise(found: Capacity, recipe: Recipe, counted: int) -> None:
     """What the figures mean."""
     room = 9_999 - 2 * MAX_PARTS
     found.notes.append(
@@ -242,7 +248,7 @@ def _advise(found: Scale, recipe: Recipe, counted: int) -> None:
         found.notes.append(f"The recipe asks for {counted:,} clips; this is what {found.at:,} of it would take.")
 
 
-def table(found: Scale) -> list[str]:
+def format_capacity(found: Capacity) -> list[str]:
     """For a terminal: a line a figure, with its limit and where that is from."""
     head = ("what", "", "", "limit", "", "source")
     rows = [

@@ -16,9 +16,9 @@ from ...generators.base import GeneratorBackend
 from ...recipe import Recipe
 from ..corpus import Corpus
 from .build import load_recipe_generator
-from .plan import plan, shards
-from .quality import inspect
-from .resume import addition
+from .plan import cut_shards, plan_clips
+from .quality import inspect_clip
+from .resume import plan_addition
 
 BUDGET = 60.0  # seconds of work that the probe is measured out for
 STEP = 4  # times as many clips are tried next
@@ -49,30 +49,33 @@ class Estimate:
     probe: str  # in words: what was made for it, and how that was scaled
 
 
-def estimate(recipe: Recipe, workers: int | None = None, corpus: Path | None = None) -> Estimate:
+def estimate_build(recipe: Recipe, workers: int | None = None, corpus: Path | None = None) -> Estimate:
     """Plan the recipe, make a few of its clips, and scale up; of a `corpus` to extend, those that it lacks.
 
     Writes nothing. Raises as `build` does.
     """
-    cut = shards(plan(recipe)) if corpus is None else addition(recipe, Corpus.open(corpus), None)[-1].shards
-    clips = [clip for shard in cut for clip in shard.clips]
+    if corpus is None:
+        shards = cut_shards(plan_clips(recipe))
+    else:
+        shards = plan_addition(recipe, Corpus.open(corpus), None)[-1].shards
+    clips = [clip for shard in shards for clip in shard.clips]
     generator = load_recipe_generator(recipe)
     workers = workers or (count_cores() if generator.single_core else 1)
-    samples = probe(generator, clips, recipe)
+    samples = time_probe(generator, clips, recipe)
     longest, length = samples[-1], recipe.generator.seconds
     return Estimate(
         clips=len(clips),
         prompts=len({clip.prompt.text for clip in clips}),
-        shards=len(cut),
+        shards=len(shards),
         audio_hours=len(clips) * length / 3600,
         flac_bytes=round(longest.flac_bytes / longest.clips * length / longest.seconds * len(clips)),
-        build_hours=scaled(samples, length) / longest.clips * len(clips) / workers / 3600,
+        build_hours=scale_seconds(samples, length) / longest.clips * len(clips) / workers / 3600,
         workers=workers,
         probe=_told(samples, length, _batch(generator, clips)),
     )
 
 
-def probe(generator: GeneratorBackend, clips: Sequence[Clip], recipe: Recipe) -> list[Sample]:
+def time_probe(generator: GeneratorBackend, clips: Sequence[Clip], recipe: Recipe) -> list[Sample]:
     """A full batch at its full length; where that would take over a minute, at three lengths as near to it as may be.
 
     Where not even a batch of one second ends in time, fewer clips.
@@ -95,7 +98,7 @@ def probe(generator: GeneratorBackend, clips: Sequence[Clip], recipe: Recipe) ->
     return [short, *(_sample(generator, some, round(far, 1), recipe) for far in ((SHORT + reach) / 2, reach))]
 
 
-def scaled(samples: Sequence[Sample], length: float) -> float:
+def scale_seconds(samples: Sequence[Sample], length: float) -> float:
     """Seconds that the samples' clips would take at `length`: a part once, one by length and one by its square."""
     if len(samples) == 1:
         return samples[0].took * length / samples[0].seconds
@@ -112,7 +115,7 @@ def _sample(generator: GeneratorBackend, clips: Sequence[Clip], length: float, r
     clock = monotonic()
     size = 0
     for clip, sound in zip(clips, generator.generate(clips), strict=True):
-        inspect(clip, sound, rate, length, limits, 1, settings.channels)
+        inspect_clip(clip, sound, rate, length, limits, 1, settings.channels)
         size += len(encode_flac(sound, rate))
     generator.seconds = settings.seconds
     return Sample(len(clips), len(sound) / rate, max(monotonic() - clock, 1e-6), size)

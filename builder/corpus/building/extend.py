@@ -28,7 +28,7 @@ from ...recipe import Recipe
 from ...taxonomy import Taxonomy
 from ..corpus import CARD, RECIPE, RECIPES, SHARD_FILE, Corpus
 from ..shards import read_footer
-from .plan import Planned, Shard, plan, shard_size, shards
+from .plan import EarlierParts, Shard, choose_shard_size, cut_shards, plan_clips
 
 MAX_PARTS = 100  # so that 10 million clips stay under 10,000 files a folder however they came: see scale.py
 PORTABLE = (
@@ -39,7 +39,7 @@ PORTABLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class CombinedLabels:
     """The names of the label columns. They are only ever appended to: a number in a shard keeps its meaning."""
 
     genre_names: list[str]
@@ -47,20 +47,20 @@ class Labels:
     instrument_names: list[str]
 
     @classmethod
-    def over(cls, taxonomies: Iterable[Taxonomy]) -> Labels:
+    def over(cls, taxonomies: Iterable[Taxonomy]) -> CombinedLabels:
         """Every name of these, in the order in which it first came."""
         columns = zip(*((t.genre_names, t.mood_names, t.instrument_names) for t in taxonomies), strict=True)
         return cls(*(list(dict.fromkeys(name for names in column for name in names)) for column in columns))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CorpusPart:
     """The clips that one recipe adds."""
 
     number: int
     recipe: Recipe
     fingerprint: str
-    labels: Labels
+    labels: CombinedLabels
     shards: list[Shard]
     clips_per_shard: int
 
@@ -72,50 +72,53 @@ class Part:
     @property
     def identity(self) -> dict[str, Any]:
         """What a build that goes on must agree with."""
-        return identity(self.recipe) | {"clips_per_shard": self.clips_per_shard}
+        return identify_recipe(self.recipe) | {"clips_per_shard": self.clips_per_shard}
 
 
-def identity(recipe: Recipe) -> dict[str, Any]:
+def identify_recipe(recipe: Recipe) -> dict[str, Any]:
     """What a recipe decides of a part."""
     return {"name": recipe.name, "fingerprint": recipe.fingerprint(), "split": recipe.split.model_dump()}
 
 
-def replay(recipes: Sequence[Recipe], sizes: Sequence[int | None]) -> list[Part]:
+def plan_parts(recipes: Sequence[Recipe], sizes: Sequence[int | None]) -> list[CorpusPart]:
     """The parts that these recipes make one after the other, with so many clips a shard (None: by default).
 
-    Raises RecipeError as `plan` does. A part may be empty: nothing of its recipe was new.
+    Raises RecipeError as `plan_clips` does. A part may be empty: nothing of its recipe was new.
     """
-    before, parts = Planned(), []
+    before, parts = EarlierParts(), []
     for number, (recipe, asked) in enumerate(zip(recipes, sizes, strict=True)):
-        clips = plan(recipe, before, "" if source(recipe) == source(recipes[0]) else source(recipe))
-        size = asked or (shard_size(len(before.ids) + len(clips), growth=True) if number else None)
-        parts.append(one_part(recipe, clips, size, number, recipes[:number]))
+        source = identify_source(recipe)
+        clips = plan_clips(recipe, before, "" if source == identify_source(recipes[0]) else source)
+        size = asked or (choose_shard_size(len(before.ids) + len(clips), growth=True) if number else None)
+        parts.append(make_part(recipe, clips, size, number, recipes[:number]))
         if number + 1 < len(recipes):
             before.add(clips)
     return parts
 
 
-def one_part(
+def make_part(
     recipe: Recipe, clips: list[Clip], size: int | None, number: int = 0, before: Sequence[Recipe] = ()
-) -> Part:
+) -> CorpusPart:
     """A part of planned clips, cut at `size` (None: by default), after the parts of other recipes."""
-    cut = shards(clips, size, number)
-    labels = Labels.over(each.labels for each in (*before, recipe))
-    return Part(number, recipe, recipe.fingerprint(), labels, cut, size or max(len(shard.clips) for shard in cut))
+    cut = cut_shards(clips, size, number)
+    labels = CombinedLabels.over(each.labels for each in (*before, recipe))
+    return CorpusPart(
+        number, recipe, recipe.fingerprint(), labels, cut, size or max(len(shard.clips) for shard in cut)
+    )
 
 
-def source(recipe: Recipe) -> str:
+def identify_source(recipe: Recipe) -> str:
     """What tells clips of one prompt apart: the generator's settings and the seed."""
     told = json.dumps([recipe.generator.audible(), recipe.prompts.seed], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def fingerprint(parts: Sequence[str]) -> str:
+def combine_fingerprints(parts: Sequence[str]) -> str:
     """Of a corpus, from those of its parts' recipes; that of its one recipe where it never grew."""
     return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
-def recipes(corpus: Corpus, told: Sequence[dict[str, Any]], given: Recipe) -> list[Recipe]:
+def load_part_recipes(corpus: Corpus, told: Sequence[dict[str, Any]], given: Recipe) -> list[Recipe]:
     """The recipes of a corpus's parts: `given` for its own, the others as the corpus keeps them.
 
     Raises DataError for one that is missing or was changed.
@@ -125,7 +128,7 @@ def recipes(corpus: Corpus, told: Sequence[dict[str, Any]], given: Recipe) -> li
         if part["fingerprint"] == given.fingerprint():
             found.append(given)
             continue
-        path = recipe_file(corpus, part["fingerprint"])
+        path = find_recipe(corpus, part["fingerprint"])
         if not path.exists():
             raise DataError(f"{path}: missing", "take it from where the corpus is published")
         recipe = Recipe.load(path, kept=True)
@@ -138,13 +141,13 @@ def recipes(corpus: Corpus, told: Sequence[dict[str, Any]], given: Recipe) -> li
     return found
 
 
-def recipe_file(corpus: Corpus, fingerprint: str) -> Path:
+def find_recipe(corpus: Corpus, fingerprint: str) -> Path:
     """Where a corpus keeps the recipe of a part: by its fingerprint, that of the newest at the top."""
     kept = corpus.root / RECIPES / fingerprint / RECIPE
     return kept if kept.exists() else corpus.root / RECIPE
 
 
-def refuse_other_plan(corpus: Corpus, parts: Sequence[Part]) -> None:
+def check_plan(corpus: Corpus, parts: Sequence[CorpusPart]) -> None:
     """Raise DataError if shards hold other clips than their recipes plan here: what is new could not be told."""
     for part in parts:
         for shard in part.shards:
@@ -162,7 +165,7 @@ def refuse_other_plan(corpus: Corpus, parts: Sequence[Part]) -> None:
                 )
 
 
-def keep_recipe(root: Path, fingerprint: str) -> None:
+def archive_recipe(root: Path, fingerprint: str) -> None:
     """Put the recipe that stands at the top, with its files, aside under `recipes/`: a newer one takes its place."""
     kept = root / RECIPES / fingerprint
     if (kept / RECIPE).exists():
@@ -181,7 +184,7 @@ def write_recipe(root: Path, recipe: Recipe) -> None:
         delete_file(root / name)
 
 
-def name_shards(root: Path, config: str = "data") -> None:
+def pin_shards(root: Path, config: str = "data") -> None:
     """Make the card name the parts of a config that are there, one by one: for who loads it nothing joins them unseen.
 
     The card that comes after names all that is there again, and with it the corpus is the grown one. What a run that

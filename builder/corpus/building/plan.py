@@ -40,14 +40,14 @@ class Shard:
         return f"data/{self.file}"
 
 
-def digest(*parts: object) -> int:
+def hash_to_int(*parts: object) -> int:
     """A 63-bit number that depends on the parts alone, on every machine and Python."""
     text = "\x1f".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
 @dataclass(slots=True)
-class Planned:
+class EarlierParts:
     """What the parts of a corpus before this one hold. Nothing of it is planned again, no group changes its split."""
 
     ids: set[str] = field(default_factory=set)
@@ -62,7 +62,7 @@ class Planned:
             self.clips[clip.prompt.genre, clip.split] += 1
 
 
-def plan(recipe: Recipe, before: Planned | None = None, source: str = "") -> list[Clip]:
+def plan_clips(recipe: Recipe, before: EarlierParts | None = None, source: str = "") -> list[Clip]:
     """Every clip of the corpus, in its order there: splits one after the other, genres mixed within each.
 
     Clips of one description share a `prompt_group` and a split; the splits are drawn genre by genre, so that
@@ -70,21 +70,21 @@ def plan(recipe: Recipe, before: Planned | None = None, source: str = "") -> lis
     are drawn so that the whole has the share. `source` goes into the ids' hash: two sources of clips have no id in
     common. Raises RecipeError.
     """
-    before = before or Planned()
+    before = before or EarlierParts()
     splits: dict[str, str] = {}  # of the groups drawn here: a description that two genres share has one split, too
     clips = []
     for genre, prompts in _by_genre(make_prompts(recipe)):
         new = [
-            (id, index, prompt, f"{digest('group', prompt.description):016x}")
+            (id, index, prompt, f"{hash_to_int('group', prompt.description):016x}")
             for index, prompt in enumerate(prompts)
             if (id := _id(recipe.name, genre, index, prompt.text, source)) not in before.ids
         ]
         _draw(genre, [group for *_, group in new], recipe, before, splits)
         for id, index, prompt, group in new:
             split = before.groups.get(group) or splits[group]
-            seed = digest("seed", recipe.prompts.seed, genre, index)
+            seed = hash_to_int("seed", recipe.prompts.seed, genre, index)
             clips.append(Clip(id, prompt, group, seed, split))
-    return sorted(clips, key=lambda clip: (SPLITS.index(clip.split), digest("order", clip.id)))
+    return sorted(clips, key=lambda clip: (SPLITS.index(clip.split), hash_to_int("order", clip.id)))
 
 
 def _by_genre(prompts: list[Prompt]) -> Iterator[tuple[str, list[Prompt]]]:
@@ -96,10 +96,10 @@ def _by_genre(prompts: list[Prompt]) -> Iterator[tuple[str, list[Prompt]]]:
 
 def _id(name: str, genre: str, index: int, text: str, source: str) -> str:
     parts = (name, genre, index, text, *([source] if source else []))
-    return f"{genre.replace(' ', '-')}-{index:06d}-{f'{digest(*parts):016x}'[-8:]}"
+    return f"{genre.replace(' ', '-')}-{index:06d}-{f'{hash_to_int(*parts):016x}'[-8:]}"
 
 
-def _draw(genre: str, groups: Sequence[str], recipe: Recipe, before: Planned, splits: dict[str, str]) -> None:
+def _draw(genre: str, groups: Sequence[str], recipe: Recipe, before: EarlierParts, splits: dict[str, str]) -> None:
     """Enter the split of each group of a genre in `splits`, unless it has one already.
 
     Whole groups are held out in a drawn order until validation has its share of the genre's clips, older ones counted.
@@ -116,7 +116,7 @@ def _draw(genre: str, groups: Sequence[str], recipe: Recipe, before: Planned, sp
         )
     wanted = max(1, round(recipe.split.validation * (sum(count.values()) + size.total()))) - count["validation"]
     left = len(size)
-    for group in sorted(size, key=lambda name: digest("split", recipe.split.seed, name)):
+    for group in sorted(size, key=lambda name: hash_to_int("split", recipe.split.seed, name)):
         held = wanted > 0 and (left > 1 or count["train"] > 0)
         splits[group] = "validation" if held else "train"
         if held:
@@ -125,9 +125,9 @@ def _draw(genre: str, groups: Sequence[str], recipe: Recipe, before: Planned, sp
             wanted = 0
 
 
-def shards(clips: Sequence[Clip], clips_per_shard: int | None = None, part: int = 0) -> list[Shard]:
-    """The clips cut into shards of at most `clips_per_shard`, by default `shard_size`."""
-    size = clips_per_shard or shard_size(len(clips))
+def cut_shards(clips: Sequence[Clip], clips_per_shard: int | None = None, part: int = 0) -> list[Shard]:
+    """The clips cut into shards of at most `clips_per_shard`, by default `choose_shard_size`."""
+    size = clips_per_shard or choose_shard_size(len(clips))
     parts = []
     for split in SPLITS:
         rows = [clip for clip in clips if clip.split == split]
@@ -140,6 +140,6 @@ def _cuts(rows: int, size: int) -> Iterator[tuple[int, int]]:
     return ((start, -(-rows // size)) for start in range(0, rows, size))
 
 
-def shard_size(clips: int, growth: bool = False) -> int:
+def choose_shard_size(clips: int, growth: bool = False) -> int:
     """Clips a shard: about 256 files, of 64 to 1,024 clips. What a corpus grows by is cut by the size of the whole."""
     return min(MAX_GROWTH_SHARD if growth else MAX_SHARD, max(MIN_SHARD, -(-clips // TARGET_SHARDS)))

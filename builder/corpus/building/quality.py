@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...audio import loudness, peak_dbfs
+from ...audio import measure_loudness, measure_peak
 from ...clip import Clip
 from ...errors import BackendError
 from ...generators.base import GeneratorBackend
 from ...recipe import QualitySettings
-from .plan import digest
+from .plan import hash_to_int
 
 FRAME_SECONDS = 0.05
 SILENCE = 10 ** (-60 / 20)  # of full scale
@@ -34,7 +34,7 @@ class Take:
     peak: float = 0.0  # dBFS
 
 
-def inspect(
+def inspect_clip(
     clip: Clip, samples: np.ndarray, rate: int, seconds: float, limits: QualitySettings, tries: int, channels: int = 1
 ) -> Take:
     """Measure one clip and list what is wrong with it; silent is where all channels are, the rest is of the worst."""
@@ -44,7 +44,7 @@ def inspect(
         return Take(clip, samples, tries, (f"length: {samples.shape} samples, asked for {wanted}",))
     if not np.isfinite(samples).all():
         return Take(clip, samples, tries, (f"NaN: {int((~np.isfinite(samples)).sum())} samples are no numbers",))
-    level, peak = loudness(samples, rate), peak_dbfs(samples)
+    level, peak = measure_loudness(samples, rate), measure_peak(samples)
     frame = round(FRAME_SECONDS * rate)
     frames = np.abs(samples[: length // frame * frame]).reshape(-1, frame * channels).max(axis=1)
     silent = float((frames < SILENCE).mean()) if len(frames) else 1.0
@@ -62,7 +62,7 @@ def inspect(
     return Take(clip, samples, tries, tuple(faults), level, peak)
 
 
-def make(
+def make_clips(
     generator: GeneratorBackend, clips: Sequence[Clip], seconds: float, limits: QualitySettings, channels: int = 1
 ) -> Iterator[list[Take]]:
     """Make clips, as many at once as suits the generator; a faulty one is made up to `limits.attempts` times in all.
@@ -74,12 +74,14 @@ def make(
         waiting = list(batch)
         done: dict[str, Take] = {}
         for tries in range(1, limits.attempts + 1):
-            rows = [clip if tries == 1 else replace(clip, seed=digest("again", clip.seed, tries)) for clip in waiting]
+            rows = [
+                clip if tries == 1 else replace(clip, seed=hash_to_int("again", clip.seed, tries)) for clip in waiting
+            ]
             audio = generator.generate(rows)
             if len(audio) != len(rows):
                 raise BackendError(f"generator {generator.name!r} returned {len(audio)} clips for {len(rows)} rows")
             takes = [
-                inspect(row, samples, generator.sampling_rate, seconds, limits, tries, channels)
+                inspect_clip(row, samples, generator.sampling_rate, seconds, limits, tries, channels)
                 for row, samples in zip(rows, audio, strict=True)
             ]
             done.update((take.clip.id, take) for take in takes)

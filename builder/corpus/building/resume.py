@@ -24,32 +24,32 @@ from ...io.storage import (
     resume_move,
 )
 from ...recipe import Recipe
-from ..corpus import BUILD_RECORD, GROWTH, STATE, Corpus, part_of, parts_of
+from ..corpus import BUILD_RECORD, GROWTH, STATE, Corpus, list_parts, part_number
 from ..shards import LOCK, WORK, Entry, Ledger
 from .extend import (
     MAX_PARTS,
-    Part,
-    fingerprint,
-    identity,
-    keep_recipe,
-    name_shards,
-    one_part,
-    recipe_file,
-    recipes,
-    refuse_other_plan,
-    replay,
-    source,
+    CorpusPart,
+    archive_recipe,
+    check_plan,
+    combine_fingerprints,
+    find_recipe,
+    identify_recipe,
+    identify_source,
+    load_part_recipes,
+    make_part,
+    pin_shards,
+    plan_parts,
 )
 from .plan import Shard
 
 
 @dataclass
-class Job:
+class BuildJob:
     """The parts of a corpus as they are to be. `told` is what the record says of those that are finished."""
 
     out: Path
     home: Path  # in the work folder: state and ledger, and new shards until all are there
-    parts: list[Part]
+    parts: list[CorpusPart]
     told: list[dict[str, Any]] = field(default_factory=list)
     finished: dict[str, Any] | None = None  # the record of the corpus that is there, None in a first build
 
@@ -62,25 +62,25 @@ class Job:
         self._making = self.out if there else self.home
 
     @property
-    def new(self) -> Part | None:
+    def new(self) -> CorpusPart | None:
         """The part that is being made for the first time."""
         return self.parts[-1] if len(self.parts) > len(self.told) else None
 
     @property
     def fingerprint(self) -> str:
         """Of the corpus as it is to be."""
-        return fingerprint([part.fingerprint for part in self.parts])
+        return combine_fingerprints([part.fingerprint for part in self.parts])
 
-    def place(self, part: Part) -> Path:
+    def place(self, part: CorpusPart) -> Path:
         """The folder that holds a part's shards as they are made."""
         return self._making if part is self.new else self.out
 
-    def path(self, part: Part, shard: Shard) -> Path:
+    def path(self, part: CorpusPart, shard: Shard) -> Path:
         """Where a shard is that was made."""
         path = self.place(part) / shard.name
         return self.out / shard.name if self.finished and part is self.new and not path.exists() else path
 
-    def lacking(self) -> list[tuple[Part, list[Shard]]]:
+    def lacking(self) -> list[tuple[CorpusPart, list[Shard]]]:
         """What is to be made, part by part. A corpus that grows is asked whether its shards are there, not read."""
         found = []
         for part in self.parts:
@@ -88,7 +88,7 @@ class Job:
             found.append((part, [shard for shard, done in zip(part.shards, there, strict=True) if not done]))
         return found
 
-    def _there(self, part: Part) -> Callable[[Shard], bool]:
+    def _there(self, part: CorpusPart) -> Callable[[Shard], bool]:
         if self.new and part is not self.new:
             return lambda shard: (self.out / shard.name).exists()
         places = {self.place(part)} | ({self.out} if self.finished else set())
@@ -103,8 +103,8 @@ class Job:
                 move_folder(self.home / "data", self.out / "data")
             return
         write_text(self.out / WORK / STATE, json.dumps({"record": self.finished}))
-        keep_recipe(self.out, self.told[-1]["fingerprint"])
-        name_shards(self.out)
+        archive_recipe(self.out, self.told[-1]["fingerprint"])
+        pin_shards(self.out)
         map_parallel(self._join, self.new.shards, self.out)
         self._making = self.out
 
@@ -134,7 +134,7 @@ def generator_file(number: int) -> str:
     return f"generator-p{number:02d}.json" if number else "generator.json"
 
 
-def open_job(recipe: Recipe, out: Path, clips: list[Clip] | None, extend: bool, asked: int | None) -> Job:
+def open_job(recipe: Recipe, out: Path, clips: list[Clip] | None, extend: bool, asked: int | None) -> BuildJob:
     """What there is to do in the locked folder `out`, `asked` clips a shard, as it was begun here before.
 
     `clips` are the recipe's, of a first build. Raises DataError where the recipe differs from what is there or was
@@ -145,7 +145,7 @@ def open_job(recipe: Recipe, out: Path, clips: list[Clip] | None, extend: bool, 
     corpus = Corpus(out)
     stopped = _stopped(corpus)
     joining, record = stopped is not None, stopped or corpus.record()
-    told = parts_of(record)
+    told = list_parts(record)
     if any("clips_per_shard" not in part for part in told):
         raise DataError(f"{out / BUILD_RECORD}: missing or damaged", "build into another --out")
     if joining and not extend:
@@ -161,37 +161,37 @@ def open_job(recipe: Recipe, out: Path, clips: list[Clip] | None, extend: bool, 
     return _further(recipe, corpus, told, record, asked)
 
 
-def _first(recipe: Recipe, out: Path, clips: list[Clip], asked: int | None) -> Job:
+def _first(recipe: Recipe, out: Path, clips: list[Clip], asked: int | None) -> BuildJob:
     work = out / WORK
     if (work / STATE).exists() and (work / generator_file(0)).exists():  # where no generator could be had, it was not
         begun = _read(work / STATE, "clips_per_shard")
         _refuse_other(recipe, begun, out)
         _refuse_size(out, begun["clips_per_shard"], asked)
-        return Job(out, work, [one_part(recipe, clips, begun["clips_per_shard"])])
-    part = one_part(recipe, clips, asked)
+        return BuildJob(out, work, [make_part(recipe, clips, begun["clips_per_shard"])])
+    part = make_part(recipe, clips, asked)
     write_text(work / STATE, json.dumps(part.identity))
-    return Job(out, work, [part])
+    return BuildJob(out, work, [part])
 
 
-def _again(recipe: Recipe, corpus: Corpus, told: list[dict[str, Any]], record: dict[str, Any]) -> Job:
+def _again(recipe: Recipe, corpus: Corpus, told: list[dict[str, Any]], record: dict[str, Any]) -> BuildJob:
     """A finished corpus gets its state and ledger back, so that shards it has lost can be made again."""
     work = corpus.root / WORK
     ledger = Ledger(work)
     if not (work / STATE).exists() or not ledger.entries:  # what is left where a work folder went but in part
         delete_file(work / STATE)
         for name, digest in corpus.sums().items():
-            if name.startswith("data/") and part_of(name) < len(told):
-                ledger.enter(Entry(name, digest, 0.0, 0, told[part_of(name)]["fingerprint"]))
+            if name.startswith("data/") and part_number(name) < len(told):
+                ledger.enter(Entry(name, digest, 0.0, 0, told[part_number(name)]["fingerprint"]))
         for number, part in enumerate(told):
             write_text(work / generator_file(number), json.dumps(part["generator"]))
-        write_text(work / STATE, json.dumps(identity(recipe)))
-    parts = replay(recipes(corpus, told, recipe), [part["clips_per_shard"] for part in told])
-    return Job(corpus.root, work, parts, told, record)
+        write_text(work / STATE, json.dumps(identify_recipe(recipe)))
+    parts = plan_parts(load_part_recipes(corpus, told, recipe), [part["clips_per_shard"] for part in told])
+    return BuildJob(corpus.root, work, parts, told, record)
 
 
 def _further(
     recipe: Recipe, corpus: Corpus, told: list[dict[str, Any]], record: dict[str, Any], asked: int | None
-) -> Job:
+) -> BuildJob:
     """What a recipe adds to a finished corpus, which stays as it is until all of it is made."""
     out, home = corpus.root, corpus.root / WORK / GROWTH
     begun = _begun(home, told)
@@ -201,18 +201,18 @@ def _further(
         asked = begun["clips_per_shard"]
     elif is_folder(home):
         delete_folder(home)
-    parts = addition(recipe, corpus, asked, told)
+    parts = plan_addition(recipe, corpus, asked, told)
     if not begun:
-        refuse_other_plan(corpus, parts[:-1])
-        same = [part.number for part in parts[:-1] if source(part.recipe) == source(recipe)]
+        check_plan(corpus, parts[:-1])
+        same = [part.number for part in parts[:-1] if identify_source(part.recipe) == identify_source(recipe)]
         for number, part in enumerate(told):
             write_text(home / generator_file(number), json.dumps(part["generator"]))
         if same:  # more of one source is made by the same generator
-            kept = {"recipe": str(recipe_file(corpus, told[same[-1]]["fingerprint"]).absolute())}
+            kept = {"recipe": str(find_recipe(corpus, told[same[-1]]["fingerprint"]).absolute())}
             write_text(home / generator_file(len(told)), json.dumps(told[same[-1]]["generator"] | kept))
         after = [part["fingerprint"] for part in told]
         write_text(home / STATE, json.dumps(parts[-1].identity | {"after": after}))
-    return Job(out, home, parts, told, record)
+    return BuildJob(out, home, parts, told, record)
 
 
 def _stopped(corpus: Corpus) -> dict[str, Any] | None:
@@ -221,8 +221,8 @@ def _stopped(corpus: Corpus) -> dict[str, Any] | None:
     if not state.exists() or not (corpus.root / WORK / GROWTH / STATE).exists():
         return None
     record: dict[str, Any] | None = _read(state).get("record")
-    there = len(parts_of(record)) if record else 0
-    return None if any(part_of(name) >= there for name in corpus.sums()) else record
+    there = len(list_parts(record)) if record else 0
+    return None if any(part_number(name) >= there for name in corpus.sums()) else record
 
 
 def _begun(home: Path, told: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -247,9 +247,9 @@ def _read(path: Path, *keys: str) -> dict[str, Any]:
     return found
 
 
-def addition(
+def plan_addition(
     recipe: Recipe, corpus: Corpus, asked: int | None, told: list[dict[str, Any]] | None = None
-) -> list[Part]:
+) -> list[CorpusPart]:
     """A finished corpus's parts and, the last, what a recipe adds to them. Raises DataError where it cannot."""
     told = told or corpus.parts()
     if told[0]["name"] != recipe.name:
@@ -262,7 +262,7 @@ def addition(
             f"{corpus.root}: has grown {MAX_PARTS - 1} times, and can no further", "build into another --out"
         )
     sizes = [*(part["clips_per_shard"] for part in told), asked]
-    parts = replay([*recipes(corpus, told, recipe), recipe], sizes)
+    parts = plan_parts([*load_part_recipes(corpus, told, recipe), recipe], sizes)
     if not parts[-1].shards:
         raise DataError(
             f"{corpus.root}: has every clip that {recipe.name} asks for", "raise per_genre, or add a genre"
@@ -271,7 +271,7 @@ def addition(
 
 
 def _refuse_other(recipe: Recipe, there: dict[str, Any], out: Path, fix: str = "", how: str = "holds") -> None:
-    asked = identity(recipe)
+    asked = identify_recipe(recipe)
     if changed := [key for key in asked if there.get(key) != asked[key]]:
         raise DataError(
             f"{out}: {how} a corpus of another recipe: {there.get('name')} {there.get('fingerprint')} there, "

@@ -14,15 +14,15 @@ from ...errors import DataError
 from ...io.atomic import write_text
 from ...io.markdown import FILTERS, format_front_matter
 from ...io.safe_files import find_shipped, parse_json, read_yaml
-from ..corpus import BUILD_RECORD, CARD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, embed_record, parts_of
+from ..corpus import BUILD_RECORD, CARD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, embed_record, list_parts
 from ..schema import COLUMNS
 from . import plots as pictures
 from . import statistics as counts
 from .fidelity import drop_stale_measurements
-from .limitations import gaps, percent, with_bounds
+from .limitations import format_interval, format_percent, list_limitations
 from .measurement import Measurement
-from .metadata import head, infos, type_name
-from .statistics import Table
+from .metadata import describe_type, make_metadata, read_config_infos
+from .statistics import CorpusTable
 
 NON_COMMERCIAL = "Not for commercial use: the weights that made the clips are licensed so."
 OPEN = "Name the corpus and synthmir when you use them."
@@ -47,8 +47,8 @@ def write_card(root: Path) -> None:
 def _content(root: Path) -> str:
     recipe = read_yaml(root / RECIPE)
     record = Corpus(root).record(BUILD_RECORD)
-    configs, stereo = infos(root), bool(recipe["generator"].get("stereo"))
-    table = Table.read(root, configs["default"]["features"])
+    configs, stereo = read_config_infos(root), bool(recipe["generator"].get("stereo"))
+    table = CorpusTable.read(root, configs["default"]["features"])
     embedders = [_embedder(root, name, info) for name, info in configs.items() if name != "default"]
     found = drop_stale_measurements(root)
     known = Corpus(root).sums() if (root / SUMS).exists() else {}
@@ -70,11 +70,11 @@ def _content(root: Path) -> str:
         "licence": licence,
         "licence_note": NON_COMMERCIAL if "-nc" in licence else OPEN,
         "genres": table.names("genre"),
-        "splits": counts.splits(table),
-        "labels": counts.labels(table),
-        "tempo": counts.tempo(table),
-        "levels": counts.levels(table),
-        "examples": counts.examples(table),
+        "splits": counts.count_splits(table),
+        "labels": counts.count_labels(table),
+        "tempo": counts.summarize_tempo(table),
+        "levels": counts.summarize_levels(table),
+        "examples": counts.list_examples(table),
         "again": int((table.numbers("attempts") > 1).sum()),
         "columns": _columns(configs["default"]["features"], stereo),
         "embedders": embedders,
@@ -83,14 +83,14 @@ def _content(root: Path) -> str:
         "fidelity": found,
         "rejected": record["details"]["rejected"],
         "faults": _faults(root),
-        "pictures": pictures.draw(root, table, [one["name"] for one in embedders if not one["augment"]], known),
+        "pictures": pictures.draw_plots(root, table, [one["name"] for one in embedders if not one["augment"]], known),
         "fingerprint": record["fingerprint"],
         "version": record["versions"].get("synthmir", ""),
     }
     context["heard"] = _heard(found, context["genres"])
-    context["gaps"] = gaps(context, found)
+    context["gaps"] = list_limitations(context, found)
     names = [one["name"] for one in generators]
-    told = head(recipe["name"], licence, names, clips, configs)
+    told = make_metadata(recipe["name"], licence, names, clips, configs)
     return f"{format_front_matter(told)}\n{_template().render(context).strip()}\n"
 
 
@@ -101,8 +101,8 @@ def _template() -> Any:
     environment.filters |= FILTERS
     environment.filters["thousands"] = lambda value: f"{value:,}"
     environment.filters["number"] = lambda value: f"{value:.4g}"
-    environment.filters["percent"] = percent
-    environment.filters["share"] = lambda figure: with_bounds(figure) if figure else ""
+    environment.filters["percent"] = format_percent
+    environment.filters["share"] = lambda figure: format_interval(figure) if figure else ""
     environment.filters["hours"] = _hours
     environment.filters["quoted"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment.from_string(find_shipped("dataset_card.md").read_text(encoding="utf-8"))
@@ -119,7 +119,7 @@ def _columns(features: Any, stereo: bool) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "type": type_name(kind),
+            "type": describe_type(kind),
             "unit": UNITS.get(name, ""),
             "about": COLUMNS[name].format(channels=channels),
         }
@@ -130,7 +130,7 @@ def _columns(features: Any, stereo: bool) -> list[dict[str, str]]:
 def _makings(root: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
     """How the clips came to be, part by part: the recipe and what the record tells of it."""
     told = []
-    for part in parts_of(record):
+    for part in list_parts(record):
         kept = f"{RECIPES}/{part['fingerprint']}/{RECIPE}"
         recipe = kept if (root / kept).exists() else RECIPE
         told.append({"retried": 0, **part, "recipe": recipe, "settings": read_yaml(root / recipe)})

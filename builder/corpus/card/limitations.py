@@ -10,7 +10,7 @@ from ..schema import SAMPLING_RATE
 from .measurement import Figure, Measurement
 
 
-def gaps(context: dict[str, Any], found: Sequence[Measurement]) -> list[str]:
+def list_limitations(context: dict[str, Any], found: Sequence[Measurement]) -> list[str]:
     """The known gaps of a corpus, from the card's own figures and from what was measured."""
     real = [one for one in found if one.real]
     sentences = [sentence for one in real for sentence in _against(one)]
@@ -22,16 +22,16 @@ def gaps(context: dict[str, Any], found: Sequence[Measurement]) -> list[str]:
     return [*sentences, *_of_labels(context), *_of_sound(context)]
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """ "84.6 %"."""
     return f"{100 * share:.1f} %"
 
 
-def with_bounds(figure: Figure) -> str:
+def format_interval(figure: Figure) -> str:
     """A share with its 95 % interval where one is known: "84.6 % [82.0, 87.1]"."""
     if figure.low is None or figure.high is None:
-        return percent(figure.value)
-    return f"{percent(figure.value)} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+        return format_percent(figure.value)
+    return f"{format_percent(figure.value)} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
 def _against(one: Measurement) -> Iterator[str]:
@@ -39,13 +39,13 @@ def _against(one: Measurement) -> Iterator[str]:
     if one.manifold:
         reached = one.manifold.coverage
         yield (
-            f"**Music that it does not reach.** Of {name}, {with_bounds(reached)} have a clip in their neighbourhood; "
-            f"{percent(1 - reached.value)} have none."
+            f"**Music that it does not reach.** Of {name}, {format_interval(reached)} have a clip in their "
+            f"neighbourhood; {format_percent(1 - reached.value)} have none."
         )
     if one.two_sample:
         yield (
             f"**It does not pass for {escape_text(one.reference.name)}.** A linear classifier tells clip from "
-            f"recording in {with_bounds(one.two_sample.accuracy)} of cases (50 % is chance, "
+            f"recording in {format_interval(one.two_sample.accuracy)} of cases (50 % is chance, "
             f"p = {one.two_sample.p_value:.2g})."
         )
     ratio = one.diversity.corpus / one.diversity.reference if one.diversity.reference else 0.0

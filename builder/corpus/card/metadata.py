@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 
 from ...io.parquet_guard import features_from_schema
 from ...io.storage import open_for_arrow
-from ..corpus import SHARD_FILE, part_of
+from ..corpus import SHARD_FILE, part_number
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
-def infos(root: Path) -> dict[str, dict[str, Any]]:
+def read_config_infos(root: Path) -> dict[str, dict[str, Any]]:
     """Of each config, `default` first: `folder`, features, splits, sizes and a digest, from the shards' metadata."""
     folders = {"default": "data"} | {
         folder.name: folder.name
@@ -27,7 +27,7 @@ def infos(root: Path) -> dict[str, dict[str, Any]]:
 
 def _info(root: Path, folder: str) -> dict[str, Any]:
     paths = sorted((root / folder).glob("*.parquet"))
-    newest = max(paths, key=lambda path: part_of(path.name))  # it knows every label of those before it
+    newest = max(paths, key=lambda path: part_number(path.name))  # it knows every label of those before it
     splits: dict[str, dict[str, int]] = {}
     digest = hashlib.sha256()
     for path in paths:
@@ -46,10 +46,10 @@ def _info(root: Path, folder: str) -> dict[str, Any]:
     }
 
 
-def head(
+def make_metadata(
     name: str, licence: str, generators: list[str], clips: int, configs: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """The block of a corpus called `name`, made by `generators`, with `infos` as its configs."""
+    """The block of a corpus called `name`, made by `generators`, with `read_config_infos` as its configs."""
     return {
         "pretty_name": name,
         "license": licence,
@@ -94,12 +94,12 @@ def _described(config: str, info: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-def type_name(kind: Any) -> str:
+def describe_type(kind: Any) -> str:
     """A column's type in words."""
     from datasets import Audio, ClassLabel, List
 
     if isinstance(kind, List):
-        return f"list of {type_name(kind.feature)}"
+        return f"list of {describe_type(kind.feature)}"
     if isinstance(kind, ClassLabel):
         return f"class label ({kind.num_classes})"
     if isinstance(kind, Audio):

@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ...audio import decode, mono
+from ...audio import decode_audio, to_mono
 from ...io.atomic import write_bytes
 from ...io.parquet_guard import check_parquet, parquet_errors
 from ...io.storage import delete_file, hash_file, open_for_arrow
 from ...plotting import COLOURS, SHAPES, log_mel, mel_ticks, project_embeddings
 from ..schema import LONGEST
 from .fidelity import digest_shards
-from .statistics import Table
+from .statistics import CorpusTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ STYLED = "synthmir pictures 1,"  # a change of how they look is another number
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Plot:
     """One of them: what it shows, what it follows from, and how it is drawn."""
 
     name: str
@@ -62,7 +62,7 @@ class Picture:
         return f"{ASSETS}/{self.name}.svg"
 
 
-def draw(root: Path, table: Table, embedders: Sequence[str], known: dict[str, str]) -> list[Picture]:
+def draw_plots(root: Path, table: CorpusTable, embedders: Sequence[str], known: dict[str, str]) -> list[Plot]:
     """Draw every picture that the corpus has something for. Those of what is gone (embeddings, say) go too.
 
     One that is there whole, by its hash in `known`, and of the same shards, is left: a map takes seconds.
@@ -91,23 +91,23 @@ def _is_so(path: Path, mark: str, digest: str | None) -> bool:
     )
 
 
-def _pictures(root: Path, table: Table, embedders: Sequence[str]) -> Iterator[Picture]:
+def _pictures(root: Path, table: CorpusTable, embedders: Sequence[str]) -> Iterator[Plot]:
     clips = digest_shards(root, "data")
-    yield Picture("clips", "Clips of each genre, by split", clips, lambda: _clips(table))
+    yield Plot("clips", "Clips of each genre, by split", clips, lambda: _clips(table))
     if table.rows["tempo_bpm"].null_count < len(table):
         asked = "Tempi that the prompts ask for, in beats per minute"
-        yield Picture("tempo", asked, clips, lambda: _tempo(table))
+        yield Plot("tempo", asked, clips, lambda: _tempo(table))
     shown = "One clip of each genre as a mel spectrogram, dB under its loudest point"
-    yield Picture("spectrograms", shown, clips, lambda: _sounds(root, table))
+    yield Plot("spectrograms", shown, clips, lambda: _sounds(root, table))
     for name in embedders:
         paths = sorted((root / name).glob("*.parquet"))
         total = sum(pq.read_metadata(open_for_arrow(path)).num_rows for path in paths)
         if total >= LEAST:
             near = f"Map of the {name} embeddings of {min(total, POINTS):,} clips (t-SNE): what is alike lies together"
-            yield Picture(f"map-{name}", near, digest_shards(root, "data", name), partial(_map, paths, total, table))
+            yield Plot(f"map-{name}", near, digest_shards(root, "data", name), partial(_map, paths, total, table))
 
 
-def _clips(table: Table) -> Figure:
+def _clips(table: CorpusTable) -> Figure:
     genres, splits = table.names("genre"), sorted(set(table.values("split")))
     figure, axes = _panel(6.4, 0.3 * len(genres) + 1.1)
     genre, split = np.array(table.values("genre")), np.array(table.values("split"))
@@ -125,7 +125,7 @@ def _clips(table: Table) -> Figure:
     return figure
 
 
-def _tempo(table: Table) -> Figure:
+def _tempo(table: CorpusTable) -> Figure:
     genres = table.names("genre")
     figure, axes = _panel(6.4, 2.6)
     pairs = [(genre, bpm) for genre, bpm in zip(table.values("genre"), table.values("tempo_bpm"), strict=True) if bpm]
@@ -141,7 +141,7 @@ def _tempo(table: Table) -> Figure:
     return figure
 
 
-def _sounds(root: Path, table: Table) -> Figure:
+def _sounds(root: Path, table: CorpusTable) -> Figure:
     from matplotlib.figure import Figure
 
     clips = _one_a_genre(root, table)
@@ -152,9 +152,9 @@ def _sounds(root: Path, table: Table) -> Figure:
     figure.subplots_adjust(0.55 / width, 0.42 / height, 1 - 0.1 / width, 1 - 0.25 / height, 0.08, 0.5)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (genre, audio) in zip(panels, clips, strict=False):
-        samples, rate = decode(audio, LONGEST)
+        samples, rate = decode_audio(audio, LONGEST)
         axes.imshow(
-            log_mel(mono(samples), rate, HOP), origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0,
+            log_mel(to_mono(samples), rate, HOP), origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0,
             extent=(0, len(samples) / rate, 0, 1),
         )  # fmt: skip
         axes.set_yticks(*mel_ticks((100, 1_000, 5_000), rate))
@@ -168,7 +168,7 @@ def _sounds(root: Path, table: Table) -> Figure:
     return figure
 
 
-def _one_a_genre(root: Path, table: Table) -> list[tuple[str, bytes]]:
+def _one_a_genre(root: Path, table: CorpusTable) -> list[tuple[str, bytes]]:
     """The first clip of each genre, up to `SHOWN` genres; of the audio, only the pages up to them are read."""
     codes = table.rows["genre"].combine_chunks()
     wanted: dict[int, str] = {}
@@ -189,7 +189,7 @@ def _one_a_genre(root: Path, table: Table) -> list[tuple[str, bytes]]:
     return sorted(found, key=lambda pair: table.names("genre").index(pair[0]))
 
 
-def _map(paths: Sequence[Path], total: int, table: Table) -> Figure:
+def _map(paths: Sequence[Path], total: int, table: CorpusTable) -> Figure:
     """t-SNE of the standardised embeddings, in one thread: sums in one order."""
     chosen = np.linspace(0, total - 1, min(total, POINTS)).astype(int)  # evenly over all genres
     vectors, codes = _drawn(paths, chosen)

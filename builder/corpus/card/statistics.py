@@ -25,14 +25,14 @@ MOST = 5  # of a label's values are named
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CorpusTable:
     """A corpus without its audio: the columns above as Arrow, `split` with them, and the features."""
 
     rows: pa.Table
     features: Features
 
     @classmethod
-    def read(cls, root: Path, features: Features) -> Table:
+    def read(cls, root: Path, features: Features) -> CorpusTable:
         """All shards of audio, in order."""
         parts = []
         for path in sorted((root / "data").glob("*.parquet")):
@@ -67,7 +67,7 @@ class Table:
         return self.rows[column].drop_null().to_numpy().astype(np.float64)
 
 
-def splits(table: Table) -> list[dict[str, Any]]:
+def count_splits(table: CorpusTable) -> list[dict[str, Any]]:
     """Of each split its name, its clips, and how many are of each genre."""
     genres = table.names("genre")
     counted = Counter(zip(table.values("split"), table.values("genre"), strict=True))
@@ -81,12 +81,12 @@ def splits(table: Table) -> list[dict[str, Any]]:
     ]
 
 
-def labels(table: Table) -> list[dict[str, Any]]:
+def count_labels(table: CorpusTable) -> list[dict[str, Any]]:
     """Of each label beside the genre: how many clips name one, which values they take, and the most frequent."""
     return [_label(table, name) for name in ("subgenre", "mood", "instruments", "key", "vocals")]
 
 
-def _label(table: Table, column: str) -> dict[str, Any]:
+def _label(table: CorpusTable, column: str) -> dict[str, Any]:
     values = table.values(column)
     many = isinstance(values[0], list) if values else False
     lists = values if many else [[] if value is None else [value] for value in values]
@@ -104,7 +104,7 @@ def _label(table: Table, column: str) -> dict[str, Any]:
     }
 
 
-def tempo(table: Table) -> dict[str, Any] | None:
+def summarize_tempo(table: CorpusTable) -> dict[str, Any] | None:
     """Beats per minute that prompts give, None where none does."""
     found = table.numbers("tempo_bpm")
     if not len(found):
@@ -113,7 +113,7 @@ def tempo(table: Table) -> dict[str, Any] | None:
     return {"clips": len(found), "low": low, "mid": mid, "high": high}
 
 
-def levels(table: Table) -> list[dict[str, Any]]:
+def summarize_levels(table: CorpusTable) -> list[dict[str, Any]]:
     """Percentiles of loudness and peak."""
     found = []
     for column, name in LEVELS.items():
@@ -123,7 +123,7 @@ def levels(table: Table) -> list[dict[str, Any]]:
     return found
 
 
-def examples(table: Table) -> list[dict[str, Any]]:
+def list_examples(table: CorpusTable) -> list[dict[str, Any]]:
     """The first prompt of each genre."""
     codes = table.rows["genre"].combine_chunks()
     places = [pc.index(codes, code).as_py() for code in range(len(table.names("genre")))]

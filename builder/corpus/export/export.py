@@ -27,7 +27,7 @@ from ...names import hide_split
 from ..corpus import SHARD_FILE, Corpus, newest_shard
 from ..schema import LONGEST
 from ..shards import WORK, digest, lock_folder
-from .tables import Clip, safe_name, words, write_tables
+from .tables import Clip, format_cells, safe_name, write_tables
 
 LAYOUTS = ("mirdata", "audiofolder")
 FORMATS = ("flac", "wav")
@@ -136,7 +136,7 @@ def _damaged(corpus: Corpus, name: str) -> DataError:
 def _place(table: pa.Table, features: Any, layout: str, audio: str) -> list[Clip]:
     """Where each clip's file goes: by split or not, by genre, and by number where a genre has many."""
     ids, splits = table["id"].to_pylist(), table["split"].to_pylist()
-    genres = [safe_name(genre or "unlabelled") for genre in words(table, features, "genre")]
+    genres = [safe_name(genre or "unlabelled") for genre in format_cells(table, features, "genre")]
     if layout == "audiofolder":  # a genre "test" would be a split as well
         folders = [f"{split}/{hide_split(genre)}" for split, genre in zip(splits, genres, strict=True)]
     else:

@@ -52,7 +52,7 @@ def write_tables(
     corpus: Corpus, layout: str, table: pa.Table, features: Any, clips: Sequence[Clip], md5: Sequence[str], root: Path
 ) -> tuple[Path, ...]:
     """Write tables and README.md of an export whose `clips` are there; `table` has their rows, without audio."""
-    columns = {name: words(table, features, name) for name in table.column_names if name not in ("id", "split")}
+    columns = {name: format_cells(table, features, name) for name in table.column_names if name not in ("id", "split")}
     ids, splits, files = ([getattr(clip, name) for clip in clips] for name in ("id", "split", "file"))
     texts = {"id": ids} | {name: cells for name, cells in columns.items() if not _is_number(features[name])}
     exact = layout == "audiofolder" and any(
@@ -99,7 +99,7 @@ def safe_name(text: str) -> str:
     return f"{plain}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
-def words(table: pa.Table, features: Any, column: str) -> list[str]:
+def format_cells(table: pa.Table, features: Any, column: str) -> list[str]:
     """A column as the cells of a table: names for classes, names with ; between for lists, nothing for null."""
     from datasets import ClassLabel
 

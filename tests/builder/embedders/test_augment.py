@@ -13,7 +13,7 @@ from datasets import Features, load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.audio import decode, encode_flac, resample
+from builder.audio import decode_audio, encode_flac, resample
 from builder.corpus.building.build import build
 from builder.corpus.corpus import Corpus, write_sums
 from builder.corpus.shards import read_footer, write_shard
@@ -65,7 +65,7 @@ def test_train_split_has_clean_and_damaged_clips_and_validation_only_clean(corpu
 
 def test_a_copy_is_the_embedding_of_the_damaged_audio(corpus):
     embed_corpus(corpus.root, NOISY)
-    audio = {row["id"]: decode(row["audio"]["bytes"]) for row in rows(corpus, "data", "train")}
+    audio = {row["id"]: decode_audio(row["audio"]["bytes"]) for row in rows(corpus, "data", "train")}
     made = Levels(PLAIN)
     for row in rows(corpus, split="train"):
         if row["damage"] == "gain:-12":
@@ -268,7 +268,7 @@ def test_all_channels_are_damaged_at_the_stored_rate(channels, identity, samples
         np.concatenate(list(read_damaged(one, 32_000))) for one in (copy, copy, {**copy, "id": identity + "!"})
     )
     np.testing.assert_array_equal(out, again)
-    stored = decode(row["audio"]["bytes"])[0]
+    stored = decode_audio(row["audio"]["bytes"])[0]
     assert out.dtype == np.float32 and out.shape == (samples,)
     if damage == "side:2":
         np.testing.assert_array_equal(out, other)

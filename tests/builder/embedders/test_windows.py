@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import audio as audio_module
-from builder.audio import decode, load_audio, mono, resample, stream, windows
+from builder.audio import decode_audio, load_audio, resample, split_into_windows, stream_audio, to_mono
 from builder.embedders.windows import cut_windows, embed_clips, embed_streams, read_ahead
 from builder.errors import DataError
 from builder.recipe import EmbedderSettings
@@ -37,9 +37,9 @@ def wav(samples: np.ndarray, rate: int) -> bytes:
 def test_resampled_blocks_join_without_seams(monkeypatch, origin, target, seconds):
     monkeypatch.setattr(audio_module, "BLOCK_SECONDS", 1)
     audio = wav(noise(int(seconds * origin), 2), origin)
-    blocks = list(stream(audio, target))
-    samples, rate = decode(audio)
-    np.testing.assert_allclose(np.concatenate(blocks), resample(mono(samples), rate, target), atol=1e-6)
+    blocks = list(stream_audio(audio, target))
+    samples, rate = decode_audio(audio)
+    np.testing.assert_allclose(np.concatenate(blocks), resample(to_mono(samples), rate, target), atol=1e-6)
     np.testing.assert_array_equal(np.concatenate(blocks), load_audio(audio, target))
     assert len(blocks) > 1 or seconds < 5 or origin == 11_127
     np.testing.assert_array_equal(np.concatenate(list(read_ahead(audio, target))), np.concatenate(blocks))
@@ -50,7 +50,7 @@ def test_resampled_blocks_join_without_seams(monkeypatch, origin, target, second
 def test_end_to_end_windows_do_not_depend_on_the_blocks(length, window, sizes):
     samples = np.arange(length, dtype=np.float32)
     cut = list(cut_windows(blocks_of(samples, sizes), window))
-    np.testing.assert_array_equal(np.stack(cut), windows(samples, window))
+    np.testing.assert_array_equal(np.stack(cut), split_into_windows(samples, window))
 
 
 @settings(deadline=None)
@@ -124,12 +124,12 @@ def test_unreadable_audio_is_an_error(monkeypatch, tmp_path, content, message):
     (tmp_path / "a.wav").write_bytes(content)
     for source in (content, tmp_path / "a.wav"):
         with pytest.raises(DataError, match=message):
-            list(stream(source, 32_000))
+            list(stream_audio(source, 32_000))
 
 
 def test_missing_files_and_empty_rows_are_errors(tmp_path):
     with pytest.raises(DataError, match="No such file"):
-        list(stream(tmp_path / "none.wav", 32_000))
+        list(stream_audio(tmp_path / "none.wav", 32_000))
     with pytest.raises(DataError, match="no audio in this row"):
         read_ahead(None, 32_000)
 

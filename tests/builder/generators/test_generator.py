@@ -10,7 +10,7 @@ import pytest
 
 from builder.clip import Prompt
 from builder.corpus.building.build import build
-from builder.corpus.building.plan import plan
+from builder.corpus.building.plan import plan_clips
 from builder.corpus.load import load_corpus
 from builder.errors import BackendError, RecipeError
 from builder.generators.generator import Generator
@@ -34,7 +34,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 def test_a_corpus_has_the_same_sound(recipe: Recipe, tmp_path: Path) -> None:
     build(recipe, tmp_path / "corpus", workers=1)
     rows = {row["id"]: row for split in load_corpus(tmp_path / "corpus").values() for row in split}
-    clips = plan(recipe)
+    clips = plan_clips(recipe)
     made = list(Generator.from_recipe(recipe).generate(clips))
     assert len(made) == len(clips) == len(rows)
     for clip, one in zip(clips, made, strict=True):

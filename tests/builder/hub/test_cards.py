@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builder.hub.cards import dataset_card, model_card, sums_with
+from builder.hub.cards import adapt_dataset_card, adapt_model_card, update_sums
 
 from ... import markdown as page
 
@@ -21,7 +21,9 @@ MODEL, DATASET = ("org/ear", "https://hub.example/org/ear"), ("org/songs", "http
 def test_all_that_is_typed_loads_from_the_hub(name: str) -> None:
     quoted = json.dumps(name)
     code = f'a = load_dataset({quoted}, "passt")\nb = load_dataset(\n    {quoted}, split="train")\n'
-    card = dataset_card(f"---\nlicense: mit\n---\n\n# t\n\n## Load it\n\n```python\n{code}```\n", "org/songs", None)
+    card = adapt_dataset_card(
+        f"---\nlicense: mit\n---\n\n# t\n\n## Load it\n\n```python\n{code}```\n", "org/songs", None
+    )
     (shown,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert shown == code.replace(quoted, '"org/songs"')
 
@@ -29,7 +31,7 @@ def test_all_that_is_typed_loads_from_the_hub(name: str) -> None:
 def test_a_corpus_card_on_the_hub(made: Path) -> None:
     """Its pictures are where it says, it links the model, and it is cited by where it is."""
     text = (made / "corpus" / "README.md").read_text(encoding="utf-8")
-    card = dataset_card(text, "org/songs", MODEL)
+    card = adapt_dataset_card(text, "org/songs", MODEL)
     assert not page.broken_links(card, made / "corpus") and not page.ragged(card)
     assert f'href="{MODEL[1]}"' in page.html(card) and "](assets/clips.svg)" in card
     assert set(re.findall(r'load_dataset\(\s*"([^"]*)"', card)) == {"org/songs"}
@@ -38,7 +40,7 @@ def test_a_corpus_card_on_the_hub(made: Path) -> None:
     assert yaml.safe_load(card.split("---\n")[1]) == yaml.safe_load(text.split("---\n")[1])
     (entry,) = (
         line
-        for line in sums_with((made / "corpus/SHA256SUMS").read_text(), {"README.md": card}).splitlines()
+        for line in update_sums((made / "corpus/SHA256SUMS").read_text(), {"README.md": card}).splitlines()
         if "README" in line
     )
     assert entry == f"{hashlib.sha256(card.encode()).hexdigest()}  README.md"
@@ -46,7 +48,7 @@ def test_a_corpus_card_on_the_hub(made: Path) -> None:
 
 def test_a_model_card_on_the_hub(made: Path) -> None:
     text = (made / "model" / "README.md").read_text(encoding="utf-8")
-    card = model_card(text, "org/ear", DATASET)
+    card = adapt_model_card(text, "org/ear", DATASET)
     assert not page.broken_links(card, made / "model") and not page.ragged(card)
     assert f'href="{DATASET[1]}"' in page.html(card)
     assert 'model="org/ear", trust_remote_code=True' in card and 'from_pretrained("org/ear")' in card

@@ -12,7 +12,7 @@ from huggingface_hub import DatasetCard
 
 from builder.corpus.building.build import build
 from builder.corpus.verify import verify
-from builder.hub.console import lines
+from builder.hub.console import format_targets
 from builder.hub.publish import Target
 from builder.io.safe_files import read_yaml
 from builder.recipe import Recipe
@@ -36,7 +36,7 @@ def test_genres_that_are_words_of_yaml_arrive_as_they_are(
     assert not verify(corpus).faults
     found = datasets.load_dataset(str(corpus), split="train", cache_dir=str(tmp_path / "cache"))
     assert found.features["genre"].names == GENRES
-    words = "\n".join(lines(send(corpus, "org/odd", what="corpus", dry_run=True), dry_run=True))
+    words = "\n".join(format_targets(send(corpus, "org/odd", what="corpus", dry_run=True), dry_run=True))
     assert "a new repository" in words and not hub.repos
     send(corpus, "org/odd", what="corpus")
     for card in (

@@ -26,7 +26,7 @@ from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
 from builder.errors import DataError, HubError
 from builder.hub import upload
-from builder.hub.console import lines
+from builder.hub.console import format_targets
 from builder.hub.publish import Target
 from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord, strip_paths
@@ -179,13 +179,13 @@ def test_a_dry_run_needs_no_token_and_sends_nothing(
     hub: LoopbackHub, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    words = "\n".join(lines(send(dry_run=True), dry_run=True))
+    words = "\n".join(format_targets(send(dry_run=True), dry_run=True))
     assert "a new repository" in words and "data/train-00000-of-00003.parquet" in words
     assert {line.split()[0] for line in hub.log} == {"info", "validate"} and not hub.repos
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     send(what="corpus")
     hub.push(hub.repos["dataset", "org/small"], {"data/train-00000-of-00009.parquet": b"old", "recipe.yaml": b"x"})
-    words = "\n".join(lines(send(what="corpus", dry_run=True), dry_run=True))
+    words = "\n".join(format_targets(send(what="corpus", dry_run=True), dry_run=True))
     assert re.search(r"delete\s+data/train-00000-of-00009.parquet", words)
     assert re.search(r"1 file\(s\), 1.4 kB to send; \d+ there already; 1 to delete", words)
 

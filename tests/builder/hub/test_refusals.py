@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from builder.errors import DataError, HubError, RecipeError, SynthmirError
-from builder.hub.cards import with_data
+from builder.hub.cards import update_metadata
 from builder.hub.publish import Target
 
 from .loopback_hub import LoopbackHub
@@ -148,7 +148,7 @@ def test_a_card_is_validated_once(hub: LoopbackHub, send: Send) -> None:
 
 def set_in_card(folder: Path, **changed: object) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
-    (folder / "README.md").write_text(with_data(text, changed), encoding="utf-8")
+    (folder / "README.md").write_text(update_metadata(text, changed), encoding="utf-8")
 
 
 CARDS: list[tuple[str, dict[str, object], str]] = [

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from builder.errors import DataError, HubError
-from builder.hub.console import lines
+from builder.hub.console import format_targets
 from builder.hub.publish import Target
 from evaluation.metrics import FOLDER
 
@@ -67,7 +67,7 @@ def test_all_metrics_become_spaces_by_their_names(hub: LoopbackHub, send: Send) 
         data = head(text)
         assert (data["sdk"], data["app_file"]) == ("gradio", "app.py") and {"evaluate", "metric"} <= set(data["tags"])
         assert f'NAME = "{name}"' in hub.content("space", target.repo, "app.py").decode()
-    assert "\n".join(lines(told)).count("import evaluate") == 3
+    assert "\n".join(format_targets(told)).count("import evaluate") == 3
     hub.log.clear()
     send(Path("all"), "org", what="metrics", metrics=FOLDER, revision="v1")
     assert not hub.requests("commit") and not hub.requests("put") and not hub.requests("create")
@@ -144,7 +144,7 @@ def test_a_space_arrives_whole_with_its_sums(hub: LoopbackHub, send: Send, space
         content = hub.content("space", "org/explorer", name)
         assert content == (space / name).read_bytes() and f"{hashlib.sha256(content).hexdigest()}  {name}\n" in sums
     assert repo.sdk == "gradio" and repo.tags == {"v1": target.head} and target.lines == []
-    assert list(lines([target])) == [f"space  {hub.endpoint}/spaces/org/explorer  (v1)"]
+    assert list(format_targets([target])) == [f"space  {hub.endpoint}/spaces/org/explorer  (v1)"]
     hub.log.clear()
     assert send(space, "org/explorer")[0].head == target.head and not hub.requests("commit")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from datasets import Audio, ClassLabel, Dataset, Features, Value
 
-from builder.audio import decode, encode_flac
+from builder.audio import decode_audio, encode_flac
 from builder.errors import DataError
 from builder.io.hf_audio import StoredAudio, load_dataset, load_from_disk, make_dataset, stored_audio
 
@@ -109,8 +109,8 @@ def test_each_form_of_audio_is_stored(tmp_path: Path):
         {"bytes": b"123", "path": None}, None, {"bytes": b"4", "path": "c.ogg"},
     ]  # fmt: skip
     assert [row["path"] for row in found[5:]] == ["d.flac", "audio.flac"]
-    np.testing.assert_allclose(decode(found[5]["bytes"])[0][:, 0], wave, atol=1e-4)
-    np.testing.assert_allclose(decode(found[6]["bytes"])[0], np.stack([wave, -wave], axis=1), atol=1e-4)
+    np.testing.assert_allclose(decode_audio(found[5]["bytes"])[0][:, 0], wave, atol=1e-4)
+    np.testing.assert_allclose(decode_audio(found[6]["bytes"])[0], np.stack([wave, -wave], axis=1), atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [{}, {"bytes": None, "path": None}, 5, [0.0]])

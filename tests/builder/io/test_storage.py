@@ -104,7 +104,7 @@ def plain(monkeypatch):
     """Cards without pictures, where the card is not what is looked at: they take longer than the rest."""
     from builder.corpus.card import plots as pictures
 
-    monkeypatch.setattr(pictures, "draw", lambda *_: [])
+    monkeypatch.setattr(pictures, "draw_plots", lambda *_: [])
 
 
 def shards(corpus) -> dict[str, bytes]:

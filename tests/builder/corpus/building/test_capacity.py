@@ -16,14 +16,20 @@ from scipy.integrate import quad
 
 from builder.corpus.building import capacity as scale
 from builder.corpus.building.build import build
-from builder.corpus.building.capacity import Row, Scale, most_files, simulate, table
+from builder.corpus.building.capacity import (
+    Capacity,
+    CapacityRow,
+    bound_file_count,
+    estimate_capacity,
+    format_capacity,
+)
 from builder.corpus.building.extend import MAX_PARTS
-from builder.corpus.building.plan import plan, shard_size
+from builder.corpus.building.plan import choose_shard_size, plan_clips
 from builder.corpus.corpus import Corpus
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, RecipeError
 from builder.hub import upload
-from builder.hub.upload import Item, Upload
+from builder.hub.upload import Upload, UploadItem
 from builder.recipe import Recipe
 
 MILLIONS = 10_000_000
@@ -31,7 +37,7 @@ MILLIONS = 10_000_000
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.corpus.card.plots.draw", lambda *arguments: [])
+    monkeypatch.setattr("builder.corpus.card.plots.draw_plots", lambda *arguments: [])
 
 
 @pytest.fixture
@@ -39,12 +45,12 @@ def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "SAMPLE", 2_000)
 
 
-def values(found: Scale) -> dict[str, float]:
+def values(found: Capacity) -> dict[str, float]:
     return {row.what: row.value for row in found.rows}
 
 
 def test_ten_million_clips_hold_in_the_layout_that_ten_have(recipe, small_sample):
-    found = simulate(recipe().with_options({"generator.seconds": 10}), MILLIONS)
+    found = estimate_capacity(recipe().with_options({"generator.seconds": 10}), MILLIONS)
     told = {row.what: row for row in found.rows}
     layout = [row for row in found.rows if row.unit in ("", "MB") and row.source.startswith(scale.HUB) and row.limit]
     assert len(layout) == 6 and all(row.holds for row in layout)
@@ -55,18 +61,18 @@ def test_ten_million_clips_hold_in_the_layout_that_ten_have(recipe, small_sample
 
 
 def test_where_the_layout_must_change_is_told_and_helps(recipe, small_sample):
-    found = simulate(recipe(), 30_000_000)
+    found = estimate_capacity(recipe(), 30_000_000)
     assert {row.what for row in found.rows if row.holds is False} >= {"files a folder"}
     (note,) = [note for note in found.notes if note.startswith("Where the layout must change")]
     per = int(note.split("--clips-per-shard ")[1].split()[0])
-    told = {row.what: row for row in simulate(recipe(), 30_000_000, clips_per_shard=per).rows}
+    told = {row.what: row for row in estimate_capacity(recipe(), 30_000_000, clips_per_shard=per).rows}
     assert told["files a folder"].holds and told[f"... however it grew, in {MAX_PARTS} parts"].holds
 
 
 def test_it_counts_what_a_build_makes(recipe, tmp_path):
     """The same corpus on paper and on disk: shards, and bytes within what headers and chance make of it."""
     chosen = recipe(per_genre=40)
-    found = values(simulate(chosen))
+    found = values(estimate_capacity(chosen))
     build(chosen, tmp_path / "corpus")
     embed_corpus(tmp_path / "corpus", chosen.embedder)
     corpus = Corpus.open(tmp_path / "corpus")
@@ -81,11 +87,11 @@ def test_commits_are_counted_as_they_are_sent(monkeypatch):
     """`Upload` itself groups as many files of these sizes."""
     monkeypatch.setattr(upload, "COMMIT_BYTES", 1_000_000)
     for audio, vectors in ((90_000, 8_000), (10_000, 9_000), (600_000, 700_000), (2_000_000, 1)):
-        found = Scale("r", "f", 1)
+        found = Capacity("r", "f", 1)
         scale._upload(found, 130, audio, vectors)
         sent = 0
         for name, size in (("data", audio), ("melstats", vectors)):
-            items = {p: Item(p, Path(p), size, "") for p in (f"{name}/{i:03}.parquet" for i in range(130))}
+            items = {p: UploadItem(p, Path(p), size, "") for p in (f"{name}/{i:03}.parquet" for i in range(130))}
             todo = list(items.values())
             sending = Upload(None, "dataset", "a/b", items, "t")  # type: ignore[arg-type]
             while todo:
@@ -95,15 +101,15 @@ def test_commits_are_counted_as_they_are_sent(monkeypatch):
 
 
 def test_the_pace_is_measured_or_said(recipe, small_sample, monkeypatch):
-    told = values(simulate(recipe(), 100_000, workers=4, clips_per_hour=500))
+    told = values(estimate_capacity(recipe(), 100_000, workers=4, clips_per_hour=500))
     assert told["making it, 4 workers"] == 50
     assert told["music"] == pytest.approx(100_000 / 3600)
-    tried = values(simulate(recipe(), 100_000))
+    tried = values(estimate_capacity(recipe(), 100_000))
     assert tried["making it, 8 workers"] == pytest.approx(tried["making it, 1 worker"] / 8)
     absent = recipe().with_options({"generator.name": "musicgen", "generator.model": "/nowhere"})
     with pytest.raises(BackendError, match="--clips-per-hour"):
-        simulate(absent, 100_000)
-    said = {row.what: row for row in simulate(absent, 100_000, clips_per_hour=100).rows}
+        estimate_capacity(absent, 100_000)
+    said = {row.what: row for row in estimate_capacity(absent, 100_000, clips_per_hour=100).rows}
     assert said["audio"].value == pytest.approx(100_000 * 64_000 / 1e9)
     assert said["audio"].source.startswith("at most")
 
@@ -114,19 +120,19 @@ def test_words_that_run_out_are_told(recipe, small_sample, tmp_path):
         + "".join(f"{genre},Words {i} of {genre}.\n" for genre in recipe().labels.genre_names for i in range(3))
     )
     filed = recipe().with_options({"prompts.source.kind": "file", "prompts.source.path": "d.csv"})
-    assert values(simulate(filed, 10_000))["distinct descriptions, about"] == 15
+    assert values(estimate_capacity(filed, 10_000))["distinct descriptions, about"] == 15
     for at in (1_500, 200_000):  # all looked at, and some
-        guessed = values(simulate(recipe(), at))["distinct descriptions, about"]
+        guessed = values(estimate_capacity(recipe(), at))["distinct descriptions, about"]
         assert 0 < guessed <= at
 
 
 @pytest.mark.parametrize("kinds", [50, 1_000, 40_000])
 def test_birthdays_tell_how_many_descriptions_there_are(recipe, kinds, monkeypatch):
     """Of `at` draws from `kinds` that are all as likely, kinds (1 - e^(-at / kinds)) are distinct."""
-    clip = plan(recipe())[0]
+    clip = plan_clips(recipe())[0]
     drawn = np.random.default_rng(1).integers(kinds, size=5_000)
     clips = [replace(clip, prompt=replace(clip.prompt, description=str(i))) for i in drawn]
-    found = Scale("r", "f", 100_000)
+    found = Capacity("r", "f", 100_000)
     scale._prompts(found, recipe(), clips, 100_000)
     expected = kinds * (1 - math.exp(-100_000 / kinds))
     assert values(found)["distinct descriptions, about"] == pytest.approx(expected, rel=0.15)
@@ -140,10 +146,10 @@ def test_no_way_of_growing_makes_more_files_than_are_told(first, steps, split):
     total = files = 0
     for number, clips in enumerate([first, *steps]):
         total += clips
-        size = shard_size(total, growth=number > 0)
+        size = choose_shard_size(total, growth=number > 0)
         held = round(split * clips)
         files += -(-held // size) - (-(clips - held) // size)
-    assert files <= most_files(total, 1 + len(steps))
+    assert files <= bound_file_count(total, 1 + len(steps))
 
 
 @pytest.mark.parametrize("span", [(1, 900), (100, 16_384), (5_000, 400_000), (300_000, 3_000_000), (1, 2_000_000)])
@@ -156,14 +162,14 @@ def test_the_integral_is_scipys(span):
 
 
 def test_the_table_says_what_is_over(recipe, small_sample):
-    found = simulate(recipe(), 10 * MILLIONS)
-    lines = table(found)
+    found = estimate_capacity(recipe(), 10 * MILLIONS)
+    lines = format_capacity(found)
     (line,) = [line for line in lines if line.startswith("all of it")]
     assert "OVER" in line and "storage-limits" in line
     assert json.loads(json.dumps(found.told()))["rows"][0] == {
         "what": "clips", "value": 10 * MILLIONS, "unit": "", "limit": None, "source": "", "holds": None,
     }  # fmt: skip
-    assert Row("a", 2, limit=2).holds and not Row("a", 3, limit=2).holds
+    assert CapacityRow("a", 2, limit=2).holds and not CapacityRow("a", 3, limit=2).holds
 
 
 def test_it_is_a_command(tmp_path, small_sample):
@@ -185,4 +191,4 @@ def test_it_is_a_command(tmp_path, small_sample):
 def test_the_recipe_is_not_changed(recipe, small_sample):
     chosen = recipe()
     before = chosen.fingerprint()
-    assert simulate(chosen, 5_000).fingerprint == before == Recipe.fingerprint(chosen)
+    assert estimate_capacity(chosen, 5_000).fingerprint == before == Recipe.fingerprint(chosen)

@@ -10,7 +10,7 @@ import pytest
 
 from builder.clip import Clip
 from builder.corpus.building import estimate as module
-from builder.corpus.building.estimate import BUDGET, Sample, estimate, scaled
+from builder.corpus.building.estimate import BUDGET, Sample, estimate_build, scale_seconds
 from builder.recipe import GeneratorSettings, Recipe
 
 SETUP = 40.0  # seconds that the first call takes
@@ -46,7 +46,7 @@ def probed(recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch) -> Ca
         monkeypatch.setattr(module, "load_recipe_generator", lambda recipe: model)
         monkeypatch.setattr(module, "monotonic", lambda: model.clock)
         chosen = recipe(per_genre=20)
-        return model, estimate(chosen.model_copy(update={"generator": GeneratorSettings(seconds=seconds)}))
+        return model, estimate_build(chosen.model_copy(update={"generator": GeneratorSettings(seconds=seconds)}))
 
     return run
 
@@ -87,12 +87,12 @@ def test_a_machine_too_slow_for_a_batch_makes_fewer_clips_and_says_so(probed: An
 
 def test_shares_are_never_less_than_nothing() -> None:
     """Clips that seem to get cheaper with length are noise: the longest is not outdone by less than nothing."""
-    found = scaled([Sample(8, 1.0, 5.0, 0), Sample(8, 2.0, 9.0, 0), Sample(8, 3.0, 12.0, 0)], 10.0)
+    found = scale_seconds([Sample(8, 1.0, 5.0, 0), Sample(8, 2.0, 9.0, 0), Sample(8, 3.0, 12.0, 0)], 10.0)
     assert 30 < found < 50
 
 
 def test_a_real_generator_is_probed_at_its_own_length(recipe: Callable[..., Recipe]) -> None:
-    found = estimate(recipe(per_genre=6))
+    found = estimate_build(recipe(per_genre=6))
     assert (found.clips, found.shards, found.workers) == (30, 2, 1)
     assert found.audio_hours == pytest.approx(30 / 3600) and 0 < found.build_hours < 1
     assert found.flac_bytes > 30 * 1000 and "4 clip(s) of 1 s made in" in found.probe

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from builder.clip import Clip
 from builder.corpus.building import extend as growth
 from builder.corpus.building.build import build
-from builder.corpus.building.extend import Labels, fingerprint, replay, source
+from builder.corpus.building.extend import CombinedLabels, combine_fingerprints, identify_source, plan_parts
 from builder.corpus.corpus import Corpus
 from builder.corpus.hf_builder import MusicGenCorpus
 from builder.corpus.shards import read_footer
@@ -51,7 +51,7 @@ class Buzz(Tone):
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second generator, and cards without pictures: they take longer to draw than the clips to make."""
     monkeypatch.setitem(GENERATORS, "buzz", "tests.builder.corpus.building.test_extend:Buzz")
-    monkeypatch.setattr("builder.corpus.card.plots.draw", lambda *arguments: [])
+    monkeypatch.setattr("builder.corpus.card.plots.draw_plots", lambda *arguments: [])
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_it_tells_its_parts_and_keeps_their_recipes(wanted, tmp_path):
     prints = [first.fingerprint(), second.fingerprint()]
     assert [part["fingerprint"] for part in corpus.parts()] == prints
     assert [part["clips"] for part in corpus.parts()] == [12, 12]
-    assert corpus.fingerprint == fingerprint(prints) not in prints
+    assert corpus.fingerprint == combine_fingerprints(prints) not in prints
     assert Recipe.load(out / "recipe.yaml").fingerprint() == prints[1]
     assert Recipe.load(out / "recipes" / prints[0] / "recipe.yaml").fingerprint() == prints[0]
     footers = {name: read_footer(out / name)["fingerprint"] for name in corpus.shards()}
@@ -221,7 +221,7 @@ def test_a_corpus_that_grows_is_the_old_one_until_it_is_the_new(wanted, tmp_path
         move(source, target)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("builder.corpus.building.resume.move", stop_third)
+        patch.setattr("builder.corpus.building.resume.move_folder", stop_third)
         build(more, out, extend=True)
     assert len(contents(out)) == len(old) + 2 and loaded() == 12
     with pytest.raises(DataError, match="not finished"):
@@ -243,11 +243,11 @@ def growth_move() -> Callable[[Path, Path], None]:
     return resume.move_folder
 
 
-@pytest.mark.parametrize("moment", ["keep_recipe", "name_shards", "write_recipe", "write_card", "write_sums"])
+@pytest.mark.parametrize("moment", ["archive_recipe", "pin_shards", "write_recipe", "write_card", "write_sums"])
 def test_stopped_at_each_step_of_joining_it_goes_on(wanted, tmp_path, monkeypatch, moment):
     out, more = tmp_path / "corpus", wanted("b.yaml", prompts="per_genre: 8")
     build(wanted("a.yaml"), out)
-    place = "resume" if moment in ("keep_recipe", "name_shards") else "build"
+    place = "resume" if moment in ("archive_recipe", "pin_shards") else "build"
 
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -273,7 +273,7 @@ def test_a_work_folder_that_went_but_in_part_is_no_matter(wanted, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("builder.corpus.building.resume.remove", stop)
+        patch.setattr("builder.corpus.building.resume.delete_folder", stop)
         build(more, out, extend=True)
     before = contents(out)
     monkeypatch.setenv("TONE_LOG", str(tmp_path / "made"))
@@ -487,15 +487,17 @@ def test_parts_never_share_an_id_nor_a_group_two_splits(counts, shares, seeds, w
             f"{{name: s, taxonomy: t.yaml, prompts: {{{text}}}, split: {{validation: {share}}}}}"
         )
         recipes.append(Recipe.load(folder / "r.yaml"))
-    parts = replay(recipes, [7] * len(recipes))
+    parts = plan_parts(recipes, [7] * len(recipes))
     clips = [clip for part in parts for shard in part.shards for clip in shard.clips]
     assert len({clip.id for clip in clips}) == len(clips)
     split: dict[str, str] = {}
     assert all(split.setdefault(clip.prompt_group, clip.split) == clip.split for clip in clips)
-    wanted = {(source(recipe), genre): 0 for recipe in recipes for genre in ("funk", "rock")}
+    wanted = {(identify_source(recipe), genre): 0 for recipe in recipes for genre in ("funk", "rock")}
     for recipe in recipes:
         for genre in ("funk", "rock"):
-            wanted[source(recipe), genre] = max(wanted[source(recipe), genre], recipe.prompts.per_genre or 0)
+            wanted[identify_source(recipe), genre] = max(
+                wanted[identify_source(recipe), genre], recipe.prompts.per_genre or 0
+            )
     assert len(clips) == sum(wanted.values())
     assert all(isinstance(clip, Clip) for clip in clips)
 
@@ -504,7 +506,7 @@ def test_labels_are_only_appended(wanted):
     taxonomies = [
         wanted(f"{i}.yaml", genres=genres).labels for i, genres in enumerate(["[rock]", "[funk, pop, rock]"])
     ]
-    labels, first = Labels.over(taxonomies), Labels.over(taxonomies[:1])
+    labels, first = CombinedLabels.over(taxonomies), CombinedLabels.over(taxonomies[:1])
     assert labels.genre_names == ["rock", "funk", "pop"]
     assert labels.mood_names[: len(first.mood_names)] == first.mood_names == taxonomies[0].mood_names
     assert set(labels.instrument_names) == set(taxonomies[0].instrument_names) | set(taxonomies[1].instrument_names)

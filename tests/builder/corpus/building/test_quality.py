@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from builder.corpus.building.plan import plan
-from builder.corpus.building.quality import inspect, make
+from builder.corpus.building.plan import plan_clips
+from builder.corpus.building.quality import inspect_clip, make_clips
 from builder.errors import BackendError
 from builder.generators.base import load_generator
 from builder.recipe import QualitySettings
@@ -15,7 +15,7 @@ LIMITS = QualitySettings()
 
 @pytest.fixture
 def clip(recipe):
-    return plan(recipe())[0]
+    return plan_clips(recipe())[0]
 
 
 def music(seconds: float = SECONDS) -> np.ndarray:
@@ -44,7 +44,7 @@ def spoiled(fault: str) -> np.ndarray:
 
 
 def test_music_passes_and_its_levels_are_measured(clip):
-    take = inspect(clip, music(), RATE, SECONDS, LIMITS, 1)
+    take = inspect_clip(clip, music(), RATE, SECONDS, LIMITS, 1)
     assert take.faults == ()
     assert take.peak == pytest.approx(20 * np.log10(0.3), abs=0.01)
     # ITU-R BS.1770: a full-scale 997 Hz sine reads -3.01 LUFS; 220 Hz at 0.3 lies within a decibel of -13.5
@@ -56,38 +56,40 @@ def test_music_passes_and_its_levels_are_measured(clip):
     [(f, f) for f in ("NaN", "length", "silence", "clipping", "DC", "loudness")] + [("stereo", "length")],
 )
 def test_each_fault_is_named(clip, spoil, fault):
-    faults = inspect(clip, spoiled(spoil), RATE, SECONDS, LIMITS, 1).faults
+    faults = inspect_clip(clip, spoiled(spoil), RATE, SECONDS, LIMITS, 1).faults
     assert [f.split(":")[0] for f in faults] == [fault]
 
 
 def test_stereo_is_measured_as_it_is(clip):
     both = np.stack([music(), 0.5 * music()], axis=1)
-    take = inspect(clip, both, RATE, SECONDS, LIMITS, 1, channels=2)
+    take = inspect_clip(clip, both, RATE, SECONDS, LIMITS, 1, channels=2)
     assert take.faults == () and take.peak == pytest.approx(20 * np.log10(0.3), abs=0.01)
-    left = inspect(clip, music(), RATE, SECONDS, LIMITS, 1).loudness
+    left = inspect_clip(clip, music(), RATE, SECONDS, LIMITS, 1).loudness
     assert take.loudness == pytest.approx(left + 10 * np.log10(1.25), abs=0.01)  # BS.1770 adds the channels' power
     silent = np.stack([music(), 0 * music()], axis=1)
-    assert inspect(clip, silent, RATE, SECONDS, LIMITS, 1, channels=2).faults == ()  # music from one side is music
+    assert (
+        inspect_clip(clip, silent, RATE, SECONDS, LIMITS, 1, channels=2).faults == ()
+    )  # music from one side is music
 
 
 @pytest.mark.parametrize("spoil", ["NaN", "length", "clipping", "DC"])
 def test_a_fault_of_one_side_is_one(clip, spoil):
     side, whole = spoiled(spoil), music()
     both = np.stack([whole[: len(side)], side], axis=1)
-    faults = inspect(clip, both, RATE, SECONDS, LIMITS, 1, channels=2).faults
+    faults = inspect_clip(clip, both, RATE, SECONDS, LIMITS, 1, channels=2).faults
     assert [f.split(":")[0] for f in faults] == [spoil]
-    mono = inspect(clip, whole, RATE, SECONDS, LIMITS, 1, channels=2).faults
+    mono = inspect_clip(clip, whole, RATE, SECONDS, LIMITS, 1, channels=2).faults
     assert mono == ("length: (64000,) samples, asked for (64000, 2)",)
 
 
 def test_a_faulty_clip_is_tried_again_with_a_seed_that_its_batch_does_not_change(recipe, monkeypatch):
     monkeypatch.setenv("TONE_FAULT", "123")
     chosen = recipe(per_genre=8, attempts=6)
-    clips = plan(chosen)
+    clips = plan_clips(chosen)
     generator = load_generator(chosen.generator, chosen.labels)
     outcomes = []
     for generator.rows_at_once in (1, 7, 40):
-        takes = [take for batch in make(generator, clips, 1.0, chosen.quality) for take in batch]
+        takes = [take for batch in make_clips(generator, clips, 1.0, chosen.quality) for take in batch]
         outcomes.append({take.clip.id: (take.clip.seed, take.attempts, take.faults) for take in takes})
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert max(tries for _, tries, _ in outcomes[0].values()) > 1
@@ -103,4 +105,4 @@ def test_a_generator_that_loses_clips_is_an_error(recipe):
             return []
 
     with pytest.raises(BackendError, match="returned 0 clips for 4 rows"):
-        next(make(Loses(), plan(recipe()), 1.0, LIMITS))
+        next(make_clips(Loses(), plan_clips(recipe()), 1.0, LIMITS))

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from builder.corpus.building.build import build
 from builder.corpus.export import export as exports
 from builder.corpus.export.export import Export, export_corpus
-from builder.corpus.export.tables import MISSING, safe_name, words
+from builder.corpus.export.tables import MISSING, format_cells, safe_name
 from builder.corpus.shards import write_shard
 from builder.embedders.audio_folder import read_folder
 from builder.errors import DataError, RecipeError
@@ -330,7 +330,7 @@ def test_what_pandas_takes_for_missing_is_known() -> None:
 def test_a_name_with_the_separator_in_it_is_told() -> None:
     features = datasets.Features({"x": datasets.List(datasets.Value("string"))})
     with pytest.raises(DataError, match="'a;b' has a ';' in it"):
-        words(pa.table({"x": [["a;b", "c"]]}), features, "x")
+        format_cells(pa.table({"x": [["a;b", "c"]]}), features, "x")
 
 
 def test_what_cannot_be_is_told(corpus: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.audio import loudness
+from builder.audio import measure_loudness
 from builder.clip import Clip, Prompt
 from builder.errors import RecipeError
 from builder.generators.arranger import Arranger, Score
@@ -148,7 +148,7 @@ def test_levels_edges_and_length() -> None:
             assert np.abs(audio).max() <= 10 ** (-1 / 20) + 1e-6 and abs(audio.mean()) < 1e-3
             assert abs(audio[0]) < 1e-3 and abs(audio[-1]) < 1e-3
             if seconds == 10.0:
-                assert -24 < loudness(audio, 32_000) < -9
+                assert -24 < measure_loudness(audio, 32_000) < -9
                 frames = np.sqrt((audio.reshape(-1, 1600) ** 2).mean(1))
                 assert (frames < 1e-3).mean() < 0.25
 

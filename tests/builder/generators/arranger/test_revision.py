@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from builder.corpus.building.build import load_recipe_generator
-from builder.corpus.building.plan import plan
+from builder.corpus.building.plan import plan_clips
 from builder.generators.arranger import Arranger
 from builder.generators.arranger.revision import continue_sha256
 from builder.recipe import Recipe
@@ -40,7 +40,7 @@ def describe(arranger: Arranger, row: Any) -> dict[str, Any]:
 
 def ten_rows() -> tuple[Arranger, list[Any]]:
     recipe = Recipe.load("demo")
-    rows = sorted(plan(recipe), key=lambda row: row.id)
+    rows = sorted(plan_clips(recipe), key=lambda row: row.id)
     arranger = load_recipe_generator(recipe)
     assert isinstance(arranger, Arranger)
     return arranger, rows[:: len(rows) // 10][:10]

@@ -18,7 +18,7 @@ from datasets import Audio, load_dataset
 from huggingface_hub import constants
 from transformers import EncodecModel
 
-from builder.audio import decode, loudness
+from builder.audio import decode_audio, measure_loudness
 from builder.clip import Clip, Prompt
 from builder.corpus.building.build import build
 from builder.corpus.corpus import BUILD_RECORD
@@ -463,10 +463,10 @@ def test_a_stereo_corpus_is_one_for_all_that_read_it(wide: Path, tmp_path: Path)
     found = verify(root)
     assert not found.faults and found.clips == 20 and found.embeddings == {"levels": 20}
     for row in load_dataset(str(root), split="validation").cast_column("audio", Audio(decode=False)):
-        samples, rate = decode(row["audio"]["bytes"])
+        samples, rate = decode_audio(row["audio"]["bytes"])
         assert samples.shape == (32_000, 2) and rate == 32_000 and row["duration"] == 1.0
         assert row["peak"] == pytest.approx(20 * np.log10(np.abs(samples).max()), abs=0.1)
-        assert row["loudness"] == pytest.approx(loudness(samples, rate), abs=0.1)
+        assert row["loudness"] == pytest.approx(measure_loudness(samples, rate), abs=0.1)
     card = (root / "README.md").read_text()
     assert "| `audio` | audio | 32 kHz | the clip: stereo, 32 kHz, FLAC (16 bits) |" in card
     assert "of **generated** stereo music" in card
