@@ -90,6 +90,10 @@ class EmbeddedDataset:
         """All rows of these splits, or of all."""
         return {split: np.arange(len(self.stored[split])) for split in splits or self.stored}
 
+    def type_of(self, column: str) -> pa.DataType:
+        """The Arrow type of a column."""
+        return next(iter(self.stored.values())).type_of(column)
+
     def rename_splits(self, names: Mapping[str, str]) -> EmbeddedDataset:
         """The same data set with splits of other names."""
         return replace(self, stored={names.get(split, split): data for split, data in self.stored.items()})
@@ -127,8 +131,7 @@ class EmbeddedDataset:
         self.require(columns)
         if tables := list(self._tables(columns, rows)):
             return pa.concat_tables(tables, promote_options="permissive")
-        stored = next(iter(self.stored.values()))
-        return pa.table({name: pa.array([], stored.type_of(name)) for name in columns})
+        return pa.table({name: pa.array([], self.type_of(name)) for name in columns})
 
     def ids(self, rows: str | Rows) -> tuple[str, ...]:
         """The ids of some rows; a row without an id is called by its split and number."""
@@ -194,8 +197,7 @@ class EmbeddedDataset:
         Raises:
             DataError: There are several of them, or none.
         """
-        stored = next(iter(self.stored.values()))
-        types = {name: stored.type_of(name) for name in self.columns}
+        types = {name: self.type_of(name) for name in self.columns}
         lists = [name for name, kind in types.items() if is_list(kind) and pa.types.is_floating(kind.value_type)]
         if named in lists or len(lists) == 1:
             return named if named in lists else lists[0]
@@ -212,8 +214,12 @@ class EmbeddedDataset:
         Raises:
             DataError: A file is damaged, or the column `audio` does not hold files' bytes.
         """
-        clips = self if self.corpus is None or self.config == AUDIO else open_dataset(self.corpus, AUDIO)
-        if "audio" not in clips.columns:
+        clips = self
+        if self.corpus is not None and self.config != AUDIO:
+            if not Corpus(self.corpus).shards(AUDIO):
+                return {}
+            clips = open_dataset(self.corpus, AUDIO)
+        if not {"id", "audio"} <= set(clips.columns):
             return {}
         encoded: dict[str, bytes] = {}
         for split in splits or clips.splits:

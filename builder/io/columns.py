@@ -87,10 +87,11 @@ def name_labels(column: pa.Array | pa.ChunkedArray, names: Sequence[str] | None)
         names: The names of the codes, or None for a column that holds no codes.
 
     Returns:
-        The names; null for a row without a label, and for a code without a name.
+        The names; null for a row without a label, and for a code without a name. A column that holds no codes is
+        returned as it is.
     """
     column = combine(column)
-    if names is None:
+    if names is None or not pa.types.is_integer(column.type.value_type if is_list(column.type) else column.type):
         return column
     if is_list(column.type):
         offsets = pa.array(np.append(0, np.cumsum(pc.fill_null(pc.list_value_length(column), 0))), pa.int32())

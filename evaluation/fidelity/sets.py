@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from builder.corpus.corpus import RECIPE, SUMS, Corpus, embed_record, newest_shard
+from builder.corpus.corpus import RECIPE, SUMS, Corpus, embed_record
 from builder.embedders.audio_sources import is_audio_folder
 from builder.embedders.base import config_name, load_embedder
 from builder.embedders.embed_dataset import RECORD, embed_dataset
+from builder.embedders.embedded_dataset import AUDIO, EMBEDDING, EmbeddedDataset, Rows, open_dataset
 from builder.errors import DataError, RecipeError
 from builder.io.atomic import write_bytes
+from builder.io.columns import names_of
 from builder.io.hf_progress import no_progress_bars
-from builder.io.parquet_guard import check_parquet, read_batches, read_label_names
 from builder.io.safe_files import read_json
 from builder.io.storage import path_exists
 from builder.recipe import EmbedderSettings, Recipe
@@ -28,7 +28,6 @@ from ..benchmarks.base import BENCHMARKS, load_benchmark
 from ..benchmarks.text import printable
 
 LABEL_COLUMNS = ("genre", "label")
-GROUP_COLUMNS = ("prompt_group", "artist", "artist_id")
 Progress = Callable[[int, int], None]
 
 
@@ -45,7 +44,7 @@ class Embedded:
     embedder: dict[str, Any]  # name, revision, ...
     fingerprint: str | None = None
     notes: list[str] = field(default_factory=list)
-    sound: Callable[[Sequence[str]], dict[str, Path | bytes]] = lambda ids: {}  # audio of some clips, by id
+    sound: Callable[[Sequence[str]], Mapping[str, Path | bytes]] = lambda ids: {}  # audio of some clips, by id
     texts: Callable[[], dict[str, str]] = dict  # prompts, by id
 
     def __len__(self) -> int:
@@ -69,13 +68,13 @@ def open_corpus(
     name = config_name(settings) if settings else there[0]
     if name not in there:
         raise DataError(f"{path}: holds no embeddings of {name!r} (there: {', '.join(there)})", mend)
-    shards = [corpus.root / shard for shard in corpus.shards(name) if shard.startswith(f"{name}/{split or ''}")]
+    dataset = open_dataset(corpus.root, name)
+    rows = dataset.rows(split) if split else dataset.rows()
     embedder = corpus.record(embed_record(name)).get("details", {}).get("embedder") or {"name": name}
     called = f"{path}, {split} split" if split else str(path)
     found = _read(
-        called, "corpus", shards, embedder, corpus.record().get("fingerprint"),
-        sound=lambda ids: _stored(corpus.root / "data", ids),
-        texts=lambda: _texts(corpus.root / "data"),
+        called, "corpus", dataset, rows, embedder, corpus.record().get("fingerprint"),
+        sound=dataset.audio, texts=lambda: _read_prompts(corpus),
     )  # fmt: skip
     return found, settings or _own_settings(corpus, name)
 
@@ -188,80 +187,42 @@ def _written(spec: str, folder: Path, kind: str, files: dict[str, str] | None = 
             return {name: Path(files[name]) for name in ids}
         if is_audio_folder(source):
             return {name: source / name for name in ids if (source / name).is_file()}
-        return _stored(source, ids) if source.exists() else {}
+        return dict(open_dataset(source, EMBEDDING).audio(ids)) if source.exists() else {}
 
     skipped = details.get("skipped", 0)
     notes = [f"{skipped} clip(s) could not be read and are in no figure"] if skipped else []
     notes += details.get("notes") or []
-    return _read(spec, kind, sorted(folder.glob("*.parquet")), embedder, None, sound, notes=notes)
+    dataset = open_dataset(folder, str(embedder.get("name")))
+    return _read(spec, kind, dataset, dataset.rows(), embedder, None, sound, notes=notes)
 
 
 def _read(
-    name: str, kind: str, shards: list[Path], embedder: dict[str, Any], fingerprint: str | None,
-    sound: Callable[[Sequence[str]], dict[str, Path | bytes]],
+    name: str, kind: str, dataset: EmbeddedDataset, rows: Rows, embedder: dict[str, Any], fingerprint: str | None,
+    sound: Callable[[Sequence[str]], Mapping[str, Path | bytes]],
     texts: Callable[[], dict[str, str]] = dict,
     notes: Sequence[str] = (),
 ) -> Embedded:  # fmt: skip
-    """Parquet shards -> memory, embeddings straight into their matrix. Raises DataError that names the clip."""
-    for shard in shards:
-        check_parquet(shard, ("id", "embedding", *LABEL_COLUMNS, *GROUP_COLUMNS))
-    try:
-        schema = pq.read_schema(newest_shard(shards))
-        label = next((column for column in LABEL_COLUMNS if _labels_fit(schema, column)), None)
-        group = next((column for column in GROUP_COLUMNS if column in schema.names), None)
-        wanted = [column for column in ("id", label, group) if column is not None]
-        rows = pa.concat_tables([pq.read_table(shard, columns=wanted) for shard in shards])
-        ids = [str(value) for value in rows["id"].to_pylist()]
-        vectors = _vectors(name, shards, ids)
-    except (OSError, UnicodeDecodeError, pa.ArrowException, LookupError) as error:
-        raise DataError(f"{name}: its embeddings cannot be read: {error}", "embed it again: synthmir embed") from error
+    """Read rows of a data set into memory. Raises DataError that names the clip."""
+    ids = list(dataset.ids(rows))
+    vectors = dataset.embeddings(rows, fix="embed it again: synthmir embed")
     if len(ids) < 2:
         raise DataError(f"{name}: holds {len(ids)} clip(s): a distribution needs two at least", "give more clips")
-    values = rows[group].to_pylist() if group else [None] * len(ids)
-    groups = [own if value in (None, "") else str(value) for own, value in zip(ids, values, strict=True)]
+    column = next((column for column in LABEL_COLUMNS if _holds_labels(dataset, column)), None)
+    labels = dataset.labels(column, rows).by_name() if column else [None] * len(ids)
+    groups = [group or identity for identity, group in zip(ids, dataset.groups(rows), strict=True)]
     return Embedded(
-        printable(name), kind, ids, vectors, _labels(rows, schema, label), groups, embedder, fingerprint,
+        printable(name), kind, ids, vectors, [label or None for label in labels], groups, embedder, fingerprint,
         list(notes), sound, texts,
     )  # fmt: skip
 
 
-def _labels_fit(schema: pa.Schema, column: str) -> bool:
-    if column not in schema.names:
+def _holds_labels(dataset: EmbeddedDataset, column: str) -> bool:
+    """Whether there is a column of that name with one label a row, as a string or a named code."""
+    if column not in dataset.columns:
         return False
-    kind = schema.field(column).type
+    kind = dataset.type_of(column)
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return text or (pa.types.is_integer(kind) and column in read_label_names(schema.metadata))
-
-
-def _labels(rows: pa.Table, schema: pa.Schema, column: str | None) -> list[str | None]:
-    if column is None:
-        return [None] * len(rows)
-    values = rows[column].to_pylist()
-    if not pa.types.is_integer(schema.field(column).type):
-        return [None if value is None or value == "" else str(value) for value in values]
-    names = read_label_names(schema.metadata)[column]
-    return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
-
-
-def _vectors(name: str, shards: list[Path], ids: list[str]) -> np.ndarray:
-    """The column `embedding` as float32 [n, dim], read shard by shard into its place."""
-    matrix, start = np.empty((0, 0), np.float32), 0
-    for shard in shards:
-        column = pq.read_table(shard, columns=["embedding"])["embedding"].combine_chunks()
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        if start == 0 and len(column):
-            matrix = np.empty((len(ids), len(flat) // len(column)), np.float32)
-        if column.null_count or len(flat) != len(column) * matrix.shape[1] or (len(column) and not matrix.shape[1]):
-            raise DataError(f"{name}: {shard.name}: its embeddings are not all of one length", "embed it again")
-        rows = matrix[start : start + len(column)]
-        rows[:] = flat.reshape(rows.shape)
-        if (bad := np.flatnonzero(~np.isfinite(rows).all(axis=1))).size:
-            raise DataError(
-                f"{name}: the embedding of {ids[start + bad[0]]!r} holds numbers that are not finite",
-                "embed it again: synthmir embed",
-            )
-        start += len(column)
-    return matrix
+    return text or (pa.types.is_integer(kind) and names_of(dataset.describe(column)) is not None)
 
 
 def _own_settings(corpus: Corpus, name: str) -> EmbedderSettings:
@@ -273,28 +234,12 @@ def _own_settings(corpus: Corpus, name: str) -> EmbedderSettings:
     return settings if config_name(settings) == name else EmbedderSettings(name=name)
 
 
-def stored(folder: Path, columns: Sequence[str], ids: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of the Parquet files under `folder`, a few at a time: all, or those of some ids."""
-    files = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
-    for path in files:
-        check_parquet(path, columns)
-    files = [path for path in files if set(columns) <= set(pq.read_schema(path).names)]
-    try:
-        for path in files:
-            for batch in read_batches(path, 64, columns, ids):
-                yield from batch.to_pylist()
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise DataError(f"{folder}: cannot be read: {error}", "see what is damaged: synthmir verify CORPUS") from error
-
-
-def _stored(folder: Path, ids: Sequence[str]) -> dict[str, Path | bytes]:
-    found: dict[str, Path | bytes] = {}
-    for row in stored(folder, ("id", "audio"), ids):
-        audio = row["audio"]
-        if isinstance(audio, dict) and audio.get("bytes"):
-            found[str(row["id"])] = audio["bytes"]
-    return found
-
-
-def _texts(folder: Path) -> dict[str, str]:
-    return {str(row["id"]): row["prompt"] or "" for row in stored(folder, ("id", "prompt"))}
+def _read_prompts(corpus: Corpus) -> dict[str, str]:
+    """The prompt of each clip by its id."""
+    if not corpus.shards(AUDIO):
+        return {}
+    clips = open_dataset(corpus.root, AUDIO)
+    if "prompt" not in clips.columns:
+        return {}
+    table = clips.read(["id", "prompt"], clips.rows())
+    return {row["id"]: row["prompt"] or "" for row in table.to_pylist()}

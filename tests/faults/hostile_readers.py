@@ -194,13 +194,14 @@ def _parts(folder: Path) -> None:
 
 def _clips(folder: Path) -> None:
     from builder.audio import load_audio
-    from evaluation.fidelity.sets import stored
+    from builder.embedders.embedded_dataset import AUDIO, open_dataset
     from evaluation.inference.validation_audio import validation_clips
 
     for track in validation_clips(folder, ["electronica", "funk"], "genre", 10, 0).tracks:
         if track.data:
             load_audio(track.data, 32_000)
-    list(stored(folder, ("id", "audio")))
+    clips = open_dataset(folder, AUDIO)
+    clips.audio(clips.ids(clips.rows()))
 
 
 def _export(folder: Path) -> None:

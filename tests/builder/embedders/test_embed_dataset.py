@@ -265,7 +265,7 @@ def test_other_paths_than_data_sets_are_refused(tmp_path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(DataError, match="not a folder and not a Parquet file"):
         embed_dataset(tmp_path / "a.txt", LEVELS, tmp_path / "out")
-    with pytest.raises(DataError, match="not a readable Parquet file"):
+    with pytest.raises(DataError, match="cannot be loaded as a data set"):
         embed_dataset("nobody/nothing", LEVELS, tmp_path / "out")
     torn = tmp_path / "empty" / "train.parquet"
     torn.write_bytes(b"PAR1 and no more")

@@ -281,13 +281,13 @@ def test_sets_that_cannot_be_compared_are_told(fault: str, tmp_path: Path) -> No
     elif fault == "nan":
         vectors[4, 2] = np.nan
         vectors_only(real, vectors, genres, prefix="r")
-        words += ["'r4'", "not finite"]
+        words += ["'r4'", "NaN or infinite"]
     elif fault == "length":
         vectors_only(real, vectors, genres)
         shutil.copy(real / "melstats/train-00000-of-00001.parquet", tmp_path / "kept")
         vectors_only(real, vectors[:, :4], genres)
         shutil.copy(tmp_path / "kept", real / "melstats/train-00000-of-00001.parquet")
-        words += ["not all of one length"]
+        words += ["has 4 numbers"]
     elif fault == "one":
         vectors_only(real, vectors[:1], genres[:1])
         words += ["1 clip(s)", "two at least"]
