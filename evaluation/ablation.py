@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ from .inference.evaluated_model import VALIDATION, EvaluatedModel
 from .results.ablation import COMMON, FILE, OWN, Ablation, CellDifference, CellScores
 from .results.predictions import Predictions
 from .results.scores import HEADLINES
-from .statistics.across_seeds import compare_seeds, score_seeds
-from .statistics.compare import family, to_quantity
+from .statistics.across_seeds import score_seeds
+from .statistics.compare import adjust_p_values, compare_seeds, to_quantity
 
 MAX_CELLS = 1_000
 Bars = Callable[..., AbstractContextManager[Callable[[int, int | None], None]]]  # of a stage and a unit
@@ -223,7 +223,7 @@ def _judge(
         corpus = _corpus(out, cell)
         by_place[OWN] = [_on(one, corpus) for one in models[cell.name]]
         if free:
-            by_place[COMMON] = [_only(_on(one, baseline), free) for one in models[cell.name]]
+            by_place[COMMON] = [_take_ids(_on(one, baseline), free) for one in models[cell.name]]
         for name in names:
             first = models[cell.name][0]
             key = (name, config_name(cell.recipe.embedder), tuple(first.labels))
@@ -252,11 +252,8 @@ def _untaught(corpus: Path, embedder: str, taught: set[str]) -> set[str]:
     return {identity for identity, group in pairs if group not in taught}
 
 
-def _only(judged: Predictions, ids: set[str]) -> Predictions:
-    rows = [row for row, identity in enumerate(judged.ids) if identity in ids]
-    return replace(
-        judged, ids=[judged.ids[row] for row in rows], truth=judged.truth[rows], outputs=judged.outputs[rows]
-    )
+def _take_ids(predictions: Predictions, ids: set[str]) -> Predictions:
+    return predictions.take([row for row, identity in enumerate(predictions.ids) if identity in ids])
 
 
 def _scores(cell: Cell, places: PredictionsByPlace, models: list[EvaluatedModel], out: Path) -> CellScores:
@@ -294,7 +291,7 @@ def _differences(cells: list[Cell], judged: dict[str, PredictionsByPlace]) -> li
                 for key in HEADLINES[ours[0].problem]
                 if key in tested
             ]
-    return family(found)  # type: ignore[return-value]
+    return adjust_p_values(found)  # type: ignore[return-value]
 
 
 def _shown(value: Any) -> str:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from builder.errors import DataError
+from training.metrics import TEMPO_TASKS
 
 from .benchmarks.text import printable
 from .benchmarks.track import Track
 from .inference.predict import Aggregate, check_aggregate, load_model_embedder, predict_tracks, problem_of
 from .results.scores import REGRESSION
-from .statistics.summary import TEMPO_TASKS
 
 LISTED = 20  # reasons shown where no file can be read
 

@@ -25,8 +25,8 @@ from .inference.evaluated_model import (
 )
 from .inference.predict import HOP
 from .results.scores import MULTI, BenchmarkScores, Comparison, ScoredModel, Scores
-from .statistics.compare import compare, family
-from .statistics.summary import score
+from .statistics.compare import adjust_p_values, compare_predictions
+from .statistics.summary import score_predictions
 
 SCORES = "scores.json"
 
@@ -77,9 +77,11 @@ def evaluate_model(
             file = _predictions_file(name, [entry.predictions for entry in scored])
             judged.write(out / file)
             about = _about(name, place) | {"predictions": file}
-            scored.append(score(judged, settings, config.task, **about))
+            scored.append(score_predictions(judged, settings, config.task, **about))
             for other, rival in zip(others, rivals, strict=True):
-                compared += compare(judged, rival, settings, config.task, printable(name), str(other.folder))
+                compared += compare_predictions(
+                    judged, rival, settings, config.task, printable(name), str(other.folder)
+                )
         window = ours.embedder.window_seconds if any(name != VALIDATION for name in names) else None
         record.rows = sum(len(entry.skips) + entry.n for entry in scored)
         record.details = {
@@ -103,7 +105,7 @@ def evaluate_model(
             aggregate=settings.aggregate,
         ),
         benchmarks=scored,  # type: ignore[arg-type]
-        comparisons=family(compared),
+        comparisons=adjust_p_values(compared),
         record=asdict(record),
     )
     scores.write(out / SCORES)

@@ -24,8 +24,8 @@ from .inference.validation_audio import sample, validation_clips
 from .results.predictions import Predictions
 from .results.robustness import FILE, Level, Robustness
 from .results.scores import HEADLINES, BenchmarkScores, Quantity
-from .statistics.compare import compare, family
-from .statistics.summary import score
+from .statistics.compare import adjust_p_values, compare_predictions
+from .statistics.summary import score_predictions
 
 TRACKS = 500  # judged unless told otherwise: each of them once a level
 
@@ -91,10 +91,10 @@ def evaluate_robustness(
         for damage in wanted:
             through = judged(damage)
             levels.append((damage, _figures(through, settings, task)))
-            drops.append(compare(through, clean, settings, task, printable(on), "clean"))
+            drops.append(compare_predictions(through, clean, settings, task, printable(on), "clean"))
         record.rows = len(chosen) * (1 + len(wanted))
         record.details = {"damages": [str(damage) for damage in wanted], "settings": settings.model_dump(mode="json")}
-    adjusted = iter(family([drop for some in drops for drop in some]))
+    adjusted = iter(adjust_p_values([drop for some in drops for drop in some]))
     found = Robustness(
         schema=1,
         model=str(ours.folder),
@@ -139,6 +139,6 @@ def heard(track: Track, sampling_rate: int, damage: Damage | None, seed: int) ->
 
 
 def _figures(judged: Predictions, settings: EvaluationSettings, task: str) -> dict[str, Quantity | None]:
-    scores: BenchmarkScores = score(judged, settings, task, name="", predictions="")
+    scores: BenchmarkScores = score_predictions(judged, settings, task, name="", predictions="")
     found = {key: getattr(scores, key) for key in HEADLINES[judged.problem]}
     return {key: None if figure is None else Quantity(**figure.model_dump()) for key, figure in found.items()}

@@ -24,9 +24,9 @@ from .inference.predict import probabilities
 from .results.predictions import Predictions
 from .results.scores import HEADLINES
 from .results.strategies import FILE, StrategyComparison, StrategyDifference, StrategyScores
-from .statistics.across_seeds import compare_seeds, score_seeds
-from .statistics.compare import to_quantity
-from .statistics.paired import holm
+from .statistics.across_seeds import score_seeds
+from .statistics.compare import compare_seeds, to_quantity
+from .statistics.paired import adjust_holm
 
 STRATEGIES = ("synthetic", "adapt", "transfer", "joint", "finetune", "real")
 ALL_OF_IT = "real, all labels"  # beside strategies that see a few shots only
@@ -136,7 +136,7 @@ def _differences(
     pairs = list(itertools.combinations(order, 2))
     tested = [compare_seeds(judged[a], judged[b], task, settings) for a, b in pairs]
     known = [(pair, found[metric]) for pair, found in zip(pairs, tested, strict=True) if metric in found]
-    adjusted = holm([found.p for _, found in known]) if known else []
+    adjusted = adjust_holm([found.p for _, found in known]) if known else []
     return [
         StrategyDifference(
             strategy=a,

@@ -58,10 +58,10 @@ class RecordingClassifier:
             BackendError: The embedder cannot be loaded.
         """
         from builder.audio import load_audio
+        from training.metrics import TEMPO_TASKS
         from training.models.audio_embedding import cut, embed_cuts
 
         from ..inference.predict import logits, pool, problem_of, to_probabilities
-        from ..statistics.summary import TEMPO_TASKS
 
         check_length(Path(file))
         with self._lock:

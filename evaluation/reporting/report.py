@@ -15,6 +15,7 @@ from builder.corpus.schema import LONGEST
 from builder.errors import DataError
 from builder.io.atomic import write_bytes, write_text
 from builder.io.safe_files import parse_json, read_record
+from training.metrics import is_within
 
 from ..fidelity.figures import FILE as FIDELITY_FILE
 from ..fidelity.figures import Fidelity
@@ -37,7 +38,6 @@ from ..results.scores import (
     Scores,
     SingleLabelScores,
 )
-from ..statistics.metrics import TOLERANCE
 from . import example_clips as gallery
 from . import plots
 from .result_plots import plot_robustness
@@ -287,7 +287,7 @@ def _verdict(entry: AnyScores, row: dict[str, Any]) -> gallery.Verdict:
     """A line of the predictions in words, and whether the model was right: a number within 4 %."""
     truth, predicted = row["labels" if isinstance(entry, MultiLabelScores) else "label"], row["predicted"]
     if isinstance(entry, RegressionScores):
-        near = abs(predicted - truth) <= TOLERANCE * abs(truth)
+        near = bool(is_within(np.array(truth), np.array(predicted)))
         return gallery.Verdict(f"{truth:.4g} {entry.unit}".rstrip(), f"{predicted:.4g} {entry.unit}".rstrip(), near)
     if isinstance(entry, MultiLabelScores):
         return gallery.Verdict(", ".join(truth) or "none", ", ".join(predicted) or "none", truth == predicted)

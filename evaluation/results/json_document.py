@@ -1,4 +1,4 @@
-"""Files of figures: how they are written, read back, and described for others."""
+"""JSON files with a schema: how they are written, read and described."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from builder.io.atomic import write_text
 
 
 class Part(BaseModel):
-    """A piece of a file: nothing unknown in it."""
+    """An object inside a JSON file. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Document(Part):
-    """A whole file."""
+    """A JSON file."""
 
-    holds: ClassVar[str]  # "scores"
-    command: ClassVar[str]  # that writes it: "synthmir evaluate"
+    holds: ClassVar[str]  # such as "scores"
+    command: ClassVar[str]  # that writes it, such as "synthmir evaluate"
 
     def write(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
         write_text(path, text + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `write` wrote. Raises DataError."""
+        """Read a file that `write` wrote.
+
+        Raises:
+            DataError: The file is missing, or does not follow the schema.
+        """
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
@@ -40,10 +44,10 @@ class Document(Part):
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "(top)"
             raise DataError(
-                f"{path}: not a file of {cls.holds}: {where}: {first['msg']}", f"write it anew: {cls.command}"
+                f"{path}: not a file of {cls.holds}: {where}: {first['msg']}", f"write it again: {cls.command}"
             ) from None
 
     @classmethod
     def json_schema(cls) -> str:
-        """Its JSON Schema, which stands beside the code as NAME.schema.json."""
+        """Return the JSON Schema of the file, which is kept beside the code as NAME.schema.json."""
         return json.dumps(cls.model_json_schema(by_alias=True), indent=2) + "\n"

@@ -35,7 +35,7 @@ HEADLINES: dict[str, dict[str, str]] = {
 SHARES = frozenset(key for keys in HEADLINES.values() for key in keys) - {"mae", "octave_error"}
 
 
-class Figure(Part):
+class Proportion(Part):
     """A share over `n` tracks and its 95 % interval; the interval is null where no resample defines it."""
 
     value: Share
@@ -45,7 +45,7 @@ class Figure(Part):
 
 
 class Quantity(Part):
-    """As Figure, of what is no share: an error in bpm, a difference."""
+    """As Proportion, of what is no share: an error in bpm, a difference."""
 
     value: Number
     low: Number | None
@@ -99,8 +99,8 @@ class TagScores(Part):
 
     label: str
     support: Count
-    average_precision: Figure | None  # null where no track bears the tag
-    roc_auc: Figure | None  # null, too, where every track bears it
+    average_precision: Proportion | None  # null where no track bears the tag
+    roc_auc: Proportion | None  # null, too, where every track bears it
     precision: Share | None = None
     recall: Share | None = None
     f1: Share | None = None
@@ -138,8 +138,8 @@ class Calibration(Part):
     Claims are the chosen class with its probability; with many labels a track, every tag with its probability.
     """
 
-    ece: Figure
-    ece_equal_mass: Figure
+    ece: Proportion
+    ece_equal_mass: Proportion
     equal_width: list[ReliabilityBin]
     equal_mass: list[ReliabilityBin]
 
@@ -178,9 +178,9 @@ class SingleLabelScores(BenchmarkScores):
     """One label a track: genre, mood, vocals, ..."""
 
     problem: Literal["single_label_classification"]
-    accuracy: Figure
-    macro_f1: Figure
-    balanced_accuracy: Figure
+    accuracy: Proportion
+    macro_f1: Proportion
+    balanced_accuracy: Proportion
     per_class: list[ClassScores]
     confusion_matrix: list[list[Count]]  # rows true, columns predicted
     worst_pair: Pair | None
@@ -191,12 +191,12 @@ class MultiLabelScores(BenchmarkScores):
     """Many labels a track: instruments, tags. Means run over the tags that some track bears."""
 
     problem: Literal["multi_label_classification"]
-    map: Figure
-    macro_roc_auc: Figure | None
-    micro_roc_auc: Figure | None
+    map: Proportion
+    macro_roc_auc: Proportion | None
+    micro_roc_auc: Proportion | None
     threshold: Share | None  # chosen on the validation split, never here
-    macro_f1: Figure | None
-    micro_f1: Figure | None
+    macro_f1: Proportion | None
+    micro_f1: Proportion | None
     per_tag: list[TagScores]
     calibration: Calibration
 
@@ -207,8 +207,8 @@ class RegressionScores(BenchmarkScores):
     problem: Literal["regression"]
     unit: str  # "bpm" of a tempo, "" where none is known
     mae: Quantity
-    accuracy_1: Figure | None
-    accuracy_2: Figure | None
+    accuracy_1: Proportion | None
+    accuracy_2: Proportion | None
     octave_error: Quantity | None
     octaves: dict[Octave, Count] | None
 

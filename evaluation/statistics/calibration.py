@@ -1,4 +1,8 @@
-"""Whether a model is as sure as it is right: reliability by bins of confidence (Guo et al. 2017)."""
+"""Calibration: whether a model's confidence is the share of its predictions that are correct.
+
+Reliability bins and the expected calibration error are those of Guo, Pleiss, Sun and Weinberger, *On Calibration of
+Modern Neural Networks*, ICML 2017; bins of equal mass are those of Nguyen and O'Connor, EMNLP 2015.
+"""
 
 from __future__ import annotations
 
@@ -6,77 +10,94 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .metrics import MetricSet, MetricValues
+from training.metrics import MetricValues
+
+from .metrics import MetricSet
 
 BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """What was claimed with a confidence between `low` and `high`."""
+    """The predictions with a confidence between `low` and `high`."""
 
     low: float
     high: float
     n: int
-    confidence: float  # mean of what was claimed
-    share: float  # of it that was right
+    confidence: float  # mean confidence
+    share: float  # of the predictions that are correct
 
 
 @dataclass(frozen=True, slots=True)
 class Confidences:
-    """Confidences and whether they came true: one a track, or with many labels an item one a track and label.
+    """Confidences of predictions, and whether each prediction is correct.
 
-    `confidence` float64 [n, claims] in 0 .. 1, `right` bool of that shape.
+    Attributes:
+        confidence: float64 [n, predictions a track], 0 to 1.
+        correct: bool of that shape.
     """
 
     confidence: np.ndarray
-    right: np.ndarray
+    correct: np.ndarray
 
     @classmethod
     def from_top_class(cls, truth: np.ndarray, probabilities: np.ndarray) -> Confidences:
-        """int64 [n] and float64 [n, classes]: the claim is the chosen class with its probability."""
+        """Take the most probable class of each track as one prediction.
+
+        Args:
+            truth: int64 [n].
+            probabilities: float64 [n, classes].
+        """
         chosen = probabilities.argmax(axis=1)
         return cls(probabilities.max(axis=1, keepdims=True), (chosen == truth)[:, None])
 
     @classmethod
     def from_tags(cls, truth: np.ndarray, probabilities: np.ndarray) -> Confidences:
-        """bool [n, tags] and float64 [n, tags]: every tag's probability is a claim that the track has it."""
+        """Take the probability of each tag as one prediction that the track has it.
+
+        Args:
+            truth: bool [n, tags].
+            probabilities: float64 [n, tags].
+        """
         return cls(probabilities, truth.astype(bool))
 
     def equal_width(self, bins: int = BINS) -> np.ndarray:
-        """Edges [bins + 1] that divide 0 .. 1 evenly."""
+        """Return the edges, float64 [bins + 1], of bins of equal width from 0 to 1."""
         return np.linspace(0.0, 1.0, bins + 1)
 
     def equal_mass(self, bins: int = BINS) -> np.ndarray:
-        """Edges that put as many claims in each bin; fewer bins where confidences are the same."""
+        """Return the edges of bins with equally many predictions; fewer bins where confidences are equal."""
         inner = np.quantile(self.confidence, np.linspace(0.0, 1.0, bins + 1)[1:-1])
         return np.unique(np.concatenate([[0.0], inner, [1.0]]))
 
-    def place(self, edges: np.ndarray) -> np.ndarray:
-        """int64 [n, claims]: the bin of each claim; the upper edge belongs to a bin, as 0 does to the first."""
-        places: np.ndarray = np.clip(np.searchsorted(edges, self.confidence, side="left") - 1, 0, len(edges) - 2)
-        return places
+    def assign_bins(self, edges: np.ndarray) -> np.ndarray:
+        """Return the bin of each prediction, int64 [n, predictions]. Bins hold their upper edge; the first also 0."""
+        bins: np.ndarray = np.clip(np.searchsorted(edges, self.confidence, side="left") - 1, 0, len(edges) - 2)
+        return bins
 
-    def reliability(self, edges: np.ndarray) -> list[Bin]:
-        """The bins that hold claims."""
-        places = self.place(edges).ravel()
-        count = np.bincount(places, minlength=len(edges) - 1)
-        claimed = np.bincount(places, self.confidence.ravel(), len(edges) - 1)
-        came = np.bincount(places, self.right.ravel().astype(np.float64), len(edges) - 1)
+    def reliability_bins(self, edges: np.ndarray) -> list[Bin]:
+        """Summarise the predictions of each bin that is not empty."""
+        bins = self.assign_bins(edges).ravel()
+        count = np.bincount(bins, minlength=len(edges) - 1)
+        confidence = np.bincount(bins, self.confidence.ravel(), len(edges) - 1)
+        correct = np.bincount(bins, self.correct.ravel().astype(np.float64), len(edges) - 1)
         return [
-            Bin(float(edges[i]), float(edges[i + 1]), int(n), float(claimed[i] / n), float(came[i] / n))
+            Bin(float(edges[i]), float(edges[i + 1]), int(n), float(confidence[i] / n), float(correct[i] / n))
             for i, n in enumerate(count)
             if n
         ]
 
-    def judge(self, name: str, edges: np.ndarray) -> MetricSet:
-        """The expected calibration error by these bins: mean |share right - confidence| over claims."""
-        tracks, claims = self.confidence.shape
+    def calibration_error(self, name: str, edges: np.ndarray) -> MetricSet:
+        """Return the expected calibration error over bins with these edges, as a metric called `name`.
+
+        It is the mean over bins, weighted by their predictions, of |share correct - mean confidence|, 0 to 1.
+        """
+        tracks, predictions = self.confidence.shape
         bins = len(edges) - 1
-        cells = (np.arange(tracks)[:, None] * bins + self.place(edges)).ravel()
-        gaps = np.bincount(cells, (self.right - self.confidence).ravel(), tracks * bins).reshape(tracks, bins)
+        cells = (np.arange(tracks)[:, None] * bins + self.assign_bins(edges)).ravel()
+        gaps = np.bincount(cells, (self.correct - self.confidence).ravel(), tracks * bins).reshape(tracks, bins)
 
-        def judge(weights: np.ndarray) -> MetricValues:
-            return {name: np.abs(weights @ gaps).sum(axis=1) / (claims * weights.sum(axis=1))}
+        def compute(weights: np.ndarray) -> MetricValues:
+            return {name: np.abs(weights @ gaps).sum(axis=1) / (predictions * weights.sum(axis=1))}
 
-        return MetricSet(judge, {name: (np.ones(tracks, bool),)})
+        return MetricSet(compute, {name: (np.ones(tracks, bool),)})

@@ -1,4 +1,4 @@
-"""Two models on the same tracks: is the difference more than luck?"""
+"""Compare two models on the same tracks: the difference of each metric, its interval and its p-value."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .bootstrap import CELLS, group_codes, intervals
-from .metrics import MetricSet, MetricValues, merge_evidence
+from training.metrics import MetricValues
+
+from .bootstrap import MAX_WEIGHTS, confidence_intervals, group_codes
+from .metrics import MetricSet, mean_value, merge_evidence
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`a` minus `b`, with its 95 % interval and the p-value of "they do not differ"."""
+    """A metric of model `a` minus that of model `b`, its 95 % interval, and the p-value of no difference."""
 
     a: float
     b: float
@@ -22,67 +24,66 @@ class Difference:
     high: float
     p: float
     n: int  # tracks
-    groups: int  # what was drawn whole: artists, or the tracks themselves
-
-
-def mean(values: np.ndarray) -> MetricSet:
-    """[n] of one number a track (right or wrong, an error) -> their mean."""
-
-    def judge(weights: np.ndarray) -> MetricValues:
-        return {"mean": weights @ values / weights.sum(axis=1)}
-
-    return MetricSet(judge)
+    groups: int  # units that are drawn: artists, or the tracks themselves
 
 
 def paired_bootstrap(
     a: np.ndarray,
     b: np.ndarray,
-    figure: Callable[[np.ndarray], MetricSet] = mean,
+    metrics_of: Callable[[np.ndarray], MetricSet] = mean_value,
     groups: Sequence[object] | None = None,
     resamples: int = 1000,
     seed: int = 0,
     method: str = "bca",
 ) -> dict[str, Difference]:
-    """Every figure of `a` minus that of `b`, by name: `mean` of numbers a track unless `figure` says otherwise.
+    """Compare every metric of two models on the same tracks.
 
-    `a` and `b` [n, ...] hold what the two models did on the same tracks in the same order. `figure(rows)` gives the
-    judge of such rows: `mean` for right-or-wrong arrays, `lambda cells: single_label(...)` for macro-F1. Tracks are
-    drawn for both at once, whole `groups` at a time, so that what makes a track hard for both cancels out.
+    Tracks are drawn for both models at once, and in whole groups, so that the difficulty of a track cancels out. The
+    p-value is that of a two-sided randomisation test (Fisher-Pitman; Cohen, *Empirical Methods for Artificial
+    Intelligence*, 1995, section 5.3): the share of random swaps of the models' predictions, each on whole groups, that
+    give a difference at least as large. The unswapped order counts as one of them, so that p is never 0.
 
-    The p-value is that of a randomisation test: were the models alike, then to swap their answers on any track (on
-    all tracks of a group at once) would change nothing, so it is the share of random swaps, the true order counted
-    among them, that give a difference as large either way (Fisher-Pitman; Cohen 1995). Figures that are not defined
-    for both are left out.
+    Where no resample changes a difference of shares, as where both models predict the same on every track, the
+    interval is the exact one of `confidence_intervals`. A difference of errors in bpm has no such bound and gets an
+    interval without width.
 
-    Where no resample changes a difference of shares (both models answered alike on every track, say), its interval is
-    the exact one of `intervals`: alike on n tracks is not alike on all. A difference of errors in bpm has no such
-    bound, and there the interval has no width.
+    Args:
+        a: [n, ...], one row a track: what `metrics_of` takes, for the first model.
+        b: The same for the second model, on the same tracks in the same order.
+        metrics_of: Makes the metrics of such rows. The default is the mean of one number a track.
+        groups: [n], what is drawn together, as in `confidence_intervals`.
+        resamples: How many resamples and how many swaps are drawn.
+        seed: Seed of both.
+        method: "bca" or "percentile", as in `confidence_intervals`.
+
+    Returns:
+        The difference by metric, without metrics that are not defined for both models.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} tracks of one model and {len(b)} of the other: they must be the same")
     n = len(a)
-    ours, theirs, mixed = figure(a), figure(b), figure(np.concatenate([a, b]))
+    first, second, mixed = metrics_of(a), metrics_of(b), metrics_of(np.concatenate([a, b]))
 
-    def straight(weights: np.ndarray) -> MetricValues:
-        return _less(ours(weights), theirs(weights))
+    def difference(weights: np.ndarray) -> MetricValues:
+        return _subtract(first(weights), second(weights))
 
-    def swapped(swap: np.ndarray) -> MetricValues:
-        """0 or 1 [r, n] -> the difference with those tracks' answers swapped."""
+    def swapped_difference(swap: np.ndarray) -> MetricValues:
+        """Swap the models' predictions where `swap` [r, n] is 1."""
         stay = 1 - swap
-        return _less(mixed(np.hstack([stay, swap])), mixed(np.hstack([swap, stay])))
+        return _subtract(mixed(np.hstack([stay, swap])), mixed(np.hstack([swap, stay])))
 
     ones = np.ones((1, n))
-    values_a, values_b, observed = ours(ones), theirs(ones), straight(ones)
-    paired = MetricSet(straight, merge_evidence(ours.evidence, theirs.evidence), lowest=-1.0)
-    bounds = intervals(paired, n, groups, resamples, seed, method)
+    values_a, values_b, observed = first(ones), second(ones), difference(ones)
+    paired = MetricSet(difference, merge_evidence(first.evidence, second.evidence), lowest=-1.0)
+    bounds = confidence_intervals(paired, n, groups, resamples, seed, method)
     codes = group_codes(groups, n)
-    reached = {name: np.ones_like(value[0]) for name, value in observed.items()}
+    at_least_as_large = {name: np.ones_like(value[0]) for name, value in observed.items()}
     rng = np.random.default_rng([seed, 1])
-    at_once = max(1, CELLS // (2 * n))
+    at_once = max(1, MAX_WEIGHTS // (2 * n))
     for start in range(0, resamples, at_once):
         swap = rng.integers(2, size=(min(at_once, resamples - start), int(codes.max()) + 1))[:, codes]
-        for name, value in swapped(swap.astype(np.float64)).items():
-            reached[name] += (np.abs(value) >= np.abs(observed[name]) - 1e-12).sum(axis=0)
+        for name, value in swapped_difference(swap.astype(np.float64)).items():
+            at_least_as_large[name] += (np.abs(value) >= np.abs(observed[name]) - 1e-12).sum(axis=0)
     return {
         name: Difference(
             a=float(values_a[name][0]),
@@ -90,7 +91,7 @@ def paired_bootstrap(
             difference=float(value[0]),
             low=float(bounds[name][0]),
             high=float(bounds[name][1]),
-            p=float(reached[name] / (resamples + 1)),
+            p=float(at_least_as_large[name] / (resamples + 1)),
             n=n,
             groups=int(codes.max()) + 1,
         )
@@ -99,12 +100,22 @@ def paired_bootstrap(
     }
 
 
-def _less(ours: MetricValues, theirs: MetricValues) -> MetricValues:
-    return {name: ours[name] - theirs[name] for name in ours if name in theirs}
+def _subtract(first: MetricValues, second: MetricValues) -> MetricValues:
+    return {name: first[name] - second[name] for name in first if name in second}
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values of a family of tests -> those that keep its error rate (Holm 1979), in the given order."""
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p-values of a family of tests by Holm's step-down procedure.
+
+    Source: Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, Scandinavian Journal of Statistics 6,
+    1979. The chance of any false rejection in the family is at most the level that adjusted p-values are held to.
+
+    Args:
+        p_values: One of each test, 0 to 1.
+
+    Returns:
+        The adjusted p-values in the same order, 0 to 1.
+    """
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])

@@ -1,8 +1,8 @@
-"""What a model said of each track -> its scores: figures with intervals, and the tables behind them."""
+"""Score the predictions of a model: metrics with intervals, and the tables that reports show."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from builder.errors import DataError
 from builder.recipe import EvaluationSettings
+from training.metrics import TEMPO_TASKS, MetricValues, compute
 
 from ..results.predictions import Predictions
 from ..results.scores import (
@@ -18,10 +19,10 @@ from ..results.scores import (
     BenchmarkScores,
     Calibration,
     ClassScores,
-    Figure,
     MultiLabelScores,
     Pair,
     PerClass,
+    Proportion,
     Quantity,
     Range,
     RegressionScores,
@@ -30,191 +31,229 @@ from ..results.scores import (
     SingleLabelScores,
     TagScores,
 )
-from .bootstrap import group_codes, intervals
+from .bootstrap import ConfidenceIntervals, confidence_intervals, group_codes
 from .calibration import Confidences
-from .metrics import RANKINGS, MetricSet, MetricValues, both, count_octaves, multi_label, numbers, single_label, tempo
+from .metrics import RANKING_METRICS, MetricSet, combine, count_octaves, multi_label, number, single_label, tempo
 
-TEMPO_TASKS = frozenset({"tempo_bpm", "tempo", "bpm"})
+LISTED = 8  # labels named in a note
 
 
-def score(judged: Predictions, settings: EvaluationSettings, task: str, **about: Any) -> BenchmarkScores:
-    """Figures with bootstrap 95 % intervals. `about` fills what is known of the benchmark (`name`, `source`, ...)."""
-    if judged.problem == MULTI and not judged.truth.any():
-        raise DataError(f"{about['name']}: no track bears any label of the model's", "judge it on other recordings")
-    groups = judged.groups()
-    claims = _claims(judged)
-    judge = metric_set(judged, task)
-    if claims is not None:
-        judge = both(
-            judge, claims.judge("ece", claims.equal_width()), claims.judge("ece_equal_mass", claims.equal_mass())
+def score_predictions(
+    predictions: Predictions, settings: EvaluationSettings, task: str, /, **about: Any
+) -> BenchmarkScores:
+    """Score a model's predictions on one set of recordings.
+
+    Args:
+        predictions: What the model predicted for each track.
+        settings: How resamples for the confidence intervals are drawn.
+        task: What the model predicts, such as "genre" or "tempo_bpm".
+        **about: Fields of `BenchmarkScores` that describe the recordings: `name`, `source`, ...
+
+    Returns:
+        The metrics of the problem with 95 % confidence intervals, the scores of each label, and the calibration.
+
+    Raises:
+        DataError: No track has any of the labels of a model with many labels a track.
+    """
+    if predictions.problem == MULTI and not predictions.truth.any():
+        raise DataError(
+            f"{about['name']}: no track has any of the model's labels", "evaluate the model on other recordings"
         )
-    bounds = intervals(judge, len(judged), groups, settings.bootstrap, settings.seed, settings.interval, RANKINGS)
-    values = {name: value[0] for name, value in judge(np.ones((1, len(judged)))).items()}
-    told = _Told(values, bounds, len(judged))
+    n, groups = len(predictions), predictions.groups()
+    metrics, confidences = metric_set(predictions, task), _confidences(predictions)
+    if confidences is not None:
+        width, mass = confidences.equal_width(), confidences.equal_mass()
+        errors = (confidences.calibration_error(*one) for one in (("ece", width), ("ece_equal_mass", mass)))
+        metrics = combine(metrics, *errors)
+    bounds = confidence_intervals(
+        metrics, n, groups, settings.bootstrap, settings.seed, settings.interval, RANKING_METRICS
+    )
+    scores = _Scores(compute(metrics, n), bounds, n)
     common = about | {
-        "notes": [*judged.notes, *_about_artists(judged)],
-        "n": len(judged),
-        "skipped": len(judged.skips),
-        "skips": list(judged.skips),
-        "labels": list(judged.labels),
+        "notes": [*predictions.notes, *_notes_on_artists(predictions)],
+        "n": n,
+        "skipped": len(predictions.skips),
+        "skips": list(predictions.skips),
+        "labels": list(predictions.labels),
         "sampling": Sampling(
             method=settings.interval,
             over="tracks" if groups is None else "artists",
-            units=int(group_codes(groups, len(judged)).max()) + 1,
+            units=int(group_codes(groups, n).max()) + 1,
             resamples=settings.bootstrap,
             seed=settings.seed,
             exact={
-                name: [judged.labels[index] for index in map(int, np.flatnonzero(alike))] if alike.ndim else []
-                for name, alike in bounds.exact.items()
-                if alike.any()
+                name: [predictions.labels[index] for index in map(int, np.flatnonzero(exact))] if exact.ndim else []
+                for name, exact in bounds.exact.items()
+                if exact.any()
             },
         ),
     }
-    if claims is None:
-        return _of_numbers(judged, told, task, common)
+    if confidences is None:
+        return _regression_scores(predictions, scores, task, common)
     common["calibration"] = Calibration(
-        ece=told.figure("ece"),
-        ece_equal_mass=told.figure("ece_equal_mass"),
-        equal_width=_bins(claims, claims.equal_width()),
-        equal_mass=_bins(claims, claims.equal_mass()),
+        ece=scores.proportion("ece"),
+        ece_equal_mass=scores.proportion("ece_equal_mass"),
+        equal_width=_bins(confidences, width),
+        equal_mass=_bins(confidences, mass),
     )
-    return (_of_classes if judged.problem == SINGLE else _of_tags)(judged, told, common)
+    by_problem = _single_label_scores if predictions.problem == SINGLE else _multi_label_scores
+    return by_problem(predictions, scores, common)
 
 
-def metric_set(judged: Predictions, task: str) -> MetricSet:
-    """The figures of what was judged, for any weights of its tracks."""
-    if judged.problem == SINGLE:
-        return single_label(judged.truth, judged.predicted, len(judged.labels))
-    if judged.problem == MULTI:
-        return multi_label(judged.truth, judged.outputs, None if judged.threshold is None else judged.predicted)
-    return (tempo if task in TEMPO_TASKS else numbers)(judged.truth, judged.outputs)
+def metric_set(predictions: Predictions, task: str) -> MetricSet:
+    """Return the metrics of predictions as a function of the tracks' weights."""
+    if predictions.problem == SINGLE:
+        return single_label(predictions.truth, predictions.predicted, len(predictions.labels))
+    if predictions.problem == MULTI:
+        predicted = None if predictions.threshold is None else predictions.predicted
+        return multi_label(predictions.truth, predictions.outputs, predicted)
+    return regression_metrics(task)(predictions.truth, predictions.outputs)
 
 
-class _Told:
-    """Values and bounds by name, as the file holds them."""
+def regression_metrics(task: str) -> Callable[[np.ndarray, np.ndarray], MetricSet]:
+    """Return the function that makes the metrics of a regression: those of a tempo, or of any other number."""
+    return tempo if task in TEMPO_TASKS else number
 
-    def __init__(self, values: dict[str, np.ndarray], bounds: MetricValues, n: int) -> None:
+
+class _Scores:
+    """Metrics and their bounds as the fields of scores.json."""
+
+    def __init__(self, values: MetricValues, bounds: ConfidenceIntervals, n: int) -> None:
         self.values, self.bounds, self.n = values, bounds, n
 
-    def figure(self, name: str, index: int | tuple[()] = ()) -> Figure:
-        found = self.maybe(name, index)
-        if found is None:
+    def proportion(self, name: str, index: int | tuple[()] = ()) -> Proportion:
+        """Return a share. Raises ValueError where it is not defined."""
+        score = self.maybe(name, index)
+        if score is None:
             raise ValueError(f"{name} is not defined for these tracks")
-        return found
+        return score
 
-    def maybe(self, name: str, index: int | tuple[()] = ()) -> Figure | None:
-        """None for a figure that is not there or is 0/0."""
-        told = self._told(name, index)
-        return Figure(**told, n=self.n) if told else None
+    def maybe(self, name: str, index: int | tuple[()] = ()) -> Proportion | None:
+        """Return a share, or None where it is not defined."""
+        fields = self._fields(name, index)
+        return Proportion(**fields, n=self.n) if fields else None
 
-    def amount(self, name: str) -> Quantity:
-        """As `figure`, of what is no share."""
-        return Quantity(**self._told(name, ()), n=self.n)
+    def quantity(self, name: str) -> Quantity:
+        """Return a number that is no share."""
+        return Quantity(**self._fields(name, ()), n=self.n)
 
-    def _told(self, name: str, index: int | tuple[()]) -> dict[str, Any]:
+    def _fields(self, name: str, index: int | tuple[()]) -> dict[str, Any]:
         if name not in self.values or np.isnan(value := float(self.values[name][index])):
             return {}
         low, high = (None if np.isnan(bound[index]) else float(bound[index]) for bound in self.bounds[name])
         return {"value": value, "low": low, "high": high}
 
     def range(self, name: str, index: int) -> Range | None:
+        """Return the interval of a label's metric."""
         low, high = self.bounds[name][:, index]
         return None if np.isnan(low) else Range(low=float(low), high=float(high))
 
 
-def _of_classes(judged: Predictions, told: _Told, common: dict[str, Any]) -> SingleLabelScores:
-    size = len(judged.labels)
-    cells = judged.truth * size + judged.predicted
+def _single_label_scores(predictions: Predictions, scores: _Scores, common: dict[str, Any]) -> SingleLabelScores:
+    size = len(predictions.labels)
+    cells = predictions.truth * size + predictions.predicted
     confusion = np.bincount(cells, minlength=size * size).reshape(size, size)
     names: tuple[PerClass, ...] = ("precision", "recall", "f1")
     return SingleLabelScores(
         **common,
         problem="single_label_classification",
-        accuracy=told.figure("accuracy"),
-        macro_f1=told.figure("macro_f1"),
-        balanced_accuracy=told.figure("balanced_accuracy"),
+        accuracy=scores.proportion("accuracy"),
+        macro_f1=scores.proportion("macro_f1"),
+        balanced_accuracy=scores.proportion("balanced_accuracy"),
         per_class=[
             ClassScores(
                 label=label,
                 support=int(confusion[index].sum()),
-                intervals={name: told.range(name, index) for name in names},
-                **{name: float(np.nan_to_num(told.values[name][index])) for name in names},
+                intervals={name: scores.range(name, index) for name in names},
+                **{name: float(np.nan_to_num(scores.values[name][index])) for name in names},
             )
-            for index, label in enumerate(judged.labels)
+            for index, label in enumerate(predictions.labels)
         ],
         confusion_matrix=confusion.tolist(),
-        worst_pair=worst_pair(confusion, judged.labels),
+        worst_pair=find_worst_pair(confusion, predictions.labels),
     )
 
 
-def _of_tags(judged: Predictions, told: _Told, common: dict[str, Any]) -> MultiLabelScores:
-    support = judged.truth.sum(axis=0)
-    if absent := [label for label, count in zip(judged.labels, support, strict=True) if not count]:
-        listed = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
-        common["notes"] = [*common["notes"], f"{len(absent)} label(s) that no track bears enter no mean: {listed}"]
+def _multi_label_scores(predictions: Predictions, scores: _Scores, common: dict[str, Any]) -> MultiLabelScores:
+    support = predictions.truth.sum(axis=0)
+    if absent := [label for label, count in zip(predictions.labels, support, strict=True) if not count]:
+        listed = ", ".join(absent[:LISTED]) + (f" and {len(absent) - LISTED} more" if len(absent) > LISTED else "")
+        note = f"{len(absent)} label(s) that no track has are left out of all means: {listed}"
+        common["notes"] = [*common["notes"], note]
 
     def share(name: str, index: int) -> float | None:
-        return float(np.nan_to_num(told.values[name][index])) if name in told.values and support[index] else None
+        return float(np.nan_to_num(scores.values[name][index])) if name in scores.values and support[index] else None
 
     return MultiLabelScores(
         **common,
         problem="multi_label_classification",
-        map=told.figure("map"),
-        macro_roc_auc=told.maybe("macro_roc_auc"),
-        micro_roc_auc=told.maybe("micro_roc_auc"),
-        threshold=judged.threshold,
-        macro_f1=told.maybe("macro_f1"),
-        micro_f1=told.maybe("micro_f1"),
+        map=scores.proportion("map"),
+        macro_roc_auc=scores.maybe("macro_roc_auc"),
+        micro_roc_auc=scores.maybe("micro_roc_auc"),
+        threshold=predictions.threshold,
+        macro_f1=scores.maybe("macro_f1"),
+        micro_f1=scores.maybe("micro_f1"),
         per_tag=[
             TagScores(
                 label=label,
                 support=int(support[index]),
-                average_precision=told.maybe("average_precision", index),
-                roc_auc=told.maybe("roc_auc", index),
+                average_precision=scores.maybe("average_precision", index),
+                roc_auc=scores.maybe("roc_auc", index),
                 precision=share("precision", index),
                 recall=share("recall", index),
                 f1=share("f1", index),
             )
-            for index, label in enumerate(judged.labels)
+            for index, label in enumerate(predictions.labels)
         ],
     )
 
 
-def _of_numbers(judged: Predictions, told: _Told, task: str, common: dict[str, Any]) -> RegressionScores:
+def _regression_scores(
+    predictions: Predictions, scores: _Scores, task: str, common: dict[str, Any]
+) -> RegressionScores:
+    is_tempo = task in TEMPO_TASKS
     return RegressionScores(
         **common,
         problem="regression",
-        unit="bpm" if task in TEMPO_TASKS else "",
-        mae=told.amount("mae"),
-        accuracy_1=told.maybe("accuracy_1"),
-        accuracy_2=told.maybe("accuracy_2"),
-        octave_error=told.amount("octave_error") if task in TEMPO_TASKS else None,
-        octaves=count_octaves(judged.truth, judged.outputs) if task in TEMPO_TASKS else None,
+        unit="bpm" if is_tempo else "",
+        mae=scores.quantity("mae"),
+        accuracy_1=scores.maybe("accuracy_1"),
+        accuracy_2=scores.maybe("accuracy_2"),
+        octave_error=scores.quantity("octave_error") if is_tempo else None,
+        octaves=count_octaves(predictions.truth, predictions.outputs) if is_tempo else None,
     )
 
 
-def _claims(judged: Predictions) -> Confidences | None:
-    if judged.problem == SINGLE:
-        return Confidences.from_top_class(judged.truth, judged.outputs)
-    if judged.problem == MULTI:
-        held = judged.truth.any(axis=0)
-        return Confidences.from_tags(judged.truth[:, held], judged.outputs[:, held])
+def _confidences(predictions: Predictions) -> Confidences | None:
+    if predictions.problem == SINGLE:
+        return Confidences.from_top_class(predictions.truth, predictions.outputs)
+    if predictions.problem == MULTI:
+        held = predictions.truth.any(axis=0)
+        return Confidences.from_tags(predictions.truth[:, held], predictions.outputs[:, held])
     return None
 
 
-def _bins(claims: Confidences, edges: np.ndarray) -> list[ReliabilityBin]:
-    return [ReliabilityBin(**asdict(found)) for found in claims.reliability(edges)]
+def _bins(confidences: Confidences, edges: np.ndarray) -> list[ReliabilityBin]:
+    return [ReliabilityBin(**asdict(one)) for one in confidences.reliability_bins(edges)]
 
 
-def _about_artists(judged: Predictions) -> list[str]:
-    unknown = sum(artist is None for artist in judged.artists)
-    if judged.groups() is None or not unknown:
+def _notes_on_artists(predictions: Predictions) -> list[str]:
+    unknown = sum(artist is None for artist in predictions.artists)
+    if predictions.groups() is None or not unknown:
         return []
-    return [f"{unknown} track(s) of unknown artist are drawn one by one in the intervals, the others by artist"]
+    return [f"intervals draw {unknown} track(s) of unknown artist one by one, and the others by artist"]
 
 
-def worst_pair(confusion: np.ndarray, labels: Sequence[str]) -> Pair | None:
-    """Who is taken for whom, by the largest share of a class's tracks (then by count); None where no error is."""
+def find_worst_pair(confusion: np.ndarray, labels: Sequence[str]) -> Pair | None:
+    """Find the two labels that are most often confused.
+
+    Args:
+        confusion: int64 [labels, labels], rows true, columns predicted.
+        labels: Their names.
+
+    Returns:
+        The pair with the largest share of the true label's tracks, then with the most tracks; None without an error.
+    """
     errors = confusion - np.diag(np.diagonal(confusion))
     if not errors.any():
         return None

@@ -23,7 +23,7 @@ from training.models.classifier import SynthmirClassifier, SynthmirConfig
 GENRES = ("Electronica", "Hip Hop", "Rock")
 INSTRUMENTS = ("synthesizer", "drums", "guitar")
 PLAYED = ((0,), (0, 1), (1, 2))  # by genre, positions in INSTRUMENTS
-TEMPO_TASKS = (120, 90, 150)  # by genre, bpm
+GENRE_TEMPI = (120, 90, 150)  # by genre, bpm
 RATE = 32_000
 FINGERPRINT = "0123456789abcdef"
 NASTY = "A <script>alert('x')</script> & \"rock\" track"
@@ -66,7 +66,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for seed in seeds:
                 clip = sound(genre, seed)
                 common = {"id": f"{name}-{seed}", "genre": genre, "prompt_group": f"{name}-{seed}"}
-                common |= {"instruments": list(PLAYED[genre]), "tempo_bpm": TEMPO_TASKS[genre] + seed % 2}
+                common |= {"instruments": list(PLAYED[genre]), "tempo_bpm": GENRE_TEMPI[genre] + seed % 2}
                 flac = {"bytes": encode_flac(clip, RATE), "path": f"{name}-{seed}.flac"}
                 rows.append(
                     common

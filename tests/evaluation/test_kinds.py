@@ -30,7 +30,7 @@ from evaluation.statistics.summary import score
 from training.data.features import load_features
 from training.models.classifier import load_model
 
-from .conftest import GENRES, INSTRUMENTS, PLAYED, RATE, TEMPO_TASKS, fit, linear, save, sound
+from .conftest import GENRE_TEMPI, GENRES, INSTRUMENTS, PLAYED, RATE, fit, linear, save, sound
 
 FEW = EvaluationSettings(bootstrap=100)
 
@@ -140,7 +140,7 @@ def test_tempi_are_judged_on_validation(metronome: Path, tmp_path: Path) -> None
     [entry] = evaluate_model(metronome, ["validation"], tmp_path, settings=FEW)["benchmarks"]
     rows = paired_rows(tmp_path, entry)
     truth, told = (np.array([row[key] for row in rows]) for key in ("label", "predicted"))
-    assert truth[0] == TEMPO_TASKS[0] and len(rows) == 9
+    assert truth[0] == GENRE_TEMPI[0] and len(rows) == 9
     assert (entry["problem"], entry["unit"]) == ("regression", "bpm")
     assert entry["accuracy_1"]["value"] == pytest.approx(np.mean(np.abs(told - truth) <= 0.04 * truth))
     assert entry["mae"]["value"] == pytest.approx(np.mean(np.abs(told - truth)), abs=1e-3)

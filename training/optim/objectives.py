@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..metrics import compute, is_within, multi_label_metrics, number_metrics, single_label_metrics
 from ..models.classifier import MULTI, REGRESSION, SINGLE
 
 if TYPE_CHECKING:
     from ..data.features import Features
-
-NEAR = 0.04  # of the true value: what counts as right for a tempo (Gouyon et al. 2006, "Accuracy 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +65,19 @@ def scores(problem: str, logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def single_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, and macro-F1 over the labels that are true or predicted somewhere."""
-    count = logits.shape[1]
-    pairs = labels * count + logits.argmax(dim=1)
-    confusion = torch.bincount(pairs, minlength=count * count).reshape(count, count).cpu()  # [truth, predicted]
-    hits, both = confusion.diagonal(), confusion.sum(dim=0) + confusion.sum(dim=1)
-    f1 = 2 * hits[both > 0] / both[both > 0]
-    return {"accuracy": float(hits.sum() / confusion.sum()), "macro_f1": float(f1.mean())}
+    """Accuracy and macro-F1 as `training.metrics` defines them: the mean is over the labels that some row has."""
+    metrics = single_label_metrics(labels.cpu().numpy(), logits.argmax(dim=1).cpu().numpy(), logits.shape[1])
+    values = compute(metrics, len(labels))
+    return {name: float(values[name]) for name in ("accuracy", "macro_f1")}
 
 
 def multi_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Mean average precision over the labels that some row has, and the best macro-F1 with its threshold."""
-    from sklearn.metrics import average_precision_score
-
     probabilities, truth = logits.double().sigmoid().cpu().numpy(), labels.cpu().numpy() > 0.5
     there = truth.any(axis=0)
     if not there.any():
         return {"map": float("nan"), "macro_f1": float("nan"), "threshold": 0.5}
-    precision = np.mean([average_precision_score(truth[:, i], probabilities[:, i]) for i in np.flatnonzero(there)])
+    precision = compute(multi_label_metrics(truth, probabilities), len(truth))["map"]
     threshold, f1 = best_threshold(probabilities[:, there], truth[:, there])
     return {"map": float(precision), "macro_f1": f1, "threshold": threshold}
 
@@ -112,5 +106,6 @@ def best_threshold(probabilities: np.ndarray, truth: np.ndarray) -> tuple[float,
 
 def number_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Mean absolute error in the label's unit, and the share of rows that are within 4 % of the truth."""
-    error = (logits[:, 0].double() - labels.double()).abs()
-    return {"mae": float(error.mean()), "within_4_percent": float((error <= NEAR * labels.abs()).double().mean())}
+    truth, estimate = labels.double().cpu().numpy(), logits[:, 0].double().cpu().numpy()
+    mae = compute(number_metrics(truth, estimate), len(truth))["mae"]
+    return {"mae": float(mae), "within_4_percent": float(is_within(truth, estimate).mean())}

@@ -1,4 +1,4 @@
-"""Figures of weighed tracks equal scikit-learn's of the tracks that the weights stand for."""
+"""Weighted metrics equal scikit-learn's over tracks that are repeated as often as their weight says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
-from evaluation.statistics.metrics import count_octaves, multi_label, numbers, single_label, tempo
+from evaluation.statistics.metrics import count_octaves, multi_label, number, single_label, tempo
 
 SIZES = st.integers(1, 40)
 
@@ -67,27 +67,27 @@ def test_tempo(rows: list[tuple[float, float, int]]) -> None:
     truth, estimate, weights = (np.array(column) for column in zip(*rows, strict=True))
     got = tempo(truth, estimate)(weights[None].astype(float))
     one, two, errors, octaves = [], [], [], []
-    for true, told, weight in rows:
-        hits = [abs(told - k * true) <= 0.04 * k * true for k in (1, 2, 1 / 2, 3, 1 / 3)]
+    for true, estimated, weight in rows:
+        hits = [abs(estimated - k * true) <= 0.04 * k * true for k in (1, 2, 1 / 2, 3, 1 / 3)]
         one += [hits[0]] * weight
         two += [any(hits)] * weight
-        errors += [abs(told - true)] * weight
-        octaves += [abs(np.log2(max(told, 1.0) / true))] * weight
+        errors += [abs(estimated - true)] * weight
+        octaves += [abs(np.log2(max(estimated, 1.0) / true))] * weight
     for name, values in (("accuracy_1", one), ("accuracy_2", two), ("mae", errors), ("octave_error", octaves)):
         assert got[name][0] == pytest.approx(np.mean(values), abs=1e-9)
-    assert numbers(truth, estimate)(weights[None].astype(float))["mae"][0] == pytest.approx(np.mean(errors), abs=1e-9)
+    assert number(truth, estimate)(weights[None].astype(float))["mae"][0] == pytest.approx(np.mean(errors), abs=1e-9)
 
 
 def test_octaves_are_counted_once_each() -> None:
     truth = np.full(7, 120.0)
-    told = np.array([123.0, 240.0, 60.0, 360.0, 40.0, 90.0, -3.0])
-    assert count_octaves(truth, told) == {"right": 1, "double": 1, "half": 1, "triple": 1, "third": 1, "other": 2}
+    estimate = np.array([123.0, 240.0, 60.0, 360.0, 40.0, 90.0, -3.0])
+    assert count_octaves(truth, estimate) == {"right": 1, "double": 1, "half": 1, "triple": 1, "third": 1, "other": 2}
 
 
-def test_many_weightings_at_once_are_each_alone() -> None:
+def test_many_weightings_at_once_equal_one_at_a_time() -> None:
     rng = np.random.default_rng(0)
-    judge = multi_label(rng.random((30, 3)) < 0.4, rng.random((30, 3)), rng.random((30, 3)) < 0.5)
+    metrics = multi_label(rng.random((30, 3)) < 0.4, rng.random((30, 3)), rng.random((30, 3)) < 0.5)
     weights = rng.integers(0, 3, (6, 30)).astype(float)
-    together, alone = judge(weights), [judge(row[None]) for row in weights]
+    together, alone = metrics(weights), [metrics(row[None]) for row in weights]
     for name, values in together.items():
         np.testing.assert_allclose(values, np.concatenate([one[name] for one in alone]), atol=1e-12)
