@@ -19,7 +19,7 @@ from evaluation.classify import classify, show
 from evaluation.evaluate import evaluate_model
 from evaluation.reporting.tables import format_scores
 from evaluation.results.scores import Scores
-from evaluation.statistics.summary import worst_pair
+from evaluation.statistics.summary import find_worst_pair
 
 from .conftest import FINGERPRINT, GENRES, RATE, sound
 
@@ -138,10 +138,10 @@ def test_wrong_folders_are_told_in_the_worst_pair(model: Path, music: Path, tmp_
 
 
 def test_the_worst_pair_is_the_largest_share_not_the_largest_count() -> None:
-    pair = worst_pair(np.array([[90, 10, 0], [1, 1, 0], [0, 0, 0]]), GENRES)
+    pair = find_worst_pair(np.array([[90, 10, 0], [1, 1, 0], [0, 0, 0]]), GENRES)
     assert pair is not None
     assert (pair.truth, pair.predicted, pair.count, pair.share) == ("Hip Hop", "Electronica", 1, 0.5)
-    assert worst_pair(np.diag([1, 0, 2]), GENRES) is None
+    assert find_worst_pair(np.diag([1, 0, 2]), GENRES) is None
 
 
 def test_benchmarks_with_like_names_keep_files_apart(model: Path, music: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from evaluation.inference.predict import pool
 from evaluation.metrics import FOLDER
 from evaluation.reporting.report import write_report
 from evaluation.reporting.tables import format_scores
-from evaluation.statistics.summary import score
+from evaluation.statistics.summary import score_predictions
 from training.data.features import load_features
 from training.models.classifier import load_model
 
@@ -84,7 +84,7 @@ def test_instruments_are_judged_on_validation(tagger: Path, tmp_path: Path) -> N
 
 def test_scores_are_those_of_the_module(tagger: Path) -> None:
     judged = judge(tagger, Recordings(PLAYED))
-    found = score(judged, FEW, "instruments", name="x", predictions="x")
+    found = score_predictions(judged, FEW, "instruments", name="x", predictions="x")
     module = evaluate.load(str(FOLDER / "tagging_report"))
     want = module.compute(
         predictions=judged.outputs, references=judged.truth.astype(int), labels=list(judged.labels), threshold=0.5
@@ -100,7 +100,7 @@ def test_a_torn_track_among_others_is_skipped_listed_and_counted(tagger: Path) -
     judged = judge(tagger, Recordings(PLAYED))
     assert len(judged) == 12 and [skip.id for skip in judged.skips] == ["torn"]
     assert "cannot be read as audio" in judged.skips[0].reason
-    found = score(judged, FEW, "instruments", name="x", predictions="x")
+    found = score_predictions(judged, FEW, "instruments", name="x", predictions="x")
     assert (found.n, found.skipped) == (12, 1)
     assert (found.sampling.over, found.sampling.units) == ("artists", 2)
 
@@ -112,12 +112,14 @@ def test_what_a_benchmark_cannot_speak_about_is_not_judged(tagger: Path) -> None
 
 
 def test_labels_that_no_track_bears_are_left_out_and_told(tagger: Path) -> None:
-    found = score(judge(tagger, Recordings(((0,), (0,), ()))), FEW, "instruments", name="x", predictions="x")
+    found = score_predictions(
+        judge(tagger, Recordings(((0,), (0,), ()))), FEW, "instruments", name="x", predictions="x"
+    )
     assert found.per_tag[1].average_precision is None and found.per_tag[2].f1 is None
     assert found.map.value == found.per_tag[0].average_precision.value
-    assert found.notes[-1] == "2 label(s) that no track bears enter no mean: drums, guitar"
-    with pytest.raises(DataError, match="no track bears any label"):
-        score(judge(tagger, Recordings(((), (), ()))), FEW, "instruments", name="x", predictions="x")
+    assert found.notes[-1] == "2 label(s) that no track has are left out of all means: drums, guitar"
+    with pytest.raises(DataError, match="no track has any of the model"):
+        score_predictions(judge(tagger, Recordings(((), (), ()))), FEW, "instruments", name="x", predictions="x")
 
 
 def test_without_a_threshold_it_is_chosen_on_validation_alone(tagger: Path, corpus: Path, tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_tempi_are_judged_on_validation(metronome: Path, tmp_path: Path) -> None
 
 
 def test_a_number_of_another_kind_has_no_octaves(corpus: Path, tmp_path: Path) -> None:
-    found = score(
+    found = score_predictions(
         judge(save_valence(corpus, tmp_path), Recordings((0.1, 0.0, -0.4))), FEW, "valence", name="x", predictions="x"
     )
     assert (found.unit, found.accuracy_1, found.octaves) == ("", None, None) and found.mae.value > 0
