@@ -1,27 +1,31 @@
-# make demo | test | check | perf | wheel-check | lowest | clean. Each sets up what it needs; uv is fetched where there is none.
+# make demo | test | check | docs | perf | wheel-check | lowest | clean. Each installs what it needs, uv included.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 DEMO := runs/demo
 unexport PYTHONDONTWRITEBYTECODE  # each process would compile torch and transformers again: 7 s
 
-.PHONY: demo test test-long check wheel-check lowest perf clean setup setup-dev
+.PHONY: demo test test-long check docs wheel-check lowest perf clean setup setup-dev
 
-demo: setup  ## 500 clips, embeddings, a classifier, its scores, report and cards
+demo: setup  ## 500 clips, embeddings, a classifier, scores, report and cards
 	$(RUN) synthmir run recipes/demo.yaml --out $(DEMO)
 
 test: setup-dev  ## the whole suite, no network
 	$(RUN) pytest -n 2 --dist loadfile
 
-test-long: setup-dev  ## what takes minutes: kills, hangs, clusters
+test-long: setup-dev  ## tests that take minutes: kills, hangs, clusters
 	$(RUN) pytest -n 2 --dist loadfile -m long
 
-check: setup-dev  ## lint, format, types, import layers
+check: setup-dev  ## lint, format, types, import layers, documentation
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) lint-imports
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
 
-wheel-check: setup-dev  ## the wheel by pip's own resolution, on every Python it is for: before a release
+docs: setup-dev  ## the documentation, into site/; a broken link or a missing reference fails; no network
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build
+
+wheel-check: setup-dev  ## the wheel by pip's own resolution, on every supported Python: before a release
 	$(RUN) python .ci/wheel_check.py
 
 lowest: $(filter .uv/bin/uv,$(UV))  ## the suite on the lowest versions that pyproject.toml allows: before a release
@@ -33,11 +37,11 @@ lowest: $(filter .uv/bin/uv,$(UV))  ## the suite on the lowest versions that pyp
 perf: setup-dev  ## measure, then write perf/RESULTS.md from the files
 	$(RUN) python perf/run.py
 
-clean:  ## what the other targets made, the environment included
-	rm -rf runs .venv .uv .lowest dist .mypy_cache .ruff_cache .hypothesis .pytest_cache .import_linter_cache
+clean:  ## delete what the other targets made, the environment included
+	rm -rf runs .venv .uv .lowest dist site .mypy_cache .ruff_cache .hypothesis .pytest_cache .import_linter_cache
 
 setup: $(filter .uv/bin/uv,$(UV))
-	$(UV) sync --frozen --no-dev --inexact --quiet
+	$(UV) sync --frozen --no-default-groups --inexact --quiet
 
 setup-dev: $(filter .uv/bin/uv,$(UV))
 	$(UV) sync --frozen --inexact --quiet

@@ -33,7 +33,7 @@ def read_recipe(recipe: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: Lists every fault at once, each with its key and what would be valid.
 
-    Example:
+    Examples:
         >>> read_recipe({"name": "tiny", "prompts": {"per_genre": 10}}).generator.name
         'arranger'
     """
@@ -66,7 +66,7 @@ def prompts(recipe: Recipe | str | Path | Mapping[str, Any], *, limit: int | Non
         recipe: See `read_recipe`.
         limit: The most prompts to return.
 
-    Example:
+    Examples:
         >>> synthmir.prompts("demo", limit=1)[0].genre
         'electronica'
     """
@@ -155,7 +155,7 @@ def build(
         DataError: `out` holds something else, or more clips were rejected than `quality.max_rejected` allows.
         BackendError: The generator cannot be loaded.
 
-    Example:
+    Examples:
         >>> corpus = synthmir.build("demo", "corpus")
         >>> len(corpus.shards())
         2
@@ -246,7 +246,7 @@ def embed(
     Returns:
         The run's record: `rows`, and in `details` the embedder's name, revision and dimension.
 
-    Example:
+    Examples:
         >>> synthmir.embed("corpus", "melstats").rows
         500
         >>> synthmir.embed("~/music", "passt", out="embeddings")

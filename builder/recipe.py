@@ -368,7 +368,7 @@ class Recipe(RecipeSection):
     split: SplitSettings = SplitSettings()
     """Train and validation."""
     embedder: EmbedderSettings = EmbedderSettings()
-    """What turns audio into vectors."""
+    """Which embedder turns the audio into vectors, and how."""
     training: TrainingSettings = TrainingSettings()
     """The classifier."""
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -66,7 +66,7 @@ def evaluate(
     Raises:
         DataError: The model, the corpus or the recordings cannot be read.
 
-    Example:
+    Examples:
         >>> scores = synthmir.evaluate("model", on=["validation", "folder:~/music"])
         >>> scores.benchmarks[0].accuracy.value
         0.984
@@ -286,7 +286,7 @@ def ablate(
     Returns:
         What ablation.json holds.
 
-    Example:
+    Examples:
         >>> synthmir.ablate("demo", "ablation", vary={"prompts.vocals": ["unspecified", "instrumental"]}, seeds=3)
     """
     from .ablation import ablate as ablate_recipe
@@ -382,7 +382,7 @@ def classify(
     Raises:
         DataError: No file can be read.
 
-    Example:
+    Examples:
         >>> synthmir.classify("model", ["song.mp3"])[0].labels
         (('rock', 0.91), ('pop', 0.06), ('funk', 0.02))
     """

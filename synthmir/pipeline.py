@@ -109,7 +109,7 @@ def run(
     Returns:
         The corpus, the paths of the model and the report, and the scores.
 
-    Example:
+    Examples:
         >>> synthmir.run("demo", "runs/demo").scores.benchmarks[0].accuracy.value
         0.98
     """

@@ -76,7 +76,7 @@ def train(
         DataError: There are no embeddings or labels to train on.
         RecipeError: Options that do not go together.
 
-    Example:
+    Examples:
         >>> model = synthmir.train("corpus", "model")
         >>> model.config.labels
         ['electronica', 'funk', 'orchestral', 'pop', 'rock']
@@ -123,7 +123,7 @@ def train_seeds(
     Returns:
         What seeds.json holds. In a launch of several processes only the main one returns it.
 
-    Example:
+    Examples:
         >>> synthmir.train_seeds("corpus", "seeds", range(5))["summary"]["accuracy"]["mean"]
         0.97
     """
@@ -178,7 +178,7 @@ def export(model: str | Path, out: str | Path, *, what: str = "whole") -> float:
         DataError: The model's embedder cannot be exported.
         BackendError: The ONNX packages are missing, or the difference is too large.
 
-    Example:
+    Examples:
         >>> synthmir.export("model", "model.onnx")
         2.4e-07
     """

@@ -118,11 +118,9 @@ def test_the_recipes_schema_is_current_and_named_in_every_shipped_recipe():
         assert validator.is_valid(yaml.safe_load(text)), path
     faults = [error.message for error in validator.iter_errors({"name": "x", "prompts": {"per_genre": 0}, "a": 1})]
     assert len(faults) == 2
-    without = [
-        f"{name}.{key}" for name, part in json.loads(schema)["$defs"].items()
-        for key, field in part["properties"].items() if "description" not in field
-    ]  # fmt: skip
-    assert without == []
+    sections = [validator.schema, *validator.schema["$defs"].values()]
+    fields = {key: field for section in sections for key, field in section["properties"].items()}
+    assert [key for key, field in fields.items() if "description" not in field] == []
 
 
 def test_a_recipe_is_printed_with_its_defaults(tmp_path):

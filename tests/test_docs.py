@@ -1,0 +1,59 @@
+"""The documentation: its tutorials run, and the paths and options that it names exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from synthmir.cli import app
+
+from .commands import ROOT
+
+TUTORIALS = ROOT / "docs" / "tutorials"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SMALLER = {"CLIPS_PER_GENRE = 20": "CLIPS_PER_GENRE = 5", "SECONDS = 5.0": "SECONDS = 1.0"}
+SMALLER |= {"CLIPS_PER_GENRE = 8": "CLIPS_PER_GENRE = 2", '"seconds": 5.0': '"seconds": 1.0'}
+
+
+def test_the_tutorials_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """One after the other in one folder, as a reader would, but with fewer and shorter clips, in one process."""
+    monkeypatch.setattr("builder.executors.count_cores", lambda: 1)
+    with chdir(tmp_path):
+        for name in ("five_minutes", "own_recordings"):
+            source = (TUTORIALS / f"{name}.py").read_text(encoding="utf-8")
+            changed = [text for text in SMALLER if text in source]
+            assert len(changed) == 2
+            for text in changed:
+                source = source.replace(text, SMALLER[text])
+            exec(compile(source, name, "exec"), {"__name__": "__main__"})
+    printed = capsys.readouterr().out
+    assert "25 clips" in printed and "folder:music: " in printed and "noise 10.0" in printed
+    assert (tmp_path / "first-report" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_files_that_a_page_names_exist(page: Path):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:builder|training|evaluation|synthmir|tests|recipes|perf|docs|\.ci)/[\w./-]*)`", text)
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_commands_that_a_page_shows_are_valid(page: Path):
+    """Every `synthmir COMMAND --option` in a code block: the command exists and has the option."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    blocks = re.findall(r"^```(?:bash|sh|)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if "synthmir" not in words or (words := words[words.index("synthmir") + 1 :]) == []:
+            continue
+        name, *rest = words
+        assert name in commands, line
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= options, line
