@@ -1,4 +1,4 @@
-"""The arranger: composes a clip from its row by rules and plays it with a General-MIDI sound font."""
+"""The arranger: composes a clip from its labels by rules, and plays it with a General-MIDI sound font."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from ...clip import Clip
 from ...errors import RecipeError
-from .compose import compose
-from .mix import mix
+from .compose import compose_score
+from .mix import mix_score
 from .revision import make_revision
 from .sampler import Sampler
 from .score import Note, Score, Track
@@ -30,7 +30,10 @@ _NOT_USED = ("model", "revision", "guidance", "temperature", "top_k", "top_p", "
 class Arranger:
     """The default generator: no weights, no download, 32 kHz mono.
 
-    Raises RecipeError for settings that it has no use for, and for faults in the taxonomy's style data, all at once.
+    What a prompt leaves open (key, tempo, instruments, ...) is drawn from the genre's style data by the clip's seed.
+
+    Raises:
+        RecipeError: Settings that the arranger has no use for, or faults in the taxonomy's style data; all are listed.
     """
 
     name = "arranger"
@@ -53,7 +56,7 @@ class Arranger:
 
     @cached_property
     def revision(self) -> str:
-        """The same where the same clips are made: see `make_revision`."""
+        """Equal for equal clips: see `make_revision`."""
         return make_revision(json.dumps(self._taxonomy.model_dump(mode="json"), sort_keys=True).encode())
 
     @cached_property
@@ -61,20 +64,20 @@ class Arranger:
         return Sampler(self.sampling_rate, self._vocabulary)
 
     def compose(self, clip: Clip) -> Score:
-        """The score of a row. Raises RecipeError for a prompt that asks for what the taxonomy does not have."""
-        return compose(clip, self._taxonomy, self._styles, self._vocabulary, self.seconds)
+        """Compose a clip's score. Raises RecipeError for a prompt that names what the taxonomy does not have."""
+        return compose_score(clip, self._taxonomy, self._styles, self._vocabulary, self.seconds)
 
     def render(self, score: Score) -> np.ndarray:
-        """A score as sound: float32 [samples], mono, in [-0.9, 0.9]."""
-        return mix(score, self.seconds, self._sampler, self._vocabulary)
+        """Play a score: float32 [samples], mono, in [-0.9, 0.9]."""
+        return mix_score(score, self.seconds, self._sampler, self._vocabulary)
 
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
-        """One float32 [samples] in [-1, 1] a row, `settings.seconds` long at 32 kHz, in order."""
+        """Make a clip for each row: float32 [samples] in [-1, 1], `settings.seconds` long at 32 kHz."""
         return [self.render(self.compose(row)) for row in rows]
 
 
 def _refuse_unused(settings: GeneratorSettings) -> None:
-    """Settings that another generator would obey must not pass as if they had been obeyed here."""
+    """Raise RecipeError for settings that only other generators follow."""
     defaults = type(settings)()
     faults = [
         f"generator.{field}: {getattr(settings, field)!r} means nothing to the arranger"

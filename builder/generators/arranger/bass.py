@@ -1,22 +1,22 @@
-"""The bass line: roots, fifths and walks under the chords."""
+"""Bass lines: roots, fifths and walks under the chords."""
 
 from __future__ import annotations
 
 from .lineup import Player
 from .score import Note
 from .song import Song
-from .style import pattern
-from .theory import Chord, Key, nearest, scale_walk
+from .style import parse_pattern
+from .theory import Chord, Key, nearest_pitch, scale_walk
 
-_SPAN = 19  # semitones that a line moves in
+_SPAN = 19  # semitones from the lowest to the highest note of a line
 
 
-def bass(song: Song, player: Player) -> list[Note]:
-    """The line that the style's pattern makes over the song's chords."""
+def write_bass(song: Song, player: Player) -> list[Note]:
+    """Write a bass line: one of the style's patterns over the song's chords."""
     line = song.vocabulary.basslines[song.choose(song.style.basslines, song.vocabulary.basslines)]
-    bars = pattern(line)
+    bars = parse_pattern(line)
     low, high = song.vocabulary.envelope(player.program).range
-    floor = low + (12 if player.second and low + 12 + _SPAN < high else 0) + song.chance.integer(0, 3)
+    floor = low + (12 if player.second and low + 12 + _SPAN < high else 0) + song.rng.integer(0, 3)
     pitch = floor + 6
     notes: list[Note] = []
     for bar in song.playing("bass"):
@@ -40,7 +40,7 @@ def bass(song: Song, player: Player) -> list[Note]:
 
 
 def _degree(degree: int, root: int, chord: Chord, key: Key) -> int:
-    """A step of the scale above the chord's root; third, fifth and seventh are the chord's own."""
+    """The pitch of a scale degree above the chord's root; third, fifth and seventh are those of the chord."""
     if degree == 8:
         return root + 12
     own = {3: (3, 4), 5: (7, 6, 8), 7: (10, 11, 9)}.get(degree, ())
@@ -51,16 +51,16 @@ def _degree(degree: int, root: int, chord: Chord, key: Key) -> int:
 
 
 def _approach(song: Song, target: int, pitch: int) -> int:
-    """A neighbour of the next root, from the side where the line is; mostly from the scale."""
-    target = nearest(target % 12, pitch)
+    """A neighbouring note of the next root on the line's side of it, from the scale if there is one."""
+    target = nearest_pitch(target % 12, pitch)
     side = 1 if pitch > target else -1
     steps = [side * step for step in (1, 2) if (target + side * step) % 12 in song.key.scale]
-    return target + (song.chance.pick(steps) if steps else side)
+    return target + (song.rng.choice(steps) if steps else side)
 
 
 def _walk(song: Song, chord: Chord, target: int, pitch: int) -> int:
-    """On towards the next root, by a chord tone or a step of the scale; away from it if it is already there."""
-    target = nearest(target % 12, pitch)
-    side = 1 if target > pitch or (target == pitch and song.chance.happens(0.6)) else -1
-    classes = chord.classes if song.chance.happens(0.55) else song.key.scale
+    """A step towards the next root, by a chord tone or by the scale; away from it if the line is there already."""
+    target = nearest_pitch(target % 12, pitch)
+    side = 1 if target > pitch or (target == pitch and song.rng.happens(0.6)) else -1
+    classes = chord.classes if song.rng.happens(0.55) else song.key.scale
     return scale_walk(pitch, side, classes)

@@ -1,33 +1,34 @@
-"""Chords: comping patterns, arpeggios and pads over the progression."""
+"""Chord parts: comping patterns, arpeggios and pads over the progression."""
 
 from __future__ import annotations
 
 from .lineup import Player
 from .score import Note
 from .song import Song
-from .style import Comping, pattern
-from .theory import voice
+from .style import Comping, parse_pattern
+from .theory import voice_chord
 
 _CENTRE = {"chords": 60, "pad": 62}
 _VELOCITY = {"X": 0.9, "x": 0.72, "t": 0.6, "o": 0.36, "b": 0.78, "d": 0.72}
 
 
-def chords(song: Song, player: Player) -> list[Note]:
-    """What a chord instrument plays; a second one takes another pattern, in another register."""
+def write_chords(song: Song, player: Player) -> list[Note]:
+    """Write the part of a chord instrument; a second one gets another pattern in another register."""
     names = song.style.pads if player.part == "pad" else song.style.comping
     chosen = song.choose(names, song.vocabulary.comping, avoid=song.comping if player.second else "")
     song.comping = chosen
     comping = song.vocabulary.comping[chosen]
     low, high = song.vocabulary.envelope(player.program).range
-    wanted = _CENTRE[player.part] + 12 * comping.octave + song.register + song.chance.integer(-4, 4)
-    wanted += song.chance.pick((-7, 7)) if player.second else 0
+    wanted = _CENTRE[player.part] + 12 * comping.octave + song.register + song.rng.integer(-4, 4)
+    wanted += song.rng.choice((-7, 7)) if player.second else 0
     centre = min(max(wanted, low + 6), high - 8)
     voices = comping.voices + (1 if song.density > 0.6 and comping.shape in ("close", "open") else 0)
     return _play(song, player.part, comping, centre, voices, low)
 
 
 def _play(song: Song, part: str, comping: Comping, centre: float, voices: int, low: int) -> list[Note]:
-    bars = pattern(comping)
+    """The notes of a comping pattern, with voicings around the pitch `centre`."""
+    bars = parse_pattern(comping)
     strum = comping.strum * song.tempo / 60.0
     voicing: tuple[int, ...] = ()
     last = None
@@ -36,11 +37,11 @@ def _play(song: Song, part: str, comping: Comping, centre: float, voices: int, l
         for step in bars[bar % len(bars)]:
             beat, end = bar * song.style.metre + step.at, bar * song.style.metre + step.at + step.length
             while beat < end - 1e-6:
-                # A chord that changes under a held one is struck anew.
+                # A held chord is played again where the harmony changes.
                 chord, changes = song.chord_at(beat)
                 until = min(end, changes) if step.length >= 1.0 else end
                 if chord is not last:
-                    voicing, last = voice(chord, centre, voices, comping.shape, voicing), chord
+                    voicing, last = voice_chord(chord, centre, voices, comping.shape, voicing), chord
                 for number, pitch in enumerate(pitches := _struck(step.symbol, voicing, chord.root, low)):
                     late = strum * number / max(1, len(pitches) - 1)
                     length = (until - beat) * comping.gate * (0.35 if step.symbol == "o" else 1.0)
@@ -51,7 +52,7 @@ def _play(song: Song, part: str, comping: Comping, centre: float, voices: int, l
 
 
 def _struck(symbol: str, voicing: tuple[int, ...], root: int, low: int) -> tuple[int, ...]:
-    """The pitches that a symbol means."""
+    """The pitches for a symbol of the pattern."""
     if symbol in "xXo":
         return voicing
     if symbol == "t":

@@ -1,4 +1,4 @@
-"""Form: which parts play in which bars."""
+"""The form of a clip: which parts play in which bars."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Passage:
     parts: frozenset[str]
 
 
-def lay_out(sections: Sequence[FormSection], bars: int) -> list[Passage]:
-    """A form over a number of bars: whole bars each, none empty, the last ends with the clip.
+def lay_out_form(sections: Sequence[FormSection], bars: int) -> list[Passage]:
+    """Divide bars among the sections of a form, at least one bar each.
 
-    With fewer bars than sections, everybody plays throughout.
+    With fewer bars than sections there is one passage, in which all parts play.
     """
     if bars < len(sections):
         return [Passage(0, bars, frozenset(PARTS))]

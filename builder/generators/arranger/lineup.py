@@ -1,4 +1,4 @@
-"""Who plays: the instruments that the prompt names, and those that the sub-genre adds for the parts left open."""
+"""Choose the players: the instruments that the prompt names, and others of the sub-genre for the open parts."""
 
 from __future__ import annotations
 
@@ -8,57 +8,60 @@ from dataclasses import dataclass
 from ...clip import Prompt
 from ...errors import RecipeError
 from ...taxonomy import Genre, Instrument, Subgenre, Taxonomy
-from .chance import Chance
+from .rng import SeededRandom
 from .style import PARTS, Style
 
-VOICES = {52: 1.0, 53: 2.0, 54: 1.0, 85: 0.7}  # wordless General-MIDI voices and how likely each sings the lead
+VOICES = {52: 1.0, 53: 2.0, 54: 1.0, 85: 0.7}  # General-MIDI programs of voices, with their weights as lead singer
 _USUAL = {"drums": 0.9, "bass": 0.95, "chords": 1.0, "pad": 0.25, "lead": 0.6, "voice": 0.25}
 
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """An instrument with a part."""
+    """An instrument and the part that it plays."""
 
     instrument: str
     part: str
     program: int
-    second: bool = False  # somebody else has this part as well
+    second: bool = False  # another player has this part too
     asked: bool = False  # the prompt names it
 
 
-def line_up(
-    prompt: Prompt, taxonomy: Taxonomy, genre: Genre, subgenre: Subgenre, style: Style, chance: Chance
+def choose_players(
+    prompt: Prompt, taxonomy: Taxonomy, genre: Genre, subgenre: Subgenre, style: Style, rng: SeededRandom
 ) -> list[Player]:
-    """Every named instrument, then one for each part that is left open and that the style likes to hear.
+    """Choose the players of a clip: every instrument that the prompt names, then one for each open part.
 
-    Raises RecipeError for a name that the taxonomy does not have.
+    How likely an open part is played is in the style.
+
+    Raises:
+        RecipeError: The taxonomy has no instrument of that name.
     """
     for name in prompt.instruments:
         if name not in taxonomy.instruments:
-            raise RecipeError(f"the arranger knows no instrument {name!r}", f"add it to taxonomy {taxonomy.name!r}")
+            raise RecipeError(f"the arranger has no instrument {name!r}", f"add it to taxonomy {taxonomy.name!r}")
     players: list[Player] = []
     named = {name: taxonomy.instruments[name] for name in dict.fromkeys(prompt.instruments)}
     for name, instrument in sorted(named.items(), key=lambda item: len(item[1].roles)):
         taken = [player.part for player in players]
         part: str = next((role for role in instrument.roles if role not in taken), instrument.roles[0])
-        players.append(_player(name, instrument, part, style, chance, part in taken, asked=True))
+        players.append(_player(name, instrument, part, style, rng, part in taken, asked=True))
     players.sort(key=lambda player: prompt.instruments.index(player.instrument))
 
-    likes = _USUAL | dict(style.parts)
-    wants = {part: chance.happens(likes[part]) for part in PARTS}
+    likely = _USUAL | dict(style.parts)
+    wants = {part: rng.happens(likely[part]) for part in PARTS}
     wants["voice"] = prompt.vocals == "with-vocals" or (prompt.vocals == "unspecified" and wants["voice"])
     if wants["voice"]:
-        wants["lead"] = wants["lead"] and chance.happens(0.4)
+        wants["lead"] = wants["lead"] and rng.happens(0.4)
     if not any(player.part in ("chords", "pad") for player in players):
         wants["chords"] = wants["chords"] or not wants["pad"]
     for part in PARTS:
         if not wants[part] or any(player.part == part for player in players):
             continue
         if part == "voice":
-            players.append(Player("voice", "voice", chance.weighted(VOICES)))
+            players.append(Player("voice", "voice", rng.weighted_choice(VOICES)))
         elif candidates := _candidates(part, taxonomy, genre, subgenre, prompt, players):
-            name = chance.weighted(candidates)
-            players.append(_player(name, taxonomy.instruments[name], part, style, chance))
+            name = rng.weighted_choice(candidates)
+            players.append(_player(name, taxonomy.instruments[name], part, style, rng))
     return players
 
 
@@ -67,20 +70,21 @@ def _player(
     instrument: Instrument,
     part: str,
     style: Style,
-    chance: Chance,
+    rng: SeededRandom,
     second: bool = False,
     asked: bool = False,
 ) -> Player:
+    """A player of an instrument; a standard drum kit may become one of the style's kits."""
     program = instrument.program
     if part == "drums" and program == 0 and style.kits:
-        program = chance.weighted(style.kits)
+        program = rng.weighted_choice(style.kits)
     return Player(name, part, program, second, asked)
 
 
 def _candidates(
     part: str, taxonomy: Taxonomy, genre: Genre, subgenre: Subgenre, prompt: Prompt, players: Iterable[Player]
 ) -> dict[str, float]:
-    """Instruments for a part, the sub-genre's typical ones first; the genre's where it has none."""
+    """Instruments for a part with their weights: of the sub-genre, else of the genre, else of the taxonomy."""
     used = {player.instrument for player in players}
     for names in (subgenre.instruments, genre.instruments, tuple(taxonomy.instruments)):
         fit = {}

@@ -1,4 +1,4 @@
-"""From a score to sound: notes from the sampler, then desk, room and levels."""
+"""Turn a score into sound: notes from the sampler, mixed, equalised, with reverberation and a set loudness."""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ from .sampler import Sampler
 from .score import Production, Score, Track
 from .style import Vocabulary
 
-_LEAD_IN = 0.012  # seconds before the first beat, so that no attack meets the clip's edge
+_LEAD_IN = 0.012  # seconds before the first beat, so that the fade-in does not cut attacks
 _FADE_IN, _FADE_OUT = 0.004, 0.03
 _CEILING = 10 ** (-1.0 / 20)  # -1 dBFS
 _KICKS = frozenset((35, 36))
 
 
-def mix(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabulary) -> np.ndarray:
-    """Play a score: float32 [round(seconds * sampling_rate)], mono, peaks at or under -1 dBFS."""
+def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabulary) -> np.ndarray:
+    """Play a score.
+
+    Args:
+        score: The notes and the production.
+        seconds: The length of the clip.
+        sampler: The instruments.
+        vocabulary: The envelopes of the instruments.
+
+    Returns:
+        float32 [round(seconds * sampling_rate)], mono, with peaks up to -1 dBFS.
+    """
     rate = sampler.sampling_rate
     length = round(seconds * rate)
     drums = np.zeros(length, np.float32)
@@ -56,7 +66,7 @@ def _play(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabular
 
 
 def _ducking(score: Score, length: int, rate: int) -> np.ndarray:
-    """The gain that a compressor keyed by the kick gives the rest of the band."""
+    """The gain that side-chain compression by the kick drum applies to the other instruments."""
     gain = np.ones(length, np.float32)
     size = round(min(0.32, 45.0 / score.tempo) * rate)
     dip = 1.0 - score.production.pump * (1.0 - np.linspace(0.0, 1.0, size, dtype=np.float32) ** 1.5)
@@ -70,7 +80,7 @@ def _ducking(score: Score, length: int, rate: int) -> np.ndarray:
 
 
 def _record(sound: np.ndarray, production: Production, seed: int, rate: int) -> np.ndarray:
-    """Saturation, then room, equaliser and loudness in one pass through the spectrum."""
+    """Apply saturation, then reverberation, equaliser and loudness in one pass over the spectrum."""
     if production.drive > 0.02:
         scale = np.float32((1.0 + 6.0 * production.drive) / max(1e-6, 4.0 * float(np.sqrt(np.mean(sound**2)))))
         sound = np.tanh(sound * scale) / scale
@@ -88,7 +98,7 @@ def _record(sound: np.ndarray, production: Production, seed: int, rate: int) -> 
 
 
 def _room(seconds: float, seed: int, rate: int) -> np.ndarray:
-    """A room: noise that dies away, its treble sooner than its bass, after a short silence. Its energy is 1."""
+    """An impulse response of unit energy: decaying noise after 8 ms, its treble decaying faster than its bass."""
     length = round(min(1.4, seconds) * rate)
     noise = Generator(PCG64(seed)).standard_normal(length, dtype=np.float32)
     time = np.arange(length, dtype=np.float32) / rate
@@ -99,7 +109,7 @@ def _room(seconds: float, seed: int, rate: int) -> np.ndarray:
 
 
 def _equaliser(frequencies: np.ndarray, production: Production) -> np.ndarray:
-    """The gain of the desk by frequency: rumble and treble cut, tilt, bass shelf, one bell."""
+    """The gain by frequency: rumble and treble cut, tilt, bass shelf, and one peak."""
     octaves = np.log2(np.maximum(frequencies, 20.0) / 1000.0)
     centre, boost = production.presence
     decibels = production.tilt * octaves
@@ -118,7 +128,7 @@ def _k_weighting(frequencies: np.ndarray) -> np.ndarray:
 
 
 def _finish(sound: np.ndarray, rate: int) -> np.ndarray:
-    """A soft limiter and faded edges."""
+    """Apply a soft limiter, a fade-in and a fade-out."""
     knee = 0.6
     over = np.abs(sound) > knee
     loud = sound[over]

@@ -1,8 +1,8 @@
-"""Step strings: one bar of rhythm written as text, the way a step sequencer shows it.
+"""Step strings: rhythm written as text, as in a step sequencer.
 
-`x--. x-x-` is a bar of eight steps: a symbol starts something, `-` holds it one step longer, `.` is a rest. Spaces
-are for the eye and `|` parts bars. The number of steps in a bar gives the grid: 8 or 16 in 4/4 are eighths and
-sixteenths, 12 are triplets.
+`x--. x-x-` is a bar of eight steps: a symbol starts a note, `-` holds it one step longer, `.` is a rest. Spaces are
+ignored and `|` separates bars. The number of steps in a bar gives the grid: in 4/4, 8 steps are eighths, 16 are
+sixteenths and 12 are triplets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ REST, HOLD, BAR = ".", "-", "|"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that starts at a place in a bar. Times are in beats from the start of the bar."""
+    """A note of a pattern. Times are in beats from the start of the bar."""
 
     at: float
     symbol: str
@@ -27,8 +27,8 @@ Pattern = tuple[tuple[Step, ...], ...]  # bars of steps
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str, beats: int, symbols: str) -> Pattern:
-    """Read a step string of bars of `beats` beats. Raises ValueError that says what is wrong with it."""
+def parse_steps(text: str, beats: int, symbols: str) -> Pattern:
+    """Read a step string with bars of `beats` beats. Raises ValueError that describes the fault."""
     bars = ["".join(bar.split()) for bar in text.split(BAR)]
     pattern = []
     for number, bar in enumerate(bars, start=1):
@@ -52,19 +52,23 @@ def _bar(bar: str, grid: int) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def onsets(pattern: Pattern) -> float:
-    """Onsets a bar: how busy a pattern is."""
+def count_onsets(pattern: Pattern) -> float:
+    """The mean number of onsets in a bar."""
     return sum(len(bar) for bar in pattern) / len(pattern)
 
 
-def swung(at: float, grid: int, swing: float, swing_grid: int) -> float:
-    """A time in beats, its off-beats late by `swing`: 0 is straight, 1 a full triplet (2 to 1).
+def apply_swing(at: float, grid: int, swing: float, swing_grid: int) -> float:
+    """Delay the off-beats of a time in beats.
 
-    `swing_grid` is 8 or 16, the note that swings. Triplet grids stay as they are.
+    Args:
+        at: The time in beats.
+        grid: Steps in a beat of its pattern; multiples of 3 are triplets, which do not swing.
+        swing: From 0 (straight) to 1 (a triplet, 2 to 1).
+        swing_grid: 8 or 16: the note value that swings.
     """
     if swing == 0.0 or grid % 3 == 0:
         return at
-    unit = 8 / swing_grid  # beats that hold one swung pair
+    unit = 8 / swing_grid  # beats of one swung pair
     pair, place = divmod(at, unit)
     half, late = unit / 2, unit * (0.5 + swing / 6.0)
     warped = place * late / half if place < half else late + (place - half) * (unit - late) / half

@@ -1,8 +1,8 @@
-"""The arranger's revision: the same where the same clips are made.
+"""The arranger's revision: equal for equal clips.
 
-Version 0.1 hashed its own source, by which a reworded comment was another revision and no corpus could be resumed or
-grown. The sound is that of 0.1 still, and so is the revision: SHA-256 (FIPS 180-4) is continued from where that source
-had left it. A change of the sound takes a constant of its own instead, "2-" and the taxonomy's hash.
+Version 0.1 hashed its source code with the taxonomy. The sound is still that of 0.1, so its revision must be too, or
+corpora of 0.1 could not be resumed or extended: SHA-256 (FIPS 180-4) continues from its state after that source code.
+When the sound changes, the revision becomes "2-" and the taxonomy's hash.
 """
 
 from __future__ import annotations
@@ -10,18 +10,25 @@ from __future__ import annotations
 from math import isqrt
 
 STATE = (0x897CB6FC, 0x028042A6, 0xBE69786D, 0xCA9E3051, 0xEF6DF728, 0x7F7187D3, 0xCF24387D, 0x16800E8A)
-LENGTH = 85_046  # bytes of the source of 0.1, with its vocabulary
-TAIL = b"\n    return tuple(pitch + shift for pitch in pitches)\n"  # of its last, unfinished block
+LENGTH = 85_046  # bytes of the source code of 0.1, with its vocabulary
+TAIL = b"\n    return tuple(pitch + shift for pitch in pitches)\n"  # its bytes after the last complete block of 64
 MASK = 0xFFFFFFFF
 
 
 def make_revision(taxonomy: bytes) -> str:
-    """12 hex digits for the arranger of 0.1 with a taxonomy, given as JSON."""
+    """12 hex digits for the arranger with a taxonomy, which is given as JSON."""
     return continue_sha256(STATE, LENGTH, TAIL, taxonomy).hex()[:12]
 
 
 def continue_sha256(state: tuple[int, ...], length: int, tail: bytes, more: bytes) -> bytes:
-    """SHA-256 of `length` bytes and `more`: `state` is that after the whole blocks, `tail` what follows them."""
+    """SHA-256 of `length` bytes followed by `more`.
+
+    Args:
+        state: The hash state after the complete blocks of the first `length` bytes.
+        length: How many bytes are hashed already, with the tail.
+        tail: Those of them after the last complete block.
+        more: The bytes to add.
+    """
     total = length + len(more)
     data = tail + more + b"\x80" + bytes((55 - total) % 64) + (8 * total).to_bytes(8, "big")
     for at in range(0, len(data), 64):
@@ -30,7 +37,7 @@ def continue_sha256(state: tuple[int, ...], length: int, tail: bytes, more: byte
 
 
 def _compress(state: tuple[int, ...], block: bytes) -> tuple[int, ...]:
-    """One block of 64 bytes, FIPS 180-4 section 6.2.2."""
+    """Hash one block of 64 bytes (FIPS 180-4, section 6.2.2)."""
     words = [int.from_bytes(block[at : at + 4], "big") for at in range(0, 64, 4)]
     for t in range(16, 64):
         small0 = _turn(words[t - 15], 7) ^ _turn(words[t - 15], 18) ^ words[t - 15] >> 3

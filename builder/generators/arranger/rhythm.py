@@ -1,9 +1,9 @@
-"""Drums and percussion: grooves bar by bar, fills before a new passage, a crash on its first beat."""
+"""Drum parts: a groove in each bar, fills before a new passage, a crash cymbal on its first beat."""
 
 from __future__ import annotations
 
 from .lineup import Player
-from .pattern import Step, parse
+from .pattern import Step, parse_steps
 from .score import Note
 from .song import Song
 from .style import DRUM_SYMBOLS, Groove
@@ -11,18 +11,18 @@ from .style import DRUM_SYMBOLS, Groove
 _VELOCITY = {"X": 1.0, "x": 0.78, "o": 0.38, "2": 0.66, "3": 0.6}
 
 
-def drums(song: Song, player: Player) -> list[Note]:
-    """What a drummer, a drum machine or a percussionist plays."""
-    vocabulary, style, chance = song.vocabulary, song.style, song.chance
+def write_drums(song: Song, player: Player) -> list[Note]:
+    """Write the part of a drummer, a drum machine or a percussionist."""
+    vocabulary, style, rng = song.vocabulary, song.style, song.rng
     main = song.choose(style.grooves, vocabulary.grooves, avoid=song.groove if player.second else "")
     song.groove = main
     other = song.choose(style.grooves, vocabulary.grooves, avoid=main)
-    changes = chance.happens(0.25)  # the groove changes in the last passage that has drums
-    fill_name = chance.weighted(style.fills)
+    changes = rng.happens(0.25)  # the groove changes in the last passage that has drums
+    fill_name = rng.weighted_choice(style.fills)
     fill = None if fill_name == "none" else vocabulary.fills[fill_name]
-    top = chance.weighted(style.percussion)
-    layered = top != "none" and (player.second or chance.happens(0.3 + 0.5 * song.density))
-    crashes = chance.happens(0.35 + 0.4 * song.density) and "crash" in vocabulary.drums
+    top = rng.weighted_choice(style.percussion)
+    layered = top != "none" and (player.second or rng.happens(0.3 + 0.5 * song.density))
+    crashes = rng.happens(0.35 + 0.4 * song.density) and "crash" in vocabulary.drums
     passages = [passage for passage in song.passages if "drums" in passage.parts]
 
     notes: list[Note] = []
@@ -32,9 +32,7 @@ def drums(song: Song, player: Player) -> list[Note]:
         for bar in range(passage.first, passage.last):
             # A fill leads out of a passage, and out of the fourth bar of a long one.
             filled = (
-                fill is not None
-                and (bar == passage.last - 1 or (bar - passage.first) % 4 == 3)
-                and chance.happens(0.7)
+                fill is not None and (bar == passage.last - 1 or (bar - passage.first) % 4 == 3) and rng.happens(0.7)
             )
             until = style.metre - min(fill.beats, style.metre) if filled and fill else style.metre
             notes += _bar(song, groove, bar, 0.0, until)
@@ -49,10 +47,10 @@ def drums(song: Song, player: Player) -> list[Note]:
 
 
 def _bar(song: Song, groove: Groove, bar: int, shift: float, until: float) -> list[Note]:
-    """One bar of a groove, or of a fill that starts `shift` beats into it, up to the beat `until`."""
+    """One bar of a groove up to the beat `until`; a fill starts `shift` beats into the bar."""
     notes = []
     for name, text in groove.voices.items():
-        rhythm = parse(text, groove.beats, DRUM_SYMBOLS)
+        rhythm = parse_steps(text, groove.beats, DRUM_SYMBOLS)
         sound = song.vocabulary.drums[name]
         for step in rhythm[bar % len(rhythm)]:
             at = step.at + shift
@@ -68,7 +66,7 @@ def _bar(song: Song, groove: Groove, bar: int, shift: float, until: float) -> li
 
 
 def _left_out(song: Song, step: Step) -> bool:
-    """Calm moods leave ghost notes out; now and then anybody leaves out a stroke that is not an accent."""
+    """Whether a stroke is left out: ghost notes in calm moods, and 2 % of the other strokes without accent."""
     if step.symbol == "o":
-        return song.chance.happens(0.7 * (1.0 - song.density))
-    return step.symbol == "x" and step.at > 0.0 and song.chance.happens(0.02)
+        return song.rng.happens(0.7 * (1.0 - song.density))
+    return step.symbol == "x" and step.at > 0.0 and song.rng.happens(0.02)

@@ -1,7 +1,7 @@
-"""The instruments: single notes of a General-MIDI sound font, shaped by an envelope and kept for reuse.
+"""The instruments: notes of a General-MIDI sound font, shaped by an envelope and cached.
 
-The font gives a held note, in tune and looped; what makes it die away, soften or stop is done here, so a note is kept
-as two layers, dark and bright.
+The font gives a held note, in tune and looped. Decay and damping are added here. A note is cached as two layers, dark
+and bright, so that velocity can change its timbre.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .soundfont import SoundFont
 from .style import DrumSound, Vocabulary
 
 _CACHE_BYTES = 96 << 20
-_LENGTHS = (0.3, 0.5, 0.8, 1.2, 2.0, 3.2, 5.0, 8.0, 12.0, 20.0, 32.0)  # seconds that notes are kept at
+_LENGTHS = (0.3, 0.5, 0.8, 1.2, 2.0, 3.2, 5.0, 8.0, 12.0, 20.0, 32.0)  # seconds of the cached notes
 _LEVEL = 0.1  # RMS of a pitched note's first third of a second, peak / 5 of a drum
 Layers = tuple[np.ndarray, np.ndarray]  # dark, bright: float32 [samples] each; their sum is the note at full velocity
 
 
-def sound_font() -> Path:
-    """The General-MIDI sound font that ships with pretty_midi, found without importing it. Raises BackendError."""
+def find_sound_font() -> Path:
+    """The path of pretty_midi's General-MIDI sound font, without importing the package. Raises BackendError."""
     spec = importlib.util.find_spec("pretty_midi")
     path = Path(spec.origin).parent / "TimGM6mb.sf2" if spec and spec.origin else None
     if path is None or not path.exists():
@@ -34,18 +34,18 @@ def sound_font() -> Path:
 
 
 class Sampler:
-    """Notes by General-MIDI program and pitch. They depend on the arguments alone and must not be changed."""
+    """Gives notes by General-MIDI program and pitch. They depend on the arguments only and must not be modified."""
 
     def __init__(self, sampling_rate: int, vocabulary: Vocabulary) -> None:
         self.sampling_rate = sampling_rate
         self._vocabulary = vocabulary
         self._drums = {sound.key: sound for sound in vocabulary.drums.values()}
-        self._font = SoundFont(sound_font())
+        self._font = SoundFont(find_sound_font())
         self._cache: OrderedDict[tuple[int, bool, int, float], Layers] = OrderedDict()
         self._bytes = 0
 
     def note(self, program: int, is_drum: bool, pitch: int, seconds: float) -> Layers:
-        """A note held for at least `seconds`: its dark and its bright layer."""
+        """The dark and the bright layer of a note that is held for at least `seconds`."""
         held = next((length for length in _LENGTHS if length >= seconds), _LENGTHS[-1])
         key = (program, is_drum, pitch, held)
         if key in self._cache:
@@ -61,11 +61,12 @@ class Sampler:
         return layers
 
     def ring(self, key: int, held: float) -> float:
-        """Seconds that a drum sounds which is struck for `held` seconds."""
+        """How many seconds a drum sounds whose step is `held` seconds long."""
         sound = self._drums.get(key, DrumSound(key=key))
         return min(sound.decay, max(0.1, held)) if sound.choked else sound.decay
 
     def _shape(self, program: int, is_drum: bool, pitch: int, samples: np.ndarray) -> Layers:
+        """Split a held note into two layers, with a normalised level, attack and decay."""
         rate = self.sampling_rate
         samples = samples - samples[: rate // 3].mean()
         if is_drum:
@@ -90,11 +91,11 @@ class Sampler:
 
 
 def _low_pass(samples: np.ndarray, cutoff: float, rate: int) -> np.ndarray:
-    """One pole, 6 dB an octave."""
+    """A one-pole low-pass filter, 6 dB per octave."""
     pole = math.exp(-2.0 * math.pi * cutoff / rate)
     return np.asarray(lfilter([1.0 - pole], [1.0, -pole], samples), dtype=np.float32)
 
 
 def _decay(length: int, seconds: float, rate: int) -> np.ndarray:
-    """An exponential that falls by 60 dB in `seconds`."""
+    """An exponential that decays by 60 dB in `seconds`."""
     return np.exp(np.arange(length, dtype=np.float32) * np.float32(-6.908 / (seconds * rate)))

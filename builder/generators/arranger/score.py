@@ -1,4 +1,4 @@
-"""A score: what the arranger wrote, before it is played."""
+"""The score of a clip: its notes, and how it is produced."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from .theory import Key
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One note. Times are in beats from the start of the clip, human looseness included."""
+    """One note. Times are in beats from the start of the clip, with human inaccuracy."""
 
     start: float
     duration: float
-    pitch: int  # MIDI; on a drum track the General-MIDI key of the drum
+    pitch: int  # MIDI note number; on a drum track the General-MIDI key of the drum
     velocity: float  # 0..1
 
 
 @dataclass(slots=True)
 class Track:
-    """One instrument's part."""
+    """The part of one instrument."""
 
     instrument: str  # its name in the taxonomy, or "voice"
     role: str  # drums, bass, chords, pad, lead or voice
-    program: int  # General-MIDI program, the kit where `is_drum`
+    program: int  # General-MIDI program; of a drum track the kit
     is_drum: bool
-    level: float  # dB against the other tracks
+    level: float  # dB relative to the other tracks
     notes: list[Note] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Production:
-    """How the band is recorded."""
+    """How a clip is mixed and mastered."""
 
-    room: float  # dB of the room against the dry sound
-    room_seconds: float  # time in which the room dies by 60 dB
+    room: float  # dB of the reverberation relative to the dry sound
+    room_seconds: float  # time in which the reverberation decays by 60 dB
     tilt: float  # dB per octave around 1 kHz
     shelf: float  # dB below 150 Hz
     presence: tuple[float, float]  # Hz, dB
-    top: float  # Hz where the treble ends
+    top: float  # Hz where the treble is cut
     drive: float  # 0 clean .. 1 saturated
-    pump: float  # 0..1, how far the kick ducks the rest of the band
+    pump: float  # 0..1, how much the kick drum lowers the other instruments
     loudness: float  # LUFS
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What is played, and how it is recorded."""
+    """The notes of a clip and its production."""
 
     genre: str
     subgenre: str
@@ -66,6 +66,6 @@ class Score:
         return [note for track in self.tracks if not track.is_drum for note in track.notes]
 
     def in_key(self) -> float:
-        """Share of the pitched notes that lie in the key's scale."""
+        """The share of the pitched notes that are in the key's scale."""
         pitched = self.pitched
         return sum(note.pitch % 12 in self.key.scale for note in pitched) / max(1, len(pitched))

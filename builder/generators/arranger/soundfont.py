@@ -1,9 +1,8 @@
-"""Held notes from a SoundFont 2 file, by numpy alone: the same bytes on every call, in every process.
+"""Play held notes of a SoundFont 2 file with numpy: the same samples on every call, in every process.
 
-Synthesizers that pip installs were tried first: symusic 0.5.9 plays many notes of the font a semitone off and reads
-past the end of some samples, so that its sound changes from run to run; a clip must depend on its row. What is read:
-presets, key and velocity zones, tuning, loops, attenuation (SoundFont Technical Specification 2.04, sections 7 to 9).
-Envelopes and filters are left to the sampler.
+Implements presets, key and velocity zones, tuning, loops and attenuation of the SoundFont Technical Specification
+2.04, sections 7 to 9. Envelopes and filters are left to the sampler. Packaged synthesizers do not serve: symusic 0.5.9
+plays many notes of the font a semitone off, and reads past the end of some samples, so its sound varies.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 from ...errors import BackendError
 
 PERCUSSION_BANK = 128
-_VELOCITY = 100  # chooses among a font's velocity zones
+_VELOCITY = 100  # selects among a font's velocity zones
 # Generators: numbers of section 8.1.2.
 _START, _END, _LOOP_START, _LOOP_END = 0, 1, 2, 3
 _COARSE = {_START: 4, _END: 12, _LOOP_START: 45, _LOOP_END: 50}  # in units of 32,768 samples
@@ -32,7 +31,7 @@ Zone = dict[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One recording in the font: positions in its sample data, and its pitch."""
+    """One recording in the font: its positions in the sample data, and its pitch."""
 
     start: int
     end: int
@@ -44,7 +43,7 @@ class Sample:
 
 
 class SoundFont:
-    """A font in memory. Raises BackendError for a file that is none."""
+    """A sound font in memory. Raises BackendError for a file that cannot be read as one."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -61,9 +60,17 @@ class SoundFont:
             ) from error
 
     def play(self, program: int, is_drum: bool, key: int, seconds: float, rate: int) -> np.ndarray:
-        """A key held: float32 [round(seconds * rate)], looped where the font loops it, all layers in one channel.
+        """Play a held key, with loops and all layers.
 
-        A program that the font lacks is played by its first, as General MIDI asks.
+        Args:
+            program: The General-MIDI program, or the kit; the font's first one stands in for a missing one.
+            is_drum: Whether the percussion bank is used.
+            key: The MIDI note number.
+            seconds: How long the key is held.
+            rate: The sampling rate in Hz.
+
+        Returns:
+            float32 [round(seconds * rate)], mono.
         """
         bank = PERCUSSION_BANK if is_drum else 0
         zones = self._presets.get((bank, program)) or self._presets.get((bank, 0), [])
@@ -109,7 +116,7 @@ class SoundFont:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a RIFF file, those in lists included."""
+    """Yield the chunks of a RIFF file by name, also those inside of lists."""
     if data[:4] != b"RIFF" or data[8:12] != b"sfbk":
         raise KeyError("no RIFF sfbk header")
     place = 12
@@ -123,21 +130,22 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _zones(heads: bytes, form: str, bags: bytes, generators: bytes, target: int) -> list[list[Zone]]:
-    """The zones of each preset or instrument that lead to a `target`, with what its global zone says filled in."""
+    """The zones of each preset or instrument that have a `target`, with the values of its global zone as defaults."""
     firsts = [fields[3 if len(fields) > 2 else 1] for fields in struct.iter_unpack(form, heads)]
     bounds = [first for first, _ in struct.iter_unpack("<HH", bags)]
     values = [
         (item, value if item in _UNSIGNED else value - 65_536 * (value > 32_767))
         for item, value in struct.iter_unpack("<HH", generators)
     ]
-    found = []
+    zones_by_head = []
     for first, last in pairwise(firsts):
         zones = [dict(values[bounds[bag] : bounds[bag + 1]]) for bag in range(first, last)]
         common = zones[0] if zones and target not in zones[0] else {}
-        found.append([common | zone for zone in zones if target in zone])
-    return found
+        zones_by_head.append([common | zone for zone in zones if target in zone])
+    return zones_by_head
 
 
 def _covers(zone: Zone, key: int) -> bool:
+    """Whether a zone is for this key at _VELOCITY."""
     keys, velocities = zone.get(_KEYS, 0x7F00), zone.get(_VELOCITIES, 0x7F00)
     return keys & 255 <= key <= keys >> 8 and velocities & 255 <= _VELOCITY <= velocities >> 8

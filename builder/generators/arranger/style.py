@@ -1,4 +1,4 @@
-"""Style data: what a sub-genre's `style:` block may say, and the vocabulary of named elements that it refers to."""
+"""Style data: the keys of a sub-genre's `style:` block, and the vocabulary of named elements that it refers to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...errors import RecipeError
 from ...io.safe_files import read_yaml
 from ...taxonomy import Taxonomy
 from ...validation import Section
-from .pattern import Pattern, parse
+from .pattern import Pattern, parse_steps
 from .theory import parse_numeral
 
 FOLDER = Path(__file__).parent / "vocabulary"
@@ -26,6 +26,7 @@ Decibels = Annotated[float, Field(ge=-12.0, le=12.0, strict=False)]
 
 
 def _in_order(span: tuple[float, float]) -> tuple[float, float]:
+    """Refuse a range with the highest value first."""
     if span[0] > span[1]:
         raise ValueError("a range is written lowest first")
     return span
@@ -36,7 +37,7 @@ DecibelRange = Annotated[tuple[Decibels, Decibels], Field(strict=False), AfterVa
 
 
 def _as_weights(value: Any) -> Any:
-    """A plain list is a choice with equal weights."""
+    """Give the names of a plain list equal weights."""
     return dict.fromkeys(value, 1.0) if isinstance(value, list | tuple) else value
 
 
@@ -45,11 +46,13 @@ Choices = Annotated[dict[str, Weight], BeforeValidator(_as_weights), Field(min_l
 
 
 class _Rhythmic(Section):
-    beats: int = Field(default=4, ge=1, le=12)  # a bar; of a fill: its length
+    """An element with step strings."""
+
+    beats: int = Field(default=4, ge=1, le=12)  # of a bar; of a fill, its length
 
 
 class Groove(_Rhythmic):
-    """A drum pattern: drum voice -> step string. `X` accent, `x` hit, `o` ghost, `2` and `3` strokes in one step."""
+    """A drum pattern: a step string for each drum. `X` accent, `x` hit, `o` ghost note, `2` and `3` strokes a step."""
 
     voices: dict[str, str] = Field(min_length=1)
 
@@ -57,31 +60,33 @@ class Groove(_Rhythmic):
     def _readable(self) -> Groove:
         for name, steps in self.voices.items():
             try:
-                parse(steps, self.beats, DRUM_SYMBOLS)
+                parse_steps(steps, self.beats, DRUM_SYMBOLS)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return self
 
 
 class _Stepped(_Rhythmic):
+    """An element with one step string."""
+
     steps: str
-    gate: float = Field(default=0.9, gt=0.0, le=1.2, strict=False)  # sounding share of a note's length
+    gate: float = Field(default=0.9, gt=0.0, le=1.2, strict=False)  # the share of a note's length that sounds
 
 
 class Bassline(_Stepped):
-    """A bass line: `1`..`8` steps of the scale over the chord's root (3, 5, 7 are the chord's own), `a` approaches the
+    """A bass line: `1` to `8` are scale degrees over the chord's root (3, 5 and 7 are chord tones), `a` approaches the
     next root, `w` walks towards it, `x` is a dead note."""
 
     @field_validator("steps")
     @classmethod
     def _readable(cls, steps: str, info: Any) -> str:
-        parse(steps, info.data.get("beats", 4), BASS_SYMBOLS)
+        parse_steps(steps, info.data.get("beats", 4), BASS_SYMBOLS)
         return steps
 
 
 class Comping(_Stepped):
-    """How chords are played: `x` all voices (`X` accented, `o` muted), `t` the upper ones, `b` the root below, `d` the
-    fifth below, `0`..`9` one voice, counted from the lowest."""
+    """A pattern of chords: `x` all voices (`X` accented, `o` muted), `t` the upper ones, `b` the root below, `d` the
+    fifth below, `0` to `9` one voice, counted from the lowest."""
 
     strum: float = Field(default=0.0, ge=0.0, le=0.2, strict=False)  # seconds from the first to the last voice
     voices: int = Field(default=3, ge=2, le=5)
@@ -91,24 +96,24 @@ class Comping(_Stepped):
     @field_validator("steps")
     @classmethod
     def _readable(cls, steps: str, info: Any) -> str:
-        parse(steps, info.data.get("beats", 4), COMP_SYMBOLS)
+        parse_steps(steps, info.data.get("beats", 4), COMP_SYMBOLS)
         return steps
 
 
 class Melody(_Rhythmic):
-    """How melodies are made: rhythms of a bar, and the order in which a phrase repeats its ideas (`.` is a rest)."""
+    """A kind of melody: rhythms of one bar, and the order in which a phrase repeats its ideas (`.` is a rest)."""
 
     rhythms: tuple[str, ...] = Field(min_length=1, strict=False)
     phrases: tuple[Annotated[str, Field(pattern=r"^[A-D.]{1,8}$")], ...] = Field(min_length=1, strict=False)
     scale: Literal["key", "pentatonic", "blues", "chord"] = "key"
     leap: Share = 0.2  # how likely a step is a leap
-    ostinato: bool = False  # ideas return on the same pitches, whatever the chord
+    ostinato: bool = False  # ideas repeat on the same pitches, whatever the chord
     gate: float = Field(default=0.9, gt=0.0, le=1.2, strict=False)
 
     @model_validator(mode="after")
     def _readable(self) -> Melody:
         for rhythm in self.rhythms:
-            if len(parse(rhythm, self.beats, MELODY_SYMBOLS)) > 1:
+            if len(parse_steps(rhythm, self.beats, MELODY_SYMBOLS)) > 1:
                 raise ValueError("a melody's rhythm is one bar")
         return self
 
@@ -124,13 +129,14 @@ class Progression(Section):
     def _readable(cls, bars: str) -> str:
         for bar in bars.split("|"):
             if not bar.split():
-                raise ValueError("a bar without a chord")
+                raise ValueError("a bar has no chord")
             for numeral in bar.split():
                 parse_numeral(numeral)
         return bars
 
 
 def _are_parts(names: Iterable[str]) -> Iterable[str]:
+    """Refuse names that are not in PARTS."""
     if unknown := [name for name in names if name not in PARTS]:
         raise ValueError(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     return names
@@ -140,45 +146,44 @@ Parts = Annotated[tuple[str, ...], Field(min_length=1, strict=False), AfterValid
 
 
 class FormSection(Section):
-    """A stretch of a clip, as a share of its bars, and who plays in it."""
+    """A section of a clip: its share of the bars, and the parts that play in it."""
 
     share: Share
     parts: Parts = PARTS
 
 
 class Envelope(Section):
-    """How an instrument sounds: its comfortable range, how it dies away while held, and after."""
+    """The envelope of instruments, and their usual range."""
 
     programs: tuple[int, int] = Field(strict=False)  # General-MIDI programs, first and last
     range: tuple[int, int] = Field(strict=False)  # MIDI pitches
     attack: float = Field(default=0.0, ge=0.0, strict=False)  # seconds
-    decay: float | None = Field(default=None, gt=0.0, strict=False)  # seconds to -60 dB at middle C; None: it holds
+    decay: float | None = Field(default=None, gt=0.0, strict=False)  # seconds to -60 dB at middle C; None: sustained
     damping: float = Field(default=1.0, ge=1.0, strict=False)  # how much faster the treble decays
     release: float = Field(default=0.12, gt=0.0, strict=False)  # seconds
 
 
 class DrumSound(Section):
-    """A drum voice: its General-MIDI key, how long it rings (seconds to -60 dB), its level in dB, and whether the next
-    step of its pattern stops it, as a foot on the pedal stops a hi-hat."""
+    """The sound of a drum."""
 
-    key: int = Field(ge=0, le=127)
-    decay: float = Field(default=0.5, gt=0.0, strict=False)
-    level: float = Field(default=0.0, strict=False)
-    choked: bool = False
+    key: int = Field(ge=0, le=127)  # General MIDI
+    decay: float = Field(default=0.5, gt=0.0, strict=False)  # seconds to -60 dB
+    level: float = Field(default=0.0, strict=False)  # dB
+    choked: bool = False  # the next step of the pattern stops it, like a closing hi-hat
 
 
 class Style(Section):
-    """What the arranger plays in a sub-genre. Lists are names of the vocabulary, or names with weights."""
+    """What the arranger plays in a sub-genre. Lists have names of the vocabulary, or names with weights."""
 
     metre: int = Field(default=4, ge=2, le=12)  # beats a bar
-    swing: ShareRange = (0.0, 0.0)  # 0 straight .. 1 triplets, lowest and highest
+    swing: ShareRange = (0.0, 0.0)  # lowest and highest; 0 straight, 1 triplets
     swing_grid: Literal[8, 16] = 8
-    looseness: Share = 0.3  # 0 machine .. 1 drunk
-    minor: Share = 0.5  # how likely minor is where neither key nor mood says
+    looseness: Share = 0.3  # of the timing: 0 exact, 1 standard deviation of 14 ms
+    minor: Share = 0.5  # probability of a minor key, where neither key nor mood is given
     harmony: Choices = {"triads": 1.0}
     grooves: Choices
     fills: Choices = {"none": 1.0}
-    percussion: Choices = {"none": 1.0}  # grooves on top of the kit
+    percussion: Choices = {"none": 1.0}  # grooves played along with the kit
     basslines: Choices
     comping: Choices
     pads: Choices = {"pad-held": 1.0}
@@ -189,14 +194,14 @@ class Style(Section):
     kits: Annotated[dict[int, Weight], BeforeValidator(_as_weights)] = {}  # in place of the standard kit
     parts: Annotated[
         dict[str, Share], AfterValidator(_are_parts)
-    ] = {}  # how likely a part plays that the prompt leaves open
-    levels: Annotated[dict[str, Decibels], AfterValidator(_are_parts)] = {}  # dB, beside the usual balance
-    tilt: DecibelRange = (-0.5, 0.5)  # dB per octave: dark .. bright
-    shelf: DecibelRange = (-2.0, 2.0)  # dB below 150 Hz: lean .. heavy
-    room: ShareRange = (0.1, 0.5)  # dry .. cathedral
-    drive: ShareRange = (0.0, 0.1)
-    pump: ShareRange = (0.0, 0.0)  # how far the kick ducks the band
-    echo: Share = 0.0  # how likely leads and chords get an echo
+    ] = {}  # probability of each part, where the prompt names no instrument for it
+    levels: Annotated[dict[str, Decibels], AfterValidator(_are_parts)] = {}  # dB, added to the usual balance
+    tilt: DecibelRange = (-0.5, 0.5)  # dB per octave: dark to bright
+    shelf: DecibelRange = (-2.0, 2.0)  # dB below 150 Hz
+    room: ShareRange = (0.1, 0.5)  # reverberation: dry to cathedral
+    drive: ShareRange = (0.0, 0.1)  # saturation
+    pump: ShareRange = (0.0, 0.0)  # how much the kick drum lowers the other instruments
+    echo: Share = 0.0  # probability that leads and chords get an echo
 
     @field_validator("harmony")
     @classmethod
@@ -212,7 +217,7 @@ Element = TypeVar("Element", bound=Section)
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The named elements that styles refer to, one YAML file a kind."""
+    """The named elements that styles refer to, with one YAML file for each kind."""
 
     grooves: dict[str, Groove]
     fills: dict[str, Groove]
@@ -227,19 +232,21 @@ class Vocabulary:
     @classmethod
     @lru_cache(maxsize=1)
     def load(cls) -> Vocabulary:
-        """Read and check the shipped vocabulary. Raises RecipeError that lists every fault."""
+        """Read and validate the shipped vocabulary. Raises RecipeError that lists every fault."""
         faults: list[str] = []
 
         def table(name: str, kind: type[Element]) -> dict[str, Element]:
             path = FOLDER / f"{name}.yaml"
             return {
-                key: made
+                key: element
                 for key, value in read_yaml(path).items()
-                if (made := _made(kind, value, f"{name}.{key}", faults))
+                if (element := _validate(kind, value, f"{name}.{key}", faults))
             }
 
         forms = {
-            name: tuple(made for part in parts if (made := _made(FormSection, part, f"forms.{name}", faults)))
+            name: tuple(
+                section for part in parts if (section := _validate(FormSection, part, f"forms.{name}", faults))
+            )
             for name, parts in read_yaml(FOLDER / "forms.yaml").items()
         }
         vocabulary = cls(
@@ -262,11 +269,12 @@ class Vocabulary:
         return vocabulary
 
     def envelope(self, program: int) -> Envelope:
-        """How a General-MIDI program is played."""
+        """The envelope of a General-MIDI program."""
         return next(item for item in self.envelopes if item.programs[0] <= program <= item.programs[1])
 
 
-def _made(kind: type[Element], value: Any, where: str, faults: list[str]) -> Element | None:
+def _validate(kind: type[Element], value: Any, where: str, faults: list[str]) -> Element | None:
+    """The value as an element; None, with its faults added to `faults`, if it is not valid."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -275,6 +283,7 @@ def _made(kind: type[Element], value: Any, where: str, faults: list[str]) -> Ele
 
 
 def _lines(error: ValidationError, where: str) -> Iterable[str]:
+    """One line for each of pydantic's errors."""
     for item in error.errors(include_url=False, include_input=False):
         path = ".".join([where, *(str(part) for part in item["loc"])])
         yield f"{path}: {str(item['msg']).removeprefix('Value error, ')}"
@@ -296,16 +305,16 @@ _REFERENCES = {
 
 
 def read_styles(taxonomy: Taxonomy, vocabulary: Vocabulary) -> dict[tuple[str, str], Style]:
-    """(genre, sub-genre) -> style, for the whole taxonomy. Raises RecipeError that lists every fault at once."""
+    """The style of each (genre, sub-genre) of a taxonomy. Raises RecipeError that lists every fault."""
     styles: dict[tuple[str, str], Style] = {}
     faults: list[str] = []
     for genre, block in taxonomy.genres.items():
         for name, subgenre in block.subgenres.items():
             where = f"genres.{genre}.subgenres.{name}.style"
             if not subgenre.style:
-                faults.append(f"{where}: missing: the arranger has nothing to play here")
+                faults.append(f"{where}: missing; the arranger plays from it")
                 continue
-            style = _made(Style, subgenre.style, where, faults)
+            style = _validate(Style, subgenre.style, where, faults)
             if style is not None:
                 styles[genre, name] = style
                 faults += [f"{where}.{fault}" for fault in _dangling(style, vocabulary)]
@@ -313,13 +322,13 @@ def read_styles(taxonomy: Taxonomy, vocabulary: Vocabulary) -> dict[tuple[str, s
         raise RecipeError(
             f"taxonomy {taxonomy.name!r}: {len(faults)} fault(s) in the arranger's style data\n"
             + "\n".join(f"  - {fault}" for fault in faults),
-            f"mend the genre's style block; the elements it may name are in {FOLDER}",
+            f"correct the genre's style block; the elements that it may name are in {FOLDER}",
         )
     return styles
 
 
 def _dangling(style: Style, vocabulary: Vocabulary) -> Iterable[str]:
-    """What the style names that is not there, or does not fit it."""
+    """The faults of a style's references: elements that do not exist, or have another metre or no such mode."""
     for kind, table_name in _REFERENCES.items():
         table: Mapping[str, Any] = getattr(vocabulary, table_name)
         for name in getattr(style, kind):
@@ -333,6 +342,6 @@ def _dangling(style: Style, vocabulary: Vocabulary) -> Iterable[str]:
         yield f"progressions: none of them is {mode}, and a prompt may ask for a {mode} key"
 
 
-def pattern(element: Bassline | Comping) -> Pattern:
-    """The steps of a bass line or a comping pattern."""
-    return parse(element.steps, element.beats, BASS_SYMBOLS if isinstance(element, Bassline) else COMP_SYMBOLS)
+def parse_pattern(element: Bassline | Comping) -> Pattern:
+    """Read the step string of a bass line or a comping pattern."""
+    return parse_steps(element.steps, element.beats, BASS_SYMBOLS if isinstance(element, Bassline) else COMP_SYMBOLS)

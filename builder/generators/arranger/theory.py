@@ -1,4 +1,4 @@
-"""Keys, scales, chords from Roman numerals, and voicings."""
+"""Music theory: keys, scales, chords from Roman numerals, and voicings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _DEGREES = {"I": 0, "II": 1, "III": 2, "IV": 3, "V": 4, "VI": 5, "VII": 6}
 _NUMERAL = re.compile(r"^([b#]?)(IV|I{1,3}|VI{0,2}|iv|i{1,3}|vi{0,2})(.*)$")
-# What stands behind a numeral: the chord's tones above its root, where None leaves the third to the numeral's case.
+# The suffix of a numeral: tones above the root in semitones. None is the third, major or minor by the numeral's case.
 _QUALITIES: dict[str, tuple[int | None, ...]] = {
     "": (0, None, 7),
     "5": (0, 7),
@@ -35,7 +35,7 @@ _QUALITIES: dict[str, tuple[int | None, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A tonic (0 = C) and a mode."""
+    """A tonic (0 is C) and a mode."""
 
     tonic: int
     mode: str  # "major" or "minor"
@@ -45,7 +45,7 @@ class Key:
         """Read "A minor", "Eb major". Raises ValueError."""
         match = re.fullmatch(r"([A-G])([b#]?) (major|minor)", label)
         if match is None:
-            raise ValueError(f"{label!r} is no key: write it as 'A minor' or 'Eb major'")
+            raise ValueError(f"{label!r} is not a key: write it as 'A minor' or 'Eb major'")
         letter, accidental, mode = match.groups()
         return cls((_LETTERS[letter] + {"": 0, "b": -1, "#": 1}[accidental]) % 12, mode)
 
@@ -54,7 +54,7 @@ class Key:
 
     @property
     def scale(self) -> frozenset[int]:
-        """The pitch classes of the key: the major or the natural minor scale."""
+        """The pitch classes of the major or natural minor scale."""
         return frozenset((self.tonic + step) % 12 for step in SCALES[self.mode])
 
 
@@ -72,14 +72,14 @@ class Chord:
 
 
 def parse_numeral(text: str) -> tuple[int, int, bool, tuple[int | None, ...], bool]:
-    """Degree, accidental, whether it is major, its tones, and whether the harmony may add to them.
+    """Read a Roman numeral: degree, accidental, whether it is major, tones, and whether the harmony may extend them.
 
-    Raises ValueError.
+    Raises ValueError for text that is not one.
     """
     match = _NUMERAL.match(text)
     if match is None or match[3] not in _QUALITIES:
         raise ValueError(
-            f"{text!r} is no chord: write a Roman numeral and one of {', '.join(filter(None, _QUALITIES))}"
+            f"{text!r} is not a chord: write a Roman numeral and one of {', '.join(filter(None, _QUALITIES))}"
         )
     accidental, numeral, quality = match.groups()
     degree = _DEGREES[numeral.upper()]
@@ -87,11 +87,17 @@ def parse_numeral(text: str) -> tuple[int, int, bool, tuple[int | None, ...], bo
 
 
 @lru_cache(maxsize=4096)
-def chord(text: str, key: Key, harmony: str = "triads") -> Chord:
-    """The chord that a Roman numeral means in a key. Degrees are counted in the key's own scale (VI in minor is bVI).
+def parse_chord(text: str, key: Key, harmony: str = "triads") -> Chord:
+    """The chord of a Roman numeral in a key. Degrees are those of the key's scale (VI in minor is bVI of major).
 
-    `harmony` says what a plain numeral is built up to: "fifths", "triads", "sevenths", "ninths" (both from the scale)
-    or "dominants" (a minor seventh on everything, as the blues does). Raises ValueError.
+    Args:
+        text: The numeral: "ii7", "bVII", "V7sus4", ...
+        key: The key.
+        harmony: What a numeral without a suffix means: "fifths", "triads", "sevenths" or "ninths" (from the scale), or
+            "dominants" (a minor seventh on every chord, as in the blues).
+
+    Raises:
+        ValueError: The text is not a numeral.
     """
     degree, accidental, is_major, tones, plain = parse_numeral(text)
     root = (key.tonic + SCALES[key.mode][degree] + accidental) % 12
@@ -112,13 +118,13 @@ def chord(text: str, key: Key, harmony: str = "triads") -> Chord:
     return Chord(root, tuple(built))
 
 
-def nearest(pitch_class: int, around: float) -> int:
-    """The pitch of a class that lies nearest to a pitch."""
+def nearest_pitch(pitch_class: int, around: float) -> int:
+    """The pitch of a pitch class that is nearest to a pitch."""
     return round(around - ((around - pitch_class + 6) % 12 - 6))
 
 
 def scale_walk(pitch: int, steps: int, classes: frozenset[int]) -> int:
-    """The pitch `steps` scale steps above (or below) a pitch, which need not lie in the scale itself."""
+    """The pitch `steps` scale steps above (or below) a pitch, which need not be in the scale."""
     direction = 1 if steps >= 0 else -1
     for _ in range(abs(steps)):
         pitch += direction
@@ -127,33 +133,41 @@ def scale_walk(pitch: int, steps: int, classes: frozenset[int]) -> int:
     return pitch
 
 
-def voice(chord: Chord, centre: float, voices: int, shape: str, previous: tuple[int, ...]) -> tuple[int, ...]:
-    """The chord's tones as pitches around `centre`, ascending.
+def voice_chord(chord: Chord, centre: float, voices: int, shape: str, previous: tuple[int, ...]) -> tuple[int, ...]:
+    """Choose the pitches of a chord.
 
-    `shape`: "close" moves as little as it can from `previous`, "open" drops the second voice from the top an octave,
-    "root" keeps the root lowest, "power" is root, fifth, octave, "shell" is third and seventh.
+    Args:
+        chord: The chord.
+        centre: The MIDI pitch around which the voicing is.
+        voices: How many pitches it has, where the shape leaves that open.
+        shape: "close" moves as little as possible from `previous`; "open" also drops the second voice from the top by
+            an octave; "root" has the root lowest; "power" is root, fifth and octave; "shell" is third and seventh.
+        previous: The pitches of the chord before.
+
+    Returns:
+        The pitches, ascending.
     """
     if shape == "power":
-        root = nearest(chord.root, centre)
+        root = nearest_pitch(chord.root, centre)
         return (root, root + (7 if 7 in chord.tones else 6), root + 12)
     classes = [(chord.root + tone) % 12 for tone in chord.tones]
     if shape == "shell" and len(classes) > 3:
         classes = [classes[1], classes[3], *classes[4:5]]
-    elif len(classes) > voices:  # the root is the bass player's, the fifth is heard anyway
+    elif len(classes) > voices:  # the bass has the root, and the fifth matters least
         spare = [classes[0], (chord.root + 7) % 12] if voices < len(classes) - 1 else [(chord.root + 7) % 12]
         classes = [c for c in classes if c not in spare][:voices] or classes[:voices]
     if shape == "root":
-        root = nearest(chord.root, centre - 4)
+        root = nearest_pitch(chord.root, centre - 4)
         pitches = [root]
         for pitch_class in classes[1:]:
-            pitches.append(nearest(pitch_class, pitches[-1] + 4.5))
+            pitches.append(nearest_pitch(pitch_class, pitches[-1] + 4.5))
             if pitches[-1] <= pitches[-2]:
                 pitches[-1] += 12
         return tuple(pitches)
-    # Towards the chord before, and always back to the centre.
+    # Towards the chord before, but back to the centre in the long run.
     target = 0.4 * sum(previous) / len(previous) + 0.6 * centre if previous else centre
-    candidates = [_stack(classes[turn:] + classes[:turn], target) for turn in range(len(classes))]
-    best = min(candidates, key=lambda pitches: (_movement(pitches, previous, target), pitches))
+    candidates = [_stack_classes(classes[turn:] + classes[:turn], target) for turn in range(len(classes))]
+    best = min(candidates, key=lambda pitches: (_measure_movement(pitches, previous, target), pitches))
     while len(best) < voices and shape != "shell":  # doubled above
         best = (*best, best[len(best) - len(classes)] + 12)
     if shape == "open" and len(best) > 2:
@@ -161,14 +175,14 @@ def voice(chord: Chord, centre: float, voices: int, shape: str, previous: tuple[
     return best
 
 
-def _movement(pitches: tuple[int, ...], previous: tuple[int, ...], target: float) -> float:
-    """How far the voices of a chord lie from those of the one before, and from where they should be."""
+def _measure_movement(pitches: tuple[int, ...], previous: tuple[int, ...], target: float) -> float:
+    """How far a chord's voices are from the previous ones, plus the distance of its mean pitch from the target."""
     moved = sum(min(abs(pitch - before) for before in previous) for pitch in pitches) if previous else 0
     return moved + abs(sum(pitches) / len(pitches) - target)
 
 
-def _stack(classes: list[int], centre: float) -> tuple[int, ...]:
-    """Pitch classes stacked upwards, each less than an octave above the one before, their middle near `centre`."""
+def _stack_classes(classes: list[int], centre: float) -> tuple[int, ...]:
+    """Stack pitch classes upwards, each less than an octave above the one before, with their mean near `centre`."""
     pitches = [classes[0]]
     for pitch_class in classes[1:]:
         pitches.append(pitches[-1] + ((pitch_class - pitches[-1]) % 12 or 12))

@@ -12,12 +12,12 @@ from builder.audio import measure_loudness
 from builder.clip import Clip, Prompt
 from builder.errors import RecipeError
 from builder.generators.arranger import Arranger, Score
-from builder.generators.arranger.chance import Chance
-from builder.generators.arranger.form import lay_out
+from builder.generators.arranger.form import lay_out_form
 from builder.generators.arranger.lineup import VOICES
-from builder.generators.arranger.pattern import parse, swung
+from builder.generators.arranger.pattern import apply_swing, parse_steps
+from builder.generators.arranger.rng import SeededRandom
 from builder.generators.arranger.style import PARTS, FormSection, Vocabulary, read_styles
-from builder.generators.arranger.theory import TONICS, Chord, Key, chord, nearest, scale_walk, voice
+from builder.generators.arranger.theory import TONICS, Chord, Key, nearest_pitch, parse_chord, scale_walk, voice_chord
 from builder.recipe import GeneratorSettings
 from builder.taxonomy import Taxonomy
 
@@ -57,7 +57,7 @@ def test_every_subgenre_plays(taxonomy: str, genre: str, sub: str) -> None:
                 low_pitch, high_pitch = Vocabulary.load().envelope(track.program).range
                 pitches = [note.pitch for note in track.notes]
                 assert min(pitches) >= low_pitch - 1 and max(pitches) <= high_pitch + 1, track.instrument
-        # No long hole: something starts in every stretch of two bars.
+        # A note starts at least every two bars.
         starts = sorted(note.start for track in score.tracks for note in track.notes)
         assert starts[0] < score.metre
         assert max(np.diff([*starts, beats])) <= 2 * score.metre
@@ -65,7 +65,7 @@ def test_every_subgenre_plays(taxonomy: str, genre: str, sub: str) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**63 - 1))
-def test_the_score_does_what_the_prompt_says(data: st.DataObject, seed: int) -> None:
+def test_score_follows_the_prompt(data: st.DataObject, seed: int) -> None:
     name, genre, sub = data.draw(st.sampled_from(SUBGENRES))
     taxonomy = TAXONOMIES[name]
     named = tuple(data.draw(st.lists(st.sampled_from(taxonomy.genres[genre].instruments), max_size=5, unique=True)))
@@ -97,7 +97,7 @@ def test_the_score_does_what_the_prompt_says(data: st.DataObject, seed: int) -> 
         )
 
 
-def test_what_is_left_open_comes_from_the_genre_by_the_seed() -> None:
+def test_open_labels_are_drawn_from_the_genre_by_the_seed() -> None:
     scores = [ARRANGERS["paper"].compose(clip("funk", seed)) for seed in range(80)]
     assert {score.subgenre for score in scores} == set(TAXONOMIES["paper"].genres["funk"].subgenres)
     assert len({score.tempo for score in scores}) > 15 and len({str(score.key) for score in scores}) > 15
@@ -160,7 +160,7 @@ def test_clips_of_one_prompt_differ_by_seed() -> None:
     assert abs(np.corrcoef(one, two)[0, 1]) < 0.5
 
 
-def test_the_key_is_heard() -> None:
+def test_chroma_of_the_sound_is_in_the_key() -> None:
     """The chroma of the sound, measured by librosa, is strongest on the key's own notes."""
     import librosa
 
@@ -174,7 +174,7 @@ def test_the_key_is_heard() -> None:
 # --- what it refuses
 
 
-def test_settings_that_it_does_not_use_are_refused_together() -> None:
+def test_unused_settings_are_refused_and_all_listed() -> None:
     chosen = GeneratorSettings(model="m", revision="r", temperature=0.5, top_k=3, guidance=9, dtype="float16")
     chosen = chosen.model_copy(update={"top_p": 0.5, "stereo": True})
     with pytest.raises(RecipeError) as error:
@@ -192,11 +192,11 @@ def test_settings_that_it_does_not_use_are_refused_together() -> None:
         ({"genre": "polka"}, "no genre 'polka'"),
         ({"subgenre": "opera"}, "no sub-genre 'opera'"),
         ({"mood": "peckish"}, "no mood 'peckish'"),
-        ({"key": "H minor"}, "'H minor' is no key"),
+        ({"key": "H minor"}, "'H minor' is not a key"),
         ({"instruments": ("vuvuzela",)}, "no instrument 'vuvuzela'"),
     ],
 )
-def test_prompts_that_cannot_be_played(asked: dict[str, Any], message: str) -> None:
+def test_prompts_outside_of_the_taxonomy_are_refused(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         ARRANGERS["paper"].compose(clip(**asked))
 
@@ -228,7 +228,7 @@ def test_faults_in_style_data(change: Any, message: str) -> None:
         Arranger(GeneratorSettings(), faulty(change))
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_listed() -> None:
     def change(sub: Any) -> None:
         sub["style"].update(grooves=["a"], basslines=["b"], melodies=["c"])
 
@@ -236,7 +236,7 @@ def test_all_faults_are_told_at_once() -> None:
         read_styles(faulty(change), Vocabulary.load())
 
 
-def test_the_revision_follows_the_styles() -> None:
+def test_revision_depends_on_the_styles() -> None:
     same = Arranger(GeneratorSettings(seconds=3), TAXONOMIES["paper"])
     assert same.revision == ARRANGERS["paper"].revision
     changed = Arranger(GeneratorSettings(), faulty(lambda sub: sub["style"].update(looseness=0.9)))
@@ -250,7 +250,7 @@ def test_keys_and_scales() -> None:
     assert Key.parse("A minor").scale == Key.parse("C major").scale == {0, 2, 4, 5, 7, 9, 11}
     assert Key.parse("Eb major").tonic == 3 and Key.parse("Cb major").tonic == 11
     for label in ("A", "a minor", "A dorian", "A# lydian", ""):
-        with pytest.raises(ValueError, match="no key"):
+        with pytest.raises(ValueError, match="not a key"):
             Key.parse(label)
 
 
@@ -270,7 +270,7 @@ def test_keys_and_scales() -> None:
     ],
 )
 def test_numerals(numeral: str, key: str, harmony: str, root: int, tones: tuple[int, ...]) -> None:
-    assert chord(numeral, Key.parse(key), harmony) == Chord(root, tones)
+    assert parse_chord(numeral, Key.parse(key), harmony) == Chord(root, tones)
 
 
 @given(
@@ -280,12 +280,12 @@ def test_numerals(numeral: str, key: str, harmony: str, root: int, tones: tuple[
     st.integers(2, 5),
     st.sampled_from(["close", "open", "root", "power", "shell"]),
 )
-def test_voicings_hold_the_chord_near_its_place(
+def test_voicings_have_the_chord_tones_near_the_centre(
     root: int, tones: tuple[int, ...], centre: int, voices: int, shape: str
 ) -> None:
     pitches: tuple[int, ...] = ()
-    for _ in range(4):  # again and again: it must not wander off
-        pitches = voice(Chord(root, tones), centre, voices, shape, pitches)
+    for _ in range(4):  # repeated chords must not drift
+        pitches = voice_chord(Chord(root, tones), centre, voices, shape, pitches)
         assert list(pitches) == sorted(pitches) and len(set(pitches)) == len(pitches)
         assert {pitch % 12 for pitch in pitches} <= Chord(root, (*tones, 0, 6 if 6 in tones else 7)).classes
         assert abs(np.mean(pitches) - centre) <= 16
@@ -293,7 +293,10 @@ def test_voicings_hold_the_chord_near_its_place(
 
 @given(st.integers(0, 11), st.floats(20, 100))
 def test_nearest(pitch_class: int, around: float) -> None:
-    assert nearest(pitch_class, around) % 12 == pitch_class and abs(nearest(pitch_class, around) - around) <= 6.51
+    assert (
+        nearest_pitch(pitch_class, around) % 12 == pitch_class
+        and abs(nearest_pitch(pitch_class, around) - around) <= 6.51
+    )
 
 
 @given(st.integers(30, 90), st.integers(-9, 9))
@@ -305,43 +308,43 @@ def test_scale_walk(pitch: int, steps: int) -> None:
 
 
 def test_step_strings() -> None:
-    (bar,) = parse("x--. x-x-", 4, "x")
+    (bar,) = parse_steps("x--. x-x-", 4, "x")
     assert [(step.at, step.length, step.grid) for step in bar] == [(0.0, 1.5, 2), (2.0, 1.0, 2), (3.0, 1.0, 2)]
-    assert [len(bar) for bar in parse("x... | ....", 4, "x")] == [1, 0]
+    assert [len(bar) for bar in parse_steps("x... | ....", 4, "x")] == [1, 0]
     with pytest.raises(ValueError, match="7 steps, which 4 beats do not divide"):
-        parse("x...x..", 4, "x")
+        parse_steps("x...x..", 4, "x")
     with pytest.raises(ValueError, match="holds '\\?'"):
-        parse("x?..", 4, "x")
+        parse_steps("x?..", 4, "x")
 
 
-def test_swing_is_a_triplet_at_most_and_leaves_triplets_alone() -> None:
-    assert swung(1.5, 2, 1.0, 8) == pytest.approx(1 + 2 / 3)
-    assert swung(1.5, 2, 0.0, 8) == 1.5 and swung(4 / 3, 3, 1.0, 8) == 4 / 3
-    assert swung(1.25, 4, 1.0, 16) == pytest.approx(1 + 1 / 3)
-    places = [swung(step / 16, 16, 0.7, 8) for step in range(64)]
+def test_swing_reaches_a_triplet_and_keeps_triplets() -> None:
+    assert apply_swing(1.5, 2, 1.0, 8) == pytest.approx(1 + 2 / 3)
+    assert apply_swing(1.5, 2, 0.0, 8) == 1.5 and apply_swing(4 / 3, 3, 1.0, 8) == 4 / 3
+    assert apply_swing(1.25, 4, 1.0, 16) == pytest.approx(1 + 1 / 3)
+    places = [apply_swing(step / 16, 16, 0.7, 8) for step in range(64)]
     assert places == sorted(places)
 
 
 @given(st.integers(1, 12), st.sampled_from(sorted(Vocabulary.load().forms)))
-def test_forms_fill_the_bars_and_leave_nobody_out(bars: int, name: str) -> None:
-    passages = lay_out(Vocabulary.load().forms[name], bars)
+def test_forms_fill_the_bars_with_all_parts(bars: int, name: str) -> None:
+    passages = lay_out_form(Vocabulary.load().forms[name], bars)
     assert [passage.first for passage in passages] == [0, *(passage.last for passage in passages[:-1])]
     assert passages[-1].last == bars and all(passage.first < passage.last for passage in passages)
     assert frozenset().union(*(passage.parts for passage in passages)) == set(PARTS)
 
 
-def test_a_form_of_one() -> None:
-    assert lay_out([FormSection(share=1.0)], 3)[0].parts == set(PARTS)
+def test_form_of_one_section() -> None:
+    assert lay_out_form([FormSection(share=1.0)], 3)[0].parts == set(PARTS)
 
 
 @given(st.integers(0, 2**63 - 1))
-def test_chance_stays_in_bounds(seed: int) -> None:
-    chance, again = Chance(seed), Chance(seed)
+def test_random_choices_are_in_range_and_repeatable(seed: int) -> None:
+    rng, again = SeededRandom(seed), SeededRandom(seed)
     for _ in range(20):
-        assert 3 <= chance.integer(3, 5) <= 5 and abs(chance.bell(1.0)) <= 3.0
-        assert chance.weighted({"a": 1.0, "b": 1e-9}) in "ab" and 2.0 <= chance.uniform(2.0, 3.0) <= 3.0
+        assert 3 <= rng.integer(3, 5) <= 5 and abs(rng.bell_curve(1.0)) <= 3.0
+        assert rng.weighted_choice({"a": 1.0, "b": 1e-9}) in "ab" and 2.0 <= rng.uniform(2.0, 3.0) <= 3.0
         again.integer(3, 5)
-        again.bell(1.0)
-        again.weighted({"a": 1.0, "b": 1e-9})
+        again.bell_curve(1.0)
+        again.weighted_choice({"a": 1.0, "b": 1e-9})
         again.uniform(2.0, 3.0)
-    assert chance.uniform(0, 1) == again.uniform(0, 1)
+    assert rng.uniform(0, 1) == again.uniform(0, 1)

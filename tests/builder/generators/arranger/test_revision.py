@@ -46,22 +46,22 @@ def ten_rows() -> tuple[Arranger, list[Any]]:
     return arranger, rows[:: len(rows) // 10][:10]
 
 
-def test_the_revision_is_that_of_0_1():
+def test_revision_is_that_of_0_1():
     assert load_recipe_generator(Recipe.load("demo")).revision == "645dbca73ec3"  # as it is in corpora that 0.1 made
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_the_sound_is_that_of_0_1(number: int):
+def test_sound_is_that_of_0_1(number: int):
     arranger, rows = ten_rows()
-    found, golden = describe(arranger, rows[number]), json.loads(GOLDEN.read_text())[number]
+    description, golden = describe(arranger, rows[number]), json.loads(GOLDEN.read_text())[number]
     for key in ("id", "tempo", "notes"):
-        assert found[key] == golden[key]
-    np.testing.assert_allclose(found["level"], golden["level"], atol=0.02)
-    np.testing.assert_allclose(found["centroid"], golden["centroid"], rtol=5e-3)
+        assert description[key] == golden[key]
+    np.testing.assert_allclose(description["level"], golden["level"], atol=0.02)
+    np.testing.assert_allclose(description["centroid"], golden["centroid"], rtol=5e-3)
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 1_000])
-def test_the_hash_is_sha_256(size: int):
+def test_continued_hash_is_sha_256(size: int):
     primes = [n for n in range(2, 20) if all(n % k for k in range(2, isqrt(n) + 1))]
     start = tuple(isqrt(prime << 64) & 0xFFFFFFFF for prime in primes)
     data = os.urandom(size)

@@ -1,4 +1,4 @@
-"""Choices from a clip's seed, the same on every machine and Python."""
+"""Random choices from a clip's seed, the same on every machine and Python."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Chance:
-    """All of a clip's choices. Only `random.Random.random` is used: Python guarantees its sequence for a seed."""
+class SeededRandom:
+    """The random choices of a clip. Only `random.Random.random` is used, whose sequence Python guarantees."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random
 
     def happens(self, probability: float) -> bool:
-        """True with the given probability."""
+        """Whether an event of this probability happens."""
         return self._random() < probability
 
     def uniform(self, low: float, high: float) -> float:
-        """A number between `low` and `high`."""
+        """A number in [low, high), uniformly distributed."""
         return low + (high - low) * self._random()
 
-    def bell(self, spread: float) -> float:
-        """A number around 0 with standard deviation `spread`, never beyond 2.5 of it (sum of three uniforms)."""
+    def bell_curve(self, spread: float) -> float:
+        """A number around 0 with standard deviation `spread` and at most 3 of it away: a sum of three uniforms."""
         return spread * 2.0 * (self._random() + self._random() + self._random() - 1.5)
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number, `low` and `high` included."""
+        """An integer from `low` to `high`, both included."""
         return low + int((high - low + 1) * self._random())
 
-    def pick(self, items: Sequence[T]) -> T:
-        """One of `items`."""
+    def choice(self, items: Sequence[T]) -> T:
+        """One of the items, all equally likely."""
         return items[int(len(items) * self._random())]
 
-    def weighted(self, weights: Mapping[T, float]) -> T:
-        """One of the keys, in proportion to its weight."""
+    def weighted_choice(self, weights: Mapping[T, float]) -> T:
+        """One of the keys, with a probability proportional to its weight."""
         at = self._random() * sum(weights.values())
         for item, weight in weights.items():
             at -= weight
