@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import yaml
 
 from builder.corpus.building.build import build
 from builder.embedders.augment import check_damages
 from builder.embedders.base import config_name
 from builder.embedders.embed_corpus import embed_corpus
+from builder.embedders.embedded_dataset import open_dataset
 from builder.errors import RecipeError
 from builder.executors import ExecutorSettings, count_embedding_workers
 from builder.io.safe_files import parse_yaml
@@ -209,11 +208,9 @@ def _judge(
     cells: list[Cell], models: dict[str, list[EvaluatedModel]], names: list[str], out: Path, bars: Bars
 ) -> tuple[dict[str, PredictionsByPlace], list[str]]:
     """What every model says everywhere, and what is to be told of it."""
-    taught = set()
+    taught: set[str | None] = set()
     for corpus, embedder in {(_corpus(out, cell), config_name(cell.recipe.embedder)) for cell in cells}:
-        files = sorted(map(str, (corpus / embedder).glob("train-*.parquet")))
-        table = pads.dataset(files, format="parquet").to_table(columns=["prompt_group"])
-        taught |= set(pc.unique(table["prompt_group"]).to_pylist())
+        taught |= set(open_dataset(corpus, embedder).groups("train"))
     baseline = _corpus(out, cells[0])
     free = _untaught(baseline, config_name(cells[0].recipe.embedder), taught)
     notes, hearings = [], dict[tuple[str, str, tuple[str, ...]], EmbeddedBenchmark]()
@@ -244,11 +241,10 @@ def _on(candidate: EvaluatedModel, corpus: Path) -> Predictions:
     return candidate.on(corpus, None, lambda _: None, candidate.model.config.threshold)
 
 
-def _untaught(corpus: Path, embedder: str, taught: set[str]) -> set[str]:
+def _untaught(corpus: Path, embedder: str, taught: set[str | None]) -> set[str]:
     """Ids of the validation split whose description no cell learnt from."""
-    files = sorted(map(str, (corpus / embedder).glob("validation-*.parquet")))
-    table = pads.dataset(files, format="parquet").to_table(columns=["id", "prompt_group"])
-    pairs = zip(table["id"].to_pylist(), table["prompt_group"].to_pylist(), strict=True)
+    dataset = open_dataset(corpus, embedder)
+    pairs = zip(dataset.ids("validation"), dataset.groups("validation"), strict=True)
     return {identity for identity, group in pairs if group not in taught}
 
 

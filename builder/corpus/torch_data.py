@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from datasets import ClassLabel, Dataset, Features, IterableDataset
 from torch.utils.data import DataLoader
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader
 from ..audio import decode_clip
 from ..errors import DataError
 from ..executors import count_cores
+from ..io.columns import read_matrix
 from ..validation import suggest
 from .schema import LABELS, LONGEST
 
@@ -246,6 +246,7 @@ def load_tensors(
     ids: list[str] = []
     values: list[Any] = []
     arrays: list[np.ndarray] = []
+    embeddings: list[pa.Array] = []
     total = 0
     with ThreadPoolExecutor(count_cores()) as pool:
         for table in rows.with_format("arrow").iter(READ_ROWS):
@@ -257,7 +258,7 @@ def load_tensors(
             values += table[labels.column].to_pylist()
             column = table[source].combine_chunks()
             if sampling_rate is None:
-                arrays.append(_stack_embeddings(column, new_ids))
+                embeddings.append(column)
             else:
                 decode = partial(_decode, sampling_rate=sampling_rate, num_channels=num_channels)
                 arrays += pool.map(decode, column.field("bytes").to_pylist(), new_ids)
@@ -265,22 +266,10 @@ def load_tensors(
     _warn_dropped(labels, dropped, total)
     y = labels.to_tensor(values)
     if sampling_rate is None:
-        X = np.concatenate(arrays) if arrays else np.empty((0, 0), np.float32)
+        X = read_matrix(embeddings, len(ids), source, ids.__getitem__, fix="make it again: synthmir embed CORPUS")
         return Tensors(torch.from_numpy(X), y, tuple(ids), labels, dropped)
     audio, lengths = pad_clips(arrays)
     return Tensors(audio, y, tuple(ids), labels, dropped, lengths)
-
-
-def _stack_embeddings(column: pa.Array, ids: list[str]) -> np.ndarray:
-    """Lists of one length as float32 [n, dim]."""
-    sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-    if (odd := np.flatnonzero(sizes != sizes.max(initial=0))).size:
-        raise DataError(
-            f"the embedding of {ids[odd[0]]!r} has {sizes[odd[0]]} values, others {sizes.max()}",
-            "make it again: synthmir embed CORPUS",
-        )
-    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    return np.asarray(values.reshape(len(ids), -1) if ids else np.empty((0, 0), np.float32))
 
 
 def _decode(data: bytes | None, id: str, sampling_rate: int, num_channels: int) -> np.ndarray:

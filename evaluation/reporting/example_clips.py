@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
-
-from builder.corpus.corpus import newest_shard
-from builder.io.parquet_guard import check_parquet, read_batches, read_label_names
+from builder.corpus.corpus import Corpus
+from builder.embedders.embedded_dataset import AUDIO, open_dataset
+from builder.io.columns import name_labels, names_of
 
 COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
 PER_GENRE = 2
@@ -36,7 +34,6 @@ class Example:
     prompt: str
     labels: tuple[tuple[str, str], ...]  # what else the prompt asks for, in words
     audio: bytes
-    suffix: str  # ".flac"
     verdict: Verdict | None  # of the model's task, where the model judged it
 
 
@@ -45,26 +42,21 @@ def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GEN
 
     `verdicts` by id. Only the chosen clips' audio is kept in memory.
     """
-    files = sorted(str(path) for path in (corpus / "data").glob("validation-*.parquet"))
-    if not files:
+    if not Corpus(corpus).shards(AUDIO):
         return []
-    for file in files:
-        check_parquet(Path(file), (*COLUMNS, "audio"))
-    data = pads.dataset(files, format="parquet", schema=pq.read_schema(newest_shard(files)))
-    if not {"id", "audio", "genre"} <= set(data.schema.names):
+    clips = open_dataset(corpus, AUDIO)
+    if "validation" not in clips.splits or not {"id", "audio", "genre"} <= set(clips.columns):
         return []
-    names = read_label_names(data.schema.metadata)
-    rows = data.to_table(columns=[name for name in COLUMNS if name in data.schema.names]).to_pylist()
-    by_genre: dict[Any, list[Row]] = {}
-    for row in rows:
-        by_genre.setdefault(row["genre"], []).append(row)
-    chosen = [row for genre in sorted(by_genre, key=str) for row in _choose(by_genre[genre], verdicts, per_genre)]
-    ids = [row["id"] for row in chosen]
-    sound: dict[str, Any] = {}
-    for file in files:
-        for batch in read_batches(Path(file), 64, ["id", "audio"], ids):
-            sound |= {row["id"]: row["audio"] for row in batch.to_pylist()}
-    return [_example(row, sound[row["id"]], verdicts.get(row["id"]), names) for row in chosen]
+    columns = [name for name in COLUMNS if name in clips.columns]
+    table = clips.read(columns, "validation")
+    named = {name: name_labels(table[name], names_of(clips.describe(name))).to_pylist() for name in columns}
+    by_genre: dict[str, list[Row]] = {}
+    for values in zip(*named.values(), strict=True):
+        row = dict(zip(named, values, strict=True))
+        by_genre.setdefault(row["genre"] or "", []).append(row)
+    chosen = [row for genre in sorted(by_genre) for row in _choose(by_genre[genre], verdicts, per_genre)]
+    audio = clips.audio([row["id"] for row in chosen], ["validation"])
+    return [_example(row, audio[row["id"]], verdicts.get(row["id"])) for row in chosen if row["id"] in audio]
 
 
 def _choose(rows: list[Row], verdicts: Mapping[str, Verdict], count: int) -> list[Row]:
@@ -76,30 +68,21 @@ def _choose(rows: list[Row], verdicts: Mapping[str, Verdict], count: int) -> lis
     return [*right[: count - few], *wrong[:few]]
 
 
-def _example(row: Row, audio: dict[str, Any], verdict: Verdict | None, names: Mapping[str, list[str]]) -> Example:
-    def word(key: str) -> str:
-        value = row.get(key)
-        if value is None or value in ("", [], -1):
-            return ""
-        if isinstance(value, list):
-            return ", ".join(names[key][item] if key in names else str(item) for item in value)
-        return names[key][value] if key in names else str(value)
-
-    tempo = row.get("tempo_bpm")
-    told = (
-        ("sub-genre", word("subgenre")),
-        ("mood", word("mood")),
+def _example(row: Row, audio: bytes, verdict: Verdict | None) -> Example:
+    tempo, vocals = row.get("tempo_bpm"), row.get("vocals")
+    labels = (
+        ("sub-genre", row.get("subgenre")),
+        ("mood", row.get("mood")),
         ("tempo", f"{tempo} bpm" if tempo else ""),
-        ("key", word("key")),
-        ("instruments", word("instruments")),
-        ("vocals", "" if word("vocals") == "unspecified" else word("vocals")),
+        ("key", row.get("key")),
+        ("instruments", ", ".join(row.get("instruments") or ())),
+        ("vocals", "" if vocals == "unspecified" else vocals),
     )
     return Example(
         id=row["id"],
-        genre=word("genre"),
+        genre=row["genre"] or "",
         prompt=row.get("prompt") or "",
-        labels=tuple((name, value) for name, value in told if value),
-        audio=audio["bytes"],
-        suffix=Path(audio.get("path") or "clip.flac").suffix or ".flac",
+        labels=tuple((name, value) for name, value in labels if value),
+        audio=audio,
         verdict=verdict,
     )

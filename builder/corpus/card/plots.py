@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ...audio import decode_audio, to_mono
 from ...io.atomic import write_bytes
+from ...io.columns import read_matrix
 from ...io.parquet_guard import check_parquet, parquet_errors
 from ...io.storage import delete_file, hash_file, open_for_arrow
 from ...plotting import COLOURS, SHAPES, log_mel, mel_ticks, project_embeddings
@@ -215,8 +216,7 @@ def _drawn(paths: Sequence[Path], chosen: np.ndarray) -> tuple[np.ndarray, np.nd
         mine = pa.array(chosen[(chosen >= start) & (chosen < start + len(part))] - start)
         part, start = part.take(mine), start + len(part)
         if len(part):
-            flat = part["embedding"].combine_chunks().flatten().to_numpy()
-            vectors.append(flat.reshape(len(part), -1))
+            vectors.append(read_matrix([part["embedding"]], len(part), str(path), lambda row: f"row {row}"))
             codes.append(part["genre"].to_numpy())
     return np.concatenate(vectors), np.concatenate(codes)
 
