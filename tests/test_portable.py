@@ -25,7 +25,8 @@ for stage in (builder, training, evaluation):
 
 from pathlib import Path
 from builder.corpus.building.build import build
-from builder.corpus.shards import WORK, lock_folder
+from builder.corpus.shards import WORK
+from builder.io.locks import lock_folder
 from builder.corpus.verify import verify
 from builder.errors import DataError
 from builder.records import measure_peak_memory

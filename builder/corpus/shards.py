@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,20 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import BaseFileLock, FileLock, Timeout
 
 from ..errors import DataError
 from ..io.atomic import write_bytes, write_file
-from ..io.lease import leased
 from ..io.safe_files import parse_json
 from ..io.storage import hash_file as hash_file
 from ..io.storage import (
     is_remote,
     open_for_arrow,
     read_all_files,
-    storage_errors,
     stored_sha256,
-    write_error,
     write_errors,
 )
 
@@ -38,10 +32,6 @@ ROW_GROUP = 64  # rows: ~30 MB of ten-second FLAC, what the Hub's viewer likes t
 ROW_GROUP_BYTES = 100_000_000  # and no more of long clips: the Hub's viewer reads a row group whole, up to 300 MB
 FOOTER = b"synthmir"  # key of our metadata in a shard's footer
 WORK = ".work"  # unfinished work, inside the corpus folder
-LOCK = "lock"  # in the work folder: held by the run that works there
-LOCK_ATTEMPTS = 100  # by runs that take their folder with them as they end
-LOCK_SECONDS = 0.2  # for a run that is just ending, and takes its lock file with it
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # a network folder that is mounted without locks
 
 
 def write_shard(
@@ -122,7 +112,7 @@ def read_footer(path: Path) -> dict[str, Any]:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file as the store that holds it has it written, so that nothing is read; else of what is read."""
-    return (stored_sha256(path) if is_remote(path) else None) or hash_file(path)
+    return stored_sha256(path) or hash_file(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,53 +172,3 @@ class Ledger:
             handle.flush()
             os.fsync(handle.fileno())
         self.entries[entry.name] = entry
-
-
-@contextmanager
-def lock_folder(work: Path) -> Iterator[None]:
-    """Hold a work folder: a second run into it is refused with DataError. Released when the process ends, however.
-
-    A folder that holds nothing but the lock in the end is removed. In a store an object is the lock, see `lease`, and
-    what the store refuses inside is reported as DataError.
-    """
-    if is_remote(work):
-        with storage_errors(work.parent), leased(work / LOCK):
-            yield
-        return
-    lock = _acquire_lock(work)
-    try:
-        yield
-    finally:
-        # While it is held, so that nobody locks a file that is about to go. Windows removes it as it is released.
-        if {path.name for path in work.glob("*")} == {LOCK}:
-            with suppress(OSError):
-                (work / LOCK).unlink()
-        lock.release()
-        with suppress(OSError):  # holds more, or another run has locked it
-            work.rmdir()
-
-
-def _acquire_lock(work: Path) -> BaseFileLock:
-    """The lock of a folder of this machine, held. Raises DataError where another run holds it, or nobody can."""
-    lock = FileLock(work / LOCK, fallback_to_soft=False)
-    left = LOCK_ATTEMPTS
-    while True:
-        left -= 1
-        try:
-            work.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_SECONDS / 4)
-        except Timeout:
-            raise DataError(f"{work.parent}: another run is at work here", "wait for it, or stop it first") from None
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and left:
-                continue  # the run that was ending has removed the folder
-            if error.errno in NO_LOCKS:
-                raise DataError(
-                    f"{work.parent}: cannot be locked: {error.strerror}",
-                    "mount it with locks, or choose another",
-                ) from error
-            raise DataError(
-                f"cannot write in {work.parent}: {error.strerror}", write_error(work.parent, error).fix
-            ) from error
-        else:
-            return lock

@@ -11,9 +11,10 @@ from typing import Any
 from ..corpus.building.extend import pin_shards
 from ..corpus.card.card import write_card
 from ..corpus.corpus import SUMS, Corpus, embed_record, write_sums
-from ..corpus.shards import WORK, Entry, Ledger, digest, lock_folder, read_footer
+from ..corpus.shards import WORK, Entry, Ledger, digest, read_footer
 from ..errors import DataError
 from ..executors import Executor, ExecutorSettings, Tick, choose_executor, count_cores
+from ..io.locks import lock_folder
 from ..io.storage import (
     delete_file,
     delete_folder,

@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ..corpus.shards import WORK, lock_folder, read_footer, write_shard
+from ..corpus.shards import WORK, read_footer, write_shard
 from ..errors import DataError, RecipeError
 from ..executors import Tick, count_cores
 from ..io.atomic import write_text
+from ..io.locks import lock_folder
 from ..io.markdown import escape_text, format_front_matter
 from ..recipe import EmbedderSettings
 from ..records import RunRecord, record_run

@@ -1,85 +1,67 @@
-"""Files written whole or not at all: a temporary file beside the target, synced, then renamed over it.
-
-In an object store an object appears when all of it has come: the temporary file is of this machine, then sent.
-"""
+"""Files and folders that appear atomically: with all of their content, or not at all."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
-from tempfile import TemporaryDirectory
 
 from ..errors import DataError
-from .storage import is_remote, upload_file, write_error
+from .storage import new_file
 
 
 def write_file(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write a temporary file, then put it in `path`'s place. Raises DataError and leaves no half file."""
-    if is_remote(path):
-        _send_file(path, fill)
-        return
-    # Machines that share a folder may have processes of one number.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file atomically.
+
+    Args:
+        path: The file, of this machine or of an object store. What it held before is replaced.
+        fill: Writes the content to the temporary file that it is given.
+
+    Raises:
+        DataError: If the file cannot be written; no part of it is left.
+    """
+    with new_file(path) as part:
         fill(part)
-        with part.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise write_error(path, error) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _send_file(path: Path, fill: Callable[[Path], None]) -> None:
-    try:
-        with TemporaryDirectory(prefix="synthmir-") as folder:
-            part = Path(folder) / path.name
-            fill(part)
-            upload_file(part, path)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror or error}, in the folder for temporary files",
-            "make room there or name another (TMPDIR), then run the same command again: finished work is kept",
-        ) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
-
-    def fill(part: Path) -> None:
+    """Write bytes to a file atomically; see `write_file`."""
+    with new_file(path) as part:
         part.write_bytes(data)
-
-    write_file(path, fill)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 `text` to `path`, whole or not at all."""
+    """Write text to a file atomically, as UTF-8; see `write_file`."""
     write_bytes(path, text.encode("utf-8"))
 
 
 @contextmanager
-def replace_folder(out: Path, ours: Callable[[Path], bool], what: str, option: str = "--out") -> Iterator[Path]:
-    """A hidden empty folder to fill; it takes the place of `out` if the block ends well, else it goes.
+def replace_folder(
+    out: Path, is_replaceable: Callable[[Path], bool], what: str, option: str = "--out"
+) -> Iterator[Path]:
+    """Fill a folder and put it in the place of another atomically.
 
-    Raises DataError for an `out` that cannot be written, and for one that holds what `ours` does not know as `what`.
+    Args:
+        out: The folder to replace. It may be missing or empty.
+        is_replaceable: Whether the folder that exists is of the same kind, so that it may be deleted.
+        what: The kind, for messages: "a model".
+        option: The option of the command that names `out`, for messages.
+
+    Yields:
+        An empty hidden folder beside `out`. It becomes `out` when the block ends well, else it is deleted.
+
+    Raises:
+        DataError: If `out` cannot be written, or is not replaceable.
     """
     out = out.expanduser().resolve()
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, not a folder", f"choose another {option}")
-    if out.is_dir() and any(out.iterdir()) and not ours(out):
-        raise DataError(f"{out}: is not empty, and what it holds is no {what}", f"choose a new folder: {option} DIR")
+    if out.is_dir() and any(out.iterdir()) and not is_replaceable(out):
+        raise DataError(f"{out}: is not empty, and does not hold {what}", f"choose a new folder: {option} DIR")
     part, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
     try:
-        shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
         part.mkdir(parents=True)
         yield part
         shutil.rmtree(old, ignore_errors=True)

@@ -94,7 +94,7 @@ def write_space(
     sources = [corpus.source for corpus in (clips, against) if corpus is not None]
     copies = _folders_to_copy(sources[1:] if repo else sources)
     _check_size(list(copies.values()))
-    with replace_folder(out, _is_space, "exported Space", "--export") as part:
+    with replace_folder(out, _is_space, "an exported Space", "--export") as part:
         files = [*_list_code(), *_list_data(copies)]
         for done, (path, name) in enumerate(files, 1):
             (part / name).parent.mkdir(parents=True, exist_ok=True)

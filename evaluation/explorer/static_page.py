@@ -48,7 +48,7 @@ def write_static_page(clips: Clips, out: Path, progress: Progress = lambda done,
     Raises:
         DataError: `out` holds other files, or a clip cannot be read.
     """
-    with replace_folder(out, _is_static_page, "static page", "--static") as part:
+    with replace_folder(out, _is_static_page, "a static page", "--static") as part:
         for name in ("audio", "pictures"):
             (part / name).mkdir()
         files = []

@@ -247,7 +247,7 @@ def test_an_empty_folder_is_filled(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["thesis.tex", "config.json"])
 def test_a_folder_of_something_else_is_refused(corpus: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"model_type": "bert"}')
-    with pytest.raises(DataError, match="is not empty, and what it holds is no model"):
+    with pytest.raises(DataError, match="is not empty, and does not hold a model"):
         train(corpus, tmp_path, QUICK, MELSTATS)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 

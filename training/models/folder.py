@@ -20,7 +20,7 @@ def model_folder(out: Path) -> Iterator[Path]:
 
     Raises DataError for an `out` that cannot be written, and for one that holds anything but a model of ours.
     """
-    with replace_folder(out, is_model_folder, "model") as part:
+    with replace_folder(out, is_model_folder, "a model") as part:
         yield part
         if is_model_folder(part):
             add_remote_code(part)

@@ -15,6 +15,7 @@ from ...errors import BackendError, DataError
 from ...executors import ExecutorSettings, Tick, choose_executor
 from ...generators.base import GeneratorBackend, load_generator
 from ...io.atomic import write_text
+from ...io.locks import lock_folder
 from ...io.safe_files import parse_json
 from ...io.storage import delete_file, delete_temporary_files, is_folder, limit_workers, map_parallel, storage_errors
 from ...io.storage import to_path as place_of
@@ -25,7 +26,7 @@ from ..card.card import write_card
 from ..card.plots import ASSETS
 from ..corpus import BUILD_RECORD, CARD, REJECTED, SUMS, Corpus, write_sums
 from ..schema import SAMPLING_RATE, LabelEncoder, audio_features
-from ..shards import WORK, Entry, digest, hash_file, lock_folder, read_footer, write_shard
+from ..shards import WORK, Entry, digest, hash_file, read_footer, write_shard
 from .build_record import complete_record, describe_part
 from .extend import CombinedLabels, CorpusPart, write_recipe
 from .plan import Shard, plan_clips

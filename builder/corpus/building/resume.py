@@ -11,6 +11,7 @@ from typing import Any
 from ...clip import Clip
 from ...errors import DataError
 from ...io.atomic import write_text
+from ...io.locks import LOCK
 from ...io.safe_files import parse_json
 from ...io.storage import (
     delete_file,
@@ -25,7 +26,7 @@ from ...io.storage import (
 )
 from ...recipe import Recipe
 from ..corpus import BUILD_RECORD, GROWTH, STATE, Corpus, list_parts, part_number
-from ..shards import LOCK, WORK, Entry, Ledger
+from ..shards import WORK, Entry, Ledger
 from .extend import (
     MAX_PARTS,
     CorpusPart,

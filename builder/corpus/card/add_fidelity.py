@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ...errors import DataError
 from ...io.atomic import write_text
+from ...io.locks import lock_folder
 from ...io.storage import hash_file
 from ..corpus import CARD, Corpus, embed_record, write_sums
-from ..shards import WORK, lock_folder
+from ..shards import WORK
 from .card import write_card
 from .fidelity import FIDELITY, digest_shards, format_fidelity, read_fidelity
 from .measurement import MEASURE_AGAIN, Measurement, read_measurement

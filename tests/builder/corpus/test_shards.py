@@ -12,9 +12,10 @@ import pytest
 from datasets import Features, Value
 
 from builder.corpus import shards
-from builder.corpus.shards import WORK, Entry, Ledger, hash_file, lock_folder, read_footer, write_shard
+from builder.corpus.shards import WORK, Entry, Ledger, hash_file, read_footer, write_shard
 from builder.errors import DataError
 from builder.io import parquet_guard as parquet
+from builder.io.locks import lock_folder
 from builder.io.parquet_guard import read_batches
 
 from ...warm import WarmProcess
@@ -181,8 +182,8 @@ def test_a_network_folder_without_locks_is_refused(tmp_path, monkeypatch, number
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
-    code = "import sys, time; from pathlib import Path; from builder.corpus.shards import locked\n"
-    code += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
+    code = "import sys, time; from pathlib import Path; from builder.io.locks import lock_folder\n"
+    code += "with lock_folder(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
     holder = WarmProcess(code, tmp_path / WORK, folder=tmp_path)
     assert holder.wait_for_line() == "locked"
     with pytest.raises(DataError, match="another run is at work here"), lock_folder(tmp_path / WORK):

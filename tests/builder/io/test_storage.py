@@ -5,7 +5,6 @@ import pickle
 import signal
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,13 +15,15 @@ from hypothesis import strategies as st
 
 from builder.corpus.building.build import build
 from builder.corpus.corpus import Corpus
-from builder.corpus.shards import WORK, Entry, Ledger, lock_folder
+from builder.corpus.shards import WORK, Entry, Ledger
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, DataError, HubError, SynthmirError
 from builder.interrupts import check_interrupt
-from builder.io import atomic, lease, storage
+from builder.io import atomic, locks, storage, storage_backends
+from builder.io.locks import lock_folder
 from builder.io.storage import list_files, open_for_arrow, to_path
+from builder.io.storage_backends import OBJECT_STORAGES, ObjectStorage
 from builder.recipe import EmbedderSettings, Recipe
 
 from ..hub.loopback_hub import LoopbackHub
@@ -51,7 +52,7 @@ def bucket(server, monkeypatch):
     environment = {"ENDPOINT_URL": server, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "hush"}
     for key, value in (environment | {"DEFAULT_REGION": "us-east-1"}).items():
         monkeypatch.setenv(f"AWS_{key}", value)
-    monkeypatch.setitem(storage.STORES, "s3", replace(storage.STORES["s3"], beat=0.1))
+    monkeypatch.setattr(OBJECT_STORAGES["s3"], "heartbeat_seconds", 0.1)
     s3fs.S3FileSystem.clear_instance_cache()
     name = f"b{uuid4().hex}"
     boto3.client("s3").create_bucket(Bucket=name)
@@ -61,7 +62,7 @@ def bucket(server, monkeypatch):
 @pytest.fixture
 def memory(monkeypatch):
     """The address of a folder in memory, and signs of life that come quickly."""
-    monkeypatch.setitem(storage.STORES, "memory", replace(storage.STORES["memory"], beat=0.1))
+    monkeypatch.setattr(OBJECT_STORAGES["memory"], "heartbeat_seconds", 0.1)
     return f"memory://{uuid4().hex}"
 
 
@@ -164,7 +165,7 @@ def test_a_build_in_s3_that_was_killed_goes_on_and_shows_nothing_half(plain, rec
     build(chosen, tmp_path / "local", clips_per_shard=4)
     monkeypatch.setenv("TONE_LOG", str(log))
     with monkeypatch.context() as patch:
-        failing(patch, atomic, "upload_file", 7)
+        failing(patch, ObjectStorage, "upload_file", 7)
         with pytest.raises(KeyboardInterrupt):
             build(chosen, address, clips_per_shard=4, workers=1)
     there = [name for name in list_files(to_path(address)) if name.endswith(".parquet")]
@@ -195,7 +196,7 @@ def test_a_move_that_was_stopped_half_way_goes_on(plain, recipe, memory, tmp_pat
             build(chosen, memory, clips_per_shard=4, workers=1)
     with pytest.raises(DataError, match="not finished"):
         Corpus.open(memory)
-    with pytest.raises(DataError, match="other processes do not see it"):
+    with pytest.raises(DataError, match="other processes cannot see it"):
         build(chosen, memory, workers=2)
     build(chosen, memory, workers=1)
     assert len(log.read_text().split()) == 20
@@ -206,14 +207,19 @@ def test_a_move_that_was_stopped_half_way_goes_on(plain, recipe, memory, tmp_pat
 def test_embedding_that_was_stopped_goes_on(plain, recipe, memory, monkeypatch):
     build(recipe(per_genre=4), memory, clips_per_shard=4, workers=1)
     with monkeypatch.context() as patch:
-        failing(patch, atomic, "upload_file", 5)
+        failing(patch, ObjectStorage, "upload_file", 5)
         with pytest.raises(KeyboardInterrupt):
             embed_corpus(memory, LEVELS)
     assert Corpus.open(memory).embedders() == []
     before = {name for name in list_files(to_path(memory)) if name.endswith(".parquet")}
     seen = []
-    original = atomic.upload_file
-    monkeypatch.setattr(atomic, "upload_file", lambda part, target: (seen.append(str(target)), original(part, target)))
+    original = ObjectStorage.upload_file
+
+    def upload_file(self, part, target):
+        seen.append(str(target))
+        original(self, part, target)
+
+    monkeypatch.setattr(ObjectStorage, "upload_file", upload_file)
     embed_corpus(memory, LEVELS)
     again = {str(to_path(memory) / name) for name in before} & set(seen)
     assert again == set()
@@ -267,11 +273,11 @@ def test_the_ledger_of_a_store_keeps_what_was_entered_and_ignores_what_is_torn(m
 
 
 def test_a_large_shard_comes_in_parts_and_appears_whole(bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "PART_BYTES", 5 << 20)  # the smallest that S3 takes
+    monkeypatch.setattr(storage_backends, "PART_BYTES", 5 << 20)  # the smallest that S3 takes
     content = bytes(range(256)) * (11 << 12)  # 11 MiB
     (tmp_path / "large").write_bytes(content)
     target = to_path(f"{bucket}/large")
-    storage.upload_file(tmp_path / "large", target)
+    OBJECT_STORAGES["s3"].upload_file(tmp_path / "large", target)
     assert target.fs.info(target.path)["ETag"].strip('"').endswith("-3")
     assert storage.stored_sha256(target) == storage.hash_file(tmp_path / "large") == storage.hash_file(target)
 
@@ -282,7 +288,7 @@ def test_an_upload_that_loses_bytes_is_told(bucket, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"12345")
     monkeypatch.setattr(s3fs.S3FileSystem, "put_file", lambda self, part, key, **rest: self.pipe_file(key, b"123"))
     with pytest.raises(DataError, match="3 bytes arrived of 5"):
-        storage.upload_file(tmp_path / "file", to_path(f"{bucket}/file"))
+        OBJECT_STORAGES["s3"].upload_file(tmp_path / "file", to_path(f"{bucket}/file"))
 
 
 def test_a_full_temporary_folder_is_told(memory, monkeypatch):
@@ -326,7 +332,7 @@ def lock_of(address: str, **changed: object) -> Path:
 def test_a_lock_that_stands_still_is_taken_over(request, kind, monkeypatch, caplog):
     address = f"{request.getfixturevalue(kind)}/corpus"
     lock = lock_of(address)
-    monkeypatch.setattr(lease, "PATIENCE", 3)
+    monkeypatch.setattr(locks, "PATIENCE", 3)
     with lock_folder(lock.parent):
         assert json.loads(lock.read_text())["owner"] != "other"
     assert list_files(to_path(address)) == []
@@ -334,7 +340,7 @@ def test_a_lock_that_stands_still_is_taken_over(request, kind, monkeypatch, capl
 
 
 def test_a_lock_that_cannot_be_read_is_taken_over(memory, monkeypatch):
-    monkeypatch.setattr(lease, "PATIENCE", 2)
+    monkeypatch.setattr(locks, "PATIENCE", 2)
     atomic.write_text(to_path(memory) / WORK / "lock", "[1]")
     with lock_folder(to_path(memory) / WORK):
         assert json.loads((to_path(memory) / WORK / "lock").read_text())["count"] >= 0
@@ -364,8 +370,8 @@ def test_a_lock_that_moves_is_not(memory):
 
 
 def test_a_dead_process_of_this_machine_is_not_waited_for(memory, monkeypatch):
-    monkeypatch.setattr(lease, "PATIENCE", 10_000)
-    lock = lock_of(memory, processes=lease._processes(), pid=2**22 + 1)  # no kernel gives such a number
+    monkeypatch.setattr(locks, "PATIENCE", 10_000)
+    lock = lock_of(memory, processes=locks._process_space(), pid=2**22 + 1)  # no kernel gives such a number
     with lock_folder(lock.parent):
         assert json.loads(lock.read_text())["owner"] != "other"
 
@@ -405,7 +411,7 @@ def test_rights_that_are_missing_are_told_before_the_work(recipe, bucket, monkey
     ("error", "kind", "words"),
     [
         (PermissionError("The difference between the request time and now is too large"), DataError, "clock"),
-        (FileNotFoundError("The specified bucket does not exist"), DataError, "a bucket must be there"),
+        (FileNotFoundError("The specified bucket does not exist"), DataError, "the bucket must exist"),
         (TimeoutError("timed out"), BackendError, "check the network and AWS_ENDPOINT_URL"),
     ],
     ids=["clock", "bucket", "network"],
@@ -462,8 +468,8 @@ def test_a_missing_extra_is_named(monkeypatch):
         ("s3:///corpus", "not an address"),
         ("s3://bucket/../other", "not an address"),
         ("s3://bucket//corpus", "not an address"),
-        ("gs://bucket/corpus", "no storage of a kind that is known"),
-        ("https://host/corpus?token=hush", "no storage of a kind that is known"),
+        ("gs://bucket/corpus", "an unknown kind of storage"),
+        ("https://host/corpus?token=hush", "an unknown kind of storage"),
         ("hf://org/name", "not the address of a data set"),
         ("s3://key:hush@bucket/corpus", "must not hold keys"),
         ("s3://key:hu/sh@bucket/corpus", "must not hold keys"),

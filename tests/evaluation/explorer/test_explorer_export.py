@@ -131,7 +131,7 @@ def test_a_space_replaces_a_space_and_no_other_folder(run: Path, tmp_path: Path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/app.py").write_text("print('mine')")
     for folder in (tmp_path / "mine", run):
-        with pytest.raises(DataError, match="is not empty, and what it holds is no exported Space"):
+        with pytest.raises(DataError, match="is not empty, and does not hold an exported Space"):
             write_space(clips, folder, repo="org/one")
 
 

@@ -157,7 +157,7 @@ def test_a_page_replaces_a_page_and_no_other_folder(corpus: Path, tmp_path: Path
     for folder in (corpus, tmp_path / "mine"):
         (tmp_path / "mine").mkdir(exist_ok=True)
         (tmp_path / "mine/index.html").write_text("<h1>My page</h1>")
-        with pytest.raises(DataError, match="is not empty, and what it holds is no static page"):
+        with pytest.raises(DataError, match="is not empty, and does not hold a static page"):
             write_static_page(clips, folder)
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="is a file"):

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,6 +30,7 @@ from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
 from builder.io import storage
 from builder.io.markdown import parse_front_matter
+from builder.io.storage_backends import OBJECT_STORAGES
 from builder.recipe import EmbedderSettings, Recipe
 from builder.registry import GENERATORS
 
@@ -333,7 +333,7 @@ def test_only_what_is_new_is_embedded(wanted, tmp_path):
 @pytest.mark.parametrize("step", ["cp_file", "rm_file"])
 def test_new_embeddings_join_at_once_in_a_store_too(wanted, monkeypatch, step):
     out = f"memory://{uuid4().hex}"
-    monkeypatch.setitem(storage.STORES, "memory", replace(storage.STORES["memory"], beat=0.1))
+    monkeypatch.setattr(OBJECT_STORAGES["memory"], "heartbeat_seconds", 0.1)
     build(wanted(), out, workers=1)
     embed_corpus(out, LEVELS)
     build(wanted("b.yaml", genres="[funk, rock, pop]"), out, extend=True, clips_per_shard=2, workers=1)
