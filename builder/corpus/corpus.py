@@ -12,6 +12,7 @@ from ..errors import DataError
 from ..io.atomic import write_text
 from ..io.safe_files import parse_json
 from ..io.storage import is_folder, list_files, storage_errors, to_path
+from ..names import SPLITS
 from ..records import find_wrong_type
 from .shards import WORK, digest
 
@@ -134,6 +135,27 @@ def part_number(name: str) -> int:
     """The number of the part that a shard belongs to, by its name; 0 for what the corpus began with."""
     match = SHARD_FILE.match(name.rpartition("/")[2])
     return int(match["part"] or 0) if match else 0
+
+
+def group_shards(shards: Iterable[str], where: str, fix: str) -> dict[str, list[str]]:
+    """Group the names of a config's shards by split: train, validation and test first, and each in order.
+
+    A corpus that has grown has several parts. The shards of each part have their own numbers.
+
+    Raises:
+        DataError: Shards of a split are missing.
+    """
+    grouped: dict[str, list[str]] = {}
+    totals: dict[tuple[str, int], list[int]] = {}
+    for name in sorted(shards):
+        if match := SHARD_FILE.match(name.rpartition("/")[2]):
+            grouped.setdefault(match["split"], []).append(name)
+            totals.setdefault((match["split"], int(match["part"] or 0)), []).append(int(match["total"]))
+    for (split, _), counts in totals.items():
+        if set(counts) != {len(counts)}:
+            raise DataError(f"{where}/{split}: {len(counts)} shard(s) of {sorted(set(counts))}", fix)
+    order = sorted(grouped, key=lambda split: (SPLITS.index(split) if split in SPLITS else len(SPLITS), split))
+    return {split: grouped[split] for split in order}
 
 
 def newest_shard(shards: Iterable[PathOrName]) -> PathOrName:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..corpus.corpus import BUILD_RECORD, SHARD_FILE, SUMS, Corpus, part_number
+from ..corpus.corpus import BUILD_RECORD, SUMS, Corpus, group_shards, part_number
 from ..errors import DataError
 from ..io.columns import combine, is_list, merge_descriptions, name_labels, names_of, read_matrix
 from ..io.hf_splits import is_saved, load_splits
@@ -316,22 +316,13 @@ def _find_corpus_shards(corpus: Path, config: str) -> dict[str, list[Path]]:
         raise DataError(
             f"{corpus}: holds no embeddings of {config!r} (there: {', '.join(configs[1:]) or 'none'})", fix
         )
-    shards: dict[str, list[Path]] = {}
-    totals: dict[str, set[tuple[int, int]]] = {}  # by split, of each part that the corpus has
-    for name in Corpus(corpus).shards(config):
-        if match := SHARD_FILE.match(name.rpartition("/")[2]):
-            shards.setdefault(match["split"], []).append(corpus / name)
-            totals.setdefault(match["split"], set()).add((int(match["part"] or 0), int(match["total"])))
-    if not shards:
+    names = Corpus(corpus).shards(config)
+    if not names:
         raise DataError(f"{corpus}: holds no clips", VERIFY)
-    for split, files in shards.items():
-        if sum(total for _, total in totals[split]) != len(files):
-            counted = sorted(total for _, total in totals[split])
-            raise DataError(f"{corpus}: {config}/{split}: {len(files)} shards of {counted}", fix)
-    audio = {part_number(name) for name in Corpus(corpus).shards()}
-    if audio - {part for parts in totals.values() for part, _ in parts}:
+    shards = group_shards(names, f"{corpus}: {config}", fix)
+    if {part_number(name) for name in Corpus(corpus).shards()} - {part_number(name) for name in names}:
         raise DataError(f"{corpus}: has grown since {config} embedded it: not all of its clips are there", fix)
-    return shards
+    return {split: [corpus / name for name in files] for split, files in shards.items()}
 
 
 def _refuse_mixture(dataset: EmbeddedDataset) -> None:

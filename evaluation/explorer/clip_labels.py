@@ -10,11 +10,11 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from builder.corpus.corpus import SHARD_FILE
+from builder.corpus.corpus import group_shards
 from builder.errors import DataError
+from builder.io.columns import name_labels, read_matrix
 from builder.io.parquet_guard import check_footer, read_label_names
 
 from .corpus_source import CorpusSource
@@ -26,7 +26,7 @@ TEXT_COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tem
 LEVEL_COLUMNS = ("duration", "loudness", "peak")
 COLUMNS = (*TEXT_COLUMNS, *LEVEL_COLUMNS, "attempts", "seed", "generator")
 INTEGER_TYPES = {"tempo_bpm": pa.int32(), "attempts": pa.int16(), "seed": pa.int64()}
-SPLITS = ("train", "validation", "test")  # in this order; other splits follow
+VERIFY = "synthmir verify CORPUS"
 READERS = 8  # shards whose footers and labels are fetched at the same time
 
 
@@ -56,21 +56,9 @@ def list_shards(source: CorpusSource, config: str = "data") -> list[tuple[str, s
     Raises:
         DataError: Shards of a split are missing.
     """
-    shards: dict[str, list[str]] = {}
-    totals: dict[tuple[str, str], list[int]] = {}
-    for name in source.files():
-        folder, _, file = name.rpartition("/")
-        if folder == config and (match := SHARD_FILE.match(file)):
-            shards.setdefault(match["split"], []).append(name)
-            totals.setdefault((match["split"], match["part"] or ""), []).append(int(match["total"]))
-    for (split, _), counts in totals.items():
-        if set(counts) != {len(counts)}:
-            raise DataError(
-                f"{source.name}: {config}: {len(counts)} shard(s) of {split}, of {sorted(set(counts))}",
-                "see what is missing: synthmir verify CORPUS",
-            )
-    order = sorted(shards, key=lambda split: (SPLITS.index(split) if split in SPLITS else len(SPLITS), split))
-    return [(name, split) for split in order for name in shards[split]]
+    names = [name for name in source.files() if name.rpartition("/")[0] == config]
+    shards = group_shards(names, f"{source.name}: {config}", "see what is missing: synthmir verify CORPUS")
+    return [(name, split) for split, files in shards.items() for name in files]
 
 
 def read_clip_labels(source: CorpusSource) -> ClipLabels:
@@ -127,7 +115,7 @@ def _read_shard(source: CorpusSource, name: str, split: str) -> tuple[pa.Table, 
             "split": pa.array([split] * len(table), pa.string()),
         }
         for column in COLUMNS[1:]:
-            values = _decode(table[column], names.get(column)) if column in available else pa.nulls(len(table))
+            values = name_labels(table[column], names.get(column)) if column in available else pa.nulls(len(table))
             if column in INTEGER_TYPES:
                 values = values.cast(INTEGER_TYPES[column], safe=False)
             elif column in LEVEL_COLUMNS:
@@ -147,19 +135,6 @@ def _read_footer(handle: IO[bytes], name: str) -> pq.FileMetaData:
     tail = handle.read()
     check_footer(tail[:-8], name)
     return pq.read_metadata(pa.BufferReader(tail))
-
-
-def _decode(column: pa.ChunkedArray, names: list[str] | None) -> pa.Array:
-    """Replace a column's label indices by names; indices that have none become null."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # of a shard without rows
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
-    if names is None:
-        return array
-    if pa.types.is_list(array.type):
-        return pa.ListArray.from_arrays(array.offsets, _decode(pa.chunked_array([array.values]), names))
-    known = pc.if_else(pc.and_(pc.greater_equal(array, 0), pc.less(array, len(names))), array, None)
-    return pa.array(names, pa.string()).take(known)
 
 
 def read_embeddings(source: CorpusSource, config: str, ids: Sequence[str]) -> np.ndarray | None:
@@ -183,12 +158,14 @@ def read_embeddings(source: CorpusSource, config: str, ids: Sequence[str]) -> np
             raise read_error(f"{source.name}/{name}", error) from error
         if not len(table):
             continue
-        values = pc.list_flatten(table["embedding"]).to_numpy().reshape(len(table), -1)
+        shard_ids = [str(identity) for identity in table["id"].to_pylist()]
+        dim = None if vectors is None else vectors.shape[1]
+        values = read_matrix(
+            [table["embedding"]], len(table), f"{source.name}/{name}", shard_ids.__getitem__, dim=dim, fix=VERIFY
+        )
         if vectors is None:
             vectors = np.zeros((len(index), values.shape[1]), np.float32)
-        if values.shape[1] != vectors.shape[1]:
-            raise DataError(f"{source.name}/{name}: its embeddings differ in length", "synthmir verify CORPUS")
-        rows = np.array([index.get(str(identity), -1) for identity in table["id"].to_pylist()])
+        rows = np.array([index.get(identity, -1) for identity in shard_ids])
         vectors[rows[rows >= 0]] = values[rows >= 0]
         filled[rows[rows >= 0]] = True
     return vectors if filled.all() and len(index) else None

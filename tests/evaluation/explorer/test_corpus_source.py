@@ -62,7 +62,7 @@ def test_what_is_not_a_corpus_is_refused(case: str, corpus_copy: Path, model: Pa
         "file": (str(corpus_copy / "recipe.yaml"), "is a file"),
         "name": ("not a name", "not the name of a repository on the Hub"),
         "torn": (str(corpus_copy), "not a readable Parquet file"),
-        "lost": (str(corpus_copy), r"1 shard\(s\) of train, of \[2\]"),
+        "lost": (str(corpus_copy), r"data/train: 1 shard\(s\) of \[2\]"),
     }[case]
     if case == "unfinished":
         (corpus_copy / ".work").mkdir()

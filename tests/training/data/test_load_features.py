@@ -158,7 +158,7 @@ def test_no_such_corpus(tmp_path: Path) -> None:
 def test_a_missing_shard(corpus: Path, tmp_path: Path, shard: int) -> None:
     copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
     (copy / f"melstats/train-0000{shard}-of-00002.parquet").unlink()
-    with pytest.raises(DataError, match=r"melstats/train: 1 shards of \[2\]"):
+    with pytest.raises(DataError, match=r"melstats/train: 1 shard\(s\) of \[2\]"):
         load_features(copy, "melstats", "genre")
 
 
