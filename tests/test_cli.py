@@ -65,7 +65,7 @@ def test_prompts_are_shown_as_jsonl():
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "messages"),
     [
         ("name: x\nprompts: {per_genre: 5}\ngenerater: {}\n", ["generater: unknown key", "did you mean 'generator'"]),
         ("name: x\nprompts: {per_genre: -5}\n", ["prompts.per_genre", "greater than or equal to 1", "found -5"]),
@@ -90,16 +90,16 @@ def test_prompts_are_shown_as_jsonl():
         ),
     ],
 )
-def test_a_bad_recipe_is_told_in_words(tmp_path, text, words):
+def test_a_bad_recipe_is_an_error_that_names_every_key(tmp_path, text, messages):
     (tmp_path / "bad.yaml").write_text(text)
     done = synthmir("build", tmp_path / "bad.yaml", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert all(word in done.stderr for word in words), done.stderr
+    assert all(message in done.stderr for message in messages), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_every_fault_is_told_at_once(tmp_path):
+def test_all_faults_are_listed_together(tmp_path):
     (tmp_path / "bad.yaml").write_text("name: X Y\nprompts: {per_genre: 0, sead: 3}\ngenerator: {seconds: 99}\n")
     done = synthmir("prompts", tmp_path / "bad.yaml")
     assert done.returncode == 2
@@ -175,7 +175,7 @@ def test_a_process_exits_with_the_code_and_prints_the_error(tmp_path):
     assert done.returncode == 3 and done.stderr == synthmir("verify", "NONE", cwd=tmp_path).stderr != ""
 
 
-def test_dry_run_tells_and_writes_nothing(tmp_path):
+def test_a_dry_run_prints_an_estimate_and_writes_nothing(tmp_path):
     done = synthmir("build", "demo", "--out", tmp_path / "out", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "500 clips" in done.stdout and "1.4 h of music" in done.stdout and "GB of FLAC" in done.stdout

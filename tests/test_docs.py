@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from contextlib import chdir
@@ -47,13 +48,26 @@ def test_the_files_that_a_page_names_exist(page: Path):
 def test_the_commands_that_a_page_shows_are_valid(page: Path):
     """Every `synthmir COMMAND --option` in a code block: the command exists and has the option."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    blocks = re.findall(r"^```(?:bash|sh|)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    shell = "\n".join(text for language, text in blocks if language in ("", "bash"))
+    lines = [line for line in shell.replace("\\\n", " ").splitlines() if re.match(r"(\w+ .*)?synthmir ", line.strip())]
     for line in lines:
-        words = shlex.split(line, comments=True)
-        if "synthmir" not in words or (words := words[words.index("synthmir") + 1 :]) == []:
-            continue
-        name, *rest = words
+        parts = shlex.split(line, comments=True)
+        name, *rest = parts[parts.index("synthmir") + 1 :]
         assert name in commands, line
         options = {option for parameter in commands[name].params for option in parameter.opts}
         assert {word for word in rest if word.startswith("--")} <= options, line
+
+
+def test_the_numbers_of_the_readme_are_in_the_files_that_it_names():
+    rows = re.findall(
+        r"^\|(.*)\| \[\w+\]\((perf/results/\w+\.json)\) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) == 4
+    for cells, file in rows:
+        measured = json.loads((ROOT / file).read_text(encoding="utf-8"))["rows"]
+        ours, peer, ratio = cells.split("|")[1:4]
+        shown = [float(number) for cell in (ours, peer.split("(")[0], ratio) for number in re.findall(r"[\d.]+", cell)]
+        keys = ("ours", "peer", "ratio", "ratio_low", "ratio_high")
+        matching = [row for row in measured if [row[key] for key in keys] == pytest.approx(shown, rel=0.01)]
+        assert len(matching) == 1, cells

@@ -1,4 +1,4 @@
-"""The whole way through, as a person would go it: one run on the embedded defaults, then real files."""
+"""The whole pipeline as a user runs it: one run with the defaults that need no download, then audio files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings that we did not make by our own generator, in every shape that people have them in."""
+    """Files that no generator made: several formats, sampling rates, numbers of channels, and broken ones."""
     root = tmp_path_factory.mktemp("music")
     noise = np.random.default_rng(0)
     shapes = [
@@ -75,7 +75,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_everything_is_where_it_should_be(run: Path):
+def test_every_expected_file_exists(run: Path):
     for file in (
         "corpus/README.md",
         "corpus/SHA256SUMS",
@@ -94,7 +94,7 @@ def test_everything_is_where_it_should_be(run: Path):
     assert not [path for path in run.rglob("*") if path.suffix in (".pkl", ".pickle", ".bin", ".pt")]
 
 
-def test_the_corpus_is_sound_and_the_scores_are_of_its_validation_split(run: Path):
+def test_the_corpus_is_intact_and_the_scores_are_those_of_its_validation_split(run: Path):
     assert synthmir("verify", run / "corpus").returncode == 0
     scores = json.loads((run / "report" / "scores.json").read_text())
     assert [(bench["name"], bench["n"]) for bench in scores["benchmarks"]] == [("validation", 15)]
@@ -123,7 +123,7 @@ def test_real_files_are_scored_and_those_that_cannot_be_read_are_counted(run: Pa
     assert "torn.mp3" in page
 
 
-def test_files_are_classified_and_a_broken_one_is_told(run: Path, music: Path):
+def test_files_are_classified_and_a_broken_one_is_an_error(run: Path, music: Path):
     done = synthmir("classify", run / "model", music / "funk" / "groove.mp3", music / "Pop" / "notes.wav", "--jsonl")
     assert done.returncode == 0, done.stderr
     good, bad = (json.loads(line) for line in done.stdout.splitlines())
@@ -138,7 +138,7 @@ def test_the_model_opens_with_transformers_alone(run: Path):
     assert done.stdout.strip() == "genre", done.stderr
 
 
-def test_ctrl_c_ends_at_once_leaves_no_process_and_loses_nothing(tmp_path: Path):
+def test_ctrl_c_ends_the_build_leaves_no_process_and_loses_nothing(tmp_path: Path):
     (tmp_path / "r.yaml").write_text("{name: stopped, prompts: {per_genre: 16}, generator: {seconds: 2}}")
     command = ["build", tmp_path / "r.yaml", "--out", tmp_path / "c", "--clips-per-shard", "4"]
     program = [sys.executable, "-m", "synthmir"]
@@ -150,16 +150,16 @@ def test_ctrl_c_ends_at_once_leaves_no_process_and_loses_nothing(tmp_path: Path)
         time.sleep(0.05)
     group = os.getpgid(build.pid)
     os.killpg(group, signal.SIGINT)
-    _, words = build.communicate()
-    assert build.returncode == 130, words
-    assert b"resumes from here" in words and b"Traceback" not in words
+    _, printed = build.communicate()
+    assert build.returncode == 130, printed
+    assert b"resumes from here" in printed and b"Traceback" not in printed
     with pytest.raises(ProcessLookupError):
-        while True:  # until the last of its processes has gone; the suite's timeout bounds it
+        while True:  # until its last process has ended; the suite's timeout limits it
             os.killpg(group, 0)
             time.sleep(0.1)
     names = [json.loads(line)["name"] for line in ledger.read_text().splitlines()]
-    assert len(names) < 20  # of 80 clips in shards of 4: it did not finish the work first
-    made = {name: (tmp_path / "c" / ".work" / name).stat().st_mtime_ns for name in names}  # what was entered is kept
+    assert len(names) < 20  # of 80 clips in shards of 4: it stopped before the end
+    made = {name: (tmp_path / "c" / ".work" / name).stat().st_mtime_ns for name in names}  # finished shards are kept
     assert synthmir(*command, "--workers", "1").returncode == 0
     assert made and all((tmp_path / "c" / name).stat().st_mtime_ns == when for name, when in made.items())
 
