@@ -1,10 +1,10 @@
-"""One Parquet shard: whole or not at all, and the ledger that says which ones are done and intact."""
+"""Shards: one Parquet file each, written atomically, and a ledger of those that are finished."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from ..errors import DataError
 from ..io.atomic import write_bytes, write_file
 from ..io.safe_files import parse_json
-from ..io.storage import hash_file as hash_file
 from ..io.storage import (
+    hash_file,
     is_remote,
     open_for_arrow,
     read_all_files,
@@ -28,81 +28,113 @@ from ..io.storage import (
 if TYPE_CHECKING:
     from datasets import Features
 
-ROW_GROUP = 64  # rows: ~30 MB of ten-second FLAC, what the Hub's viewer likes to read at once
-ROW_GROUP_BYTES = 100_000_000  # and no more of long clips: the Hub's viewer reads a row group whole, up to 300 MB
-FOOTER = b"synthmir"  # key of our metadata in a shard's footer
+ROW_GROUP = 64  # rows: about 30 MB of ten-second FLAC
+ROW_GROUP_BYTES = 100_000_000  # the viewer of the Hub reads whole row groups, of up to 300 MB
+FOOTER = b"synthmir"  # key of synthmir's metadata in the footer of a shard
 WORK = ".work"  # unfinished work, inside the corpus folder
+
+Row = dict[str, Any]
+Footer = dict[str, Any]
 
 
 def write_shard(
-    path: Path, batches: Iterable[list[dict[str, Any]]], features: Features, footer: dict[str, Any]
-) -> None:
-    """Write rows to a Parquet file that `datasets` reads with these features. `footer` may be filled while rows come.
+    path: Path,
+    batches: Iterable[list[Row]] | Generator[list[Row], None, Footer],
+    features: Features,
+    footer: Footer | None = None,
+) -> Footer:
+    """Write rows to a Parquet file that `datasets` reads with these features.
 
-    Batches may be of any size: the file does not depend on it. A row group has 64 rows, or fewer where their values
-    take more than 100 MB. No more is held than a row group and a batch, so memory does not grow with the shard; audio
-    bytes, which FLAC has compressed already, are stored as they are. Raises
-    DataError (a full disk, say) and leaves no file.
+    A row group has 64 rows, or fewer where their values take more than 100 MB. No more than a row group and a batch is
+    held in memory. Audio is stored uncompressed, as FLAC has compressed it already.
+
+    Args:
+        path: The file. It appears when it is complete; an error leaves no file.
+        batches: Rows in batches of any size, which do not change the file.
+        features: The columns.
+        footer: Metadata for the footer. Where it is known only after the last row, leave it out and let `batches` be a
+            generator that returns it.
+
+    Returns:
+        The footer that was written.
+
+    Raises:
+        DataError: The file cannot be written, as on a full disk.
     """
     schema = features.arrow_schema
-    leaves = _leaves(schema)
-    compression = {name: "none" if name.endswith(".bytes") else "snappy" for name in leaves}
-    # No value of these comes twice: a dictionary would make embeddings half as large again.
-    repeating = [name for name in leaves if not name.endswith(".bytes") and not name.startswith("embedding.")]
+    columns = [column for field in schema for column in _list_leaves(field.name, field.type)]
+    compression = {name: "none" if name.endswith(".bytes") else "snappy" for name in columns}
+    # Values of audio and embeddings do not repeat: a dictionary would make embeddings half as large again.
+    repeating = [name for name in columns if not name.endswith(".bytes") and not name.startswith("embedding.")]
+    source = _ReturnValue(batches)
+    written: Footer = {}
 
     def fill(part: Path) -> None:
         options = {"compression": compression, "use_dictionary": repeating, "write_page_index": True}
         with pq.ParquetWriter(part, schema, **options) as writer:
-            for rows in _row_groups(batches):
+            for rows in _row_groups(source):
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-            writer.add_key_value_metadata({FOOTER: json.dumps(footer, sort_keys=True)})
+            written.update(footer if footer is not None else source.value or {})
+            writer.add_key_value_metadata({FOOTER: json.dumps(written, sort_keys=True)})
 
     write_file(path, fill)
+    return written
 
 
-def _row_groups(batches: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+class _ReturnValue(Iterable[list[Row]]):
+    """Iterates over batches, and keeps what a generator returns after the last one."""
+
+    def __init__(self, batches: Iterable[list[Row]] | Generator[list[Row], None, Footer]) -> None:
+        self._batches = batches
+        self.value: Footer | None = None
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        if isinstance(self._batches, Generator):
+            self.value = yield from self._batches
+        else:
+            yield from self._batches
+
+
+def _row_groups(batches: Iterable[list[Row]]) -> Iterator[list[Row]]:
     """The rows of each row group."""
-    held: list[dict[str, Any]] = []
+    group: list[Row] = []
     size = 0
     for row in chain.from_iterable(batches):
-        more = _size_of(row)
-        if held and (len(held) == ROW_GROUP or size + more > ROW_GROUP_BYTES):
-            yield held
-            held, size = [], 0
-        held.append(row)
-        size += more
-    if held:
-        yield held
+        row_size = _estimate_bytes(row)
+        if group and (len(group) == ROW_GROUP or size + row_size > ROW_GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(row)
+        size += row_size
+    if group:
+        yield group
 
 
-def _size_of(value: Any) -> int:
-    """Bytes of a row's texts and audio, which are what makes it large."""
+def _estimate_bytes(value: Any) -> int:
+    """Bytes of the texts and audio of a row, which are most of it."""
     if isinstance(value, dict):
-        return sum(map(_size_of, value.values()))
+        return sum(map(_estimate_bytes, value.values()))
     return len(value) if isinstance(value, bytes | str) else 8
 
 
-def _leaves(schema: pa.Schema) -> list[str]:
-    return [leaf for field in schema for leaf in _leaf_names(field.name, field.type)]
-
-
-def _leaf_names(path: str, kind: pa.DataType) -> Iterator[str]:
+def _list_leaves(path: str, kind: pa.DataType) -> Iterator[str]:
+    """The names of a column's leaves in Parquet."""
     if pa.types.is_struct(kind):
         for field in kind:
-            yield from _leaf_names(f"{path}.{field.name}", field.type)
+            yield from _list_leaves(f"{path}.{field.name}", field.type)
     elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _leaf_names(f"{path}.list.element", kind.value_type)
+        yield from _list_leaves(f"{path}.list.element", kind.value_type)
     else:
         yield path
 
 
-def read_footer(path: Path) -> dict[str, Any]:
-    """What `write_shard` left in the footer. Raises DataError for a file that is no shard of ours."""
+def read_footer(path: Path) -> Footer:
+    """Read the footer that `write_shard` wrote. Raises DataError for a file that is not a shard of synthmir."""
     try:
         metadata = pq.read_metadata(open_for_arrow(path)).metadata or {}
         footer = parse_json(metadata[FOOTER])
         if not isinstance(footer, dict):
-            raise ValueError("its footer is no JSON object")
+            raise ValueError("its footer is not a JSON object")
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DataError(
             f"{path}: not a readable shard of a synthmir corpus ({type(error).__name__}: {error})"
@@ -111,13 +143,21 @@ def read_footer(path: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file as the store that holds it has it written, so that nothing is read; else of what is read."""
+    """SHA-256 of a file: as its store states it, so that nothing is read, or of its content."""
     return stored_sha256(path) or hash_file(path)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A finished shard: its file and hash, the worker-seconds it took, its rows, and what it was made from."""
+    """A finished shard.
+
+    Attributes:
+        name: Its file, relative to the corpus.
+        sha256: Hash of the file.
+        seconds: Time that a worker took.
+        rows: Number of rows.
+        source: What it was made from: a fingerprint.
+    """
 
     name: str
     sha256: str
@@ -126,14 +166,14 @@ class Entry:
     source: str
 
 
-ENTRY = ([str, str, float, int, str], [str, str, int, int, str])  # kinds of its values
+ENTRY_TYPES = ([str, str, float, int, str], [str, str, int, int, str])  # of its values
 
 
 class Ledger:
-    """A journal of finished shards in a work folder, one JSON line each: what is in it need not be made again.
+    """A journal of finished shards in a work folder, one JSON line each: they are not made again.
 
-    A shard is put in its place first and entered after, so that a run killed in between makes that one again.
-    A torn last line is ignored. In a store, where nothing can be appended to, each entry is an object of its own.
+    A shard is written first and added to the ledger afterwards, so that a run that is killed in between makes it
+    again. A torn last line is ignored. In a store, where no file can be appended to, each entry is an object.
     """
 
     def __init__(self, work: Path) -> None:
@@ -144,19 +184,19 @@ class Ledger:
                 entry = Entry(**parse_json(line))
             except (ValueError, TypeError):
                 continue
-            if [type(value) for value in astuple(entry)] not in ENTRY:
+            if [type(value) for value in astuple(entry)] not in ENTRY_TYPES:
                 continue
             self.entries[entry.name] = entry
 
     def _lines(self) -> list[bytes]:
         return self.path.read_bytes().splitlines() if self.path.exists() else []
 
-    def intact(self, place: Path, name: str, source: str) -> bool:
-        """Whether the shard is in `place`, made from `source`, and byte for byte what was entered."""
-        entry, path = self.entries.get(name), place / name
+    def has_intact(self, folder: Path, name: str, source: str) -> bool:
+        """Whether the shard is in the folder, made from `source`, with the hash that the ledger states."""
+        entry, path = self.entries.get(name), folder / name
         return entry is not None and entry.source == source and path.is_file() and digest(path) == entry.sha256
 
-    def enter(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
         """Add a finished shard."""
         if is_remote(self.path):
             write_bytes(self.path / f"{entry.name}.json", json.dumps(asdict(entry)).encode())
@@ -164,7 +204,7 @@ class Ledger:
             return
         with write_errors(self.path), self.path.open("ab+") as handle:
             handle.seek(0, os.SEEK_END)
-            if handle.tell():  # a torn line of a killed run must not swallow this one
+            if handle.tell():  # end the torn line of a killed run first
                 handle.seek(-1, os.SEEK_END)
                 if handle.read(1) != b"\n":
                     handle.write(b"\n")

@@ -112,12 +112,12 @@ def _embed_config(corpus: Corpus, config: EmbeddingConfig, executor: Executor, p
     unknown = [shard for shard in corpus.shards(name) if shard not in ledger.entries]
     sources = map_parallel(lambda shard: _read_source(root / shard), unknown, root)
     for shard, source in zip(unknown, sources, strict=True):
-        ledger.enter(Entry(shard, sums.get(shard, ""), 0.0, 0, source))
+        ledger.add(Entry(shard, sums.get(shard, ""), 0.0, 0, source))
     data = {shard: f"{name}/{shard.split('/', 1)[1]}" for shard in corpus.shards()}
     origin = {shard: f"{sums.get(shard, '')} {config.made_with}" for shard in data}
 
     def is_made(shard: str) -> bool:
-        return any(ledger.intact(place, data[shard], origin[shard]) for place in (root, work))
+        return any(ledger.has_intact(place, data[shard], origin[shard]) for place in (root, work))
 
     finished = map_parallel(is_made, list(data), root)
     todo = [shard for shard, there in zip(data, finished, strict=True) if not there]
@@ -140,7 +140,7 @@ def _embed_config(corpus: Corpus, config: EmbeddingConfig, executor: Executor, p
 
         tasks = [ShardTask(root / shard, sums[shard], data[shard]) for shard in todo]
         for entry in executor.run(ShardEmbedderFactory(config, work), tasks, tick):
-            ledger.enter(entry)
+            ledger.add(entry)
         delete_temporary_files(work)  # partial files of workers that died
         _move_shards(work / name, root / name)
         for spare in set(corpus.shards(name)) - set(data.values()):

@@ -388,7 +388,7 @@ def _ledger(root: Path) -> None:
     from builder.corpus.shards import Ledger
 
     ledger = Ledger(root)
-    ledger.intact(root, "data/train-00000-of-00003.parquet", "x")
+    ledger.has_intact(root, "data/train-00000-of-00003.parquet", "x")
     sum(entry.seconds + entry.rows for entry in ledger.entries.values())
 
 

@@ -202,7 +202,7 @@ def test_a_finished_corpus_that_is_harmed_is_mended(place: Place, harm: Callable
 @pytest.mark.parametrize(
     ("kind", "error", "told"),
     [
-        ("nan", DataError, r"3 of 12 clips were rejected.* NaN: 32000 samples are no numbers"),
+        ("nan", DataError, r"3 of 12 clips were rejected.* NaN: 32000 samples are not finite"),
         ("short", DataError, r"3 of 12 clips were rejected.* length: \(31999,\) samples, asked for \(32000,\)"),
         ("few", BackendError, r"(?s)1 of 5 shard\(s\) failed 3 times.*returned 2 clips for 3 rows"),
         ("memory", BackendError, r"(?s)1 of 5 shard\(s\) failed 3 times.*Unable to allocate.*fix: fewer --workers or"),

@@ -1,10 +1,10 @@
-"""Recipe -> a finished corpus folder. Stopped anywhere, the same command goes on where it was."""
+"""Build the corpus folder of a recipe. A build that was stopped resumes with the same command."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -17,8 +17,16 @@ from ...generators.base import GeneratorBackend, load_generator
 from ...io.atomic import write_text
 from ...io.locks import lock_folder
 from ...io.safe_files import parse_json
-from ...io.storage import delete_file, delete_temporary_files, is_folder, limit_workers, map_parallel, storage_errors
-from ...io.storage import to_path as place_of
+from ...io.storage import (
+    delete_file,
+    delete_temporary_files,
+    hash_file,
+    is_folder,
+    limit_workers,
+    map_parallel,
+    storage_errors,
+    to_path,
+)
 from ...recipe import Recipe
 from ...records import RunRecord, record_run
 from ...registry import GENERATORS
@@ -26,7 +34,7 @@ from ..card.card import write_card
 from ..card.plots import ASSETS
 from ..corpus import BUILD_RECORD, CARD, REJECTED, SUMS, Corpus, write_sums
 from ..schema import SAMPLING_RATE, LabelEncoder, audio_features
-from ..shards import WORK, Entry, digest, hash_file, read_footer, write_shard
+from ..shards import WORK, Entry, Footer, Row, digest, read_footer, write_shard
 from .build_record import complete_record, describe_part
 from .extend import CombinedLabels, CorpusPart, write_recipe
 from .plan import Shard, plan_clips
@@ -38,7 +46,7 @@ Progress = Callable[[int, int], None]  # clips made so far, clips in all
 
 
 class ShardBuilder:
-    """Makes shards in a folder: the generator is loaded once and used for all of them."""
+    """Makes shards in a folder. The generator is loaded once and used for all of them."""
 
     def __init__(self, recipe: Recipe, labels: CombinedLabels, fingerprint: str, made_by: Path, place: Path) -> None:
         self.recipe, self.fingerprint, self.place = recipe, fingerprint, place
@@ -47,33 +55,37 @@ class ShardBuilder:
         self.encode = LabelEncoder(labels)
         self.made_by = {key: getattr(self.generator, key) for key in ("name", "revision", "license", "about")}
         with storage_errors(made_by):
-            _same_generator(made_by, self.made_by)
+            _check_generator(made_by, self.made_by)
 
     def __call__(self, shard: Shard, tick: Tick) -> Entry:
-        """Make one shard and put it in its place."""
+        """Make one shard; `tick` is called with the number of clips of each batch."""
         clock = monotonic()
-        footer: dict[str, Any] = {
+        path = self.place / shard.name
+        footer = write_shard(path, self._generate_rows(shard, tick), self.features)
+        kept = len(shard.clips) - len(footer["rejected"])
+        return Entry(shard.name, digest(path), round(monotonic() - clock, 3), kept, self.fingerprint)
+
+    def _generate_rows(self, shard: Shard, tick: Tick) -> Generator[list[Row], None, Footer]:
+        """Batches of accepted clips as rows; returns the footer of the shard."""
+        settings, retried_before = self.recipe.generator, getattr(self.generator, "retried", 0)
+        rejected: list[Row] = []
+        for takes in make_clips(self.generator, shard.clips, settings.seconds, self.recipe.quality, settings.channels):
+            rejected += [_describe_rejection(take) for take in takes if take.faults]
+            rows = [self._row(take) for take in takes if not take.faults]
+            tick(len(takes))
+            yield rows
+        footer: Footer = {
             "fingerprint": self.fingerprint,
             "shard": shard.name,
             "generator": self.made_by,
             "planned": len(shard.clips),
-            "rejected": [],
-            **({"channels": 2} if self.recipe.generator.stereo else {}),
+            "rejected": rejected,
         }
-        path = self.place / shard.name
-        write_shard(path, self._rows(shard, footer, tick), self.features, footer)
-        kept = len(shard.clips) - len(footer["rejected"])
-        return Entry(shard.name, digest(path), round(monotonic() - clock, 3), kept, self.fingerprint)
-
-    def _rows(self, shard: Shard, footer: dict[str, Any], tick: Tick) -> Iterator[list[dict[str, Any]]]:
-        settings, before = self.recipe.generator, getattr(self.generator, "retried", 0)
-        for takes in make_clips(self.generator, shard.clips, settings.seconds, self.recipe.quality, settings.channels):
-            footer["rejected"] += [_rejection(take) for take in takes if take.faults]
-            if retried := getattr(self.generator, "retried", 0) - before:
-                footer["retried"] = retried
-            rows = [self._row(take) for take in takes if not take.faults]
-            tick(len(takes))
-            yield rows
+        if settings.stereo:
+            footer["channels"] = 2
+        if retried := getattr(self.generator, "retried", 0) - retried_before:
+            footer["retried"] = retried
+        return footer
 
     def _row(self, take: Take) -> dict[str, Any]:
         settings, sampled = self.recipe.generator, self.generator.samples
@@ -98,8 +110,8 @@ class ShardBuilder:
         }
 
 
-def _same_generator(path: Path, made_by: dict[str, str]) -> None:
-    """A corpus is made by one revision of a generator: what began it is kept in `path`, another is refused."""
+def _check_generator(path: Path, made_by: dict[str, str]) -> None:
+    """Refuse another revision of the generator than the one that began the corpus, which the file `path` keeps."""
     if not path.exists():
         write_text(path, json.dumps(made_by))
         return
@@ -109,7 +121,7 @@ def _same_generator(path: Path, made_by: dict[str, str]) -> None:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"{path}: is damaged: {error!r}",
-            "delete this file alone, then run the same command again: nothing that is finished goes",
+            "delete this file only, then run the same command again: finished work is kept",
         ) from error
     if revision == made_by["revision"]:
         return
@@ -121,7 +133,7 @@ def _same_generator(path: Path, made_by: dict[str, str]) -> None:
         )
 
 
-def _rejection(take: Take) -> dict[str, Any]:
+def _describe_rejection(take: Take) -> Row:
     clip = take.clip
     return {
         "id": clip.id,
@@ -135,10 +147,16 @@ def _rejection(take: Take) -> dict[str, Any]:
 
 
 def load_recipe_generator(recipe: Recipe) -> GeneratorBackend:
-    """The recipe's generator. Raises BackendError if it cannot be had or plays at another rate than a corpus has."""
+    """Load the generator of a recipe.
+
+    Raises:
+        BackendError: It is not available, or does not generate at the sampling rate of a corpus.
+    """
     generator = load_generator(recipe.generator, recipe.labels)
     if generator.sampling_rate != SAMPLING_RATE:
-        raise BackendError(f"generator {generator.name!r} plays at {generator.sampling_rate} Hz, not {SAMPLING_RATE}")
+        raise BackendError(
+            f"generator {generator.name!r} generates at {generator.sampling_rate} Hz, not {SAMPLING_RATE}"
+        )
     return generator
 
 
@@ -152,36 +170,50 @@ def build(
     extend: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> RunRecord:
-    """Make the recipe's corpus in the folder `out`, or finish one that was begun, or mend one that lost shards.
+    """Build the corpus of a recipe.
 
-    With `extend`, add to the finished corpus there what this recipe asks for and it has not: more clips, a genre,
-    another generator's. It stays as it is until all of that is made, and no shard of it is written again.
+    Where `out` holds an unfinished corpus of this recipe, the build resumes. Where it holds a finished one that has
+    lost shards, they are made again. A shard that fails three times is set aside: the others are made, then the error
+    is raised.
 
-    `workers` processes each make shards of their own (default: one a core for a generator that keeps one core busy,
-    else one), where `scale` says. Neither they nor `clips_per_shard` change a clip. A shard that fails thrice is set
-    aside: the others are made, then SynthmirError tells. Returns the build's record, which is in the corpus too.
-    Raises RecipeError, BackendError, and DataError for a folder that holds something else, or where more clips were
-    rejected than `quality.max_rejected` allows.
+    Args:
+        recipe: The recipe.
+        out: The corpus folder, or its address in a store.
+        workers: Processes that make shards. Default: one per core for a generator that keeps one core busy, else one.
+        scale: Where the workers run. Default: on this machine.
+        clips_per_shard: Default: about 256 shards of 64 to 1,024 clips. Neither this nor `workers` changes a clip.
+        extend: Add to the finished corpus the clips that this recipe asks for and the corpus does not have: more
+            clips, another genre, another generator. The corpus stays as it is until all of them are made, and none of
+            its shards is written again.
+        progress: Called with the number of clips made so far, and of all.
+
+    Returns:
+        The record of the build, which is also in the corpus.
+
+    Raises:
+        RecipeError: The recipe cannot be planned.
+        BackendError: The generator is not available.
+        DataError: The folder holds something else, or more clips were rejected than `quality.max_rejected` allows.
     """
-    out = place_of(out)
+    out = to_path(out)
     with storage_errors(out):
-        _refuse_foreign(out)
+        _check_folder(out)
         first = not (out / SUMS).exists()
-    part = GENERATORS.load(recipe.generator.name)  # before any folder is made
-    executor = choose_executor(scale, limit_workers(out, workers), one_core=part.single_core, place=out / WORK)
+    generator = GENERATORS.load(recipe.generator.name)  # before any folder is made
+    executor = choose_executor(scale, limit_workers(out, workers), one_core=generator.single_core, place=out / WORK)
     if first and extend:
-        Corpus.open(out)  # refuses it
+        Corpus.open(out)  # raises the error
     clips = plan_clips(recipe) if first else None
     with lock_folder(out / WORK):
-        if clips is not None and (out / SUMS).exists():  # another run has finished it in between
+        if clips is not None and (out / SUMS).exists():  # another run finished it in between
             clips = None
         job = open_job(recipe, out, clips, extend, clips_per_shard)
-        todo = job.lacking()
+        todo = job.list_missing()
         count = sum(len(shard.clips) for _, shards in todo for shard in shards)
         if job.new is None and not count:
-            _mend_card(Corpus(out))
-            job.close()
-            return RunRecord.of(job.finished or {})
+            _repair_card(Corpus(out))
+            job.clean_up()
+            return RunRecord.of(job.finished_record or {})
         with record_run("build", job.fingerprint) as record:
             total = max(count, job.new.clips if job.new else sum(part.clips for part in job.parts))
             done = total - count
@@ -196,102 +228,103 @@ def build(
                 made_by = job.home / generator_file(part.number)
                 setup = partial(ShardBuilder, part.recipe, part.labels, part.fingerprint, made_by, job.place(part))
                 for entry in executor.run(setup, shards, tick):
-                    job.ledger.enter(entry)
-            delete_temporary_files(out)  # what workers that died left half-written
+                    job.ledger.add(entry)
+            delete_temporary_files(out)  # of workers that died
             footers = [
                 map_parallel(read_footer, [job.path(part, shard) for shard in part.shards], out) for part in job.parts
             ]
-            for part, found in zip(job.parts, footers, strict=True):
-                _refuse_too_many(part, out, [row for footer in found for row in footer["rejected"]])
-                _refuse_empty(out, found)
-            job.publish()
-        rejected = [row for found in footers for footer in found for row in footer["rejected"]]
+            for part, part_footers in zip(job.parts, footers, strict=True):
+                _check_rejected(part, out, [row for footer in part_footers for row in footer["rejected"]])
+                _check_empty(out, part_footers)
+            job.put_in_place()
+        rejected = [row for part_footers in footers for footer in part_footers for row in footer["rejected"]]
         if job.new:
-            told = describe_part(job.new, footers[-1], job.ledger, record, executor.count)
-            record = complete_record(record, [*job.told, told], job.finished)
+            new_part = describe_part(job.new, footers[-1], job.ledger, record, executor.count)
+            record = complete_record(record, [*job.finished_parts, new_part], job.finished_record)
             record.details["made_in_this_session"] = count
-        else:  # what was mended does not change how the corpus was made
-            record = RunRecord.of(job.finished or {})
+        else:  # a repair does not change how the corpus was made
+            record = RunRecord.of(job.finished_record or {})
             record.details["mended_shards"] = record.details.get("mended_shards", 0) + sum(len(s) for _, s in todo)
         _finish(job, recipe, record, rejected)
     return record
 
 
-def _refuse_foreign(out: Path) -> None:
-    """A folder that holds anything but a corpus of ours is left alone."""
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that holds something other than a corpus."""
     if not is_folder(out):
         if out.exists():
             raise DataError(f"{out}: is a file, not a folder", "choose another --out")
         return
     if (out / WORK).is_dir() or (out / SUMS).exists():
         return
-    if any(path.name != ".gitattributes" for path in out.iterdir()):  # which each repository of the Hub is born with
-        raise DataError(f"{out}: is not empty, and what it holds is no corpus", "choose an empty or a new folder")
+    if any(path.name != ".gitattributes" for path in out.iterdir()):  # every repository of the Hub has one
+        raise DataError(f"{out}: is not empty, and not a corpus", "choose an empty or a new folder")
 
 
-def _refuse_too_many(part: CorpusPart, out: Path, rejected: list[dict[str, Any]]) -> None:
+def _check_rejected(part: CorpusPart, out: Path, rejected: list[dict[str, Any]]) -> None:
     path, most = out / WORK / REJECTED, part.recipe.quality.max_rejected
     if len(rejected) <= most * part.clips:
         return
-    write_text(path, _lines(rejected))
+    write_text(path, _format_jsonl(rejected))
     raise DataError(
         f"{len(rejected)} of {part.clips} clips were rejected, more than quality.max_rejected "
-        f"({most:.1%}) allows; {path} says which and why. First: {rejected[0]['faults'][0]}",
-        "mend the recipe or the generator, or raise quality.max_rejected and run the same command: nothing is remade; "
-        f"to have them tried again delete {out / WORK}",
+        f"({most:.1%}) allows; {path} lists them with the reasons. First: {rejected[0]['faults'][0]}",
+        "change the recipe or the generator; or raise quality.max_rejected and run the same command, which keeps all "
+        f"clips; to generate the rejected ones again, delete {out / WORK}",
     )
 
 
-def _refuse_empty(out: Path, footers: list[dict[str, Any]]) -> None:
+def _check_empty(out: Path, footers: list[dict[str, Any]]) -> None:
     """`datasets` cannot read a Parquet file without rows."""
     for footer in footers:
         if footer["planned"] == len(footer["rejected"]):
             raise DataError(
                 f"{out}: every clip of {footer['shard']} was rejected; first: {footer['rejected'][0]['faults'][0]}",
-                "mend the generator or quality.*, or build anew with more --clips-per-shard",
+                "change the generator or quality.*, or build again with more --clips-per-shard",
             )
 
 
 def _finish(job: BuildJob, recipe: Recipe, record: RunRecord, rejected: list[dict[str, Any]]) -> None:
-    """Write everything beside the shards, the sums last; then the folder is a corpus and the work folder goes."""
+    """Write all files other than shards, the sums last, and remove the work folder: then the folder is a corpus."""
     out = job.out
-    if recipe is job.parts[-1].recipe:  # an older part's stands among the corpus's own already
+    if recipe is job.parts[-1].recipe:  # the corpus has the recipes of older parts already
         write_recipe(out, recipe)
     if rejected:
-        write_text(out / REJECTED, _lines(rejected))
+        write_text(out / REJECTED, _format_jsonl(rejected))
     else:
         delete_file(out / REJECTED)
     record.write(out / BUILD_RECORD)
-    old = Corpus(out).sums() if job.finished else {}
+    old = Corpus(out).sums() if job.finished_record else {}
     if job.new is None:
-        _drop_harmed(out, old)
+        _delete_damaged_embeddings(out, old)
     write_card(out)
     known = {name: digest for name, digest in old.items() if name.endswith(".parquet")} if job.new else {}
     write_sums(out, known | {name: entry.sha256 for name, entry in job.ledger.entries.items()})
-    job.close()
+    job.clean_up()
 
 
-def _mend_card(corpus: Corpus) -> None:
-    """Write the card and its pictures anew if one of them is lost or damaged; they follow from the rest."""
+def _repair_card(corpus: Corpus) -> None:
+    """Write the card and its plots again if one of them is missing or damaged."""
     sums = corpus.sums()
-    drawn = [name for name in sums if name == CARD or name.startswith(f"{ASSETS}/")]
-    if all((corpus.root / name).exists() and hash_file(corpus.root / name) == sums[name] for name in drawn):
+    written = [name for name in sums if name == CARD or name.startswith(f"{ASSETS}/")]
+    if all((corpus.root / name).exists() and hash_file(corpus.root / name) == sums[name] for name in written):
         return
-    _drop_harmed(corpus.root, sums)
+    _delete_damaged_embeddings(corpus.root, sums)
     write_card(corpus.root)
-    write_sums(corpus.root, {name: digest for name, digest in sums.items() if name not in drawn})
+    write_sums(corpus.root, {name: digest for name, digest in sums.items() if name not in written})
 
 
-def _drop_harmed(out: Path, sums: dict[str, str]) -> None:
-    """Delete embeddings that are not what they were, for `embed` to make again: none may get a new hash."""
+def _delete_damaged_embeddings(out: Path, sums: dict[str, str]) -> None:
+    """Delete embeddings whose hash is not the listed one, so that `embed` makes them again."""
     corpus = Corpus(out)
     shards = [shard for config in corpus.embeddings() for shard in corpus.shards(config)]
-    there = map_parallel(lambda shard: digest(out / shard), shards, out)
-    for shard in (shard for shard, found in zip(shards, there, strict=True) if sums.get(shard, found) != found):
-        again = corpus.embed_command(shard.partition("/")[0])
-        log.warning("%s: is damaged and goes; `%s` makes it again", out / shard, again)
-        delete_file(out / shard)
+    hashes = map_parallel(lambda shard: digest(out / shard), shards, out)
+    for shard, actual in zip(shards, hashes, strict=True):
+        if sums.get(shard, actual) != actual:
+            command = corpus.embed_command(shard.partition("/")[0])
+            log.warning("%s: is damaged and was deleted; to make it again: %s", out / shard, command)
+            delete_file(out / shard)
 
 
-def _lines(rows: list[dict[str, Any]]) -> str:
+def _format_jsonl(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

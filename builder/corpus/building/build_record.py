@@ -1,4 +1,4 @@
-"""What a build's record tells: of each part, and of the whole that they are."""
+"""The record of a build: of each part, and of the whole corpus."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..shards import Ledger
 from .extend import CorpusPart, combine_fingerprints
 
 SUMMED = ("clips", "rejected", "retried", "shards", "worker_seconds", "audio_seconds")
-OF_EACH = ("generator", "workers")
-OF_ITS_OWN = ("started", "wall_seconds", "device", "versions")  # of the build that made a part
+PART_KEYS = ("generator", "workers")
+RUN_KEYS = ("started", "wall_seconds", "device", "versions")  # of the run that made a part
 
 
 def describe_part(
     part: CorpusPart, footers: Sequence[dict[str, Any]], ledger: Ledger, record: RunRecord, workers: int
 ) -> dict[str, Any]:
-    """What there is to tell of a part that was just made."""
+    """Describe a part that was just made, from the footers of its shards and the ledger."""
     rejected = sum(len(footer["rejected"]) for footer in footers)
     made = {shard.name for shard in part.shards}
     clips = part.clips - rejected
@@ -29,19 +29,25 @@ def describe_part(
         "retried": sum(footer.get("retried", 0) for footer in footers),
         "shards": len(part.shards),
         "workers": workers,
-        "worker_seconds": round(sum(e.seconds for e in ledger.entries.values() if e.name in made), 3),
+        "worker_seconds": round(sum(entry.seconds for entry in ledger.entries.values() if entry.name in made), 3),
         "audio_seconds": part.recipe.generator.seconds * clips,
-        **{key: getattr(record, key) for key in OF_ITS_OWN},
+        **{key: getattr(record, key) for key in RUN_KEYS},
     }
 
 
 def complete_record(record: RunRecord, parts: list[dict[str, Any]], before: dict[str, Any] | None) -> RunRecord:
-    """The record of a corpus of these parts, the last of them just made; `before` is that of the corpus without it."""
+    """Complete the record of a corpus.
+
+    Args:
+        record: The record of the run that made the last part.
+        parts: All parts, as `describe_part` gives them.
+        before: The record of the corpus without the last part; None in a first build.
+    """
     newest = parts[-1]
     record.fingerprint = combine_fingerprints([part["fingerprint"] for part in parts])
     record.details = {
         "identity": {key: newest[key] for key in ("name", "fingerprint", "split", "clips_per_shard")},
-        "generator": _generator([part["generator"] for part in parts]),
+        "generator": _describe_generators([part["generator"] for part in parts]),
         "workers": newest["workers"],
         **{key: round(sum(part.get(key, 0) for part in parts), 3) for key in SUMMED},
     }
@@ -49,29 +55,29 @@ def complete_record(record: RunRecord, parts: list[dict[str, Any]], before: dict
     if before:
         record.wall_seconds = round(record.wall_seconds + before["wall_seconds"], 3)
         record.details["parts"] = [
-            {key: part[key] for key in (*record.details["identity"], *OF_EACH, *SUMMED, *OF_ITS_OWN) if key in part}
+            {key: part[key] for key in (*record.details["identity"], *PART_KEYS, *SUMMED, *RUN_KEYS) if key in part}
             for part in parts
         ]
-        if mended := before["details"].get("mended_shards"):
-            record.details["mended_shards"] = mended
+        if repaired := before["details"].get("mended_shards"):
+            record.details["mended_shards"] = repaired
     return record
 
 
-def _generator(made_by: list[dict[str, str]]) -> dict[str, str]:
-    """What made the whole: where parts differ, all of them, under the licence that allows least."""
-    different = list({(each["name"], each["revision"]): each for each in made_by}.values())
+def _describe_generators(made_by: list[dict[str, str]]) -> dict[str, str]:
+    """Describe the generator of the whole corpus: all of them, under the strictest licence."""
+    different = list({(made["name"], made["revision"]): made for made in made_by}.values())
     if len(different) == 1:
         return made_by[-1]
-    abouts = {each["name"]: each["about"] for each in different}
+    abouts = {made["name"]: made["about"] for made in different}
     return {
         "name": ", ".join(abouts),
-        "revision": ", ".join(each["revision"] for each in different),
-        "license": _license([each["license"] for each in different]),
+        "revision": ", ".join(made["revision"] for made in different),
+        "license": _choose_license([made["license"] for made in different]),
         "about": " ".join(f"`{name}`: {about}" if len(abouts) > 1 else about for name, about in abouts.items()),
     }
 
 
-def _license(names: list[str]) -> str:
+def _choose_license(names: list[str]) -> str:
     bound = [name for name in names if "-nc" in name]
     different = set(bound or names)
     return different.pop() if len(different) == 1 else "other"

@@ -1,8 +1,8 @@
-"""A corpus in parts: what it began with, and what it has grown by since. What is there is never made or moved again.
+"""A corpus in parts: its first clips, and what it was extended by. Finished shards are never made or moved again.
 
-Each part has a recipe of its own; what it adds are the clips that this recipe plans and the parts before it have not.
-A clip is known by its id. The ids of the first source of clips, a generator's settings and the seed of the prompts,
-follow from the recipe alone; those of every other source also from that source, so that none stands twice.
+Each part has its own recipe. It adds the clips that this recipe plans and earlier parts do not have, by their ids. A
+source of clips is a generator's settings and the seed of the prompts. Ids of the first source follow from the recipe
+alone, and those of other sources from the source too, so that no id occurs twice.
 """
 
 from __future__ import annotations
@@ -30,17 +30,14 @@ from ..corpus import CARD, RECIPE, RECIPES, SHARD_FILE, Corpus
 from ..shards import read_footer
 from .plan import EarlierParts, Shard, choose_shard_size, cut_shards, plan_clips
 
-MAX_PARTS = 100  # so that 10 million clips stay under 10,000 files a folder however they came: see scale.py
-PORTABLE = (
-    RECIPE,
-    "taxonomy.yaml",
-    *(f"descriptions{suffix}" for suffix in SUFFIXES),
-)  # what Recipe.portable may write
+MAX_PARTS = 100  # so that 10 million clips stay under 10,000 files in a folder, see capacity.py
+# Files that `Recipe.portable` may write.
+PORTABLE = (RECIPE, "taxonomy.yaml", *(f"descriptions{suffix}" for suffix in SUFFIXES))
 
 
 @dataclass(frozen=True, slots=True)
 class CombinedLabels:
-    """The names of the label columns. They are only ever appended to: a number in a shard keeps its meaning."""
+    """The names of the label columns over all parts. Names are only appended, so that numbers keep their meaning."""
 
     genre_names: list[str]
     mood_names: list[str]
@@ -48,14 +45,14 @@ class CombinedLabels:
 
     @classmethod
     def over(cls, taxonomies: Iterable[Taxonomy]) -> CombinedLabels:
-        """Every name of these, in the order in which it first came."""
+        """Every name in these taxonomies, in the order of its first occurrence."""
         columns = zip(*((t.genre_names, t.mood_names, t.instrument_names) for t in taxonomies), strict=True)
         return cls(*(list(dict.fromkeys(name for names in column for name in names)) for column in columns))
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusPart:
-    """The clips that one recipe adds."""
+    """The clips that one recipe adds to a corpus."""
 
     number: int
     recipe: Recipe
@@ -66,24 +63,32 @@ class CorpusPart:
 
     @property
     def clips(self) -> int:
-        """How many are planned."""
+        """Number of planned clips."""
         return sum(len(shard.clips) for shard in self.shards)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a build that goes on must agree with."""
+        """What a build that resumes must agree with."""
         return identify_recipe(self.recipe) | {"clips_per_shard": self.clips_per_shard}
 
 
 def identify_recipe(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe decides of a part."""
+    """What a recipe determines of a part: name, fingerprint and split."""
     return {"name": recipe.name, "fingerprint": recipe.fingerprint(), "split": recipe.split.model_dump()}
 
 
 def plan_parts(recipes: Sequence[Recipe], sizes: Sequence[int | None]) -> list[CorpusPart]:
-    """The parts that these recipes make one after the other, with so many clips a shard (None: by default).
+    """Plan the parts that these recipes make one after the other.
 
-    Raises RecipeError as `plan_clips` does. A part may be empty: nothing of its recipe was new.
+    Args:
+        recipes: The recipe of each part, oldest first.
+        sizes: Clips per shard of each part; None: by the size of the corpus.
+
+    Returns:
+        The parts. One is empty where its recipe adds nothing.
+
+    Raises:
+        RecipeError: A recipe cannot be planned.
     """
     before, parts = EarlierParts(), []
     for number, (recipe, asked) in enumerate(zip(recipes, sizes, strict=True)):
@@ -99,56 +104,70 @@ def plan_parts(recipes: Sequence[Recipe], sizes: Sequence[int | None]) -> list[C
 def make_part(
     recipe: Recipe, clips: list[Clip], size: int | None, number: int = 0, before: Sequence[Recipe] = ()
 ) -> CorpusPart:
-    """A part of planned clips, cut at `size` (None: by default), after the parts of other recipes."""
+    """Make a part of planned clips.
+
+    Args:
+        recipe: Its recipe.
+        clips: Its clips.
+        size: Clips per shard; None: by the number of clips.
+        number: Its number, 0 for the first part.
+        before: The recipes of earlier parts, whose labels come first.
+    """
     cut = cut_shards(clips, size, number)
-    labels = CombinedLabels.over(each.labels for each in (*before, recipe))
+    labels = CombinedLabels.over(other.labels for other in (*before, recipe))
     return CorpusPart(
         number, recipe, recipe.fingerprint(), labels, cut, size or max(len(shard.clips) for shard in cut)
     )
 
 
 def identify_source(recipe: Recipe) -> str:
-    """What tells clips of one prompt apart: the generator's settings and the seed."""
-    told = json.dumps([recipe.generator.audible(), recipe.prompts.seed], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    """Digest of what distinguishes clips of one prompt: the settings of the generator, and the seed."""
+    source = json.dumps([recipe.generator.audible(), recipe.prompts.seed], sort_keys=True)
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 def combine_fingerprints(parts: Sequence[str]) -> str:
-    """Of a corpus, from those of its parts' recipes; that of its one recipe where it never grew."""
+    """The fingerprint of a corpus from those of its parts: of one part, its own."""
     return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
-def load_part_recipes(corpus: Corpus, told: Sequence[dict[str, Any]], given: Recipe) -> list[Recipe]:
-    """The recipes of a corpus's parts: `given` for its own, the others as the corpus keeps them.
+def load_part_recipes(corpus: Corpus, parts: Sequence[dict[str, Any]], given: Recipe) -> list[Recipe]:
+    """Load the recipes of the parts of a corpus.
 
-    Raises DataError for one that is missing or was changed.
+    Args:
+        corpus: The corpus.
+        parts: The records of its parts.
+        given: The recipe of the present build, which is used for a part of its fingerprint.
+
+    Raises:
+        DataError: A recipe is missing, or was changed.
     """
-    found = []
-    for part in told:
+    recipes = []
+    for part in parts:
         if part["fingerprint"] == given.fingerprint():
-            found.append(given)
+            recipes.append(given)
             continue
         path = find_recipe(corpus, part["fingerprint"])
         if not path.exists():
-            raise DataError(f"{path}: missing", "take it from where the corpus is published")
+            raise DataError(f"{path}: missing", "copy it from where the corpus is published")
         recipe = Recipe.load(path, kept=True)
         if recipe.fingerprint() != part["fingerprint"]:
             raise DataError(
-                f"{path}: makes {recipe.fingerprint()}, the corpus holds {part['fingerprint']}",
-                "it was changed since, or another version of synthmir made the corpus: go back to that",
+                f"{path}: has the fingerprint {recipe.fingerprint()}, the corpus {part['fingerprint']}",
+                "it was changed, or another version of synthmir made the corpus: use that version",
             )
-        found.append(recipe)
-    return found
+        recipes.append(recipe)
+    return recipes
 
 
 def find_recipe(corpus: Corpus, fingerprint: str) -> Path:
-    """Where a corpus keeps the recipe of a part: by its fingerprint, that of the newest at the top."""
+    """The file of the recipe of a part: at the top of the corpus for the newest part, else under `recipes/`."""
     kept = corpus.root / RECIPES / fingerprint / RECIPE
     return kept if kept.exists() else corpus.root / RECIPE
 
 
 def check_plan(corpus: Corpus, parts: Sequence[CorpusPart]) -> None:
-    """Raise DataError if shards hold other clips than their recipes plan here: what is new could not be told."""
+    """Raise DataError if shards hold other clips than their recipes plan: new clips could not be identified."""
     for part in parts:
         for shard in part.shards:
             path = corpus.root / shard.name
@@ -156,9 +175,9 @@ def check_plan(corpus: Corpus, parts: Sequence[CorpusPart]) -> None:
                 continue
             check_parquet(path, ["id"])
             with parquet_errors(path):
-                there = set(pq.read_table(open_for_arrow(path), columns=["id"])["id"].to_pylist())
-            there |= {row["id"] for row in read_footer(path)["rejected"]}
-            if there != {clip.id for clip in shard.clips}:
+                ids = set(pq.read_table(open_for_arrow(path), columns=["id"])["id"].to_pylist())
+            ids |= {row["id"] for row in read_footer(path)["rejected"]}
+            if ids != {clip.id for clip in shard.clips}:
                 raise DataError(
                     f"{path}: holds other clips than this version of synthmir plans for recipe {part.fingerprint}",
                     "extend it with the version that made it, or build into another --out",
@@ -166,17 +185,17 @@ def check_plan(corpus: Corpus, parts: Sequence[CorpusPart]) -> None:
 
 
 def archive_recipe(root: Path, fingerprint: str) -> None:
-    """Put the recipe that stands at the top, with its files, aside under `recipes/`: a newer one takes its place."""
+    """Copy the recipe at the top of a corpus, with its files, to `recipes/`, before a newer one replaces it."""
     kept = root / RECIPES / fingerprint
     if (kept / RECIPE).exists():
         return
-    for name in reversed(PORTABLE):  # the recipe last: where it is, all of it is
+    for name in reversed(PORTABLE):  # the recipe last: it marks a complete copy
         if (root / name).exists():
             write_bytes(kept / name, (root / name).read_bytes())
 
 
 def write_recipe(root: Path, recipe: Recipe) -> None:
-    """Write the recipe and its files to the top; files that only an earlier one needed go."""
+    """Write a recipe and its files to the top of a corpus, and delete files that only an earlier one needed."""
     files = recipe.portable()
     for name, content in files.items():
         write_bytes(root / name, content)
@@ -185,24 +204,28 @@ def write_recipe(root: Path, recipe: Recipe) -> None:
 
 
 def pin_shards(root: Path, config: str = "data") -> None:
-    """Make the card name the parts of a config that are there, one by one: for who loads it nothing joins them unseen.
+    """List the parts of a config in the card one by one, so that nobody loads new shards before all are in place.
 
-    The card that comes after names all that is there again, and with it the corpus is the grown one. What a run that
-    was stopped in between has named stays: some of the new are there by now.
+    The next card that is written lists all shards by one pattern again. Parts that a stopped run has listed stay
+    listed.
+
+    Args:
+        root: The corpus folder.
+        config: "data", or the folder of an embedder.
     """
     card = root / CARD
     if not card.exists():
         return
-    text, called = read_card(card), "default" if config == "data" else config
+    text, config_name = read_card(card), "default" if config == "data" else config
     data, body = parse_front_matter(text), FRONT.sub(r"\g<body>", text)
-    there = [match for file in (root / config).glob("*.parquet") if (match := SHARD_FILE.match(file.name))]
+    matches = [match for file in (root / config).glob("*.parquet") if (match := SHARD_FILE.match(file.name))]
     try:
-        for told in data["configs"]:
-            for files in told["data_files"] if told["config_name"] == called else ():
+        for entry in data["configs"]:
+            for files in entry["data_files"] if entry["config_name"] == config_name else ():
                 if files["path"] != f"{config}/{files['split']}-*":
                     continue
-                parts = sorted({match["part"] or "" for match in there if match["split"] == files["split"]})
+                parts = sorted({match["part"] or "" for match in matches if match["split"] == files["split"]})
                 files["path"] = [f"{config}/{files['split']}-{f'p{part}-' if part else '0'}*" for part in parts]
     except (LookupError, TypeError):
-        return  # a card that somebody wrote by hand: it promises no files of ours
+        return  # a card that was written by hand lists no shards
     write_text(card, f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{body}")

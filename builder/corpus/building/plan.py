@@ -1,4 +1,4 @@
-"""Recipe -> the table of clips, and how it is cut into shards. Nothing here depends on machine, order or time."""
+"""Plan the clips of a recipe, and cut them into shards. The plan depends on the recipe alone."""
 
 from __future__ import annotations
 
@@ -14,48 +14,62 @@ from ...recipe import Recipe
 
 SPLITS = ("train", "validation")
 TARGET_SHARDS = 256
-MIN_SHARD, MAX_SHARD = 64, 1024  # clips: little to lose when a run dies; at most ~500 MB of FLAC
-MAX_GROWTH_SHARD = 2048  # of what a corpus has grown by: so that small steps too lead to 10 million in one folder
+MIN_SHARD, MAX_SHARD = 64, 1024  # clips: little is lost when a run dies; at most about 500 MB of FLAC
+MAX_GROWTH_SHARD = 2048  # of an extension, so that 10 million clips fit in one folder in small steps too
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of a split: the clips of one Parquet file."""
+    """The clips of one Parquet file.
+
+    Attributes:
+        split: "train" or "validation".
+        index: Number of the shard in its split and part.
+        total: Shards of its split and part.
+        clips: The clips.
+        part: 0 for the first part of a corpus, 1, 2, ... for extensions.
+    """
 
     split: str
     index: int
-    total: int  # shards in the split, of this part
+    total: int
     clips: tuple[Clip, ...]
-    part: int = 0  # 0: what the corpus began with; 1, 2, ...: what it has grown by since
+    part: int = 0
 
     @property
     def file(self) -> str:
-        """The file's name, the same in every config: "train-00000-of-00008.parquet", of part 1 "train-p01-0..."."""
+        """File name, the same in every config: "train-00000-of-00008.parquet", in part 1 "train-p01-00000-of-..."."""
         part = f"p{self.part:02d}-" if self.part else ""
         return f"{self.split}-{part}{self.index:05d}-of-{self.total:05d}.parquet"
 
     @property
     def name(self) -> str:
-        """The file within the corpus folder."""
+        """File of the audio, relative to the corpus folder."""
         return f"data/{self.file}"
 
 
 def hash_to_int(*parts: object) -> int:
-    """A 63-bit number that depends on the parts alone, on every machine and Python."""
+    """Hash values to 63 bits: the same number on every machine and version of Python."""
     text = "\x1f".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
 @dataclass(slots=True)
 class EarlierParts:
-    """What the parts of a corpus before this one hold. Nothing of it is planned again, no group changes its split."""
+    """What earlier parts of a corpus hold. Their clips are not planned again, and groups keep their split.
+
+    Attributes:
+        ids: Ids of their clips.
+        groups: Split of each prompt group.
+        clips: Number of clips by genre and split.
+    """
 
     ids: set[str] = field(default_factory=set)
-    groups: dict[str, str] = field(default_factory=dict)  # prompt group -> split
-    clips: Counter[tuple[str, str]] = field(default_factory=Counter)  # (genre, split) -> how many
+    groups: dict[str, str] = field(default_factory=dict)
+    clips: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, clips: Iterable[Clip]) -> None:
-        """Enter a part's clips."""
+        """Add the clips of a part."""
         for clip in clips:
             self.ids.add(clip.id)
             self.groups[clip.prompt_group] = clip.split
@@ -63,23 +77,32 @@ class EarlierParts:
 
 
 def plan_clips(recipe: Recipe, before: EarlierParts | None = None, source: str = "") -> list[Clip]:
-    """Every clip of the corpus, in its order there: splits one after the other, genres mixed within each.
+    """Plan the clips of a recipe.
 
-    Clips of one description share a `prompt_group` and a split; the splits are drawn genre by genre, so that
-    validation holds its share of each. Of a corpus that grows: the clips that are not there `before`, whose new groups
-    are drawn so that the whole has the share. `source` goes into the ids' hash: two sources of clips have no id in
-    common. Raises RecipeError.
+    Clips of one description share a `prompt_group` and a split. Splits are drawn by genre, so that validation has its
+    share of each; in an extension so that the whole corpus has.
+
+    Args:
+        recipe: The recipe.
+        before: Earlier parts of the corpus, whose clips are left out.
+        source: Added to the hash of the ids, so that two sources of clips share no id.
+
+    Returns:
+        The clips in the order of the corpus: train before validation, genres mixed in each.
+
+    Raises:
+        RecipeError: The recipe has no prompts, or too few to split.
     """
     before = before or EarlierParts()
-    splits: dict[str, str] = {}  # of the groups drawn here: a description that two genres share has one split, too
+    splits: dict[str, str] = {}  # of groups drawn here: genres may share a description
     clips = []
-    for genre, prompts in _by_genre(make_prompts(recipe)):
+    for genre, prompts in _group_by_genre(make_prompts(recipe)):
         new = [
             (id, index, prompt, f"{hash_to_int('group', prompt.description):016x}")
             for index, prompt in enumerate(prompts)
-            if (id := _id(recipe.name, genre, index, prompt.text, source)) not in before.ids
+            if (id := _make_id(recipe.name, genre, index, prompt.text, source)) not in before.ids
         ]
-        _draw(genre, [group for *_, group in new], recipe, before, splits)
+        _draw_splits(genre, [group for *_, group in new], recipe, before, splits)
         for id, index, prompt, group in new:
             split = before.groups.get(group) or splits[group]
             seed = hash_to_int("seed", recipe.prompts.seed, genre, index)
@@ -87,22 +110,24 @@ def plan_clips(recipe: Recipe, before: EarlierParts | None = None, source: str =
     return sorted(clips, key=lambda clip: (SPLITS.index(clip.split), hash_to_int("order", clip.id)))
 
 
-def _by_genre(prompts: list[Prompt]) -> Iterator[tuple[str, list[Prompt]]]:
+def _group_by_genre(prompts: list[Prompt]) -> Iterator[tuple[str, list[Prompt]]]:
     genres: dict[str, list[Prompt]] = {}
     for prompt in prompts:
         genres.setdefault(prompt.genre, []).append(prompt)
     yield from genres.items()
 
 
-def _id(name: str, genre: str, index: int, text: str, source: str) -> str:
+def _make_id(name: str, genre: str, index: int, text: str, source: str) -> str:
     parts = (name, genre, index, text, *([source] if source else []))
     return f"{genre.replace(' ', '-')}-{index:06d}-{f'{hash_to_int(*parts):016x}'[-8:]}"
 
 
-def _draw(genre: str, groups: Sequence[str], recipe: Recipe, before: EarlierParts, splits: dict[str, str]) -> None:
-    """Enter the split of each group of a genre in `splits`, unless it has one already.
+def _draw_splits(
+    genre: str, groups: Sequence[str], recipe: Recipe, before: EarlierParts, splits: dict[str, str]
+) -> None:
+    """Add the split of each new group of a genre to `splits`.
 
-    Whole groups are held out in a drawn order until validation has its share of the genre's clips, older ones counted.
+    Whole groups go to validation, in a drawn order, until it has its share of all clips of the genre.
     """
     if not groups:
         return
@@ -126,7 +151,13 @@ def _draw(genre: str, groups: Sequence[str], recipe: Recipe, before: EarlierPart
 
 
 def cut_shards(clips: Sequence[Clip], clips_per_shard: int | None = None, part: int = 0) -> list[Shard]:
-    """The clips cut into shards of at most `clips_per_shard`, by default `choose_shard_size`."""
+    """Cut clips into shards.
+
+    Args:
+        clips: The clips of one part.
+        clips_per_shard: At most so many. Default: as `choose_shard_size`.
+        part: Number of the part.
+    """
     size = clips_per_shard or choose_shard_size(len(clips))
     parts = []
     for split in SPLITS:
@@ -141,5 +172,10 @@ def _cuts(rows: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def choose_shard_size(clips: int, growth: bool = False) -> int:
-    """Clips a shard: about 256 files, of 64 to 1,024 clips. What a corpus grows by is cut by the size of the whole."""
+    """Clips per shard, for about 256 shards of 64 to 1,024 clips.
+
+    Args:
+        clips: Clips of the whole corpus.
+        growth: Whether they are cut for an extension, whose shards have up to 2,048 clips.
+    """
     return min(MAX_GROWTH_SHARD if growth else MAX_SHARD, max(MIN_SHARD, -(-clips // TARGET_SHARDS)))

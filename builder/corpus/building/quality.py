@@ -1,4 +1,4 @@
-"""What a clip must satisfy, and what happens when it does not: tried again with a derived seed, then given up."""
+"""The quality gate: a clip that fails is made again with a derived seed, and rejected after a number of attempts."""
 
 from __future__ import annotations
 
@@ -21,29 +21,47 @@ FULL_SCALE = 0.9999
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """A clip that was made: its row with the seed that made it, the audio and its levels, and how often it was tried.
+    """A clip that was made.
 
-    `faults` is empty for an accepted clip; `samples` is float32 [samples], mono, or [samples, 2].
+    Attributes:
+        clip: The planned clip, with the seed that made this audio.
+        samples: float32 [samples] or [samples, 2] in [-1, 1].
+        attempts: How often the clip was made.
+        faults: Why it fails the quality gate; empty for an accepted clip.
+        loudness: Integrated loudness in LUFS.
+        peak: Highest sample in dBFS.
     """
 
     clip: Clip
     samples: np.ndarray
     attempts: int
     faults: tuple[str, ...] = ()
-    loudness: float = 0.0  # LUFS
-    peak: float = 0.0  # dBFS
+    loudness: float = 0.0
+    peak: float = 0.0
 
 
 def inspect_clip(
     clip: Clip, samples: np.ndarray, rate: int, seconds: float, limits: QualitySettings, tries: int, channels: int = 1
 ) -> Take:
-    """Measure one clip and list what is wrong with it; silent is where all channels are, the rest is of the worst."""
+    """Measure a clip and list its faults.
+
+    A frame is silent where all channels are; clipping and DC are those of the worst channel.
+
+    Args:
+        clip: The planned clip.
+        samples: float32 [samples] or [samples, 2].
+        rate: Its sampling rate in Hz.
+        seconds: The length that was asked for.
+        limits: Thresholds of the faults.
+        tries: How often the clip was made so far.
+        channels: The number of channels that was asked for.
+    """
     length = round(seconds * rate)
     wanted = (length,) if channels == 1 else (length, channels)
     if samples.shape != wanted:
         return Take(clip, samples, tries, (f"length: {samples.shape} samples, asked for {wanted}",))
     if not np.isfinite(samples).all():
-        return Take(clip, samples, tries, (f"NaN: {int((~np.isfinite(samples)).sum())} samples are no numbers",))
+        return Take(clip, samples, tries, (f"NaN: {int((~np.isfinite(samples)).sum())} samples are not finite",))
     level, peak = measure_loudness(samples, rate), measure_peak(samples)
     frame = round(FRAME_SECONDS * rate)
     frames = np.abs(samples[: length // frame * frame]).reshape(-1, frame * channels).max(axis=1)
@@ -65,9 +83,22 @@ def inspect_clip(
 def make_clips(
     generator: GeneratorBackend, clips: Sequence[Clip], seconds: float, limits: QualitySettings, channels: int = 1
 ) -> Iterator[list[Take]]:
-    """Make clips, as many at once as suits the generator; a faulty one is made up to `limits.attempts` times in all.
+    """Make clips, and make faulty ones again, up to `limits.attempts` times in all.
 
-    The seed of a further attempt is derived from the clip's own, so that the outcome does not depend on the batch.
+    The seed of another attempt is derived from that of the clip, so that the result does not depend on the batch.
+
+    Args:
+        generator: Makes the audio.
+        clips: The clips to make.
+        seconds: Their length.
+        limits: Thresholds of the faults.
+        channels: 1 or 2.
+
+    Yields:
+        The clips in order, as many at a time as the generator makes.
+
+    Raises:
+        BackendError: The generator returns another number of clips than it was asked for.
     """
     for start in range(0, len(clips), generator.rows_at_once):
         batch = clips[start : start + generator.rows_at_once]

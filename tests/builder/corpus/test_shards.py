@@ -121,6 +121,17 @@ def test_a_shard_that_fails_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_generator_of_rows_may_return_the_footer(tmp_path):
+    def batches():
+        yield rows(1, 2)
+        yield rows(3)
+        return {"rejected": ["4"]}
+
+    assert write_shard(tmp_path / "a.parquet", batches(), FEATURES) == {"rejected": ["4"]}
+    assert read_footer(tmp_path / "a.parquet") == {"rejected": ["4"]}
+    assert write_shard(tmp_path / "b.parquet", batches(), FEATURES, {"made": 3}) == {"made": 3}
+
+
 def test_an_empty_shard_is_a_shard(tmp_path):
     write_shard(tmp_path / "a.parquet", [[]], FEATURES, {"planned": 1})
     assert read_footer(tmp_path / "a.parquet") == {"planned": 1}
@@ -136,23 +147,23 @@ def test_what_is_no_shard_is_told(tmp_path, content):
 def test_the_ledger_survives_a_torn_line(tmp_path):
     ledger = Ledger(tmp_path)
     (tmp_path / "one").write_text("1")
-    ledger.enter(Entry("one", hash_file(tmp_path / "one"), 1.0, 5, "source"))
+    ledger.add(Entry("one", hash_file(tmp_path / "one"), 1.0, 5, "source"))
     with ledger.path.open("a") as handle:
         handle.write('{"name": "two", "sha')
     again = Ledger(tmp_path)
-    assert again.intact(tmp_path, "one", "source") and not again.intact(tmp_path, "two", "source")
-    again.enter(Entry("three", "0" * 64, 1.0, 5, "source"))
+    assert again.has_intact(tmp_path, "one", "source") and not again.has_intact(tmp_path, "two", "source")
+    again.add(Entry("three", "0" * 64, 1.0, 5, "source"))
     assert set(Ledger(tmp_path).entries) == {"one", "three"}
 
 
 def test_an_entry_is_intact_only_with_its_bytes_and_its_source(tmp_path):
     ledger = Ledger(tmp_path)
     (tmp_path / "one").write_text("1")
-    ledger.enter(Entry("one", hash_file(tmp_path / "one"), 1.0, 5, "source"))
-    assert ledger.intact(tmp_path, "one", "source")
-    assert not ledger.intact(tmp_path, "one", "another source")
+    ledger.add(Entry("one", hash_file(tmp_path / "one"), 1.0, 5, "source"))
+    assert ledger.has_intact(tmp_path, "one", "source")
+    assert not ledger.has_intact(tmp_path, "one", "another source")
     (tmp_path / "one").write_text("2")
-    assert not ledger.intact(tmp_path, "one", "source")
+    assert not ledger.has_intact(tmp_path, "one", "source")
 
 
 def test_a_folder_is_locked_once_and_goes_with_its_lock(tmp_path):

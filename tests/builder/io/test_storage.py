@@ -248,16 +248,16 @@ def test_what_s3_says_of_a_shard_is_believed_and_what_others_wrote_is_read(plain
     corpus = Corpus.open(address)
     name = corpus.shards()[0]
     ledger = Ledger(to_path(f"{bucket}/elsewhere"))
-    ledger.enter(Entry(name, corpus.sums()[name], 0.0, 0, "source"))
+    ledger.add(Entry(name, corpus.sums()[name], 0.0, 0, "source"))
     with monkeypatch.context() as patch:
         refusing(patch, "get_object", AssertionError("the shard was read"))
-        assert ledger.intact(corpus.root, name, "source")
+        assert ledger.has_intact(corpus.root, name, "source")
     whole = (corpus.root / name).read_bytes()
     fs = corpus.root.fs
     fs.pipe_file((corpus.root / name).path, whole)  # by a tool that leaves no hash
-    assert ledger.intact(corpus.root, name, "source")
+    assert ledger.has_intact(corpus.root, name, "source")
     fs.pipe_file((corpus.root / name).path, whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
-    assert not ledger.intact(corpus.root, name, "source")
+    assert not ledger.has_intact(corpus.root, name, "source")
     assert any("damaged" in fault for fault in verify(address).faults)
     build(recipe(per_genre=2), address)
     assert (corpus.root / name).read_bytes() == whole
@@ -265,11 +265,11 @@ def test_what_s3_says_of_a_shard_is_believed_and_what_others_wrote_is_read(plain
 
 def test_the_ledger_of_a_store_keeps_what_was_entered_and_ignores_what_is_torn(memory):
     work = to_path(memory) / WORK
-    Ledger(work).enter(Entry("data/one", "0" * 64, 1.0, 5, "source"))
+    Ledger(work).add(Entry("data/one", "0" * 64, 1.0, 5, "source"))
     atomic.write_text(work / "ledger" / "data" / "two.json", '{"name": "two", "sha')
     again = Ledger(work)
     assert again.entries == {"data/one": Entry("data/one", "0" * 64, 1.0, 5, "source")}
-    assert not again.intact(to_path(memory), "data/one", "source")
+    assert not again.has_intact(to_path(memory), "data/one", "source")
 
 
 def test_a_large_shard_comes_in_parts_and_appears_whole(bucket, tmp_path, monkeypatch):

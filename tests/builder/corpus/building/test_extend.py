@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.clip import Clip
-from builder.corpus.building import extend as growth
+from builder.corpus.building import plan
 from builder.corpus.building.build import build
 from builder.corpus.building.extend import CombinedLabels, combine_fingerprints, identify_source, plan_parts
 from builder.corpus.corpus import Corpus
@@ -433,7 +433,7 @@ def test_what_cannot_be_added_is_told(wanted, tmp_path, monkeypatch):
         build(wanted("b.yaml", prompts="per_genre: 8"), out, extend=True, workers=1)
     monkeypatch.undo()
     monkeypatch.setattr("builder.corpus.building.resume.MAX_PARTS", 1)
-    with pytest.raises(DataError, match="has grown 0 times"):
+    with pytest.raises(DataError, match="was extended 0 times"):
         build(wanted("b.yaml", prompts="per_genre: 8"), out, extend=True)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -441,8 +441,8 @@ def test_what_cannot_be_added_is_told(wanted, tmp_path, monkeypatch):
 def test_a_version_that_plans_other_clips_is_told(wanted, tmp_path, monkeypatch):
     out = tmp_path / "corpus"
     build(wanted("a.yaml"), out)
-    digest = growth.plan.__globals__["digest"]
-    monkeypatch.setitem(growth.plan.__globals__, "digest", lambda *parts: digest(*parts, "new"))
+    hash_to_int = plan.hash_to_int
+    monkeypatch.setattr(plan, "hash_to_int", lambda *parts: hash_to_int(*parts, "new"))
     with pytest.raises(DataError, match="holds other clips than this version of synthmir plans"):
         build(wanted("b.yaml", prompts="per_genre: 8"), out, extend=True)
 
