@@ -24,7 +24,7 @@ from ..io.storage import is_folder, is_remote, path_exists, storage_errors
 from ..names import find_group_column
 from ..validation import suggest
 from .augment import SUFFIX
-from .stored_split import VERIFY, ArrowSplit, ParquetSplit
+from .stored_split import VERIFY, ArrowSplit, Footer, ParquetSplit, read_footer
 
 EMBEDDING = "embedding"
 AUDIO = "data"  # the config of a corpus that holds the clips themselves
@@ -285,14 +285,16 @@ def open_dataset(path: Path, config: str) -> EmbeddedDataset:
         if corpus is None and is_remote(path):
             raise DataError(f"{path}: not a corpus that has embeddings", "read another data set from a folder")
         shards = _find_corpus_shards(path, config) if corpus is not None else _find_shards(path)
-        stored: Mapping[str, ParquetSplit | ArrowSplit]
-        if shards:
-            stored = {split: ParquetSplit(files) for split, files in shards.items()}
-        else:
-            stored = {split: ArrowSplit(data) for split, data in load_splits(path, config).items()}
-    dataset = EmbeddedDataset(str(path), config, stored, corpus)
-    _refuse_mixture(dataset)
-    return dataset
+        stored: dict[str, ParquetSplit | ArrowSplit] = {}
+        footers: list[tuple[Path, Footer]] = []
+        for split, files in shards.items():
+            stored[split] = parquet = ParquetSplit(files)
+            footers += zip(files, parquet.footers, strict=True)
+        if not shards:
+            stored.update({split: ArrowSplit(data) for split, data in load_splits(path, config).items()})
+            footers = [(file, read_footer(file)) for file in sorted(path.rglob("*-of-*.parquet"))]
+        _refuse_mixture(footers)
+    return EmbeddedDataset(str(path), config, stored, corpus)
 
 
 def _find_shards(path: Path) -> dict[str, list[Path]]:
@@ -325,17 +327,16 @@ def _find_corpus_shards(corpus: Path, config: str) -> dict[str, list[Path]]:
     return {split: [corpus / name for name in files] for split, files in shards.items()}
 
 
-def _refuse_mixture(dataset: EmbeddedDataset) -> None:
+def _refuse_mixture(files: Sequence[tuple[Path, Footer]]) -> None:
     """Raise DataError where shards were made by more than one embedder, or by several revisions of one."""
     first: tuple[Path, str] | None = None
-    for split in dataset.stored.values():
-        for file, footer in zip(split.files, split.footers, strict=True) if isinstance(split, ParquetSplit) else ():
-            if "embedder" not in footer.made:
-                continue
-            made = f"{footer.made['embedder']} of revision {footer.made.get('revision')}"
-            first = first or (file, made)
-            if made != first[1]:
-                raise DataError(
-                    f"{file}: holds embeddings of {made}, but {first[0].name} those of {first[1]}",
-                    "train on embeddings of one embedder: embed everything again with --overwrite",
-                )
+    for file, footer in files:
+        if "embedder" not in footer.made:
+            continue
+        made = f"{footer.made['embedder']} of revision {footer.made.get('revision')}"
+        first = first or (file, made)
+        if made != first[1]:
+            raise DataError(
+                f"{file}: holds embeddings of {made}, but {first[0].name} those of {first[1]}",
+                "train on embeddings of one embedder: embed everything again with --overwrite",
+            )

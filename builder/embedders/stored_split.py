@@ -27,10 +27,12 @@ ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Footer:
+class Footer:
+    """What a Parquet file says of itself."""
+
     rows: int
     schema: pa.Schema
-    made: dict[str, Any]  # what the writer said of itself: embedder, revision, ...
+    made: dict[str, Any]  # by the writer: embedder, revision, ...
 
 
 class ParquetSplit:
@@ -38,7 +40,7 @@ class ParquetSplit:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = tuple(files)
-        self.footers = tuple(_read_footer(file) for file in self.files)
+        self.footers = tuple(read_footer(file) for file in self.files)
         self._checked: set[str] = set()
 
     def __len__(self) -> int:
@@ -93,7 +95,7 @@ class ParquetSplit:
                     yield from ((row["id"], row["audio"]) for row in batch.to_pylist())
 
     @property
-    def _newest(self) -> _Footer:
+    def _newest(self) -> Footer:
         return self.footers[self.files.index(newest_shard(self.files))]
 
 
@@ -134,7 +136,8 @@ class ArrowSplit:
             yield from ((row["id"], row["audio"]) for row in table.to_pylist() if row["id"] in set(ids))
 
 
-def _read_footer(file: Path) -> _Footer:
+def read_footer(file: Path) -> Footer:
+    """Read a file's footer, after a check that it is safe to follow. Raises DataError."""
     check_parquet(file, ())
     with parquet_errors(file):
         parquet = pq.ParquetFile(open_for_arrow(file))
@@ -142,4 +145,4 @@ def _read_footer(file: Path) -> _Footer:
             made = parse_json((parquet.metadata.metadata or {}).get(FOOTER, b"{}"))
         except ValueError as error:
             raise DataError(f"{file}: not a open_for_arrow Parquet file: {error}", VERIFY) from error
-        return _Footer(parquet.metadata.num_rows, parquet.schema_arrow, made if isinstance(made, dict) else {})
+        return Footer(parquet.metadata.num_rows, parquet.schema_arrow, made if isinstance(made, dict) else {})
