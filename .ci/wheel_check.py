@@ -25,9 +25,9 @@ generator: {name: arranger, seconds: 2}
 split: {validation: 0.2}
 training: {epochs: 5}
 """
-SEEN = """
-import datasets, builder, sys
-rows = builder.load_corpus(sys.argv[1], split="train")
+USE = """
+import datasets, synthmir, sys
+rows = synthmir.load_corpus(sys.argv[1], split="train")
 assert rows[0]["audio"]["array"].shape == (64_000,), rows[0]["audio"]["array"].shape
 assert len(datasets.load_dataset(sys.argv[1], "melstats", split="train")) == len(rows)
 """
@@ -56,7 +56,7 @@ def check(python: str, wheel: Path, folder: Path) -> str:
         [bin / "python", "-m", "pip", "check"],
         [bin / "synthmir", "run", folder / "tiny.yaml", "--out", out],
         [bin / "synthmir", "verify", out / "corpus"],
-        [bin / "python", "-c", SEEN, out / "corpus"],
+        [bin / "python", "-c", USE, out / "corpus"],
     ]
     for step in steps:
         done = subprocess.run(step, cwd=folder, env=bare, capture_output=True, text=True, check=False)

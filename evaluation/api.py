@@ -46,6 +46,7 @@ def evaluate(
     address: str | None = None,
     gpus_per_worker: float = 0.0,
     shard_timeout: float | None = None,
+    progress: ProgressOption = True,
 ) -> Scores:
     """Score a classifier with 95 % intervals; write report.html, scores.json and the model's card.
 
@@ -59,6 +60,7 @@ def evaluate(
         bootstrap: Resamples of the confidence intervals.
         workers: Processes that embed tracks. Default: one, with many threads.
         executor: As in `synthmir.build`, with `address`, `gpus_per_worker` and `shard_timeout`.
+        progress: See `builder.progress.show_progress`.
 
     Returns:
         What scores.json holds.
@@ -77,7 +79,7 @@ def evaluate(
     options = {"benchmarks": [on] if isinstance(on, str) else on, "aggregate": aggregate, "bootstrap": bootstrap}
     settings = validate(EvaluationSettings, options, "options")
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
-    return evaluate_with(model, out or report_folder(model), corpus, settings, scale, workers, against)
+    return evaluate_with(model, out or report_folder(model), corpus, settings, scale, workers, against, progress)
 
 
 def evaluate_with(
@@ -88,6 +90,7 @@ def evaluate_with(
     scale: ExecutorSettings,
     workers: int | None,
     against: Sequence[str | Path] = (),
+    progress: ProgressOption = True,
 ) -> Scores:
     """`evaluate` with the settings of a recipe."""
     from builder.executors import choose_executor
@@ -100,7 +103,10 @@ def evaluate_with(
     model, out, corpus = Path(model), Path(out), None if corpus is None else Path(corpus)
     pool = choose_executor(scale, workers, one_core=False)
     rivals = [Path(folder) for folder in against]
-    evaluate_model(model, list(settings.benchmarks), out, corpus, settings, against=rivals, executor=pool)
+    with count_progress(progress, "evaluate", " tracks") as add:
+        evaluate_model(
+            model, list(settings.benchmarks), out, corpus, settings, tick=add, against=rivals, executor=pool
+        )  # fmt: skip
     write_card(model, out / SCORES)
     write_report(out, model, corpus)
     return Scores.read(out / SCORES)

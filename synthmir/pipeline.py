@@ -151,6 +151,6 @@ def run(
     if settings.fidelity is not None:
         against, clap = settings.fidelity.against, settings.fidelity.clap
         fidelity_with(corpus.root, against, pages / "fidelity", loaded.embedder, progress, report, clap=clap)
-    scores = evaluate_with(model, pages, corpus.root, settings, scale, embedding_workers)
+    scores = evaluate_with(model, pages, corpus.root, settings, scale, embedding_workers, progress=progress)
     report(format_scores(scores.model_dump(mode="json", by_alias=True)))
     return Run(corpus, model, pages / "report.html", scores)

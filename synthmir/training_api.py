@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from builder.progress import ProgressOption
+from builder.progress import ProgressOption, count_progress
 
 if TYPE_CHECKING:
     from builder.records import RunRecord
@@ -67,7 +67,7 @@ def train(
         target: Real music: "gtzan:PATH" or another benchmark, what `embed` wrote, a corpus.
         shots: Labelled real tracks a class. Default: all.
         seed: Default: the recipe's.
-        progress: Of the embedding of a benchmark; see `builder.progress.show_progress`.
+        progress: Of the epochs, and of the embedding of a benchmark; see `builder.progress.show_progress`.
 
     Returns:
         The trained classifier, as `load_model(out)` returns it.
@@ -158,7 +158,10 @@ def train_with(corpus: Path, out: Path, chosen: Chosen, progress: ProgressOption
     from training.trainer import train as train_model
 
     chosen = embed_benchmark_target(corpus, chosen, out.resolve().parent, progress)
-    return train_model(corpus, out, chosen.training, chosen.embedder, split=chosen.split)
+    with count_progress(progress, "train", " epochs") as add:
+        return train_model(
+            corpus, out, chosen.training, chosen.embedder, lambda epoch: add(1), split=chosen.split
+        )  # fmt: skip
 
 
 def export(model: str | Path, out: str | Path, *, what: str = "whole") -> float:

@@ -1,4 +1,4 @@
-"""Embeddings -> classifier -> model folder. Importing it makes transformers know the model."""
+"""From embeddings to a classifier in a model folder. The import registers the model with transformers."""
 
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
