@@ -30,7 +30,7 @@ from training.seeds import train_seeds
 from .benchmarks.base import Benchmark, load_benchmark
 from .benchmarks.text import printable
 from .inference.embedding_cache import EmbeddedBenchmark
-from .inference.evaluated_model import VALIDATION, EvaluatedModel
+from .inference.evaluated_model import VALIDATION, EvaluatedModel, predict_validation
 from .results.ablation import COMMON, FILE, OWN, Ablation, CellDifference, CellScores
 from .results.predictions import Predictions
 from .results.scores import HEADLINES
@@ -228,7 +228,7 @@ def _judge(
                 bench = load_benchmark(name, first.labels, cell.recipe.training.task, first.problem)  # type: ignore[arg-type]
                 with bars(f"listen to {printable(name)}") as bar:
                     hearings[key] = EmbeddedBenchmark(bench, first.embedder, out / "benchmarks", _counted(bar, bench))
-            by_place[printable(name)] = [hearings[key].by(one) for one in models[cell.name]]
+            by_place[printable(name)] = [hearings[key].predict(one) for one in models[cell.name]]
         judged[cell.name] = by_place
     if not free:
         notes.append(
@@ -238,7 +238,7 @@ def _judge(
 
 
 def _on(candidate: EvaluatedModel, corpus: Path) -> Predictions:
-    return candidate.on(corpus, None, lambda _: None, candidate.model.config.threshold)
+    return predict_validation(candidate.model, corpus, candidate.model.config.threshold, candidate.trained.details)
 
 
 def _untaught(corpus: Path, embedder: str, taught: set[str | None]) -> set[str]:

@@ -19,8 +19,8 @@ from .benchmarks.base import load_benchmark
 from .benchmarks.text import printable
 from .benchmarks.track import Track
 from .inference.evaluated_model import VALIDATION, EvaluatedModel, Tick, corpus_of, predict_benchmark
-from .inference.predict import source_of
-from .inference.validation_audio import sample, validation_clips
+from .inference.predict import audio_source
+from .inference.validation_audio import sample_items, validation_clips
 from .results.predictions import Predictions
 from .results.robustness import FILE, Level, Robustness
 from .results.scores import HEADLINES, BenchmarkScores, Quantity
@@ -66,7 +66,7 @@ def evaluate_robustness(
         if on == VALIDATION
         else load_benchmark(on, ours.labels, task, problem)  # type: ignore[arg-type]
     )
-    chosen = sample(bench.tracks, limit, settings.seed)
+    chosen = sample_items(bench.tracks, limit, settings.seed)
     notes = list(bench.notes)
     if len(chosen) < len(bench.tracks):
         notes.append(f"{len(chosen)} of {len(bench.tracks)} tracks, drawn with seed {settings.seed}")
@@ -132,7 +132,7 @@ def heard(track: Track, sampling_rate: int, damage: Damage | None, seed: int) ->
     stereo at 44.1 kHz, in each thread that reads. Raises DataError for a track of more than `builder.audio.MAX_HELD`
     numbers (25 minutes of that, 70 of mono at 32 kHz; 6.6 GB): it is skipped at every level alike, clean as well.
     """
-    samples, rate = decode_audio(source_of(track))
+    samples, rate = decode_audio(audio_source(track))
     if damage is not None:
         samples = damage(samples, rate, seed=zlib.crc32(track.id.encode("utf-8", "surrogateescape"), seed))
     return resample(to_mono(samples), rate, sampling_rate)

@@ -89,7 +89,7 @@ def parts(file: Path, embedder: object, model: object) -> dict[str, float]:
     """Seconds of one thread for one track, part by part: the best of seven."""
     import torch
 
-    from evaluation.inference.predict import logits
+    from evaluation.inference.predict import compute_logits
 
     rate = embedder.sampling_rate  # type: ignore[attr-defined]
     stereo, origin = decode_audio(file)
@@ -101,7 +101,7 @@ def parts(file: Path, embedder: object, model: object) -> dict[str, float]:
         "decode": lambda: decode_audio(file),
         "resample": lambda: resample(to_mono(stereo), origin, rate),
         "embed": lambda: embedder.embed(cut),  # type: ignore[attr-defined]
-        "classify": lambda: logits(model, vectors),  # type: ignore[arg-type]
+        "classify": lambda: compute_logits(model, vectors),  # type: ignore[arg-type]
     }
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -61,7 +61,7 @@ class RecordingClassifier:
         from training.metrics import TEMPO_TASKS
         from training.models.audio_embedding import cut, embed_cuts
 
-        from ..inference.predict import logits, pool, problem_of, to_probabilities
+        from ..inference.predict import aggregate_windows, compute_logits, problem_of, to_probabilities
 
         check_length(Path(file))
         with self._lock:
@@ -71,7 +71,7 @@ class RecordingClassifier:
             except (MemoryError, RuntimeError) as error:  # a length or a rate that does not fit into memory
                 raise DataError(f"cannot be decoded: {error}") from error
             vectors = embed_cuts(embedder, [cut(samples, embedder)])[0]
-            outputs = logits(model, vectors)
+            outputs = compute_logits(model, vectors)
         problem, config = problem_of(model), model.config
         starts, ends = window_times(len(samples), len(vectors), embedder)
         return WindowPredictions(
@@ -79,7 +79,7 @@ class RecordingClassifier:
             starts=starts,
             ends=ends,
             values=to_probabilities(outputs, problem),
-            overall=pool(outputs, problem),
+            overall=aggregate_windows(outputs, problem),
             labels=tuple(map(str, config.labels)),
             problem=problem,
             unit="bpm" if config.task in TEMPO_TASKS else "",

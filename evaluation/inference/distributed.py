@@ -1,4 +1,4 @@
-"""Recordings heard by several workers: as `embed_tracks`, part by part, wherever an executor runs them."""
+"""Embed the tracks of a benchmark with several workers, in batches, wherever an executor runs them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .predict import embed_tracks
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-AT_ONCE = 16  # tracks a part
+BATCH_TRACKS = 16
 
-Heard = list[np.ndarray | str]  # float32 [windows, dim], or why a track cannot be read
+Embedded = list[np.ndarray | str]  # float32 [windows, dim] of each track, or the reason why it cannot be read
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TrackBatch:
     """Some of the tracks, in order."""
 
     number: int
@@ -34,63 +34,72 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Of its first and last track."""
+        """The first and the last track, for messages."""
         return f"tracks {self.tracks[0].id} to {self.tracks[-1].id}"
 
 
-class Parts(Sequence[Part]):
-    """The tracks cut into parts, each when it is asked for: tracks that hold their audio are not all held."""
+class TrackBatches(Sequence[TrackBatch]):
+    """Tracks in batches. A batch is made when it is asked for, as tracks may hold their audio."""
 
     def __init__(self, tracks: Sequence[Track]) -> None:
         self.tracks = tracks
 
     def __len__(self) -> int:
-        return -(-len(self.tracks) // AT_ONCE)
+        return -(-len(self.tracks) // BATCH_TRACKS)
 
     @overload
-    def __getitem__(self, at: int) -> Part: ...
+    def __getitem__(self, at: int) -> TrackBatch: ...
     @overload
-    def __getitem__(self, at: slice) -> list[Part]: ...
-    def __getitem__(self, at: int | slice) -> Part | list[Part]:
+    def __getitem__(self, at: slice) -> list[TrackBatch]: ...
+    def __getitem__(self, at: int | slice) -> TrackBatch | list[TrackBatch]:
         if isinstance(at, slice):
             return [self[number] for number in range(*at.indices(len(self)))]
         if not 0 <= at < len(self):
             raise IndexError(at)
-        last = min((at + 1) * AT_ONCE, len(self.tracks))
-        return Part(at, tuple(self.tracks[number] for number in range(at * AT_ONCE, last)))
+        last = min((at + 1) * BATCH_TRACKS, len(self.tracks))
+        return TrackBatch(at, tuple(self.tracks[number] for number in range(at * BATCH_TRACKS, last)))
 
 
 class TrackEmbedder:
-    """Hears parts: the embedder that a model was trained on is loaded once and used for all of them."""
+    """A worker that embeds batches of tracks. It loads the embedder that a model was trained on once."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
         self.embedder = embedder_for(config)
 
-    def __call__(self, part: Part, tick: object) -> tuple[int, Heard]:
-        """What is heard of each track of a part."""
-        return part.number, [heard for _, heard in embed_tracks(self.embedder, part.tracks)]
+    def __call__(self, batch: TrackBatch, tick: object) -> tuple[int, Embedded]:
+        """Embed a batch; return its number and what became of each track."""
+        return batch.number, [vectors for _, vectors in embed_tracks(self.embedder, batch.tracks)]
 
 
 def embed_tracks_distributed(
     executor: Executor, config: PreTrainedConfig, embedder: EmbedderBackend, tracks: Sequence[Track]
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
-    """As `embed_tracks`, in order, by workers that each load what `config` names. Raises DataError for a track that
-    can be read here, by `embedder`, and not where a worker is.
+    """Embed tracks with the workers of an executor, in order, as `embed_tracks` does.
+
+    Args:
+        executor: Runs the workers.
+        config: The model's config, which names the embedder that each worker loads.
+        embedder: The same embedder, loaded here.
+        tracks: What to embed.
+
+    Raises:
+        DataError: A track can be read here and not by a worker.
     """
-    parts, held, following = Parts(tracks), dict[int, Heard](), 0
-    for number, heard in executor.run(partial(TrackEmbedder, config), parts, lambda _: None):
-        held[number] = heard
-        while following in held:
-            for track, found in zip(parts[following].tracks, held.pop(following), strict=True):
-                if isinstance(found, str):
-                    _refuse_apart(embedder, track, found)
-                yield track, found
+    batches, finished, following = TrackBatches(tracks), dict[int, Embedded](), 0
+    for number, embedded in executor.run(partial(TrackEmbedder, config), batches, lambda _: None):
+        finished[number] = embedded
+        while following in finished:
+            for track, vectors in zip(batches[following].tracks, finished.pop(following), strict=True):
+                if isinstance(vectors, str):
+                    _check_unreadable_here(embedder, track, vectors)
+                yield track, vectors
             following += 1
 
 
-def _refuse_apart(embedder: EmbedderBackend, track: Track, reason: str) -> None:
-    [(_, here)] = embed_tracks(embedder, [track])
-    if not isinstance(here, str):
+def _check_unreadable_here(embedder: EmbedderBackend, track: Track, reason: str) -> None:
+    """Raise DataError where a track that a worker cannot read can be read here."""
+    [(_, vectors)] = embed_tracks(embedder, [track])
+    if not isinstance(vectors, str):
         raise DataError(
             f"{track.path or track.id}: can be read here, and not by a worker: {reason}",
             "let the recordings be on storage that every node shares at the same path",

@@ -1,4 +1,4 @@
-"""A benchmark as the target of a training: its tracks, told in the source's labels, embedded as the source is."""
+"""A benchmark as the target of a training: its tracks with the source's labels, embedded as the source is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLDER = "real"
 
 
 def is_benchmark(target: str | None) -> bool:
-    """Whether `target` is written as a benchmark is, NAME:PATH, and is no path itself."""
+    """Return whether a target is written as a benchmark, NAME:PATH, and is not itself a path."""
     if target is None or ":" not in target or path_exists(Path(target).expanduser()):
         return False
     return Spec.parse(target).name in BENCHMARKS
@@ -36,10 +36,21 @@ def embed_target(
     beside: Path,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Chosen:
-    """`chosen` with a benchmark for a target turned into a folder of embeddings, `beside`/real/NAME.
+    """Embed the benchmark that a training names as its target, into `beside`/real/NAME.
 
-    What is embedded there already is not embedded again; anything else for a target stays as it is. Raises DataError,
-    RecipeError and BackendError.
+    Args:
+        corpus: What the training learns from. Its labels and its embedder are used.
+        chosen: The settings of the training. A target that is no benchmark stays as it is.
+        beside: Where the folder of embeddings is made. Embeddings that are there are kept.
+        progress: Called with the tracks that are done, and all of them.
+
+    Returns:
+        The settings with that folder as the target.
+
+    Raises:
+        DataError: The benchmark cannot be read, or the corpus does not name its embedder.
+        RecipeError: The target is not valid, or several processes are running.
+        BackendError: The embedder cannot be loaded.
     """
     training = chosen.training
     target = training.target
@@ -65,13 +76,13 @@ def embed_target(
 
 
 def _settings(data: Data, corpus: Path) -> EmbedderSettings:
-    """Of the embedder that made the source's embeddings, as its record has them."""
-    if (told := data.embedder.get("settings")) is None:
+    """Return the settings of the embedder that made the source's embeddings, from its record."""
+    if (settings := data.embedder.get("settings")) is None:
         raise DataError(
-            f"{corpus}: what made its embeddings is not told, so no benchmark can be embedded alike",
+            f"{corpus}: has no record of its embedder, so a benchmark cannot be embedded with it",
             "embed the benchmark with it yourself, and give that folder: --target DIR",
         )
-    return EmbedderSettings(**told)
+    return EmbedderSettings(**settings)
 
 
 def _at(training: TrainingSettings, folder: Path) -> TrainingSettings:
@@ -79,9 +90,9 @@ def _at(training: TrainingSettings, folder: Path) -> TrainingSettings:
 
 
 def _slug(target: str, names: list[str], settings: EmbedderSettings) -> str:
-    """A folder's name for these tracks in these labels by this embedder."""
+    """Return a folder name for these tracks with these labels by this embedder."""
     spec = Spec.parse(target)
-    told = "-".join(part for part in (spec.name, spec.variant, Path(spec.target).name) if part)
+    name = "-".join(part for part in (spec.name, spec.variant, Path(spec.target).name) if part)
     parts = (target, names, settings.model_dump(mode="json", include={"name", "weights", "arch", "layer", "dtype"}))
     digest = hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()[:6]
-    return re.sub(r"[^\w.-]+", "-", f"{told}-{digest}").strip("-.")
+    return re.sub(r"[^\w.-]+", "-", f"{name}-{digest}").strip("-.")

@@ -1,9 +1,10 @@
-"""A benchmark embedded once, to be answered by many models."""
+"""Window embeddings of tracks, computed once and kept in a file, for predictions by many models."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,62 +22,97 @@ if TYPE_CHECKING:
     from builder.embedders.base import EmbedderBackend
 
 
+class EmbeddedTracks:
+    """The window embeddings of some tracks by one embedder.
+
+    Args:
+        tracks: The tracks. Their order is that of the embeddings.
+        embedder: What embeds them.
+        folder: Where the file of embeddings is kept. One that is there is read, and no track is decoded.
+        tick: Called with 1 after each track.
+    """
+
+    def __init__(
+        self, tracks: Sequence[Track], embedder: EmbedderBackend, folder: Path, tick: Tick = lambda _: None
+    ) -> None:
+        key = "\n".join([embedder.name, str(embedder.revision), *map(_describe, tracks)])
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        file = folder / f"{digest[:16]}.npz"
+        self._vectors, self._starts, self._reasons = _read(file, len(tracks)) or _embed(file, tracks, embedder, tick)
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def __getitem__(self, number: int) -> np.ndarray | str:
+        """Return float32 [windows, dim] of a track by its number, or the reason why it cannot be read."""
+        vectors = self._vectors[self._starts[number] : self._starts[number + 1]]
+        return vectors if len(vectors) else str(self._reasons[number])
+
+
 class EmbeddedBenchmark:
-    """The windows' embeddings of every track of a benchmark, kept in a file so that a second run need not listen."""
+    """A benchmark whose tracks are embedded once, for predictions by many models of the same labels.
+
+    Args:
+        benchmark: A benchmark that was opened for the models' labels.
+        embedder: The embedder that the models were trained on.
+        folder: Where the file of embeddings is kept.
+        tick: Called with 1 after each track.
+    """
 
     def __init__(
         self, benchmark: Benchmark, embedder: EmbedderBackend, folder: Path, tick: Tick = lambda _: None
     ) -> None:
-        """Listen, or read what was heard of the same tracks by the same embedder."""
         self.benchmark = benchmark
-        ids = "\n".join(f"{track.id} {track.path}" for track in benchmark.tracks)
-        key = hashlib.sha256(f"{embedder.name}\n{embedder.revision}\n{ids}".encode("utf-8", "surrogateescape"))
-        self._file = folder / f"{key.hexdigest()[:16]}.npz"
-        self._vectors, self._starts, self._reasons = _read(self._file, len(benchmark.tracks)) or _listen(
-            self._file, benchmark, embedder, tick
-        )
+        self.embedded = EmbeddedTracks(benchmark.tracks, embedder, folder, tick)
 
-    def by(self, candidate: EvaluatedModel) -> Predictions:
-        """What a model answers, of the labels that the benchmark was opened for. Raises DataError."""
-        threshold = candidate.model.config.threshold
+    def predict(self, model: EvaluatedModel) -> Predictions:
+        """Predict the benchmark's tracks. Raises DataError where none can be read."""
+        threshold = model.model.config.threshold
         return collect_predictions(
-            self.benchmark, self._answers(candidate), candidate.labels, candidate.problem, threshold=threshold
+            self.benchmark, self._outputs(model), model.labels, model.problem, threshold=threshold
         )
 
-    def _answers(self, candidate: EvaluatedModel) -> Iterator[tuple[Track, np.ndarray | str]]:
+    def _outputs(self, model: EvaluatedModel) -> Iterator[tuple[Track, np.ndarray | str]]:
         for number, track in enumerate(self.benchmark.tracks):
-            vectors = self._vectors[self._starts[number] : self._starts[number + 1]]
-            yield track, candidate.answer(vectors if len(vectors) else str(self._reasons[number]), candidate.labels)
+            yield track, model.predict_windows(self.embedded[number], model.labels)
 
 
-Heard = tuple[np.ndarray, np.ndarray, np.ndarray]  # float32 [windows, dim], int64 [tracks + 1], str [tracks]
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # float32 [windows, dim], int64 [tracks + 1], str [tracks]
 
 
-def _read(file: Path, tracks: int) -> Heard | None:
+def _describe(track: Track) -> str:
+    """Describe a track so that a changed file is embedded again."""
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            vectors, starts, reasons = kept["vectors"], kept["starts"], kept["reasons"]
-    except Exception:  # none, or one that a full disk cut: whatever that makes numpy and zipfile raise
+        state = track.path.stat() if track.path is not None else None
+    except OSError:
+        state = None
+    return f"{track.id} {track.path}" + (f" {state.st_size} {state.st_mtime_ns}" if state else "")
+
+
+def _read(file: Path, tracks: int) -> Arrays | None:
+    """Read a file of embeddings; None where there is none, or it is damaged or of other tracks."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            vectors, starts, reasons = arrays["vectors"], arrays["starts"], arrays["reasons"]
+    except Exception:  # whatever a missing or truncated file makes numpy and zipfile raise
         return None
-    fits = (vectors.ndim, starts.shape, reasons.shape) == (2, (tracks + 1,), (tracks,))
+    shapes = (vectors.ndim, starts.shape, reasons.shape) == (2, (tracks + 1,), (tracks,))
     kinds = (vectors.dtype, starts.dtype.kind, reasons.dtype.kind) == (np.float32, "i", "U")
-    whole = fits and kinds and starts[0] == 0 and starts[-1] == len(vectors) and (np.diff(starts) >= 0).all()
-    return (vectors, starts, reasons) if whole else None
+    valid = shapes and kinds and starts[0] == 0 and starts[-1] == len(vectors) and (np.diff(starts) >= 0).all()
+    return (vectors, starts, reasons) if valid else None
 
 
-def _listen(file: Path, benchmark: Benchmark, embedder: EmbedderBackend, tick: Tick) -> Heard:
-    import io
-
+def _embed(file: Path, tracks: Iterable[Track], embedder: EmbedderBackend, tick: Tick) -> Arrays:
     parts, lengths, reasons = [np.empty((0, embedder.dim), np.float32)], [0], []
-    for _, vectors in embed_tracks(embedder, benchmark.tracks):
+    for _, vectors in embed_tracks(embedder, tracks):
         tick(1)
         failed = isinstance(vectors, str)
         reasons.append(vectors if failed else "")
         lengths.append(0 if failed else len(vectors))
         if not isinstance(vectors, str):
             parts.append(vectors)
-    heard = np.concatenate(parts), np.cumsum(lengths), np.array(reasons, dtype=str)
+    arrays = np.concatenate(parts), np.cumsum(lengths), np.array(reasons, dtype=str)
     buffer = io.BytesIO()
-    np.savez(buffer, vectors=heard[0], starts=heard[1], reasons=heard[2])
+    np.savez(buffer, vectors=arrays[0], starts=arrays[1], reasons=arrays[2])
     write_bytes(file, buffer.getvalue())
-    return heard
+    return arrays

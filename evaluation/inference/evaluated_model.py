@@ -1,4 +1,4 @@
-"""A model that is judged: what it says of its validation split and of real recordings."""
+"""A model that is evaluated, and its predictions for its validation split and for benchmarks."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from ..results.predictions import Predictions
 from ..results.scores import MULTI, REGRESSION, SINGLE, Skip
 from .distributed import embed_tracks_distributed
 from .predict import (
-    answer,
     check_aggregate,
     embed_tracks,
     load_model_embedder,
+    predict_probabilities,
     predict_tracks,
-    probabilities,
+    predict_windows,
     problem_of,
 )
-from .validation_audio import Clips
+from .validation_audio import ValidationClips
 
 if TYPE_CHECKING:
     from builder.embedders.base import EmbedderBackend
@@ -43,12 +43,19 @@ if TYPE_CHECKING:
     from training.models.classifier import SynthmirClassifier
 
 VALIDATION = "validation"
-Tick = Callable[[int], None]  # told how many tracks were just judged
+Tick = Callable[[int], None]  # called with the number of tracks that were just predicted
 
 
 @dataclass
 class EvaluatedModel:
-    """A model that is judged, and what is needed for it."""
+    """A model that is evaluated.
+
+    Attributes:
+        folder: Its folder.
+        model: The classifier or regression.
+        trained: The record of its training.
+        settings: How it is evaluated.
+    """
 
     folder: Path
     model: SynthmirClassifier
@@ -57,7 +64,12 @@ class EvaluatedModel:
 
     @classmethod
     def load(cls, folder: Path, settings: EvaluationSettings) -> EvaluatedModel:
-        """Read a model folder. Raises DataError, and RecipeError where the settings mean nothing for the model."""
+        """Read a model folder.
+
+        Raises:
+            DataError: It is no model folder.
+            RecipeError: The settings are not defined for the model's problem.
+        """
         from training.models.classifier import load_model
 
         model = load_model(folder)
@@ -66,80 +78,102 @@ class EvaluatedModel:
 
     @property
     def labels(self) -> list[str]:
-        """The labels of its outputs."""
+        """The labels of its outputs, in order."""
         return list(self.model.config.labels)
 
     @property
     def problem(self) -> str:
-        """What its labels are, in transformers' words."""
+        """Its `problem_type` in transformers' terms."""
         return problem_of(self.model)
 
     @cached_property
     def embedder(self) -> EmbedderBackend:
-        """What it was trained on, loaded when it is needed."""
+        """The embedder that it was trained on, loaded when first needed."""
         return load_model_embedder(self.model)
 
-    def answer(self, vectors: np.ndarray | str, labels: Sequence[str]) -> np.ndarray | str:
-        """A track's windows, float32 [windows, dim] -> its one answer, float64 in the order of `labels`.
+    def predict_windows(self, vectors: np.ndarray | str, labels: Sequence[str]) -> np.ndarray | str:
+        """Predict a track from the embeddings of its windows.
 
-        Why it has none stays.
+        Args:
+            vectors: float32 [windows, dim]; or the reason why the track cannot be read, which is returned as it is.
+            labels: The model's labels, in the order that the prediction shall have.
+
+        Returns:
+            float64 [labels].
         """
         if isinstance(vectors, str):
             return vectors
-        return answer(self.model, vectors, self.settings.aggregate)[[self.labels.index(name) for name in labels]]
-
-    def on(self, benchmark: Benchmark | Path, workers: int | None, tick: Tick, threshold: float | None) -> Predictions:
-        """What it says of a benchmark's tracks, or of the validation split of the corpus at a path."""
-        return predict_with_models([self], benchmark, workers, tick, [threshold])[0]
+        outputs = predict_windows(self.model, vectors, self.settings.aggregate)
+        return outputs[[self.labels.index(name) for name in labels]]
 
 
 def predict_with_models(
-    candidates: Sequence[EvaluatedModel],
+    models: Sequence[EvaluatedModel],
     benchmark: Benchmark | Path,
     workers: int | None,
     tick: Tick,
     thresholds: Sequence[float | None],
     executor: Executor | None = None,
 ) -> list[Predictions]:
-    """What models of the same labels, in any order, say of the same tracks, or of the validation split at a path.
+    """Predict the same tracks with several models. A track is decoded once, and embedded once for each embedder.
 
-    A benchmark is one that was opened for the labels of the first. A track is read and embedded once for all models
-    that were trained on the same embedder: here by `workers` threads, or by the workers of an `executor`.
+    Args:
+        models: Models of the same labels, in any order.
+        benchmark: A benchmark that was opened for the labels of the first model; or the path of a corpus, for its
+            validation split.
+        workers: Threads that decode.
+        tick: Called with the number of tracks that were just predicted.
+        thresholds: Of each model, the probability from which a label is predicted.
+        executor: Whose workers embed the tracks; by default this process.
+
+    Returns:
+        The predictions of each model, with labels in the order of the first.
     """
-    found: dict[int, Predictions] = {}
+    predictions: dict[int, Predictions] = {}
     if not isinstance(benchmark, Benchmark):
-        for number, (one, threshold) in enumerate(zip(candidates, thresholds, strict=True)):
-            found[number] = predict_validation(one.model, benchmark, threshold, one.trained.details)
-        tick(len(found[0]))
-        return list(found.values())
-    labels = candidates[0].labels
-    alike: dict[str, list[int]] = {}
-    for number, one in enumerate(candidates):
-        alike.setdefault(json.dumps(one.model.config.embedder, sort_keys=True), []).append(number)
-    for numbers in alike.values():
-        said: dict[int, list[tuple[Track, np.ndarray | str]]] = {number: [] for number in numbers}
-        first = candidates[numbers[0]]
-        heard = (
+        for number, (one, threshold) in enumerate(zip(models, thresholds, strict=True)):
+            predictions[number] = predict_validation(one.model, benchmark, threshold, one.trained.details)
+        tick(len(predictions[0]))
+        return list(predictions.values())
+    labels = models[0].labels
+    same_embedder: dict[str, list[int]] = {}
+    for number, one in enumerate(models):
+        same_embedder.setdefault(json.dumps(one.model.config.embedder, sort_keys=True), []).append(number)
+    for numbers in same_embedder.values():
+        outputs: dict[int, list[tuple[Track, np.ndarray | str]]] = {number: [] for number in numbers}
+        first = models[numbers[0]]
+        embedded = (
             embed_tracks(first.embedder, benchmark.tracks, workers=workers)
             if executor is None or isinstance(executor, InProcessExecutor)
             else embed_tracks_distributed(executor, first.model.config, first.embedder, benchmark.tracks)
         )
-        for track, vectors in heard:
-            tick(numbers[0] == 0)  # a track counts once
-            bare = replace(track, data=None)  # memory holds no more audio than the threads read ahead
+        for track, vectors in embedded:
+            tick(numbers[0] == 0)  # each track counts once
+            without_audio = replace(track, data=None)  # so that memory holds no more audio than the threads read ahead
             for number in numbers:
-                said[number].append((bare, candidates[number].answer(vectors, labels)))
-        for number, answers in said.items():
-            found[number] = collect_predictions(
-                benchmark, answers, labels, candidates[number].problem, threshold=thresholds[number]
+                outputs[number].append((without_audio, models[number].predict_windows(vectors, labels)))
+        for number, tracks in outputs.items():
+            predictions[number] = collect_predictions(
+                benchmark, tracks, labels, models[number].problem, threshold=thresholds[number]
             )
-    return [found[number] for number in range(len(candidates))]
+    return [predictions[number] for number in range(len(models))]
 
 
 def read_validation(
     corpus: Path, embedder: str, task: str, known: Sequence[str], details: dict[str, Any]
 ) -> ValidationRows:
-    """The rows that a model was chosen by, read as its training record says. Raises DataError."""
+    """Read the validation rows of a corpus as a model's training record says.
+
+    Args:
+        corpus: What holds the embeddings.
+        embedder: The name of the embedder.
+        task: The column of labels.
+        known: The model's labels.
+        details: `details` of the model's training record.
+
+    Raises:
+        DataError: There are no such rows.
+    """
     from training.data.features import load_validation
 
     options = dict(details.get("data") or {})
@@ -151,19 +185,29 @@ def read_validation(
 def predict_validation(
     model: SynthmirClassifier, corpus: Path, threshold: float | None, details: dict[str, Any]
 ) -> Predictions:
-    """Judge the validation split by its stored embeddings, one a clip. Raises DataError."""
+    """Predict the validation split of a corpus from its stored embeddings, one a clip.
+
+    Args:
+        model: The model.
+        corpus: What holds the embeddings.
+        threshold: With many labels a track, the probability from which a label is predicted.
+        details: `details` of the model's training record.
+
+    Raises:
+        DataError: The split has other labels, or embeddings of another embedder or revision.
+    """
     _check_revision(model, corpus)
     labels, problem, task = list(model.config.labels), problem_of(model), model.config.task
     validation = read_validation(corpus, model.config.embedder["name"], task, labels, details)
     rows, names = validation.rows, validation.names
     if foreign := _unknown_labels(validation, [*labels, *(details.get("left_out") or ())]):
-        raise DataError(f"{corpus}: its {task} {foreign[0]!r} is none of the model's: {', '.join(labels)}")
+        raise DataError(f"{corpus}: its {task} {foreign[0]!r} is not among the model's labels: {', '.join(labels)}")
     if (dim := rows.embeddings.shape[1]) != model.config.embedder["dim"]:
         raise DataError(
-            f"{corpus}: its embeddings have {dim} numbers, the model takes {model.config.embedder['dim']}",
+            f"{corpus}: its embeddings have {dim} dimensions, the model takes {model.config.embedder['dim']}",
             "embed the corpus again with the embedder that the model was trained on",
         )
-    truth, outputs = rows.labels.numpy(), probabilities(model, rows.embeddings.numpy())
+    truth, outputs = rows.labels.numpy(), predict_probabilities(model, rows.embeddings.numpy())
     if problem == SINGLE:
         truth = np.array([labels.index(name) if name in labels else -1 for name in names])[truth]
     elif problem == MULTI:
@@ -177,7 +221,7 @@ def predict_validation(
 
 
 def _unknown_labels(validation: ValidationRows, known: Sequence[str]) -> list[str]:
-    """Labels of some row that are not among the known ones."""
+    """Return labels of the validation rows that are not among the known ones."""
     if validation.problem_type == REGRESSION:
         return []
     labels = validation.rows.labels
@@ -186,7 +230,7 @@ def _unknown_labels(validation: ValidationRows, known: Sequence[str]) -> list[st
 
 
 def _check_revision(model: SynthmirClassifier, corpus: Path) -> None:
-    """Raises DataError where the stored embeddings are of another revision than what the model learnt from."""
+    """Raise DataError where the stored embeddings are of another revision of the embedder than the model's."""
     made = model.config.embedder
     for file in (embed_record(made["name"]), DATASET_RECORD) if corpus.is_dir() else ():
         found = Corpus(corpus).record(file).get("details", {}).get("embedder", {})
@@ -195,7 +239,7 @@ def _check_revision(model: SynthmirClassifier, corpus: Path) -> None:
                 raise DataError(
                     f"{corpus}: its embeddings are of {made['name']} of revision {found['revision']}, the model was "
                     f"trained on revision {made['revision']}",
-                    "train anew on these, or embed the corpus with what the model was trained on",
+                    "train again on these, or embed the corpus with the revision that the model was trained on",
                 )
             return
 
@@ -203,53 +247,74 @@ def _check_revision(model: SynthmirClassifier, corpus: Path) -> None:
 def predict_benchmark(
     model: SynthmirClassifier,
     embedder: EmbedderBackend,
-    benchmark: Benchmark | Clips,
+    benchmark: Benchmark | ValidationClips,
     workers: int | None = None,
     tick: Tick = lambda _: None,
     threshold: float | None = None,
     **options: Any,
 ) -> Predictions:
-    """Judge real recordings; those that cannot be read are skipped and listed. Raises DataError if none can be.
+    """Predict the tracks of a benchmark. Those that cannot be read are skipped and listed.
 
-    Of a model of many labels a track only those count that the benchmark can speak about. `options` go to
-    `predict_tracks`.
+    Args:
+        model: The model.
+        embedder: The embedder that it was trained on.
+        benchmark: Opened for the model's labels. With many labels a track only those count that it covers.
+        workers: Threads that decode.
+        tick: Called with 1 after each track.
+        threshold: With many labels a track, the probability from which a label is predicted.
+        **options: Of `predict_tracks`.
+
+    Raises:
+        DataError: No track can be read.
     """
-    answers = predict_tracks(model, embedder, benchmark.tracks, workers=workers, **options)
-    return collect_predictions(benchmark, answers, list(model.config.labels), problem_of(model), tick, threshold)
+    outputs = predict_tracks(model, embedder, benchmark.tracks, workers=workers, **options)
+    return collect_predictions(benchmark, outputs, list(model.config.labels), problem_of(model), tick, threshold)
 
 
 def collect_predictions(
-    benchmark: Benchmark | Clips,
-    answers: Iterable[tuple[Track, np.ndarray | str]],
+    benchmark: Benchmark | ValidationClips,
+    outputs: Iterable[tuple[Track, np.ndarray | str]],
     labels: list[str],
     problem: str,
     tick: Tick = lambda _: None,
     threshold: float | None = None,
 ) -> Predictions:
-    """What a model of these labels answered for each track, or why it could not, as `score_benchmark` has it."""
-    ids, said, rows, artists, skips = [], [], [], [], []
-    for track, result in answers:
+    """Collect the outputs of a model for the tracks of a benchmark.
+
+    Args:
+        benchmark: What the tracks are from.
+        outputs: Each track with float64 [labels], or with the reason why it cannot be read.
+        labels: The labels of the outputs.
+        problem: The model's problem type.
+        tick: Called with 1 after each track.
+        threshold: With many labels a track, the probability from which a label is predicted.
+
+    Raises:
+        DataError: No track could be read.
+    """
+    ids, truth, rows, artists, skips = [], [], [], [], []
+    for track, output in outputs:
         tick(1)
-        if isinstance(result, str):
-            skips.append(Skip(id=track.id, reason=result))
+        if isinstance(output, str):
+            skips.append(Skip(id=track.id, reason=output))
             continue
         ids.append(track.id)
-        said.append(track.label)
-        rows.append(result)
+        truth.append(track.label)
+        rows.append(output)
         artists.append(track.artist)
     if not rows:
         raise DataError(
             f"{benchmark.name}: none of its {len(skips)} track(s) can be read; the first, {skips[0].id}: "
             f"{skips[0].reason}",
-            "check that the files are whole and that they are audio",
+            "check that the files are complete and that they are audio",
         )
-    truth, outputs = _truth(said, problem, len(labels)), np.stack(rows)
+    true, predicted = _truth(truth, problem, len(labels)), np.stack(rows)
     if problem == MULTI and benchmark.covered:
         covered = list(benchmark.covered)
-        truth, outputs, labels = truth[:, covered], outputs[:, covered], [labels[index] for index in covered]
+        true, predicted, labels = true[:, covered], predicted[:, covered], [labels[index] for index in covered]
     elif problem == REGRESSION:
-        outputs = outputs[:, 0]
-    return Predictions(problem, labels, ids, truth, outputs, threshold, artists, skips, benchmark.notes)
+        predicted = predicted[:, 0]
+    return Predictions(problem, labels, ids, true, predicted, threshold, artists, skips, benchmark.notes)
 
 
 def _truth(labels: Sequence[Label], problem: str, classes: int) -> np.ndarray:
@@ -262,7 +327,7 @@ def _truth(labels: Sequence[Label], problem: str, classes: int) -> np.ndarray:
 
 
 def _training_record(model_folder: Path) -> RunRecord:
-    """The model's run record. Raises DataError if it is missing or no record."""
+    """Read the record of a model's training. Raises DataError where it is missing or damaged."""
     path = model_folder / "training.json"
     try:
         return RunRecord.read(path)
@@ -275,12 +340,18 @@ def _training_record(model_folder: Path) -> RunRecord:
 
 
 def corpus_of(trained: RunRecord, model_folder: Path, given: Path | None) -> Path:
-    """What holds the validation split that the model is judged on. Raises DataError: nothing, or not the model's own.
+    """Find what holds the validation split of a model: a corpus, or another data set that it was trained on.
 
-    That is a corpus of ours, or whatever else the model was trained on.
+    Args:
+        trained: The record of the model's training.
+        model_folder: The model's folder, from which the record gives the way to the corpus.
+        given: The corpus as the user names it; None for the one in the record.
+
+    Raises:
+        DataError: It is not there, or it is not the corpus that the model was trained on.
     """
     if given is None and "corpus" not in trained.details:
-        raise DataError(f"{model_folder}: does not tell which corpus it was trained on", "add --corpus PATH")
+        raise DataError(f"{model_folder}: its record names no corpus", "add --corpus PATH")
     recorded = trained.details.get("corpus", "")
     if not isinstance(recorded, str):
         raise DataError(
@@ -298,7 +369,7 @@ def corpus_of(trained: RunRecord, model_folder: Path, given: Path | None) -> Pat
     if None not in (found, trained.fingerprint) and found != trained.fingerprint:
         raise DataError(
             f"{root}: holds the corpus {found}, but the model was trained on {trained.fingerprint}: "
-            "what it learnt from may be in this validation split",
-            "add --corpus with the model's own corpus, or judge it on folder:PATH",
+            "this validation split may hold clips that it was trained on",
+            "add --corpus with the model's own corpus, or evaluate it on folder:PATH",
         )
     return root

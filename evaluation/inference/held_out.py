@@ -1,42 +1,58 @@
-"""The test part of real music that training learns from: read here, and only here, once the models are made."""
+"""The test part of the real music that training learns from. It is read here alone, after the models are trained."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from builder.embedders.embedded_dataset import EMBEDDING, filter_rows, open_dataset
+from builder.embedders.audio_sources import open_source
+from builder.embedders.embed_dataset import RECORD
+from builder.embedders.embedded_dataset import EMBEDDING, filter_rows, is_corpus, open_dataset
 from builder.errors import DataError
+from builder.io.safe_files import read_record
 from training.data.features import Features
 from training.data.splits import split_target
 from training.data.target import find_label_column, match_labels, read_target_embeddings
 from training.models.classifier import SINGLE
 
+from ..benchmarks.track import Track
 from ..results.predictions import Predictions
 
 GROUP = "artist"
+AUDIO_COLUMN = "audio"  # of what `synthmir embed --out` reads unless it is given another
+ROWS = 1000  # of a part; audio is read some rows at a time
 
 
 def read_test(
     path: Path | str, source: Features, label: str | None = None, embedding: str = EMBEDDING
 ) -> tuple[Predictions, np.ndarray]:
-    """The labelled rows of the target's test part, nothing said of them yet, and their embeddings float32 [n, dim].
+    """Read the labelled rows of the target's test part.
 
-    Labels are the source's; rows of others are left out and counted in the notes. Raises DataError where there is no
-    test part, and no label in it.
+    Args:
+        path: The target: a corpus, what `synthmir embed --out` wrote, or a data set of embeddings.
+        source: What the models are trained on, whose labels are used. Rows of other labels are left out and noted.
+        label: The column of labels; by default the task's.
+        embedding: The column of embeddings.
+
+    Returns:
+        The rows as predictions without outputs, and their stored embeddings, float32 [n, dim].
+
+    Raises:
+        DataError: There is no test part, or no row in it has one of the labels.
     """
     dataset = open_dataset(Path(path).expanduser(), source.embedder)
     test = set(split_target(dataset).test_ids)
     if not test:
         raise DataError(
-            f"{path}: has no test part to judge on",
+            f"{path}: has no test part to evaluate on",
             "give it a split called test, or no splits at all: a fifth is then set aside",
         )
     column = find_label_column(dataset, label, source.task)
     if column is None:
-        raise DataError(f"{path}: has no column {source.task!r} and none called 'label' to judge by", "add the labels")
+        raise DataError(f"{path}: has no column {source.task!r} or 'label'", "add a column of labels")
     rows = dataset.rows()
     rows = filter_rows(rows, np.array([identity in test for identity in dataset.ids(rows)]))
     ids = dataset.ids(rows)
@@ -47,7 +63,7 @@ def read_test(
     artists = dataset.read([GROUP], rows)[GROUP].to_pylist() if GROUP in dataset.columns else []
     kept = np.flatnonzero(labels.known)
     truth = labels.values[kept]
-    judged = Predictions(
+    predictions = Predictions(
         problem=source.problem_type,
         labels=source.names,
         ids=[ids[row] for row in kept],
@@ -56,12 +72,48 @@ def read_test(
         artists=[None if artists[row] is None else str(artists[row]) for row in kept] if artists else (),
         notes=_notes(labels.dropped, int((~labels.known & ~labels.foreign).sum()), source.task),
     )
-    return judged, x
+    return predictions, x
+
+
+def find_audio(path: Path | str, ids: list[str]) -> list[Track] | None:
+    """Find the recordings that rows of a target were embedded from, to embed them window by window.
+
+    `synthmir embed --out` writes the place of the recordings into its record. They are read from there if all of them
+    still are.
+
+    Args:
+        path: The target.
+        ids: The rows.
+
+    Returns:
+        A track for each id, in order, without a label; None where the audio cannot be found.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir() or is_corpus(folder):
+        return None
+    source = read_record(folder / RECORD, "embed it again").get("details", {}).get("source")
+    if not isinstance(source, str) or not Path(source).expanduser().exists():
+        return None
+    try:
+        tracks = {track.id: track for track in _tracks(source, set(ids))}
+    except DataError:
+        return None
+    return [tracks[identity] for identity in ids] if len(tracks) == len(ids) else None
+
+
+def _tracks(source: str, ids: set[str]) -> Iterator[Track]:
+    for part in open_source(source, AUDIO_COLUMN, ROWS).values():
+        for rows in part.read_batches(ROWS):
+            for row in rows:
+                if (identity := str(row["id"])) in ids:
+                    audio = row[part.column]
+                    path, data = (audio, None) if isinstance(audio, Path) else (None, audio)
+                    yield Track(identity, path, -1, data=data)
 
 
 def _notes(dropped: Counter[str], without: int, task: str) -> list[str]:
     notes = [
-        f"left out {count} test row(s) of {task} {name!r}, which the corpus has not"
+        f"left out {count} test row(s) of {task} {name!r}, which the corpus does not have"
         for name, count in sorted(dropped.items())
     ]
     return [*notes, f"left out {without} test row(s) without a {task}"] if without else notes

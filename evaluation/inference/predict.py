@@ -1,4 +1,8 @@
-"""Recordings of any length -> what a model says of them: windows, embeddings, outputs, and one answer a track."""
+"""Predict recordings of any length: windows, embeddings, outputs, and one prediction a track.
+
+Every score, `classify` and the pipeline go the same way: windows of the embedder's length that overlap by half
+(`HOP`), one embedding a window, the classifier's output for each, and `aggregate_windows` over the windows of a track.
+"""
 
 from __future__ import annotations
 
@@ -22,80 +26,112 @@ from ..results.scores import MULTI, REGRESSION, SINGLE
 if TYPE_CHECKING:
     from training.models.classifier import SynthmirClassifier
 
-HOP = OVERLAP  # of a window
+HOP = OVERLAP  # between the starts of two windows, as a share of a window
 BATCH = AT_ONCE
 Sound = np.ndarray | Iterator[np.ndarray]  # float32 [samples], mono; or blocks of it, which may raise DataError
-Read = Callable[[Track, int], Sound]  # track, Hz -> its sound; raises DataError
-Made = TypeVar("Made")
-READING = (DataError, MemoryError, RuntimeError)  # the latter: a length or a rate beyond what this machine can hold
+Read = Callable[[Track, int], Sound]  # of a track and a rate in Hz; may raise DataError
+Value = TypeVar("Value")
+UNREADABLE = (DataError, MemoryError, RuntimeError)  # the last two: a length or a rate too large for this machine
 Aggregate = Literal["mean", "logits", "max", "median", "vote"]
 
 
 def load_model_embedder(model: SynthmirClassifier) -> EmbedderBackend:
-    """The embedder that the model was trained on. Raises BackendError, or DataError if its revision is another."""
+    """Load the embedder that a model was trained on.
+
+    Raises:
+        BackendError: It cannot be loaded here.
+        DataError: Its revision, dimension or sampling rate is another.
+    """
     return embedder_for(model.config)
 
 
-def logits(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
-    """float32 [n, dim] -> float64 [n, labels]; of a regression [n, 1], in the label's own unit."""
+def compute_logits(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
+    """Compute the outputs of a model before they become probabilities.
+
+    Args:
+        model: A classifier or a regression.
+        embeddings: float32 [n, dim].
+
+    Returns:
+        float64 [n, labels]; of a regression [n, 1], in the label's unit.
+    """
     import torch
 
     with torch.inference_mode():
-        own = np.require(embeddings, requirements=["C", "W"])  # what comes from Ray cannot be written
-        found = model(torch.from_numpy(own).to(model.device)).logits
-        out: np.ndarray = found.double().cpu().numpy()
-    return out
+        writable = np.require(embeddings, requirements=["C", "W"])  # arrays from Ray are read-only
+        logits = model(torch.from_numpy(writable).to(model.device)).logits
+        outputs: np.ndarray = logits.double().cpu().numpy()
+    return outputs
 
 
-def probabilities(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
-    """float32 [n, dim] -> float64 [n, labels]: each row sums to one, or with many labels a track each is in 0 .. 1.
+def predict_probabilities(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
+    """Compute the outputs of a model for embeddings, float32 [n, dim].
 
-    A regression has none: its numbers come out as they are, [n, 1].
+    Returns:
+        Probabilities, float64 [n, labels]: with one label a track each row sums to 1. Of a regression the numbers
+        [n, 1], in the label's unit.
     """
-    return to_probabilities(logits(model, embeddings), problem_of(model))
+    return to_probabilities(compute_logits(model, embeddings), problem_of(model))
 
 
 def problem_of(model: SynthmirClassifier) -> str:
-    """What the model's labels are, in transformers' words; one label a track where nothing is said."""
+    """Return the model's `problem_type` in transformers' terms; one label a track where its config has none."""
     return model.config.problem_type or SINGLE
 
 
-def to_probabilities(values: np.ndarray, problem: str) -> np.ndarray:
-    """Logits [n, labels] -> probabilities; a regression's numbers stay."""
+def to_probabilities(logits: np.ndarray, problem: str) -> np.ndarray:
+    """Turn logits [n, labels] into probabilities by softmax or sigmoid. The numbers of a regression stay."""
     from scipy.special import expit, softmax
 
     if problem == SINGLE:
-        return np.asarray(softmax(values, axis=-1))
-    return np.asarray(expit(values)) if problem == MULTI else values
+        return np.asarray(softmax(logits, axis=-1))
+    return np.asarray(expit(logits)) if problem == MULTI else logits
 
 
-def check_aggregate(how: str, problem: str) -> None:
-    """Raises RecipeError for a way that means nothing for the problem."""
+def check_aggregate(aggregate: str, problem: str) -> None:
+    """Check that a way of aggregating windows suits a problem.
+
+    Raises:
+        RecipeError: It does not.
+    """
     known = {
         SINGLE: ("mean", "logits", "max", "median", "vote"),
         MULTI: ("mean", "logits", "max", "median"),
         REGRESSION: ("mean", "median"),
     }[problem]
-    if how not in known:
-        raise RecipeError(f"aggregate: {how!r} means nothing for a {problem} model", f"use one of: {', '.join(known)}")
+    if aggregate not in known:
+        raise RecipeError(
+            f"aggregate: {aggregate!r} is not defined for a {problem} model", f"use one of: {', '.join(known)}"
+        )
 
 
-def pool(values: np.ndarray, problem: str, how: Aggregate = "mean") -> np.ndarray:
-    """A track's windows, logits [n, labels] -> its one answer, float64 [labels].
+def aggregate_windows(logits: np.ndarray, problem: str, aggregate: Aggregate = "mean") -> np.ndarray:
+    """Aggregate the windows of a track to one prediction.
 
-    "mean": of the windows' probabilities. "logits": of the logits, before they become probabilities. "max", "median":
-    of each label over the windows. "vote": the share of the windows that name the label. Where a track has one label,
-    the answer sums to one.
+    Args:
+        logits: float64 [windows, labels].
+        problem: The model's problem type.
+        aggregate: "mean": of the windows' probabilities. "logits": of the logits, before softmax or sigmoid. "max" and
+            "median": of each label's probability over the windows. "vote": the share of windows whose most probable
+            label it is.
+
+    Returns:
+        float64 [labels]; with one label a track it sums to 1.
     """
-    if how == "logits":
-        return to_probabilities(values.mean(axis=0), problem)
-    found = to_probabilities(values, problem)
-    if how == "mean":
-        return np.asarray(found.mean(axis=0))
-    if how == "vote":
-        return np.bincount(found.argmax(axis=1), minlength=found.shape[1]) / len(found)
-    answer = found.max(axis=0) if how == "max" else np.median(found, axis=0)
-    return np.asarray(answer / answer.sum() if problem == SINGLE else answer)
+    if aggregate == "logits":
+        return to_probabilities(logits.mean(axis=0), problem)
+    outputs = to_probabilities(logits, problem)
+    if aggregate == "mean":
+        return np.asarray(outputs.mean(axis=0))
+    if aggregate == "vote":
+        return np.bincount(outputs.argmax(axis=1), minlength=outputs.shape[1]) / len(outputs)
+    track = outputs.max(axis=0) if aggregate == "max" else np.median(outputs, axis=0)
+    return np.asarray(track / track.sum() if problem == SINGLE else track)
+
+
+def predict_windows(model: SynthmirClassifier, embeddings: np.ndarray, aggregate: Aggregate = "mean") -> np.ndarray:
+    """Predict a track, float64 [labels], from the embeddings of its windows, float32 [windows, dim]."""
+    return aggregate_windows(compute_logits(model, embeddings), problem_of(model), aggregate)
 
 
 def predict_audio(
@@ -105,12 +141,19 @@ def predict_audio(
     batch_size: int = BATCH,
     aggregate: Aggregate = "mean",
 ) -> np.ndarray:
-    """One recording, float32 [samples] at `embedder.sampling_rate` -> float64 [labels]; of a regression [1].
+    """Predict one recording.
 
-    Windows of `embedder.window_seconds` overlap by half; `pool` makes one answer of them. Neither its neighbours nor
-    `batch_size` change what comes out.
+    Args:
+        model: A classifier or a regression.
+        embedder: The embedder that it was trained on.
+        samples: float32 [samples], mono, at `embedder.sampling_rate`.
+        batch_size: Windows embedded at once. It does not change the result.
+        aggregate: How windows become one prediction; see `aggregate_windows`.
+
+    Returns:
+        float64 [labels]; of a regression [1].
     """
-    return answer(model, embed_cuts(embedder, [cut(samples, embedder)], batch_size)[0], aggregate)
+    return predict_windows(model, embed_cuts(embedder, [cut(samples, embedder)], batch_size)[0], aggregate)
 
 
 def predict_tracks(
@@ -122,10 +165,14 @@ def predict_tracks(
     aggregate: Aggregate = "mean",
     read: Read | None = None,
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
-    """`predict_audio` of many tracks, in order: each with float64 [labels], or the reason it cannot be read."""
+    """Predict many tracks as `predict_audio` does, in order.
+
+    Yields:
+        Each track with float64 [labels], or with the reason why it cannot be read.
+    """
     for track, vectors in embed_tracks(embedder, tracks, batch_size, workers, read):
-        # One call a track: the same shapes, and so the same bits, whatever shared its batch.
-        yield track, vectors if isinstance(vectors, str) else answer(model, vectors, aggregate)
+        # One call a track: equal shapes give equal bits, whatever tracks shared a batch.
+        yield track, vectors if isinstance(vectors, str) else predict_windows(model, vectors, aggregate)
 
 
 def embed_tracks(
@@ -135,36 +182,44 @@ def embed_tracks(
     workers: int | None = None,
     read: Read | None = None,
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
-    """Each track, in order, with float32 [windows, dim], or the reason it cannot be read.
+    """Embed the windows of many tracks, in order.
 
-    Tracks are files, or hold their encoded audio. Threads decode ahead while windows are embedded. Memory holds a few
-    tracks at a time, however many there are, and of each some minutes, however long it is. `read` is how a track
-    becomes sound, `load` unless given. An embedder that says it is `light` is run by the threads that decode.
+    Threads decode ahead while windows are embedded. Memory holds a few tracks at a time, and a few minutes of each.
+
+    Args:
+        embedder: What embeds. One that is `light` runs in the threads that decode.
+        tracks: Files, or tracks that hold their encoded audio.
+        batch_size: Windows embedded at once.
+        workers: Threads; by default one for each core.
+        read: How a track is decoded; `read_track` by default.
+
+    Yields:
+        Each track with float32 [windows, dim], or with the reason why it cannot be read.
     """
     if getattr(embedder, "light", False):
-        yield from _embed_ahead(embedder, tracks, batch_size, workers or 2 * count_cores(), read or load)
+        yield from _embed_in_threads(embedder, tracks, batch_size, workers or 2 * count_cores(), read or read_track)
         return
     group: list[tuple[Track, np.ndarray | str]] = []
     waiting = 0
-    for track, sound in _decode_ahead(tracks, embedder.sampling_rate, workers or count_cores(), read or load):
+    for track, sound in _decode_ahead(tracks, embedder.sampling_rate, workers or count_cores(), read or read_track):
         if not isinstance(sound, str | np.ndarray):
             yield from _embed_group(embedder, group, batch_size)
             group, waiting = [], 0
             yield track, _embed_long(track, embedder, sound, batch_size)
             continue
-        found = sound if isinstance(sound, str) else cut(sound, embedder)
-        group.append((track, found))
-        waiting += 0 if isinstance(found, str) else len(found)
+        windows = sound if isinstance(sound, str) else cut(sound, embedder)
+        group.append((track, windows))
+        waiting += 0 if isinstance(windows, str) else len(windows)
         if waiting >= batch_size:
             yield from _embed_group(embedder, group, batch_size)
             group, waiting = [], 0
     yield from _embed_group(embedder, group, batch_size)
 
 
-def _embed_ahead(
+def _embed_in_threads(
     embedder: EmbedderBackend, tracks: Iterable[Track], batch_size: int, workers: int, read: Read
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
-    """As `embed_tracks`, each track whole by one thread: threads of torch's own would wait for each other."""
+    """Embed each track in one thread. Torch's own threads would wait for one another, so each track gets one."""
     import torch
 
     def embed(track: Track, sampling_rate: int) -> np.ndarray:
@@ -184,43 +239,38 @@ def _embed_ahead(
 def _embed_group(
     embedder: EmbedderBackend, group: list[tuple[Track, np.ndarray | str]], batch_size: int
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
-    cuts = [found for _, found in group if not isinstance(found, str)]
+    cuts = [windows for _, windows in group if not isinstance(windows, str)]
     vectors = iter(embed_cuts(embedder, cuts, batch_size))
-    for track, found in group:
-        yield track, found if isinstance(found, str) else next(vectors)
+    for track, windows in group:
+        yield track, windows if isinstance(windows, str) else next(vectors)
 
 
 def _embed_long(
     track: Track, embedder: EmbedderBackend, blocks: Iterator[np.ndarray], batch_size: int
 ) -> np.ndarray | str:
-    """float32 [windows, dim] of a track that is read as it is embedded, or why it cannot be read to its end."""
+    """Embed a track while it is read, float32 [windows, dim]; or return why it cannot be read to its end."""
 
-    def read() -> Iterator[np.ndarray]:
+    def checked() -> Iterator[np.ndarray]:
         try:
             yield from blocks
-        except READING as error:
+        except UNREADABLE as error:
             raise DataError(_reason(track, error)) from error
 
     try:
-        return embed_blocks(embedder, read(), batch_size)
+        return embed_blocks(embedder, checked(), batch_size)
     except DataError as error:
         return error.message
 
 
-def answer(model: SynthmirClassifier, embeddings: np.ndarray, aggregate: Aggregate = "mean") -> np.ndarray:
-    """A track's windows, float32 [windows, dim] -> its one answer, float64 [labels]."""
-    return pool(logits(model, embeddings), problem_of(model), aggregate)
-
-
 def _decode_ahead(
-    tracks: Iterable[Track], sampling_rate: int, workers: int, read: Callable[[Track, int], Made]
-) -> Iterator[tuple[Track, Made | str]]:
-    """Each track, in order, with what `read` makes of it or why it cannot be read; `workers` threads, bounded."""
-    pending: deque[tuple[Track, Future[Made | str]]] = deque()
+    tracks: Iterable[Track], sampling_rate: int, workers: int, read: Callable[[Track, int], Value]
+) -> Iterator[tuple[Track, Value | str]]:
+    """Read tracks in threads, in order, a bounded number ahead; a track that cannot be read gives the reason."""
+    pending: deque[tuple[Track, Future[Value | str]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
         try:
             for track in tracks:
-                pending.append((track, threads.submit(_read, track, sampling_rate, read)))
+                pending.append((track, threads.submit(_read_or_reason, track, sampling_rate, read)))
                 if len(pending) > workers:
                     done, future = pending.popleft()
                     yield done, future.result()
@@ -231,13 +281,24 @@ def _decode_ahead(
             threads.shutdown(wait=True, cancel_futures=True)
 
 
-def load(track: Track, sampling_rate: int) -> Sound:
-    """A track's sound, float32 [samples] at `sampling_rate`, mono; of a long one, blocks of it. Raises DataError."""
-    return sound_of(source_of(track), sampling_rate)
+def read_track(track: Track, sampling_rate: int) -> Sound:
+    """Decode a track to mono at `sampling_rate` Hz.
+
+    Returns:
+        float32 [samples]; of a long track an iterator of blocks.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    return sound_of(audio_source(track), sampling_rate)
 
 
-def source_of(track: Track) -> Path | bytes:
-    """Its file, or its encoded audio. Raises DataError where it has neither, or 0 bytes of it."""
+def audio_source(track: Track) -> Path | bytes:
+    """Return a track's file, or its encoded audio.
+
+    Raises:
+        DataError: It has neither, or 0 bytes of it.
+    """
     source = track.path if track.data is None else track.data
     if source is None:
         raise DataError("holds no audio")
@@ -246,11 +307,10 @@ def source_of(track: Track) -> Path | bytes:
     return source
 
 
-def _read(track: Track, sampling_rate: int, read: Callable[[Track, int], Made]) -> Made | str:
-    """What `read` makes of a track, or in words why it cannot be read."""
+def _read_or_reason(track: Track, sampling_rate: int, read: Callable[[Track, int], Value]) -> Value | str:
     try:
         return read(track, sampling_rate)
-    except READING as error:
+    except UNREADABLE as error:
         return _reason(track, error)
 
 

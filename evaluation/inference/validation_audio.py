@@ -1,4 +1,4 @@
-"""The validation split's own audio as a benchmark, for what its stored embeddings cannot tell."""
+"""The audio of a corpus's validation split as a benchmark, where stored embeddings do not suffice."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 
 @dataclass
-class Clips:
-    """Clips of a corpus, told in the labels of the model that is judged (see `benchmarks.base.Benchmark`)."""
+class ValidationClips:
+    """Clips of a validation split with a model's labels; fields as in `benchmarks.base.Benchmark`."""
 
     name: str
     source: str
@@ -32,7 +32,7 @@ class Clips:
     covered: tuple[int, ...] = ()
 
 
-def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int, seed: int) -> Clips:
+def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int, seed: int) -> ValidationClips:
     """Read some clips of the validation split with their audio.
 
     Args:
@@ -53,7 +53,7 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
         _check_codes(column, len(column.names))
     truth = [_position(value, column.names is not None, labels) for value in column.by_name()]
     known = np.array([label is not None for label in truth])
-    chosen = sample(np.flatnonzero(known).tolist(), limit, seed)
+    chosen = sample_items(np.flatnonzero(known).tolist(), limit, seed)
     if not chosen:
         raise DataError(f"{corpus}: no validation clip has a {task} that the model knows", "use another corpus")
     audio = dataset.audio([column.ids[row] for row in chosen], ["validation"])
@@ -66,11 +66,11 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
         notes.append(f"left out {left} clip(s) without a {task} that the model knows")
     if len(chosen) < known.sum():
         notes.append(f"{len(chosen)} of {int(known.sum())} clips, drawn with seed {seed}")
-    return Clips("validation", str(corpus), "", tracks, notes)
+    return ValidationClips("validation", str(corpus), "", tracks, notes)
 
 
-def sample(items: Sequence[T], limit: int, seed: int) -> list[T]:
-    """`limit` items at most, in their order: the same ones for the same seed."""
+def sample_items(items: Sequence[T], limit: int, seed: int) -> list[T]:
+    """Draw at most `limit` items, in their order; the same seed draws the same items."""
     if len(items) <= limit:
         return list(items)
     chosen = np.random.default_rng(seed).choice(len(items), limit, replace=False)
@@ -86,7 +86,7 @@ def _check_codes(column: LabelColumn, names: int) -> None:
 
 
 def _position(value: Any, named: bool, labels: Sequence[str]) -> int | tuple[int, ...] | float | None:
-    """A clip's label among the model's labels, or its number; None for one that the model does not know."""
+    """Return a clip's label as an index into the model's labels, or its number; None for an unknown one."""
     if isinstance(value, list):
         return tuple(labels.index(str(name)) for name in value if str(name) in labels)
     if value in labels:

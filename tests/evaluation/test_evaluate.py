@@ -276,7 +276,7 @@ def test_the_schema_in_the_repository_is_the_models() -> None:
     import evaluation.results.scores
 
     file = Path(evaluation.results.scores.__file__).with_name("scores.schema.json")
-    assert file.read_text(encoding="utf-8") == Scores.json_schema(), "write it anew from Scores.json_schema()"
+    assert file.read_text(encoding="utf-8") == Scores.json_schema(), "write it again from Scores.json_schema()"
 
 
 @pytest.mark.parametrize(

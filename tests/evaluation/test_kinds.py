@@ -22,7 +22,7 @@ from evaluation.benchmarks.track import Track
 from evaluation.classify import classify, show
 from evaluation.evaluate import evaluate_model
 from evaluation.inference.evaluated_model import EvaluatedModel
-from evaluation.inference.predict import pool
+from evaluation.inference.predict import aggregate_windows
 from evaluation.metrics import FOLDER
 from evaluation.reporting.report import write_report
 from evaluation.reporting.tables import format_scores
@@ -259,17 +259,17 @@ WINDOWS = np.log(np.array([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]]))
     ],
 )
 def test_windows_become_tracks(how: Any, want: list[float]) -> None:
-    np.testing.assert_allclose(pool(WINDOWS, "single_label_classification", how), want, atol=1e-12)
+    np.testing.assert_allclose(aggregate_windows(WINDOWS, "single_label_classification", how), want, atol=1e-12)
 
 
 def test_windows_of_other_kinds() -> None:
     logits = np.array([[0.0, 2.0], [np.log(3), -2.0]])  # 0.5 and 0.75 of the first
-    assert pool(logits, "multi_label_classification", "mean")[0] == pytest.approx(0.625)
-    assert pool(logits, "multi_label_classification", "max")[0] == pytest.approx(0.75)
-    assert pool(logits, "multi_label_classification", "logits")[1] == pytest.approx(0.5)
+    assert aggregate_windows(logits, "multi_label_classification", "mean")[0] == pytest.approx(0.625)
+    assert aggregate_windows(logits, "multi_label_classification", "max")[0] == pytest.approx(0.75)
+    assert aggregate_windows(logits, "multi_label_classification", "logits")[1] == pytest.approx(0.5)
     tempi = np.array([[120.0], [121.0], [60.0]])
-    assert pool(tempi, "regression", "mean") == pytest.approx([301 / 3])
-    assert pool(tempi, "regression", "median") == pytest.approx([120.0])
+    assert aggregate_windows(tempi, "regression", "mean") == pytest.approx([301 / 3])
+    assert aggregate_windows(tempi, "regression", "median") == pytest.approx([120.0])
 
 
 @pytest.mark.parametrize(("kind", "how"), [("tagger", "vote"), ("metronome", "max")])

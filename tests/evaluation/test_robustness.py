@@ -18,7 +18,7 @@ from evaluation.evaluate import evaluate_model
 from evaluation.reporting.result_files import write_result_files
 from evaluation.reporting.tables import format_robustness
 from evaluation.results.robustness import FILE, Robustness
-from evaluation.robustness import evaluate_robustness, heard, parse_damages, sample
+from evaluation.robustness import evaluate_robustness, heard, parse_damages, sample_items
 
 SETTINGS = EvaluationSettings(bootstrap=200, seed=3)
 LEVELS = ["gain:0", "lowpass:300", "noise:-20"]
@@ -101,10 +101,10 @@ def test_a_track_is_damaged_as_it_lies_on_disk(tmp_path):
 
 def test_a_sample_is_the_same_each_time():
     tracks = [Track(str(number), None, 0) for number in range(50)]
-    some = sample(tracks, 7, 1)
-    assert len(some) == 7 and some == sample(tracks, 7, 1) and some != sample(tracks, 7, 2)
+    some = sample_items(tracks, 7, 1)
+    assert len(some) == 7 and some == sample_items(tracks, 7, 1) and some != sample_items(tracks, 7, 2)
     assert [int(track.id) for track in some] == sorted(int(track.id) for track in some)
-    assert sample(tracks, 50, 1) == tracks
+    assert sample_items(tracks, 50, 1) == tracks
 
 
 def test_which_damages():
@@ -126,5 +126,5 @@ def test_what_cannot_be_read_is_told(tmp_path):
     with pytest.raises(DataError, match="synthmir robustness writes it"):
         Robustness.read(tmp_path / FILE)
     (tmp_path / FILE).write_text("{}")
-    with pytest.raises(DataError, match="write it anew"):
+    with pytest.raises(DataError, match="write it again"):
         Robustness.read(tmp_path / FILE)

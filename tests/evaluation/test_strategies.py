@@ -20,7 +20,7 @@ from evaluation.reporting.tables import format_strategies
 from evaluation.results import strategies as module
 from evaluation.results.scores import MULTI, REGRESSION
 from evaluation.results.strategies import StrategyComparison
-from evaluation.strategies import ALL_OF_IT, STRATEGIES, compare_strategies
+from evaluation.strategies import ALL_LABELS, STRATEGIES, compare_strategies
 from synthmir.cli import app
 from tests.training import planted
 from tests.training.planted import NAMES
@@ -150,9 +150,9 @@ def test_with_shots_real_whole_is_the_upper_line(source: Path, real: Path, tmp_p
         seeds=(0,),
         settings=QUICK,
     )
-    assert {one.name for one in found.strategies} == {"real", "finetune", ALL_OF_IT} and found.upper == ALL_OF_IT
+    assert {one.name for one in found.strategies} == {"real", "finetune", ALL_LABELS} and found.upper == ALL_LABELS
     rows = {one.name: one.rows["train"] for one in found.strategies}
-    assert rows == {"real": 10, "finetune": 10, ALL_OF_IT: 150}
+    assert rows == {"real": 10, "finetune": 10, ALL_LABELS: 150}
     assert "2 real track(s) a label" in format_strategies(found)
 
 
@@ -205,7 +205,7 @@ def test_labels_that_the_corpus_lacks_are_left_out_and_told(tmp_path: Path, part
     judged, x = read_test(folder, fewer)
     assert len(judged) == len(x) == 120 and set(judged.truth.tolist()) == {0, 1, 2}
     assert judged.notes == [
-        f"left out 40 test row(s) of genre {name!r}, which the corpus has not" for name in NAMES[3:]
+        f"left out 40 test row(s) of genre {name!r}, which the corpus does not have" for name in NAMES[3:]
     ]
 
 
@@ -258,7 +258,7 @@ def test_what_cannot_be_compared(what: str, source: Path, real: Path, tmp_path: 
 
 def test_without_a_test_part_there_is_nothing_to_judge_on(source: Path, parts: Any, tmp_path: Path) -> None:
     folder = planted.write(tmp_path / "real", {name: parts[f"real_{name}"] for name in ("train", "validation")})
-    with pytest.raises(DataError, match="has no test part to judge on"):
+    with pytest.raises(DataError, match="has no test part to evaluate on"):
         compare_strategies(source, tmp_path / "out", settings(folder))
     assert not (tmp_path / "out").exists()  # told before anything is trained
 

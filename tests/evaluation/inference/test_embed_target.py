@@ -86,7 +86,7 @@ def test_other_targets_stay_as_they_are(source: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_embedded(source: Path, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {"embedding": [[float(i), 1.0] for i in range(40)], "label": ["jazz", "hip-hop"] * 20}
     Dataset.from_dict(rows).to_parquet(tmp_path / "music.parquet")
-    with pytest.raises(DataError, match=r"music.parquet: what made its embeddings is not told"):
+    with pytest.raises(DataError, match=r"music.parquet: has no record of its embedder"):
         embed_target(tmp_path / "music.parquet", asked(tmp_path / "music.parquet", f"folder:{audio}"), tmp_path)
     with pytest.raises(DataError, match="nowhere: does not exist"):
         embed_target(source, asked(source, "folder:nowhere"), tmp_path)

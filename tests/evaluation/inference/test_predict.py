@@ -18,7 +18,7 @@ from builder.audio import load_audio, resample
 from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 from evaluation.benchmarks.track import Track
-from evaluation.inference.predict import load_model_embedder, predict_audio, predict_tracks, probabilities
+from evaluation.inference.predict import load_model_embedder, predict_audio, predict_probabilities, predict_tracks
 from training.models import audio_embedding as listening
 from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 
@@ -181,7 +181,7 @@ def test_decoding_stays_ahead_by_a_few_tracks_only(
 
 def test_probabilities_sum_to_one(net: SynthmirClassifier) -> None:
     vectors = np.random.default_rng(0).normal(0, 1e4, (9, 768)).astype(np.float32)
-    got = probabilities(net, vectors)
+    got = predict_probabilities(net, vectors)
     assert got.shape == (9, 3) and (got >= 0).all()
     np.testing.assert_allclose(got.sum(axis=1), 1)
 
