@@ -1,4 +1,4 @@
-"""Where shards run: in this process, in several of this machine, or on Ray. All do the same, to the byte."""
+"""Where shards are made: in this process, in several of this machine, or on Ray. The files are the same bytes."""
 
 from __future__ import annotations
 
@@ -22,27 +22,39 @@ __all__ = [
 
 
 def choose_executor(
-    scale: ExecutorSettings | None = None, workers: int | None = None, *, one_core: bool, place: Path | None = None
+    settings: ExecutorSettings | None = None,
+    workers: int | None = None,
+    *,
+    one_core: bool,
+    place: Path | None = None,
 ) -> Executor:
-    """The executor asked for; what it needs and lacks is told here, before the work.
+    """Return the executor that the settings name.
 
-    `workers` by default: one for each core if a worker keeps `one_core` busy, else one; on Ray one for each GPU, if
-    they get GPUs, else for each core, or for each node. `place` is the folder that workers write into. Raises
-    BackendError for a cluster that is not there or not fit, and on `run` DataError if its nodes do not share `place`.
+    Args:
+        settings: Which executor, and its options. Default: this machine.
+        workers: How many workers. Default: one for each core if `one_core`, else one. On Ray: one for each GPU if
+            workers use GPUs, else one for each core if `one_core`, else one for each node.
+        one_core: Whether a worker keeps one core busy and no more.
+        place: The folder that the workers write to.
+
+    Raises:
+        BackendError: If the cluster cannot be reached, or does not have what the workers need. The executor's `run`
+            raises DataError if nodes of the cluster do not see `place`.
     """
-    scale = scale or ExecutorSettings()
-    if scale.executor == "ray":
+    settings = settings or ExecutorSettings()
+    if settings.executor == "ray":
         from .ray import RayExecutor
 
-        return RayExecutor(scale, workers, one_core=one_core, place=place)
+        return RayExecutor(settings, workers, one_core=one_core, place=place)
     count = workers or (count_cores() if one_core else 1)
-    return (
-        InProcessExecutor()
-        if count == 1 and scale.shard_timeout is None
-        else ProcessExecutor(count, scale.shard_timeout)
-    )
+    if count == 1 and settings.shard_timeout is None:
+        return InProcessExecutor()
+    return ProcessExecutor(count, settings.shard_timeout)
 
 
-def count_embedding_workers(workers: int | None, scale: ExecutorSettings | None) -> int | None:
-    """How many of the `workers` that make clips embed too: all on Ray; here one process has threads enough."""
-    return workers if scale is not None and scale.executor == "ray" else None
+def count_embedding_workers(workers: int | None, settings: ExecutorSettings | None) -> int | None:
+    """Return how many workers embed where `workers` make clips.
+
+    All of them on Ray. On this machine the default, one: its threads use every core.
+    """
+    return workers if settings is not None and settings.executor == "ray" else None

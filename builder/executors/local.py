@@ -1,4 +1,4 @@
-"""Shards made on this machine: in this process, or in several."""
+"""Executors of this machine: in this process, or in several."""
 
 from __future__ import annotations
 
@@ -13,80 +13,82 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ..interrupts import check_interrupt, handle_interrupts
-from .base import Done, Failure, TaskTracker, Tick, Worker, run_task
-from .crew import WorkerEvent, WorkerHandle, WorkerPool
+from .base import Failure, Success, TaskTracker, Tick, Worker, run_task
+from .pool import WorkerEvent, WorkerHandle, WorkerPool
 
-DYING_SECONDS = 5.0
+EXIT_SECONDS = 5.0  # for a process whose pipe is closed
 
 
 class InProcessExecutor:
-    """One worker, here. It cannot outlive a task that kills it, nor stop one that hangs."""
+    """One worker, in this process. It does not survive a task that kills it, and cannot stop one that hangs."""
 
     count = 1
 
     def run(self, setup: Callable[[], Worker], tasks: Sequence[Any], tick: Tick) -> Iterator[Any]:
-        """See Executor."""
+        """Run the tasks in their order; see Executor."""
         with handle_interrupts():
-            tally, worker = TaskTracker(tasks), None
+            tracker, worker = TaskTracker(tasks), None
             for number, task in enumerate(tasks):
                 while True:
                     check_interrupt()
                     worker = worker or setup()
-                    ticked: list[int] = []
+                    counts: list[int] = []
 
-                    def told(count: int, ticked: list[int] = ticked) -> None:
+                    def count_clips(clips: int, counts: list[int] = counts) -> None:
                         check_interrupt()
-                        ticked.append(count)
-                        tick(count)
+                        counts.append(clips)
+                        tick(clips)
 
-                    result = run_task(worker, task, told)
-                    if isinstance(result, Done):
-                        tally.finished += 1
+                    result = run_task(worker, task, count_clips)
+                    if isinstance(result, Success):
+                        tracker.finished += 1
                         yield result.value
                         break
-                    tick(-sum(ticked))
-                    if result.spoilt:
+                    tick(-sum(counts))
+                    if result.breaks_worker:
                         worker = None
-                    if not tally.failed(number, result):
+                    if not tracker.record_failure(number, result):
                         break
-            tally.settle()
+            tracker.raise_failures()
 
 
 class ProcessExecutor(WorkerPool):
-    """`count` workers, each a process of its own with its own model."""
+    """Workers that are processes of this machine, each with its own model."""
 
-    def hire(self, setup: Callable[[], Worker]) -> WorkerHandle:
-        """`setup` and tasks travel by pickling between our own processes; nothing pickled is stored."""
-        return _Process(setup)
+    def start_worker(self, setup: Callable[[], Worker]) -> WorkerHandle:
+        """Start a process. `setup` and tasks are pickled between synthmir's processes; no pickle is stored."""
+        return _ProcessHandle(setup)
 
-    def news(self, hands: Sequence[WorkerHandle], seconds: float) -> list[tuple[WorkerHandle, WorkerEvent]]:
-        """See Crew."""
-        processes = [hand for hand in hands if isinstance(hand, _Process)]
-        ready = set(wait([hand.pipe for hand in processes], seconds))
-        return [(hand, hand.told()) for hand in processes if hand.pipe in ready]
+    def wait_for_events(
+        self, workers: Sequence[WorkerHandle], seconds: float
+    ) -> list[tuple[WorkerHandle, WorkerEvent]]:
+        """Return the next event of each process that has sent one, or has ended."""
+        processes = [worker for worker in workers if isinstance(worker, _ProcessHandle)]
+        ready = set(wait([process.pipe for process in processes], seconds))
+        return [(process, process.receive()) for process in processes if process.pipe in ready]
 
 
-class _Process(WorkerHandle):
+class _ProcessHandle(WorkerHandle):
     def __init__(self, setup: Callable[[], Worker]) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks (torch, arrow) mid-flight
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, setup, os.getpid()))
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold (torch, arrow)
+        self.pipe, worker_end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(worker_end, setup, os.getpid()))
         self.process.start()
-        theirs.close()
+        worker_end.close()
 
-    def give(self, task: Any) -> None:
-        with contextlib.suppress(OSError):  # it has died: that is told where news is read
+    def submit(self, task: Any) -> None:
+        with contextlib.suppress(OSError):  # it has died, which `receive` reports
             self.pipe.send(task)
 
-    def told(self) -> WorkerEvent:
-        """The next news, when there is some."""
+    def receive(self) -> WorkerEvent:
+        """Return the next event. The pipe has one, or is closed."""
         try:
             return WorkerEvent(*self.pipe.recv())
         except (EOFError, OSError):
-            self.process.join(DYING_SECONDS)
+            self.process.join(EXIT_SECONDS)
             code = self.process.exitcode or 0
             killed = f"{signal.Signals(-code).name}: killed, crashed, or out of memory" if code < 0 else ""
-            return WorkerEvent("gone", Failure.died(killed or f"exit code {code}"))
+            return WorkerEvent("died", Failure.worker_died(killed or f"exit code {code}"))
 
     def kill(self) -> None:
         self.process.kill()
@@ -95,7 +97,7 @@ class _Process(WorkerHandle):
 
 
 def _serve(pipe: Connection, setup: Callable[[], Worker], parent: int) -> None:
-    """A worker's life. It leaves Ctrl-C to the main process, and dies with it however that ends."""
+    """Run tasks in a worker's process. It ignores Ctrl-C, and ends when the main process ends, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -106,17 +108,17 @@ def _serve(pipe: Connection, setup: Callable[[], Worker], parent: int) -> None:
     try:
         worker = setup()
     except Exception as error:
-        pipe.send(("unable", Failure.of(error)))
+        pipe.send(("setup_failed", Failure.from_exception(error)))
         return
     pipe.send(("ready",))
-    with contextlib.suppress(EOFError, OSError):  # the main process has gone
+    with contextlib.suppress(EOFError, OSError):  # the main process has ended
         while True:
-            task, told = pipe.recv(), 0
+            task, finished = pipe.recv(), 0
 
-            def tick(count: int) -> None:
-                nonlocal told
-                told += count
-                pipe.send(("ticked", told))
+            def tick(clips: int) -> None:
+                nonlocal finished
+                finished += clips
+                pipe.send(("progress", finished))
 
             result = run_task(worker, task, tick)
-            pipe.send(("done", result))
+            pipe.send(("finished", result))

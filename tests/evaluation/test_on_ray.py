@@ -15,7 +15,7 @@ from evaluation.evaluate import evaluate_model
 
 ray = pytest.importorskip("ray")
 
-from builder.executors.ray import connect  # noqa: E402
+from builder.executors.ray_cluster import connect  # noqa: E402
 
 RECIPE = """
 name: small
