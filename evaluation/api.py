@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from training.settings import Chosen
 
     from .classify import Answer
-    from .fidelity.figures import Fidelity
     from .results.ablation import Ablation
+    from .results.fidelity import Fidelity
     from .results.robustness import Robustness
     from .results.scores import Scores
     from .results.strategies import StrategyComparison
@@ -228,13 +228,13 @@ def fidelity_with(
     from builder.corpus.card.fidelity import FIDELITY
     from builder.corpus.corpus import CARD
 
-    from .fidelity.measure import measure
-    from .fidelity.page import table, write_page
+    from .fidelity.measure import measure_fidelity
+    from .fidelity.page import format_table, write_page
 
     out, report = Path(out), notice or (lambda line: None)
     with show_progress(progress, "embed") as update:
-        result = measure(corpus, against, out, settings, progress=update, **options)
-    report(table(result))
+        result = measure_fidelity(corpus, against, out, settings, progress=update, **options)
+    report(format_table(result))
     report(f"page  {write_page(out)}")
     if add_fidelity(corpus, out / FIDELITY):
         report(f"card  {corpus / CARD}")

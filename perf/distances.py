@@ -18,12 +18,12 @@ from sklearn.neighbors import NearestNeighbors
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a script beside this one would hide the package `evaluation`
 
-from evaluation.fidelity.coverage import coverage
 from evaluation.fidelity.duplicates import find_duplicates
-from evaluation.fidelity.frechet import extrapolate, frechet_distance
-from evaluation.fidelity.kernel import gaussian_kernel, kernel_distance, median_bandwidth
-from evaluation.fidelity.neighbours import unit
-from evaluation.fidelity.two_sample import two_sample
+from evaluation.fidelity.frechet import extrapolate_frechet, frechet_distance
+from evaluation.fidelity.kernel_distance import gaussian_kernel, kernel_distance, median_bandwidth
+from evaluation.fidelity.neighbours import unit_vectors
+from evaluation.fidelity.prdc import compute_prdc
+from evaluation.fidelity.two_sample import two_sample_test
 
 DIM, INNER = 768, 40
 PAPER = 57_562  # clips of Kroher, Cuesta and Pikrakis 2023
@@ -58,7 +58,7 @@ def main() -> None:
     n, rounds = (2_000, 2) if options.quick else (5_000, 3)
     x, y = embeddings(n, 1), embeddings(n, 2)
     mean, scale = y.mean(axis=0), y.std(axis=0)
-    mine = unit(x, mean, scale)
+    mine = unit_vectors(x, mean, scale)
 
     def pair(name: str, ours: Callable[[], Any], peer: Callable[[], Any], peer_name: str, note: str) -> dict[str, Any]:
         times = [(seconds(ours), seconds(peer)) for _ in range(rounds)]
@@ -87,18 +87,18 @@ def main() -> None:
             "sklearn NearestNeighbors",
             "theirs: the 16 nearest alone",
         ),
-        alone("the Fréchet distance's extrapolation", lambda: extrapolate(x, y)),
+        alone("the Fréchet distance's extrapolation", lambda: extrapolate_frechet(x, y)),
         alone(
             "kernel distance with its error",
             lambda: kernel_distance(x, y, gaussian_kernel(bandwidth)),
             "Gaussian kernel",
         ),
-        alone("precision, recall, density, coverage", lambda: coverage(x, y)),
-        alone("two-sample test", lambda: two_sample(x, y, groups, groups), "logistic regression, five folds"),
+        alone("precision, recall, density, coverage", lambda: compute_prdc(x, y)),
+        alone("two-sample test", lambda: two_sample_test(x, y, groups, groups), "logistic regression, five folds"),
     ]
     if not options.quick:
         paper = embeddings(PAPER, 3)
-        paper = unit(paper, paper.mean(axis=0), paper.std(axis=0))
+        paper = unit_vectors(paper, paper.mean(axis=0), paper.std(axis=0))
         rows.append(alone(f"near-duplicates among {PAPER:,} x {DIM}", lambda: find_duplicates(paper), "exact"))
     table.finish("distances", rows, options)
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from builder.recipe import Recipe
     from builder.records import RunRecord
     from evaluation.api import ablate, benchmarks, classify, compare, evaluate, explore, fidelity, robustness
-    from evaluation.fidelity.figures import Fidelity
     from evaluation.results.ablation import Ablation
+    from evaluation.results.fidelity import Fidelity
     from evaluation.results.robustness import Robustness
     from evaluation.results.scores import Scores
     from evaluation.results.strategies import StrategyComparison
@@ -58,7 +58,7 @@ _EXPORTS = {
     "evaluation.api": (
         "ablate", "benchmarks", "classify", "compare", "evaluate", "explore", "fidelity", "robustness",
     ),
-    "evaluation.fidelity.figures": ("Fidelity",),
+    "evaluation.results.fidelity": ("Fidelity",),
     "evaluation.results.scores": ("Scores",),
     "evaluation.results.robustness": ("Robustness",),
     "evaluation.results.strategies": ("StrategyComparison",),

@@ -215,13 +215,13 @@ class Clips:
     @cached_property
     def unit_vectors(self) -> np.ndarray | None:
         """The embeddings standardised and scaled to length 1, float32 [clips, dim]; None if there are none."""
-        from ..fidelity.neighbours import unit
+        from ..fidelity.neighbours import unit_vectors
 
         if self.embeddings is None:
             return None
         vectors = self.embeddings[1]
         scale = vectors.std(axis=0, dtype=np.float64)
-        return unit(vectors, vectors.mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, 1.0))
+        return unit_vectors(vectors, vectors.mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, 1.0))
 
     def map_points(self) -> np.ndarray | None:
         """Place the clips in two dimensions with t-SNE. Takes seconds; the result is cached on disk.

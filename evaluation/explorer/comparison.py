@@ -91,9 +91,9 @@ def _compare_levels(this: Clips, other: Clips) -> pd.DataFrame:
 
 def _compute_distances(x: np.ndarray, y: np.ndarray) -> list[tuple[str, float, str]]:
     """The first metrics of `synthmir fidelity`, with `y` as the reference."""
-    from ..fidelity.coverage import coverage
     from ..fidelity.frechet import frechet_distance
-    from ..fidelity.kernel import gaussian_kernel, kernel_distance, median_bandwidth
+    from ..fidelity.kernel_distance import gaussian_kernel, kernel_distance, median_bandwidth
+    from ..fidelity.prdc import compute_prdc
 
     x, y = x[_spaced(len(x), DISTANCE_CLIPS)], y[_spaced(len(y), DISTANCE_CLIPS)]
     distance = kernel_distance(x, y, gaussian_kernel(median_bandwidth(y)))
@@ -102,14 +102,14 @@ def _compute_distances(x: np.ndarray, y: np.ndarray) -> list[tuple[str, float, s
         ("Kernel distance", distance.value, "0: equal distributions; an unbiased estimate, so it can be negative"),
     ]
     if (size := min(len(x), len(y))) >= MINIMUM_CLIPS:
-        result = coverage(x[_spaced(len(x), size)], y[_spaced(len(y), size)])
+        prdc = compute_prdc(x[_spaced(len(x), size)], y[_spaced(len(y), size)])
         rows += [
             (
                 "Precision",
-                float(result.precise.mean()),
+                float(prdc.precision.mean()),
                 "share of this corpus's clips within the other's distribution",
             ),
-            ("Recall", float(result.recalled.mean()), "share of the other's clips within this corpus's distribution"),
+            ("Recall", float(prdc.recall.mean()), "share of the other's clips within this corpus's distribution"),
         ]
     return rows
 

@@ -39,10 +39,10 @@ def compute_layout(vectors: np.ndarray) -> np.ndarray:
     points[landmarks] = project_embeddings(vectors[landmarks])
     others = np.setdiff1d(np.arange(len(vectors)), landmarks)
     if len(others):
-        from ..fidelity.neighbours import nearest, unit
+        from ..fidelity.neighbours import nearest_neighbours, unit_vectors
 
-        rows = unit(vectors, vectors.mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, 1.0))
-        cosines, indices = nearest(rows[others], rows[landmarks], NEIGHBOURS)
+        rows = unit_vectors(vectors, vectors.mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, 1.0))
+        cosines, indices = nearest_neighbours(rows[others], rows[landmarks], NEIGHBOURS)
         weights = 1 / (np.maximum(2 - 2 * cosines.astype(np.float64), 0) + 1e-3)
         weights /= weights.sum(axis=1, keepdims=True)
         points[others] = (points[landmarks][indices] * weights[:, :, None]).sum(axis=1)

@@ -1,1 +1,1 @@
-"""How far a corpus is from real music: distances, coverage, diversity, duplicates, adherence, and one page on them."""
+"""How far a corpus is from real music: distances, coverage, diversity, near-duplicates, prompt adherence."""

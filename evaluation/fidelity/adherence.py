@@ -1,4 +1,4 @@
-"""Whether clips are of the genre that was asked for, as a linear probe hears it."""
+"""Prompt adherence: whether a linear probe predicts the genre that a clip's prompt has."""
 
 from __future__ import annotations
 
@@ -7,63 +7,103 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .two_sample import FOLDS, folds_of, probe
+from .two_sample import FOLDS, assign_folds, create_probe
 
-PROBE_SAMPLE = 10_000  # labelled clips that a probe learns from
+PROBE_SAMPLE = 10_000  # labelled clips that a probe is trained on, at most
 
 
 @dataclass(frozen=True, slots=True)
-class Adherence:
-    """What a probe said of clips. Labels are positions in `names`."""
+class ProbePredictions:
+    """What a probe predicts for clips. Genres are indices into `names`."""
 
     names: list[str]
-    asked: np.ndarray  # int64 [n]
-    heard: np.ndarray  # int64 [n]
-    probe_correct: int  # of the probe's own clips, each held out once
+    prompted: np.ndarray  # int64 [n]
+    predicted: np.ndarray  # int64 [n]
+    probe_correct: int  # of the clips that the probe was trained on, each predicted when held out
     probe_n: int
 
+    def is_correct(self) -> np.ndarray:
+        """Return for which clips the prediction is the genre in the prompt, bool [n]."""
+        return np.asarray(self.predicted == self.prompted)
 
-def cross_validated(x: np.ndarray, labels: np.ndarray, groups: Sequence[str], seed: int = 0) -> np.ndarray | None:
-    """What probes trained on the other folds say of each row: int64 [n]. None where a fold would lack a label."""
-    per_label = [
-        len({group for group, own in zip(groups, labels == name, strict=True) if own}) for name in set(labels)
-    ]
-    folds = min(FOLDS, *per_label) if len(per_label) > 1 else 0
+
+def cross_validate(x: np.ndarray, labels: np.ndarray, groups: Sequence[str], seed: int = 0) -> np.ndarray | None:
+    """Predict each row by a probe that is trained on the other folds.
+
+    Args:
+        x: [n, dim].
+        labels: int64 [n].
+        groups: Rows of one group are in the same fold.
+        seed: Of the folds.
+
+    Returns:
+        int64 [n], or None if a fold would lack a label.
+    """
+    names = set(labels.tolist())
+    groups_of = {name: [groups[row] for row in np.flatnonzero(labels == name).tolist()] for name in names}
+    folds = min(FOLDS, *(len(set(own)) for own in groups_of.values())) if len(names) > 1 else 0
     if folds < 2:
         return None
     fold = np.empty(len(x), np.int64)
-    for name in set(labels):  # label by label, so that every fold holds each
-        own = np.flatnonzero(labels == name)
-        fold[own] = folds_of([groups[i] for i in own.tolist()], folds, seed)
-    said = np.empty(len(x), np.int64)
-    for held in range(folds):
-        said[fold == held] = probe(balanced=True).fit(x[fold != held], labels[fold != held]).predict(x[fold == held])
-    return said
+    for name, own in groups_of.items():  # for each label by itself, so that each fold has all labels
+        fold[labels == name] = assign_folds(own, folds, seed)
+    predicted = np.empty(len(x), np.int64)
+    for held_out in range(folds):
+        probe = create_probe(balanced=True).fit(x[fold != held_out], labels[fold != held_out])
+        predicted[fold == held_out] = probe.predict(x[fold == held_out])
+    return predicted
 
 
-def by_reference(
-    x: np.ndarray, asked: np.ndarray, y: np.ndarray, labels: np.ndarray, groups: Sequence[str], names: list[str]
-) -> Adherence | None:
-    """A probe trained on labelled real clips [m, dim] listens to clips [n, dim]. None where it cannot be trained."""
-    if len(y) > PROBE_SAMPLE:
-        chosen = np.sort(np.random.default_rng(0).choice(len(y), PROBE_SAMPLE, replace=False))
-        y, labels, groups = y[chosen], labels[chosen], [groups[i] for i in chosen]
-    held_out = cross_validated(y, labels, groups)
+def predict_by_reference(
+    x: np.ndarray, prompted: np.ndarray, y: np.ndarray, labels: np.ndarray, groups: Sequence[str], names: list[str]
+) -> ProbePredictions | None:
+    """Predict clips by a probe that is trained on real recordings.
+
+    Args:
+        x: Clips [n, dim].
+        prompted: The genre in each clip's prompt, int64 [n].
+        y: Recordings [m, dim].
+        labels: The genre of each recording, int64 [m].
+        groups: The group of each recording, such as its artist.
+        names: The genres.
+
+    Returns:
+        None if no probe can be trained.
+    """
+    y, labels, groups = _sample(y, labels, groups)
+    held_out = cross_validate(y, labels, groups)
     if held_out is None:
         return None
-    heard = probe(balanced=True).fit(y, labels).predict(x)
-    return Adherence(names, asked, heard, int((held_out == labels).sum()), len(y))
+    predicted = create_probe(balanced=True).fit(y, labels).predict(x)
+    return ProbePredictions(names, prompted, predicted, int((held_out == labels).sum()), len(y))
 
 
-def by_itself(x: np.ndarray, asked: np.ndarray, groups: Sequence[str], names: list[str]) -> Adherence | None:
-    """Probes trained on the corpus itself, clips of one description never on both sides: whether genres differ at all.
+def predict_by_corpus(
+    x: np.ndarray, prompted: np.ndarray, groups: Sequence[str], names: list[str]
+) -> ProbePredictions | None:
+    """Predict clips by probes that are trained on the corpus itself, with clips of a prompt in one fold.
 
-    It hears consistency, not truth: a corpus whose "rock" is jazz throughout passes.
+    It measures whether genres differ, not whether they are right: a corpus whose "rock" is always jazz passes.
+
+    Args:
+        x: Clips [n, dim].
+        prompted: The genre in each clip's prompt, int64 [n].
+        groups: The prompt group of each clip.
+        names: The genres.
+
+    Returns:
+        None if no probe can be trained.
     """
-    if len(x) > PROBE_SAMPLE:
-        chosen = np.sort(np.random.default_rng(0).choice(len(x), PROBE_SAMPLE, replace=False))
-        x, asked, groups = x[chosen], asked[chosen], [groups[i] for i in chosen]
-    heard = cross_validated(x, asked, groups)
-    if heard is None:
+    x, prompted, groups = _sample(x, prompted, groups)
+    predicted = cross_validate(x, prompted, groups)
+    if predicted is None:
         return None
-    return Adherence(names, asked, heard, int((heard == asked).sum()), len(x))
+    return ProbePredictions(names, prompted, predicted, int((predicted == prompted).sum()), len(x))
+
+
+def _sample(x: np.ndarray, labels: np.ndarray, groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
+    """At most `PROBE_SAMPLE` rows, drawn at random."""
+    if len(x) <= PROBE_SAMPLE:
+        return x, labels, groups
+    rows = np.sort(np.random.default_rng(0).choice(len(x), PROBE_SAMPLE, replace=False))
+    return x[rows], labels[rows], [groups[row] for row in rows.tolist()]

@@ -1,9 +1,9 @@
-"""Near-duplicates: pairs of clips that are nearer than chance puts any two, by their embeddings.
+"""Near-duplicates: pairs of clips whose embeddings are closer than chance would put any two.
 
-What is "near" differs from corner to corner of an embedding space, and from embedder to embedder, so no cosine is the
-right threshold everywhere. Here a pair's distance is measured in the distance to the k-th neighbour, which is the
-local scale, and compared with what clips laid at random into as many dimensions as the set really fills would give:
-of n clips with k neighbours each, `EXPECTED` pairs of them all. A threshold given by hand overrides it.
+The density of clips differs across an embedding space and between embedders, so no single cosine is the right
+threshold everywhere. The distance of a pair is therefore measured relative to a local scale: the distance to the k-th
+nearest neighbour. The threshold on that ratio is chosen so that points that are placed at random, in a space of the
+intrinsic dimension of the set, would give `EXPECTED` pairs in the whole set. A cosine given by the user replaces it.
 """
 
 from __future__ import annotations
@@ -13,116 +13,137 @@ from math import isqrt
 
 import numpy as np
 
-from .neighbours import nearest
+from .neighbours import nearest_neighbours
 
 NEIGHBOURS = 16
-EXPECTED = 0.01  # pairs taken for duplicates by chance in the whole set
-CLOSEST = 0.5  # of the local scale: no pair further than that counts, whatever chance says
-IDENTICAL = 1 - 1e-6  # cosines at and above are of the same embedding, up to float32
-CLUMP = 0.25  # of the median scale: a clump of copies larger than k does not set its own scale
+EXPECTED = 0.01  # false pairs expected by chance in the whole set
+MAX_RATIO = 0.5  # of the local scale: pairs that are further apart never count
+IDENTICAL = 1 - 1e-6  # cosines from here on belong to equal embeddings, up to float32 rounding
+MIN_SCALE = 0.25  # of the median scale: keeps a group of more than k copies from setting its own scale
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Pairs [p, 2] of places, nearest first: within the set (smaller first), or of the set and the reference."""
+    """Near-duplicates within a set, or between a set and a reference.
+
+    Attributes:
+        pairs: int64 [p, 2], indices of the clips, nearest pair first. Within a set the smaller index is first,
+            otherwise the index in the set.
+        cosines: float32 [p].
+        nearest: float32 [n], each clip's cosine to its nearest neighbour.
+        dimension: Median intrinsic dimension of the set; None if it was not needed.
+        ratio: Median threshold, as a ratio of the local scale; None if it was not needed.
+        within: Whether the pairs are within the set.
+    """
 
     pairs: np.ndarray
-    cosines: np.ndarray  # float32 [p]
-    nearest: np.ndarray  # float32 [n]: each clip's cosine with its nearest neighbour
-    dimension: float | None  # that the clips fill where they lie (median)
-    ratio: float | None  # of the local scale: pairs nearer than that are duplicates (median)
-    within: bool  # in the set itself, not with a reference
+    cosines: np.ndarray
+    nearest: np.ndarray
+    dimension: float | None
+    ratio: float | None
+    within: bool
 
     @property
-    def places(self) -> np.ndarray:
-        """Clips of the set that have a duplicate, in order."""
-        found: np.ndarray = np.unique(self.pairs if self.within else self.pairs[:, 0])
-        return found
+    def indices(self) -> np.ndarray:
+        """The clips of the set that have a duplicate, int64, ascending."""
+        indices: np.ndarray = np.unique(self.pairs if self.within else self.pairs[:, 0])
+        return indices
 
     def groups(self) -> list[list[int]]:
-        """Clips of the set that are duplicates of each other, through others too; the largest group first."""
+        """Return the connected groups of duplicates within the set, the largest first."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
         n, (left, right) = len(self.nearest), self.pairs.T
         graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(n, n))
-        _, label = connected_components(graph, directed=False)
-        order = np.argsort(label, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
-        found = [part.tolist() for part in parts if len(part) > 1]
-        return sorted(found, key=lambda group: (-len(group), group))
+        _, component = connected_components(graph, directed=False)
+        order = np.argsort(component, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
+        groups = [part.tolist() for part in parts if len(part) > 1]
+        return sorted(groups, key=lambda group: (-len(group), group))
 
 
 def find_duplicates(
     rows: np.ndarray, reference: np.ndarray | None = None, similarity: float | None = None
 ) -> Duplicates:
-    """Unit vectors [n, dim] -> pairs within them, or with the reference [m, dim]; exact, in blocked memory.
+    """Find near-duplicates exactly, with blocked memory. Looks at the 16 nearest neighbours of each clip.
 
-    `similarity` is a cosine: pairs at and above it count, instead of what chance says. Of a clip its 16 nearest
-    neighbours are looked at; groups may be larger, as they hang together through each other.
+    Args:
+        rows: Unit vectors [n, dim].
+        reference: Unit vectors [m, dim] to compare with. None searches within `rows`.
+        similarity: The lowest cosine of a pair, in place of the threshold by chance.
     """
     base = len(rows) - 1 if reference is None else len(reference)
     k = min(base, max(min(NEIGHBOURS, base), 1))
-    cosines, places = nearest(rows, reference, k)
-    distance = np.sqrt(np.maximum(2 - 2 * cosines.astype(np.float64), 0))
+    cosines, indices = nearest_neighbours(rows, reference, k)
+    distances = np.sqrt(np.maximum(2 - 2 * cosines.astype(np.float64), 0))
     dimension = ratio = None
     if similarity is not None:
         close = cosines >= similarity
     else:
         close = cosines >= IDENTICAL
-        k = min(k, max(3, isqrt(base)))  # few clips: the scale is a smaller neighbourhood's
+        k = min(k, max(3, isqrt(base)))  # of few clips, a smaller neighbourhood sets the scale
         if k >= 3:
-            dimension, ratio, near = _nearer_than_chance(distance[:, :k], places[:, :k], reference)
-            close[:, :k] |= near
+            dimension, ratio, closer = _closer_than_chance(distances[:, :k], indices[:, :k], reference)
+            close[:, :k] |= closer
     left, slot = np.nonzero(close)
-    right = places[left, slot]
+    right = indices[left, slot]
     pairs = np.stack([left, right], axis=1)
     if reference is None:
         pairs = np.sort(pairs, axis=1)
     pairs, first = np.unique(pairs, axis=0, return_index=True)
-    found = cosines[left, slot][first]
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], -found))
-    return Duplicates(pairs[order], found[order], cosines[:, 0], dimension, ratio, reference is None)
+    pair_cosines = cosines[left, slot][first]
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -pair_cosines))
+    return Duplicates(pairs[order], pair_cosines[order], cosines[:, 0], dimension, ratio, reference is None)
 
 
-def _nearer_than_chance(
-    distance: np.ndarray, places: np.ndarray, reference: np.ndarray | None
+def _closer_than_chance(
+    distances: np.ndarray, indices: np.ndarray, reference: np.ndarray | None
 ) -> tuple[float, float, np.ndarray]:
-    """Distances [n, k] and places of neighbours -> median dimension, median ratio, and bool [n, k].
+    """Compare the distances [n, k] to neighbours with the threshold by chance.
 
-    Of points laid at random, k - 1 are nearer than the k-th, each at a share u^(1 / dimension) of its distance with u
-    uniform; so n (k - 1) ratio^dimension of them are under `ratio`. Dimension and ratio are each clip's own.
+    Of points at random in d dimensions, the k - 1 that are nearer than the k-th are at u^(1 / d) of its distance, with
+    u uniform in [0, 1]. So n (k - 1) ratio^d of them are expected below `ratio`. Each clip has its own d and ratio.
+
+    Returns:
+        Median dimension, median ratio, and bool [n, k].
     """
-    n, k = distance.shape
+    n, k = distances.shape
     if reference is None:
-        around = np.concatenate([np.arange(n)[:, None], places], axis=1)
-        filled = intrinsic_dimensions(distance)[around]
+        neighbourhood = np.concatenate([np.arange(n)[:, None], indices], axis=1)
+        dimensions = intrinsic_dimensions(distances)[neighbourhood]
     else:
-        # What lies far off a set sees it from outside, where all distances are alike: the set's own dimensions count.
-        near = min(k, len(reference) - 1)
-        own = np.sqrt(np.maximum(2 - 2 * nearest(reference, None, near)[0].astype(np.float64), 0))
-        filled = intrinsic_dimensions(own)[places]
-    dimension = np.median(filled, axis=1)  # of one clip alone it is known to a third, of its neighbourhood better
-    ratio = np.minimum(CLOSEST, (EXPECTED / (n * (k - 1))) ** (1 / dimension))
-    scale = distance[:, -1]
-    scale = np.maximum(scale, CLUMP * np.median(scale))
-    if reference is None:  # both clips of a pair must find it near
-        limit = np.minimum(ratio[:, None], ratio[places]) * np.sqrt(scale[:, None] * scale[places])
+        # From a point far outside a set all distances look alike, so the dimensions are those of the reference.
+        size = min(k, len(reference) - 1)
+        cosines = nearest_neighbours(reference, None, size)[0].astype(np.float64)
+        dimensions = intrinsic_dimensions(np.sqrt(np.maximum(2 - 2 * cosines, 0)))[indices]
+    dimension = np.median(dimensions, axis=1)  # the estimate of one clip is off by a third; the median by less
+    ratio = np.minimum(MAX_RATIO, (EXPECTED / (n * (k - 1))) ** (1 / dimension))
+    scale = distances[:, -1]
+    scale = np.maximum(scale, MIN_SCALE * np.median(scale))
+    if reference is None:  # the pair must be close by the scales of both clips
+        limit = np.minimum(ratio[:, None], ratio[indices]) * np.sqrt(scale[:, None] * scale[indices])
     else:
         limit = (ratio * scale)[:, None]
-    return float(np.median(dimension)), float(np.median(ratio)), distance <= limit
+    return float(np.median(dimension)), float(np.median(ratio)), distances <= limit
 
 
-def intrinsic_dimensions(distance: np.ndarray) -> np.ndarray:
-    """Distances [n, k >= 3] to the nearest k, ascending -> how many dimensions each point's neighbours fill, [n] >= 1.
+def intrinsic_dimensions(distances: np.ndarray) -> np.ndarray:
+    """Estimate the intrinsic dimension around each point by maximum likelihood (Levina and Bickel 2004).
 
-    Levina and Bickel 2004, on the farther half of the neighbours, so that duplicates (the nearest ones) do not count.
+    Only the farther half of the neighbours is used, so that duplicates, which are the nearest, have no effect.
+
+    Args:
+        distances: [n, k >= 3] to the k nearest neighbours, ascending.
+
+    Returns:
+        float64 [n], at least 1.
     """
-    inner = distance.shape[1] - 1
+    inner = distances.shape[1] - 1
     used = max(1, inner // 2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(distance[:, -1:] / distance[:, inner - used : -1]).sum(axis=1)
-        # The smallest `used` of `inner` standard exponentials sum up to this; the logs are `dimension` times smaller.
+        logs = np.log(distances[:, -1:] / distances[:, inner - used : -1]).sum(axis=1)
+        # The expected sum of the smallest `used` of `inner` standard exponentials; logs are 1 / dimension of it.
         expected = sum(1 / (inner - step) for end in range(used) for step in range(end + 1))
-        found = expected / logs
-    return np.where(np.isfinite(found), np.maximum(found, 1.0), 1.0)
+        dimensions = expected / logs
+    return np.where(np.isfinite(dimensions), np.maximum(dimensions, 1.0), 1.0)

@@ -1,4 +1,4 @@
-"""The Fréchet distance of two sets of embeddings, and what it tends to as the sets grow."""
+"""Fréchet distance between two sets of embeddings, and its extrapolation to an infinitely large set."""
 
 from __future__ import annotations
 
@@ -6,34 +6,37 @@ from typing import NamedTuple
 
 import numpy as np
 
-BLOCK = 4096  # rows factored at once
-POINTS = 6  # of the fit
-LARGEST = 10_000  # rows of the fit's largest subset
+BLOCK = 4096  # rows that are decomposed at once
+POINTS = 6  # subset sizes of the fit
+MAX_ROWS = 10_000  # of the fit's largest subset
 
 
-class Extrapolation(NamedTuple):
-    """A straight line through distances over 1 / size; its value where 1 / size is zero."""
+class FrechetExtrapolation(NamedTuple):
+    """A line fitted to distances over 1 / size, and its value at 1 / size = 0."""
 
     value: float
-    error: float  # standard error of the fit
+    error: float  # standard error of the value
     slope: float
-    r2: float  # 1 where the points lie on the line
+    r2: float  # coefficient of determination
     sizes: list[int]
     distances: list[float]
 
 
 class Gaussian(NamedTuple):
-    """What the distance takes from a set: its mean [dim] and a root [rank, dim] with root.T @ root its covariance."""
+    """The moments of a set: its mean [dim], and a root [rank, dim] such that root.T @ root is its covariance."""
 
     mean: np.ndarray
     root: np.ndarray
 
 
-def gaussian(x: np.ndarray) -> Gaussian:
-    """[n >= 2, dim] -> float64 mean and root of the covariance (divisor n - 1), `BLOCK` rows at a time.
+def fit_gaussian(x: np.ndarray) -> Gaussian:
+    """Compute the mean of a set and a root of its covariance (divisor n - 1), `BLOCK` rows at a time.
 
-    The root is the triangle of a QR decomposition, or the centred rows themselves where there are no more than
-    dimensions: the covariance is never formed, so that none of the precision is lost that squaring loses.
+    The root is the triangular factor of a QR decomposition, or the centred rows if there are no more of them than
+    dimensions. The covariance is never formed, so squaring loses no precision.
+
+    Args:
+        x: [n >= 2, dim].
     """
     import torch
 
@@ -47,66 +50,84 @@ def gaussian(x: np.ndarray) -> Gaussian:
 
 
 def frechet_distance(x: np.ndarray | Gaussian, y: np.ndarray | Gaussian) -> float:
-    """|mean_x - mean_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)): [n, dim] and [m, dim] -> the squared distance.
+    """Compute |mean_x - mean_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)) for means and covariances C of two sets.
 
-    Of two Gaussians with these moments (Dowson and Landau 1982; Heusel et al. 2017; of audio: Kilgour et al. 2019).
-    With roots A, B of the covariances the last trace is the nuclear norm of A @ B.T: no matrix square root is taken,
-    so that singular covariances (fewer rows than dimensions) need no patch. Its bias falls as 1 / n: compare only
-    figures of the same n, or use `extrapolate`.
+    It is the squared 2-Wasserstein distance between Gaussians with these moments (Dowson and Landau 1982), called
+    Fréchet inception distance for images (Heusel et al. 2017) and Fréchet audio distance for audio (Kilgour et al.
+    2019). With roots A and B of the covariances, the trace of the square root is the nuclear norm of A @ B.T, so that
+    singular covariances (fewer rows than dimensions) need no regularisation.
+
+    Its bias falls as 1 / n: compare distances of equal n, or use `extrapolate_frechet`.
+
+    Args:
+        x: [n >= 2, dim], or its moments.
+        y: [m >= 2, dim], or its moments.
+
+    Returns:
+        At least 0.
     """
-    a, b = (side if isinstance(side, Gaussian) else gaussian(side) for side in (x, y))
+    a, b = (side if isinstance(side, Gaussian) else fit_gaussian(side) for side in (x, y))
     cross = np.linalg.svd(a.root @ b.root.T, compute_uv=False).sum()
     return max(0.0, float(((a.mean - b.mean) ** 2).sum() + (a.root**2).sum() + (b.root**2).sum() - 2 * cross))
 
 
-def extrapolate(x: np.ndarray, y: np.ndarray | Gaussian, seed: int = 0) -> Extrapolation | None:
-    """The distance to `y` that `x` would have if it went on for ever (Chong and Forsyth 2020).
+def extrapolate_frechet(x: np.ndarray, y: np.ndarray | Gaussian, seed: int = 0) -> FrechetExtrapolation | None:
+    """Extrapolate the distance to `y` to infinitely many rows of `x` (Chong and Forsyth 2020, section 3).
 
-    Random subsets of `x`, from a tenth of it (but two a dimension, or else half of it) to all of it, at most 10,000
-    rows, of a size as many as do not overlap; a line through their mean distances over 1 / size. `y` keeps its size,
-    and its own bias. None under 20 rows.
+    Distances of random subsets of `x` are fitted by a line over 1 / size. Sizes are evenly spaced up to all rows, at
+    most 10,000. The smallest is a tenth of the largest, or two rows a dimension but at most half of it. The distance
+    of a size is the mean over as many disjoint subsets as there are. The size of `y`, and so its own bias, is
+    unchanged.
+
+    Args:
+        x: [n, dim].
+        y: [m >= 2, dim], or its moments.
+        seed: Of the subsets.
+
+    Returns:
+        None with fewer than 20 rows.
     """
     if len(x) < 20:
         return None
-    fixed = y if isinstance(y, Gaussian) else gaussian(y)
+    fixed = y if isinstance(y, Gaussian) else fit_gaussian(y)
     random = np.random.default_rng(seed)
-    largest = min(len(x), LARGEST)
+    largest = min(len(x), MAX_ROWS)
     pool = x if largest == len(x) else x[np.sort(random.choice(len(x), largest, replace=False))]
     pool = pool.astype(np.float64) - fixed.mean
-    seen, lengths = pool @ fixed.root.T, (pool**2).sum(axis=1)  # of any subset, its rows of these are all it takes
+    products, lengths = pool @ fixed.root.T, (pool**2).sum(axis=1)  # all that the distance of a subset needs
     smallest = max(largest // 10, min(2 * x.shape[1], largest // 2))
     sizes = sorted({round(size) for size in np.linspace(smallest, largest, POINTS)})
     trace = (fixed.root**2).sum()
 
-    def distance(chosen: np.ndarray) -> float:
+    def subset_distance(chosen: np.ndarray) -> float:
         size = len(chosen)
         weight = np.bincount(chosen, minlength=largest) / size
-        squared = float(((weight @ pool) ** 2).sum())  # of the mean
-        spread = (lengths[chosen].sum() - size * squared) / (size - 1)
-        return float(squared + spread + trace - 2 * _nuclear_norm(seen[chosen]) / np.sqrt(size - 1))
+        squared_mean = float(((weight @ pool) ** 2).sum())
+        variance = (lengths[chosen].sum() - size * squared_mean) / (size - 1)
+        cross = _nuclear_norm(products[chosen]) / np.sqrt(size - 1)
+        return float(squared_mean + variance + trace - 2 * cross)
 
     distances = []
     for size in sizes:
         order = random.permutation(largest)
-        parts = [order[start : start + size] for start in range(0, largest - size + 1, size)]
-        distances.append(float(np.mean([distance(np.sort(part)) for part in parts])))
+        subsets = [order[start : start + size] for start in range(0, largest - size + 1, size)]
+        distances.append(float(np.mean([subset_distance(np.sort(subset)) for subset in subsets])))
     inverse = 1 / np.array(sizes)
     measured = np.array(distances)
     slope, value = np.polyfit(inverse, measured, 1)
     residuals = measured - (slope * inverse + value)
     total = float(((measured - measured.mean()) ** 2).sum())
     variance = (residuals**2).sum() / max(1, len(sizes) - 2)
-    lever = 1 / len(sizes) + inverse.mean() ** 2 / ((inverse - inverse.mean()) ** 2).sum()
+    leverage = 1 / len(sizes) + inverse.mean() ** 2 / ((inverse - inverse.mean()) ** 2).sum()
     r2 = 1 - float((residuals**2).sum()) / total if total > 0 else 1.0
-    return Extrapolation(float(value), float(np.sqrt(variance * lever)), float(slope), r2, sizes, distances)
+    return FrechetExtrapolation(float(value), float(np.sqrt(variance * leverage)), float(slope), r2, sizes, distances)
 
 
 def _nuclear_norm(product: np.ndarray) -> float:
-    """The sum of the singular values of the rows, centred in place: by the smaller Gram matrix, to about 1e-7 of it.
+    """The sum of the singular values of the rows after centring, from the smaller Gram matrix, to about 1e-7.
 
-    That is far below what the draw of a subset changes, and five times as fast as the singular values themselves.
+    That error is far below the variance between subsets, and five times as fast as computing the singular values.
     """
-    centred = product
-    centred -= product.mean(axis=0)
-    gram = centred.T @ centred if len(centred) > centred.shape[1] else centred @ centred.T
+    product -= product.mean(axis=0)  # in place: the caller's rows are a copy
+    gram = product.T @ product if len(product) > product.shape[1] else product @ product.T
     return float(np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0)).sum())

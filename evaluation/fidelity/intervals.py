@@ -1,4 +1,4 @@
-"""Figures with their 95 % intervals."""
+"""Values with their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -6,61 +6,65 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..results.fidelity import Extrapolation, Figure
 from ..statistics.bootstrap import all_alike_bound
-from . import figures, frechet, kernel
-from .figures import Figure
+from .frechet import FrechetExtrapolation
+from .kernel_distance import KernelDistance
 
-STRAIGHT = 0.9  # r2
+MIN_R2 = 0.9  # of a line that counts as straight
 
 
-def extrapolation(found: frechet.Extrapolation, dim: int) -> figures.Extrapolation:
-    """A line as the file tells it; straight where its subsets have two clips a dimension and it fits."""
-    half = reach(found)
-    return figures.Extrapolation(
-        value=found.value,
-        low=found.value - half,
-        high=found.value + half,
-        r2=found.r2,
-        slope=found.slope,
-        sizes=found.sizes,
-        distances=found.distances,
-        straight=found.sizes[0] >= 2 * dim and found.r2 >= STRAIGHT,
+def extrapolation_with_interval(line: FrechetExtrapolation, dim: int) -> Extrapolation:
+    """Add the 95 % interval to an extrapolation of a Fréchet distance of `dim` dimensions."""
+    half = half_width(line)
+    return Extrapolation(
+        value=line.value,
+        low=line.value - half,
+        high=line.value + half,
+        r2=line.r2,
+        slope=line.slope,
+        sizes=line.sizes,
+        distances=line.distances,
+        straight=line.sizes[0] >= 2 * dim and line.r2 >= MIN_R2,
     )
 
 
-def reach(found: frechet.Extrapolation) -> float:
-    """Half the width of the 95 % interval of the line's end."""
+def half_width(line: FrechetExtrapolation) -> float:
+    """Return half the width of the 95 % interval of the extrapolated value (Student's t)."""
     from scipy.stats import t
 
-    return float(t.ppf(0.975, max(1, len(found.sizes) - 2))) * found.error
+    return float(t.ppf(0.975, max(1, len(line.sizes) - 2))) * line.error
 
 
-def with_error(found: kernel.KernelDistance, x: np.ndarray, y: np.ndarray) -> Figure:
-    """A distance between `x` and `y` with its interval by the normal law; none where its error is unknown or zero."""
-    figure = Figure(value=found.value, n=len(x), n_reference=len(y))
-    if not found.error:
+def distance_with_interval(distance: KernelDistance, n: int, n_reference: int) -> Figure:
+    """Add the normal 95 % interval to a kernel distance; none if its error is unknown or 0."""
+    figure = Figure(value=distance.value, n=n, n_reference=n_reference)
+    if not distance.error:
         return figure
-    half = 1.96 * found.error
-    return figure.model_copy(update={"low": found.value - half, "high": found.value + half})
+    half = 1.96 * distance.error
+    return figure.model_copy(update={"low": figure.value - half, "high": figure.value + half})
 
 
-def share(count: int, n: int, n_reference: int | None = None) -> Figure:
-    """A share with Wilson's 95 % interval."""
+def share_with_interval(count: int, n: int, n_reference: int | None = None) -> Figure:
+    """Compute the share count / n with Wilson's 95 % interval."""
     from scipy.stats import binomtest
 
-    bounds = binomtest(count, n).proportion_ci(method="wilson")
-    return Figure(value=count / n, low=float(bounds.low), high=float(bounds.high), n=n, n_reference=n_reference)
+    interval = binomtest(count, n).proportion_ci(method="wilson")
+    return Figure(value=count / n, low=float(interval.low), high=float(interval.high), n=n, n_reference=n_reference)
 
 
-def mean(
+def mean_with_interval(
     values: np.ndarray | Sequence[float],
     n_reference: int | None = None,
     limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """A mean with its 95 % interval by the normal law.
+    """Compute a mean with its normal 95 % interval.
 
-    Values that are all equal say nothing of their spread: their interval is the exact one that `limits`, the least and
-    the greatest possible value, leave (`evaluation.statistics.bootstrap.alike_share`); without limits there is none.
+    Args:
+        values: [n].
+        n_reference: Number of recordings that the values depend on.
+        limits: The lowest and the highest possible value. If all values are equal, their variance is unknown: the
+            interval is then the exact one for values within these limits (`all_alike_bound`), or none without limits.
     """
     values = np.asarray(values, dtype=np.float64)
     figure = Figure(value=float(values.mean()), n=len(values), n_reference=n_reference)
@@ -69,6 +73,6 @@ def mean(
         return figure.model_copy(update={"low": figure.value - half, "high": figure.value + half})
     if limits is None:
         return figure
-    q = float(all_alike_bound(len(values)))
-    low, high = (q * figure.value + (1 - q) * limit for limit in limits)
+    weight = float(all_alike_bound(len(values)))
+    low, high = (weight * figure.value + (1 - weight) * limit for limit in limits)
     return figure.model_copy(update={"low": low, "high": high})

@@ -1,12 +1,13 @@
-"""A corpus held against real music: every figure, each on as many clips of both sides as it needs."""
+"""`measure_fidelity`: all metrics of a corpus and a reference, each on as many clips as it needs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,27 +16,39 @@ from builder.records import record_run
 
 from ..benchmarks.text import printable
 from ..inference.evaluated_model import VALIDATION
-from . import adherence, figures, frechet, kernel, pictures
-from .coverage import NEIGHBOURS, coverage
-from .diversity import vendi_score
+from ..results import fidelity as results
+from ..results.fidelity import FILE, Fidelity, Figure
+from . import plots
+from .adherence import ProbePredictions, predict_by_corpus, predict_by_reference
+from .clap import Clap
+from .duplicate_pairs import list_pairs, write_pairs
 from .duplicates import Duplicates, find_duplicates
-from .excerpts import players, write_pairs
-from .figures import FILE, Fidelity, Figure
-from .intervals import extrapolation, mean, reach, share, with_error
-from .neighbours import unit
-from .sets import Embedded, Progress, open_corpus, open_reference
-from .sides import Sides, described, too_few
-from .two_sample import two_sample
+from .embedded_sets import EmbeddedSet, Progress, open_corpus_set, open_reference_set
+from .frechet import extrapolate_frechet, fit_gaussian, frechet_distance
+from .intervals import (
+    distance_with_interval,
+    extrapolation_with_interval,
+    half_width,
+    mean_with_interval,
+    share_with_interval,
+)
+from .kernel_distance import gaussian_kernel, kernel_distance, median_bandwidth, polynomial_kernel
+from .neighbours import unit_vectors
+from .prdc import NEIGHBOURS, compute_prdc
+from .set_pair import SetPair, describe_missing_genres, describe_set
+from .two_sample import two_sample_test
+from .vendi import vendi_score
 
-SAMPLE = 5_000  # clips of a side, for figures whose time grows with their square
-DIVERSE = 10_000  # clips of a side, for the Vendi score
-HEARD = 1_000  # clips that a CLAP checkpoint listens to
-COSINES = (-1.0, 1.0)
-FLOOR = "clips of the same source: what the figures come to where nothing differs, and no word on real music"
-FEW_FOR_BALLS, FEW_FOR_TEST = 2 * NEIGHBOURS, 20  # clips of a side
+SAMPLE = 5_000  # clips of a set, for metrics whose time grows with the square of n
+VENDI_SAMPLE = 10_000  # clips of a set, for the Vendi score
+CLAP_SAMPLE = 1_000  # clips that CLAP embeds
+COSINES = (-1.0, 1.0)  # the range of a cosine
+HELD_OUT = "clips of the same source: the values to expect if nothing differs; they do not describe real music"
+MIN_PRDC, MIN_TEST = 2 * NEIGHBOURS, 20  # clips of a set
+Probe = Literal["reference", "corpus"]  # what a probe was trained on
 
 
-def measure(
+def measure_fidelity(
     corpus: Path,
     against: str,
     out: Path,
@@ -48,323 +61,344 @@ def measure(
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Fidelity:
-    """Hold a corpus against `against` (see `sets.open_reference`) and write `out`/fidelity.json with its pictures.
+    """Compare a corpus with a reference, and write fidelity.json with its plots.
 
-    Against `validation` its own training split is held against its validation split: what the figures come to where
-    both sides are from one source.
+    Args:
+        corpus: A corpus folder.
+        against: The reference, see `open_reference_set`. "validation" compares the corpus's training split with its
+            validation split: the values to expect if both sets are of one source.
+        out: The folder to write.
+        settings: The embedder. Default: the one that the corpus was embedded with.
+        weights: The embedder's weights, in place of those in its settings.
+        clap: A CLAP checkpoint, which adds the similarity of prompts and clips.
+        similarity: The lowest cosine of near-duplicates. Default: closer than chance.
+        seed: Of all random samples.
+        overwrite: Embed the reference again.
+        progress: Called with the number of clips that are embedded, and of all.
 
-    `settings` choose the embedder (default: the one that the corpus was embedded with), `weights` override where its
-    weights are, `clap` names a CLAP checkpoint,
-    `similarity` a cosine from which on clips are duplicates (default: nearer than chance). What is drawn is drawn by
-    `seed`. Raises DataError, RecipeError, BackendError.
+    Raises:
+        DataError: A set cannot be read, or the sets are of different embedders.
+        RecipeError: There is no such benchmark or embedder.
+        BackendError: The embedder or the CLAP checkpoint cannot be loaded.
     """
-    out = Path(out)
+    out, corpus = Path(out), Path(corpus)
     held_out = against == VALIDATION
-    mine, settings = open_corpus(Path(corpus), settings, "train" if held_out else None)
+    own, settings = open_corpus_set(corpus, settings, "train" if held_out else None)
     if weights is not None:
         settings = settings.model_copy(update={"weights": weights})
-    heard = None
-    if clap is not None:
-        from .clap import Clap
-
-        heard = Clap(clap)
-    with record_run("fidelity", mine.fingerprint) as record:
-        slug = re.sub(r"[^\w.-]+", "-", against).strip("-.")[-40:]
-        digest = sha256(against.encode(errors="surrogateescape")).hexdigest()[:8]
-        cache = out / "cache" / f"{slug}-{mine.embedder['name']}-{digest}"
+    checkpoint = Clap(clap) if clap is not None else None
+    with record_run("fidelity", own.fingerprint) as record:
         if held_out:
-            other, _ = open_corpus(Path(corpus), settings, VALIDATION)
-            other.notes.append(FLOOR)
+            reference, _ = open_corpus_set(corpus, settings, VALIDATION)
+            reference.notes.append(HELD_OUT)
         else:
-            other = open_reference(against, settings, mine, cache, overwrite, progress)
-        sides = Sides.of(mine, other, seed)
-        left_out = too_few(sides)
-        found = _Findings(sides, out, left_out, heard, similarity).all()
-        record.rows = len(mine) + len(other)
+            slug = re.sub(r"[^\w.-]+", "-", against).strip("-.")[-40:]
+            digest = sha256(against.encode(errors="surrogateescape")).hexdigest()[:8]
+            cache = out / "cache" / f"{slug}-{own.embedder['name']}-{digest}"
+            reference = open_reference_set(against, settings, own, cache, overwrite, progress)
+        content = _Measurement(SetPair.of(own, reference, seed), out, checkpoint, similarity).measure_all()
+        record.rows = len(own) + len(reference)
         record.details = {
-            "corpus": str(corpus), "against": other.name, "spec": printable(against), "held_out": held_out,
-            "seed": seed, "sample": SAMPLE, "clap": clap, "similarity": similarity, "embedder": mine.embedder,
+            "corpus": str(corpus), "against": reference.name, "spec": printable(against), "held_out": held_out,
+            "seed": seed, "sample": SAMPLE, "clap": clap, "similarity": similarity, "embedder": own.embedder,
         }  # fmt: skip
-    fidelity = Fidelity(schema=1, **found, record=asdict(record))
+    fidelity = Fidelity(schema=1, **content, record=asdict(record))
     fidelity.write(out / FILE)
     return fidelity
 
 
-class _Findings:
-    """One run: each method makes one part of the file."""
+class _Measurement:
+    """Computes each section of the file; `left_out` collects what cannot be computed."""
 
-    def __init__(self, sides: Sides, out: Path, left_out: list[str], clap: Any, similarity: float | None) -> None:
-        self.sides, self.out, self.left_out, self.clap, self.similarity = sides, out, left_out, clap, similarity
-        self.bandwidth = kernel.median_bandwidth(sides.reference.vectors, sides.seed)
+    def __init__(self, pair: SetPair, out: Path, clap: Clap | None, similarity: float | None) -> None:
+        self.pair, self.out, self.clap, self.similarity = pair, out, clap, similarity
+        self.corpus, self.reference = pair.corpus, pair.reference
+        self.all_clips, self.all_recordings = np.arange(len(pair.corpus)), np.arange(len(pair.reference))
+        self.bandwidth = median_bandwidth(pair.reference.vectors, pair.seed)
+        self.left_out = describe_missing_genres(pair)
 
-    def all(self) -> dict[str, Any]:
-        """The whole file but the record."""
-        sides = self.sides
-        corpus, reference = sides.corpus, sides.reference
-        everything, whole = np.arange(len(corpus)), np.arange(len(reference))
-        distance = self.frechet()
-        within, copies = self.within()
-        against = self.against()
-        probe = self.heard_as()
-        said, cosines = self.text_audio()
-        genres = [self.genre(name, copies, probe, cosines) for name in sides.genres]
-        kernels = self.kernel(everything, whole)
-        if kernels is None:
-            raise ValueError("two clips of a side at least")
-        shown = [side.vectors[sides.draw(np.arange(len(side)), pictures.POINTS, 9)] for side in (corpus, reference)]
-        drawn = {
-            "map": pictures.two_worlds(shown[0], shown[1], sides.seed),
-            "genres": pictures.genre_bars(genres) if any(row.kernel for row in genres) else None,
-            "extrapolation": pictures.extrapolation(distance.corpus_infinite) if distance.corpus_infinite else None,
-        }
+    def measure_all(self) -> dict[str, Any]:
+        """Compute the whole file but the record."""
+        distance = self.measure_frechet()
+        within, duplicated = self.find_duplicates_within()
+        against = self.find_duplicates_against()
+        predictions = self.predict_genres()
+        text_audio, cosines = self.measure_text_audio()
+        genres = [self.measure_genre(name, duplicated, predictions, cosines) for name in self.pair.genres]
+        kernel = self.measure_kernel(self.all_clips, self.all_recordings)
+        assert kernel is not None  # `open_corpus_set` and `open_reference_set` require two clips
         return {
-            "corpus": described(corpus),
-            "reference": described(reference),
-            "embedder": {**reference.embedder, **corpus.embedder},
-            "dim": corpus.vectors.shape[1],
-            "constant_dims": sides.constant,
+            "corpus": describe_set(self.corpus),
+            "reference": describe_set(self.reference),
+            "embedder": {**self.reference.embedder, **self.corpus.embedder},
+            "dim": self.corpus.vectors.shape[1],
+            "constant_dims": self.pair.constant,
             "frechet": distance,
-            "kernel": kernels,
-            "manifold": self.manifold(everything, whole),
-            "diversity": self.diversity(),
+            "kernel": kernel,
+            "manifold": self.measure_prdc(self.all_clips, self.all_recordings),
+            "diversity": self.measure_diversity(),
             "within": within,
             "against": against,
-            "two_sample": self.two_sample(everything, whole),
-            "adherence": probe and _adherence(probe[0], probe[1]),
-            "text_audio": said,
+            "two_sample": self.test_two_samples(self.all_clips, self.all_recordings),
+            "adherence": predictions and _summarize_adherence(*predictions),
+            "text_audio": text_audio,
             "genres": genres,
             "left_out": self.left_out,
-            "pictures": {name: pictures.put(self.out, f"{name}.svg", data) for name, data in drawn.items() if data},
+            "pictures": self.write_plots(genres, distance),
         }
 
-    def frechet(self) -> figures.Frechet:
-        """The distance of the whole sets, its limits, and that of two halves of the reference."""
-        x, y = self.sides.corpus.vectors, self.sides.reference.vectors
-        a, b = frechet.gaussian(x), frechet.gaussian(y)
-        value = frechet.frechet_distance(a, b)
-        towards, back = frechet.extrapolate(x, b, self.sides.seed), frechet.extrapolate(y, a, self.sides.seed)
+    def write_plots(self, genres: list[results.Genre], distance: results.Frechet) -> dict[str, str]:
+        """Draw the plots; their names in the file and on disk."""
+        sampled = [
+            side.vectors[self.pair.sample(rows, plots.POINTS, 9)]
+            for side, rows in ((self.corpus, self.all_clips), (self.reference, self.all_recordings))
+        ]
+        line = distance.corpus_infinite
+        drawn = {
+            "map": plots.plot_map(sampled[0], sampled[1], self.pair.seed),
+            "genres": plots.plot_genres(genres) if any(row.kernel for row in genres) else None,
+            "extrapolation": plots.plot_extrapolation(line) if line else None,
+        }
+        return {name: plots.write_plot(self.out, f"{name}.svg", data) for name, data in drawn.items() if data}
+
+    def measure_frechet(self) -> results.Frechet:
+        """Compute the Fréchet distance, its extrapolations, and that between two halves of the reference."""
+        x, y, seed = self.corpus.vectors, self.reference.vectors, self.pair.seed
+        a, b = fit_gaussian(x), fit_gaussian(y)
+        value = frechet_distance(a, b)
+        corpus_line, reference_line = extrapolate_frechet(x, b, seed), extrapolate_frechet(y, a, seed)
         halves = None
         if len(y) >= 4:
-            order = np.random.default_rng(self.sides.seed).permutation(len(y))
-            halves = frechet.frechet_distance(y[order[: len(y) // 2]], y[order[len(y) // 2 :]])
+            order = np.random.default_rng(seed).permutation(len(y))
+            halves = frechet_distance(y[order[: len(y) // 2]], y[order[len(y) // 2 :]])
         both = None
-        if towards and back:
-            # To first order the two biases add up, so that what each side alone would lose is lost together.
-            limit, half = towards.value + back.value - value, float(np.hypot(reach(towards), reach(back)))
+        if corpus_line and reference_line:
+            # To first order the biases of the two sets add up, so their corrections do too.
+            limit = corpus_line.value + reference_line.value - value
+            half = float(np.hypot(half_width(corpus_line), half_width(reference_line)))
             both = Figure(value=limit, low=limit - half, high=limit + half, n=len(x), n_reference=len(y))
         else:
-            self.left_out.append("the Fréchet distance's extrapolation: it takes 20 clips a side")
-        return figures.Frechet(
+            self.left_out.append("the extrapolation of the Fréchet distance: it needs 20 clips of each set")
+        return results.Frechet(
             distance=Figure(value=value, n=len(x), n_reference=len(y)),
-            corpus_infinite=towards and extrapolation(towards, x.shape[1]),
+            corpus_infinite=corpus_line and extrapolation_with_interval(corpus_line, x.shape[1]),
             both_infinite=both,
             reference_halves=halves,
             reference_halves_n=len(y) // 2 if halves is not None else None,
         )
 
-    def kernel(self, left: np.ndarray, right: np.ndarray, polynomial: bool = True) -> figures.Kernel | None:
-        """Both kernels between clips `left` and recordings `right`."""
-        left, right = self.sides.draw(left, SAMPLE, 1), self.sides.draw(right, SAMPLE, 2)
-        x, y = self.sides.corpus.vectors[left], self.sides.reference.vectors[right]
+    def measure_kernel(
+        self, clips: np.ndarray, recordings: np.ndarray, polynomial: bool = True
+    ) -> results.Kernel | None:
+        """Compute the kernel distances. Without `polynomial` that section repeats the Gaussian one."""
+        x = self.corpus.vectors[self.pair.sample(clips, SAMPLE, 1)]
+        y = self.reference.vectors[self.pair.sample(recordings, SAMPLE, 2)]
         if min(len(x), len(y)) < 2:
             return None
-        rbf = with_error(kernel.kernel_distance(x, y, kernel.gaussian_kernel(self.bandwidth)), x, y)
-        cubic = with_error(kernel.kernel_distance(x, y, kernel.polynomial), x, y) if polynomial else rbf
-        return figures.Kernel(rbf=rbf, bandwidth=self.bandwidth, polynomial=cubic)
+        rbf = distance_with_interval(kernel_distance(x, y, gaussian_kernel(self.bandwidth)), len(x), len(y))
+        cubic = rbf
+        if polynomial:
+            cubic = distance_with_interval(kernel_distance(x, y, polynomial_kernel), len(x), len(y))
+        return results.Kernel(rbf=rbf, bandwidth=self.bandwidth, polynomial=cubic)
 
-    def manifold(self, left: np.ndarray, right: np.ndarray, name: str = "") -> figures.Manifold | None:
-        """Precision, recall, density, coverage of as many clips as recordings."""
-        size = min(len(left), len(right), SAMPLE)
-        if size < FEW_FOR_BALLS:
-            if not name:
+    def measure_prdc(self, clips: np.ndarray, recordings: np.ndarray, genre: str = "") -> results.Manifold | None:
+        """Compute precision, recall, density and coverage of equally many clips and recordings."""
+        size = min(len(clips), len(recordings), SAMPLE)
+        if size < MIN_PRDC:
+            if not genre:
                 self.left_out.append(
-                    f"precision, recall, density and coverage: they take {FEW_FOR_BALLS} clips a side"
+                    f"precision, recall, density and coverage: they need {MIN_PRDC} clips of each set"
                 )
             return None
-        left, right = self.sides.draw(left, size, 3), self.sides.draw(right, size, 4)
-        found = coverage(self.sides.corpus.vectors[left], self.sides.reference.vectors[right])
-        return figures.Manifold(
+        x = self.corpus.vectors[self.pair.sample(clips, size, 3)]
+        y = self.reference.vectors[self.pair.sample(recordings, size, 4)]
+        prdc = compute_prdc(x, y)
+        return results.Manifold(
             k=NEIGHBOURS,
-            precision=share(int(found.precise.sum()), size, size),
-            recall=share(int(found.recalled.sum()), size, size),
-            density=mean(found.dense, size),
-            coverage=share(int(found.covered.sum()), size, size),
+            precision=share_with_interval(int(prdc.precision.sum()), size, size),
+            recall=share_with_interval(int(prdc.recall.sum()), size, size),
+            density=mean_with_interval(prdc.density, size),
+            coverage=share_with_interval(int(prdc.coverage.sum()), size, size),
         )
 
-    def diversity(self) -> figures.Diversity:
-        """Vendi scores of both, of the same size."""
-        sides = self.sides
-        size = min(len(sides.corpus), len(sides.reference), DIVERSE)
-        mine, other = (
-            unit(side.vectors[sides.draw(np.arange(len(side)), size, 5)], sides.mean, sides.scale)
-            for side in (sides.corpus, sides.reference)
+    def measure_diversity(self) -> results.Diversity:
+        """Compute the Vendi scores of equally many clips of both sets."""
+        size = min(len(self.corpus), len(self.reference), VENDI_SAMPLE)
+        return results.Diversity(
+            corpus=vendi_score(self.standardised(self.corpus, self.pair.sample(self.all_clips, size, 5))),
+            reference=vendi_score(self.standardised(self.reference, self.pair.sample(self.all_recordings, size, 5))),
+            n=size,
         )
-        return figures.Diversity(corpus=vendi_score(mine), reference=vendi_score(other), n=size)
 
-    def within(self) -> tuple[figures.Duplicates, set[int]]:
-        """Near-duplicates in the corpus, and the places of the clips that have one."""
-        vectors, ids = self.sides.corpus.vectors, self.sides.corpus
+    def standardised(self, side: EmbeddedSet, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return unit vectors of some rows, standardised by the reference."""
+        return unit_vectors(side.vectors[rows], self.pair.mean, self.pair.scale)
+
+    def find_duplicates_within(self) -> tuple[results.Duplicates, set[int]]:
+        """Find near-duplicates within the corpus, and the clips that have one."""
+        vectors = self.corpus.vectors
         scale = vectors.std(axis=0, dtype=np.float64)
-        rows = unit(vectors, vectors.mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, 1.0))
-        found = find_duplicates(rows, similarity=self.similarity)
-        write_pairs(self.out, "corpus", found, ids, ids)
-        return self._duplicates(found, ids), set(found.places.tolist())
+        rows = unit_vectors(vectors, vectors.mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, 1.0))
+        duplicates = find_duplicates(rows, similarity=self.similarity)
+        write_pairs(self.out, "corpus", duplicates, self.corpus, self.corpus)
+        return self.summarize_duplicates(duplicates, self.corpus), set(duplicates.indices.tolist())
 
-    def against(self) -> figures.Duplicates:
-        """Clips that are near-duplicates of a recording."""
-        sides = self.sides
-        mine, other = (unit(side.vectors, sides.mean, sides.scale) for side in (sides.corpus, sides.reference))
-        found = find_duplicates(mine, other, self.similarity)
-        write_pairs(self.out, "reference", found, sides.corpus, sides.reference)
-        return self._duplicates(found, sides.reference)
+    def find_duplicates_against(self) -> results.Duplicates:
+        """Find clips that are near-duplicates of a recording."""
+        rows, reference = self.standardised(self.corpus), self.standardised(self.reference)
+        duplicates = find_duplicates(rows, reference, self.similarity)
+        write_pairs(self.out, "reference", duplicates, self.corpus, self.reference)
+        return self.summarize_duplicates(duplicates, self.reference)
 
-    def _duplicates(self, found: Duplicates, right: Embedded) -> figures.Duplicates:
-        left = self.sides.corpus
-        groups = found.groups() if found.within else []
-        rule = f"cosine of {self.similarity} or more" if self.similarity is not None else (
-            f"nearer than {found.ratio:.3g} of the local scale, where chance puts one pair in a hundred such corpora"
-            if found.ratio is not None else "the same embedding"
-        )  # fmt: skip
-        return figures.Duplicates(
-            pairs=len(found.pairs),
-            clips=len(found.places),
-            spare=sum(len(group) - 1 for group in groups) if found.within else None,
-            largest_group=max((len(group) for group in groups), default=1) if found.within else None,
-            n=len(left),
-            n_reference=None if found.within else len(right),
+    def summarize_duplicates(self, duplicates: Duplicates, right: EmbeddedSet) -> results.Duplicates:
+        """Count duplicates and list the nearest pairs. `right` is the set of the second clips."""
+        groups = duplicates.groups() if duplicates.within else []
+        if self.similarity is not None:
+            rule = f"cosine of {self.similarity} or more"
+        elif duplicates.ratio is not None:
+            rule = (
+                f"closer than {duplicates.ratio:.3g} of the local scale; by chance one pair is expected in a hundred "
+                "such corpora"
+            )
+        else:
+            rule = "equal embeddings"
+        return results.Duplicates(
+            pairs=len(duplicates.pairs),
+            clips=len(duplicates.indices),
+            spare=sum(len(group) - 1 for group in groups) if duplicates.within else None,
+            largest_group=max((len(group) for group in groups), default=1) if duplicates.within else None,
+            n=len(self.corpus),
+            n_reference=None if duplicates.within else len(right),
             rule=rule,
-            dimension=found.dimension,
-            ratio=found.ratio,
-            nearest_median=float(np.median(found.nearest)),
-            nearest_99=float(np.percentile(found.nearest, 99)),
-            listed=players(self.out, found, left, right),
+            dimension=duplicates.dimension,
+            ratio=duplicates.ratio,
+            nearest_median=float(np.median(duplicates.nearest)),
+            nearest_99=float(np.percentile(duplicates.nearest, 99)),
+            listed=list_pairs(self.out, duplicates, self.corpus, right),
         )
 
-    def two_sample(self, left: np.ndarray, right: np.ndarray, name: str = "") -> figures.TwoSample | None:
-        """The classifier test on as many clips as recordings."""
-        size = min(len(left), len(right), SAMPLE)
-        sides, found = self.sides, None
-        if size >= FEW_FOR_TEST:
-            left, right = sides.draw(left, size, 6), sides.draw(right, size, 7)
-            found = two_sample(
-                sides.corpus.vectors[left],
-                sides.reference.vectors[right],
-                [sides.corpus.groups[i] for i in left],
-                [sides.reference.groups[i] for i in right],
-                sides.seed,
+    def test_two_samples(self, clips: np.ndarray, recordings: np.ndarray, genre: str = "") -> results.TwoSample | None:
+        """Run the classifier two-sample test on equally many clips and recordings."""
+        size = min(len(clips), len(recordings), SAMPLE)
+        test = None
+        if size >= MIN_TEST:
+            clips, recordings = self.pair.sample(clips, size, 6), self.pair.sample(recordings, size, 7)
+            test = two_sample_test(
+                self.corpus.vectors[clips],
+                self.reference.vectors[recordings],
+                [self.corpus.groups[row] for row in clips],
+                [self.reference.groups[row] for row in recordings],
+                self.pair.seed,
             )
-        if found is None:
-            if not name:
-                self.left_out.append(f"the two-sample test: it takes {FEW_FOR_TEST} clips a side, of two groups")
+        if test is None:
+            if not genre:
+                self.left_out.append(f"the two-sample test: it needs {MIN_TEST} clips of each set, in two groups")
             return None
-        accuracy = Figure(value=found.accuracy, low=found.low, high=found.high, n=size, n_reference=size)
-        return figures.TwoSample(accuracy=accuracy, auc=found.auc, p_value=found.p_value)
+        accuracy = Figure(value=test.accuracy, low=test.low, high=test.high, n=size, n_reference=size)
+        return results.TwoSample(accuracy=accuracy, auc=test.auc, p_value=test.p_value)
 
-    def heard_as(self) -> tuple[adherence.Adherence, str] | None:
-        """What a probe hears: one trained on the reference's genres, else on the corpus's own."""
-        sides = self.sides
-        labelled = np.flatnonzero(sides.borne != "")
-        known = sorted(set(sides.borne[labelled]))
-        number = {name: place for place, name in enumerate(known)}
-        asked = np.flatnonzero([name in number for name in sides.asked])
-        if len(known) > 1 and (missing := sorted(set(sides.genres) - set(known))):
-            self.left_out.append(f"prompt adherence of {', '.join(missing)}: the reference has no such genre")
+    def predict_genres(self) -> tuple[ProbePredictions, Probe] | None:
+        """Predict genres by a probe of the reference, or else of the corpus."""
+        pair = self.pair
+        labelled = np.flatnonzero(pair.labelled != "")
+        known = sorted(set(pair.labelled[labelled]))
         if len(known) > 1:
-            found = adherence.by_reference(
-                sides.corpus.vectors[asked],
-                np.array([number[name] for name in sides.asked[asked]]),
-                sides.reference.vectors[labelled],
-                np.array([number[name] for name in sides.borne[labelled]]),
-                [sides.reference.groups[i] for i in labelled],
+            if missing := sorted(set(pair.genres) - set(known)):
+                self.left_out.append(f"prompt adherence of {', '.join(missing)}: the reference has no such genre")
+            index = {name: number for number, name in enumerate(known)}
+            prompted = np.flatnonzero([name in index for name in pair.prompted])
+            predictions = predict_by_reference(
+                self.corpus.vectors[prompted],
+                np.array([index[name] for name in pair.prompted[prompted]]),
+                self.reference.vectors[labelled],
+                np.array([index[name] for name in pair.labelled[labelled]]),
+                [self.reference.groups[row] for row in labelled],
                 known,
             )
-            if found is not None:
-                return found, "reference"
-        names = sides.genres
-        asked = np.flatnonzero(sides.asked != "")
-        found = None
-        if len(names) > 1:
-            found = adherence.by_itself(
-                sides.corpus.vectors[asked],
-                np.array([names.index(name) for name in sides.asked[asked]]),
-                [sides.corpus.groups[i] for i in asked],
+            if predictions is not None:
+                return predictions, "reference"
+        if len(names := pair.genres) > 1:
+            prompted = np.flatnonzero(pair.prompted != "")
+            predictions = predict_by_corpus(
+                self.corpus.vectors[prompted],
+                np.array([names.index(name) for name in pair.prompted[prompted]]),
+                [self.corpus.groups[row] for row in prompted],
                 names,
             )
-        if found is None:
-            self.left_out.append("prompt adherence: it takes two genres, and two clips of each that share no prompt")
-            return None
-        return found, "corpus"
+            if predictions is not None:
+                return predictions, "corpus"
+        self.left_out.append("prompt adherence: it needs two genres, and clips of two prompts in each")
+        return None
 
-    def text_audio(self) -> tuple[figures.TextAudio | None, dict[str, np.ndarray]]:
-        """CLAP's cosines, whole and by genre; nothing without a checkpoint."""
+    def measure_text_audio(self) -> tuple[results.TextAudio | None, Mapping[str, np.ndarray]]:
+        """Compute CLAP's cosines, for all clips and by genre; nothing without a checkpoint."""
         if self.clap is None:
             return None, {}
-        corpus = self.sides.corpus
-        texts = corpus.texts()
-        chosen = self.sides.draw(np.array([i for i, name in enumerate(corpus.ids) if texts.get(name)]), HEARD, 8)
-        sound = corpus.sound([corpus.ids[i] for i in chosen])
-        chosen = np.array([i for i in chosen if corpus.ids[i] in sound], dtype=np.int64)
-        if len(chosen) < 2:
+        ids, prompts_of = self.corpus.ids, self.corpus.read_prompts()
+        with_prompt = np.array([row for row, identity in enumerate(ids) if prompts_of.get(identity)])
+        rows = self.pair.sample(with_prompt, CLAP_SAMPLE, 8)
+        audio = self.corpus.read_audio([ids[row] for row in rows])
+        rows = np.array([row for row in rows if ids[row] in audio], dtype=np.int64)
+        if len(rows) < 2:
             self.left_out.append("text-audio similarity: the corpus has no clips with prompts")
             return None, {}
-        prompts = [texts[corpus.ids[i]] for i in chosen]
-        # Half way round: another clip's prompt, and each prompt as often as before.
+        prompts = [prompts_of[ids[row]] for row in rows]
+        # Shifted by half: each clip gets another clip's prompt, and each prompt is used once.
         others = prompts[len(prompts) // 2 :] + prompts[: len(prompts) // 2]
-        own, foreign = self.clap.cosines(prompts, others, [sound[corpus.ids[i]] for i in chosen])
-        read = np.isfinite(own)
-        own, foreign, chosen = own[read], foreign[read], chosen[read]
+        own, other = self.clap.compute_cosines(prompts, others, [audio[ids[row]] for row in rows])
+        decoded = np.isfinite(own)
+        own, other, rows = own[decoded], other[decoded], rows[decoded]
         if len(own) < 2:
-            self.left_out.append("text-audio similarity: no clip could be read")
+            self.left_out.append("text-audio similarity: no clip could be decoded")
             return None, {}
-        genre = self.sides.asked[chosen]
-        return figures.TextAudio(
+        genres = self.pair.prompted[rows]
+        return results.TextAudio(
             checkpoint=self.clap.name,
-            similarity=mean(own, limits=COSINES),
-            shuffled=mean(foreign, limits=COSINES),
-            own_wins=share(int((own > foreign).sum()), len(own)),
-        ), {name: own[genre == name] for name in set(genre)}
+            similarity=mean_with_interval(own, limits=COSINES),
+            shuffled=mean_with_interval(other, limits=COSINES),
+            own_wins=share_with_interval(int((own > other).sum()), len(own)),
+        ), {name: own[genres == name] for name in set(genres)}
 
-    def genre(
+    def measure_genre(
         self,
         name: str,
-        copies: set[int],
-        probe: tuple[adherence.Adherence, str] | None,
-        cosines: dict[str, np.ndarray],
-    ) -> figures.Genre:
-        """One genre's row."""
-        sides = self.sides
-        left, right = np.flatnonzero(sides.asked == name), np.flatnonzero(sides.borne == name)
-        row = figures.Genre(genre=name, n=len(left), n_reference=len(right))
-        more: dict[str, Any] = {"duplicates": len(copies & set(left.tolist()))}
-        if len(left) >= 2:
-            drawn = sides.draw(left, DIVERSE, 5)
-            more |= {"vendi": vendi_score(unit(sides.corpus.vectors[drawn], sides.mean, sides.scale))}
-            more |= {"vendi_n": len(drawn)}
-        if min(len(left), len(right)) >= 2:
-            x, y = sides.corpus.vectors[left], sides.reference.vectors[right]
-            more["frechet"] = Figure(value=frechet.frechet_distance(x, y), n=len(x), n_reference=len(y))
-            distance = self.kernel(left, right, polynomial=False)
-            more["kernel"] = distance and distance.rbf
-            if manifold := self.manifold(left, right, name):
-                more |= {"coverage": manifold.coverage, "density": manifold.density}
-            if test := self.two_sample(left, right, name):
-                more["two_sample"] = test.accuracy
-        if probe and name in probe[0].names:
-            own = probe[0].asked == probe[0].names.index(name)
+        duplicated: set[int],
+        predictions: tuple[ProbePredictions, Probe] | None,
+        cosines: Mapping[str, np.ndarray],
+    ) -> results.Genre:
+        """Compute the values of one genre."""
+        clips = np.flatnonzero(self.pair.prompted == name)
+        recordings = np.flatnonzero(self.pair.labelled == name)
+        values: dict[str, Any] = {"duplicates": len(duplicated & set(clips.tolist()))}
+        if len(clips) >= 2:
+            sampled = self.pair.sample(clips, VENDI_SAMPLE, 5)
+            values |= {"vendi": vendi_score(self.standardised(self.corpus, sampled)), "vendi_n": len(sampled)}
+        if min(len(clips), len(recordings)) >= 2:
+            distance = frechet_distance(self.corpus.vectors[clips], self.reference.vectors[recordings])
+            values["frechet"] = Figure(value=distance, n=len(clips), n_reference=len(recordings))
+            if kernel := self.measure_kernel(clips, recordings, polynomial=False):
+                values["kernel"] = kernel.rbf
+            if prdc := self.measure_prdc(clips, recordings, name):
+                values |= {"coverage": prdc.coverage, "density": prdc.density}
+            if test := self.test_two_samples(clips, recordings, name):
+                values["two_sample"] = test.accuracy
+        if predictions and name in predictions[0].names:
+            own = predictions[0].prompted == predictions[0].names.index(name)
             if own.any():
-                more["adherence"] = share(int((probe[0].heard == probe[0].asked)[own].sum()), int(own.sum()))
+                values["adherence"] = share_with_interval(int(predictions[0].is_correct()[own].sum()), int(own.sum()))
         if len(cosines.get(name, ())) >= 2:
-            more["text_audio"] = mean(cosines[name], limits=COSINES)
-        return row.model_copy(update=more)
+            values["text_audio"] = mean_with_interval(cosines[name], limits=COSINES)
+        return results.Genre(genre=name, n=len(clips), n_reference=len(recordings), **values)
 
 
-def _adherence(found: adherence.Adherence, kind: str) -> figures.Adherence:
-    size = len(found.names)
-    cells = np.bincount(found.asked * size + found.heard, minlength=size * size).reshape(size, size)
-    return figures.Adherence(
-        probe=kind,  # type: ignore[arg-type]
-        accuracy=share(int(np.trace(cells)), len(found.asked)),
-        probe_accuracy=share(found.probe_correct, found.probe_n),
-        labels=found.names,
-        confusion_matrix=cells.tolist(),
+def _summarize_adherence(predictions: ProbePredictions, probe: Probe) -> results.Adherence:
+    """Compute accuracy and confusion matrix."""
+    size = len(predictions.names)
+    cells = np.bincount(predictions.prompted * size + predictions.predicted, minlength=size * size)
+    return results.Adherence(
+        probe=probe,
+        accuracy=share_with_interval(int(predictions.is_correct().sum()), len(predictions.prompted)),
+        probe_accuracy=share_with_interval(predictions.probe_correct, predictions.probe_n),
+        labels=predictions.names,
+        confusion_matrix=cells.reshape(size, size).tolist(),
     )

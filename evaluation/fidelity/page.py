@@ -1,150 +1,161 @@
-"""fidelity.html, the part of it that other pages take over, and the table for a terminal: all from fidelity.json."""
+"""Fidelity as a page, as a section of the report, and as a table for a terminal: all from fidelity.json."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from builder.io.atomic import write_text
 
 from ..rendering.html_page import html_environment
 from ..rendering.text_table import align_columns
-from .excerpts import pairs_file
-from .figures import FILE, Adherence, Fidelity, Figure
+from ..results.fidelity import FILE, Adherence, Fidelity, Figure
+from .duplicate_pairs import pairs_file
 
 PAGE = "fidelity.html"
 TEMPLATE, SECTION = "fidelity.html.jinja", "section.html.jinja"
 
 
-def section(folder: Path | str, prefix: str = "") -> dict[str, Any]:
-    """What `section.html.jinja` needs, from the fidelity.json in `folder`; `prefix` leads from the page to there.
+class SummaryRow(NamedTuple):
+    """A metric as text."""
 
-    The template expects the filters of `filters()` and, around it, the style of the other pages.
-    """
-    fidelity = Fidelity.read(Path(folder) / FILE)
-    return {
-        "fidelity": fidelity,
-        "prefix": prefix,
-        "rows": summary(fidelity),
-        "copies": [
-            ("In the corpus itself", "corpus", fidelity.within, pairs_file("corpus")),
-            ("Against the reference", "reference", fidelity.against, pairs_file("reference")),
-        ],
-    }
+    name: str
+    value: str
+    interval: str
+    n: str
+    reading: str  # how to read it
 
 
 def write_page(out: Path) -> Path:
-    """Render `out`/fidelity.html from `out`/fidelity.json. It opens from disk, asks no network and runs no script."""
-    write_text(out / PAGE, _render(TEMPLATE, section(out)))
+    """Render `out`/fidelity.html from `out`/fidelity.json. The page works offline and has no script.
+
+    Args:
+        out: The folder of fidelity.json.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        DataError: fidelity.json cannot be read.
+    """
+    write_text(out / PAGE, _render(TEMPLATE, Path(out), ""))
     return out / PAGE
 
 
 def render_section(folder: Path, prefix: str) -> str:
-    """The part that other pages take over, as HTML with every text escaped; `prefix` leads from the page to there."""
-    return _render(SECTION, section(folder, prefix))
+    """Render fidelity.json as a section of another page, with all text escaped.
+
+    Args:
+        folder: The folder of fidelity.json.
+        prefix: The path from the page to `folder`, such as "fidelity/".
+
+    Raises:
+        DataError: fidelity.json cannot be read.
+    """
+    return _render(SECTION, folder, prefix)
 
 
-def _render(template: str, context: dict[str, Any]) -> str:
+def _render(template: str, folder: Path, prefix: str) -> str:
+    fidelity = Fidelity.read(folder / FILE)
     environment = html_environment(Path(__file__).parent)
-    environment.filters |= filters()
-    return environment.get_template(template).render(**context)
+    environment.filters |= {"figure": format_figure, "interval": format_interval, "number": format_number}
+    return environment.get_template(template).render(
+        fidelity=fidelity,
+        prefix=prefix,
+        rows=summarize(fidelity),
+        duplicates=[
+            ("Within the corpus", fidelity.within, pairs_file("corpus")),
+            ("Between corpus and reference", fidelity.against, pairs_file("reference")),
+        ],
+    )
 
 
-def filters() -> dict[str, Callable[..., str]]:
-    """The template's filters."""
-    return {"figure": told, "bounds": bounds, "number": number}
-
-
-def number(value: float) -> str:
-    """Four figures, small ones as powers of ten: "443.8", "0.0123", "1.2e-05"."""
+def format_number(value: float) -> str:
+    """Format a number with four significant digits: "443.8", "0.0123", "1.2e-05"."""
     return f"{value:.4g}"
 
 
-def told(figure: Figure | None, share: bool = False) -> str:
-    """A figure in words, a dash for none."""
+def format_figure(figure: Figure | None, share: bool = False) -> str:
+    """Format a value, as a percentage if it is a share; a dash for None."""
     if figure is None:
         return "–"
-    return f"{figure.value:.1%}" if share else number(figure.value)
+    return f"{figure.value:.1%}" if share else format_number(figure.value)
 
 
-def bounds(figure: Figure | None, share: bool = False) -> str:
-    """Its interval, nothing where there is none."""
+def format_interval(figure: Figure | None, share: bool = False) -> str:
+    """Format the 95 % interval of a value; "" if there is none."""
     if figure is None or figure.low is None or figure.high is None:
         return ""
     low, high = (f"{value:.1%}" if share else f"{value:.3g}" for value in (figure.low, figure.high))
     return f"[{low}, {high}]"
 
 
-def summary(fidelity: Fidelity) -> list[tuple[str, str, str, str, str]]:
-    """Name, value, interval, n, and how to read it."""
+def summarize(fidelity: Fidelity) -> list[SummaryRow]:
+    """List all metrics of the whole sets as text."""
+    rows: list[SummaryRow] = []
 
-    def row(name: str, figure: Figure | None, reading: str, share: bool = False) -> None:
+    def add(name: str, figure: Figure | None, reading: str, share: bool = False) -> None:
         if figure is not None:
             n = f"{figure.n:,}" + (f" / {figure.n_reference:,}" if figure.n_reference is not None else "")
-            rows.append((name, told(figure, share), bounds(figure, share), n, reading))
+            rows.append(SummaryRow(name, format_figure(figure, share), format_interval(figure, share), n, reading))
 
-    rows: list[tuple[str, str, str, str, str]] = []
     frechet = fidelity.frechet
-    whole = frechet.distance
-    yardstick = ""
+    distance = frechet.distance
+    comparison = ""
     if frechet.reference_halves is not None:
-        halves = f"two halves of the reference ({frechet.reference_halves_n:,} clips each)"
-        yardstick = f"; {halves} are {number(frechet.reference_halves)} apart"
-    row("Fréchet distance", whole, f"0 is the same; falls with n{yardstick}")
-    if limit := frechet.corpus_infinite:
-        guide = "" if limit.straight else "; the line does not fit well here: a rough guide"
-        row(
-            "Fréchet distance, endless corpus",
-            Figure(value=limit.value, low=limit.low, high=limit.high, n=whole.n, n_reference=whole.n_reference),
-            f"line through subsets, r² {limit.r2:.3f}{guide}",
+        halves = f"between two halves of the reference ({frechet.reference_halves_n:,} clips each)"
+        comparison = f"; {halves} it is {format_number(frechet.reference_halves)}"
+    add("Fréchet distance", distance, f"0: equal means and covariances; falls with n{comparison}")
+    if line := frechet.corpus_infinite:
+        add(
+            "Fréchet distance, infinite corpus",
+            Figure(value=line.value, low=line.low, high=line.high, n=distance.n, n_reference=distance.n_reference),
+            f"extrapolated from subsets, r² {line.r2:.3f}"
+            + ("" if line.straight else "; the line does not fit well: a rough estimate"),
         )
-    if frechet.both_infinite is not None:
-        row(
-            "Fréchet distance, both endless", frechet.both_infinite, "what would be left if neither side were a sample"
-        )
-    row("Kernel distance (Gaussian)", fidelity.kernel.rbf, "0 is the same; does not depend on n")
-    row("Kernel distance (cubic)", fidelity.kernel.polynomial, "as in the kernel inception distance, not scaled")
+    add("Fréchet distance, both infinite", frechet.both_infinite, "extrapolated for both sets")
+    add("Kernel distance (Gaussian)", fidelity.kernel.rbf, "0: equal distributions; does not depend on n")
+    add("Kernel distance (cubic)", fidelity.kernel.polynomial, "as the kernel inception distance, not scaled")
     if manifold := fidelity.manifold:
-        row("Precision", manifold.precision, "clips that lie where real music lies", True)
-        row("Recall", manifold.recall, "recordings that lie where clips lie", True)
-        row("Density", manifold.density, "1 where clips are as dense as real music")
-        row("Coverage", manifold.coverage, "recordings with a clip in their neighbourhood", True)
-    diverse = fidelity.diversity
-    row("Vendi score, corpus", Figure(value=diverse.corpus, n=diverse.n), "effective number of different clips")
-    row("Vendi score, reference", Figure(value=diverse.reference, n=diverse.n), "the same, of recordings")
+        add("Precision", manifold.precision, "clips within the distribution of real music", True)
+        add("Recall", manifold.recall, "recordings within the distribution of the corpus", True)
+        add("Density", manifold.density, "1: clips are as dense as real music")
+        add("Coverage", manifold.coverage, "recordings with a clip in their neighbourhood", True)
+    diversity = fidelity.diversity
+    add("Vendi score, corpus", Figure(value=diversity.corpus, n=diversity.n), "effective number of different clips")
+    add("Vendi score, reference", Figure(value=diversity.reference, n=diversity.n), "the same of recordings")
     if test := fidelity.two_sample:
-        told_apart = f"told from recordings by a linear classifier; 50 % is not at all (p = {test.p_value:.2g})"
-        row("Told apart", test.accuracy, told_apart, True)
-    if probe := fidelity.adherence:
-        row("Prompt adherence", probe.accuracy, _probe(probe), True)
-    if text := fidelity.text_audio:
-        row("Text-audio cosine", text.similarity, f"with prompts of others {told(text.shuffled)}")
-        row("Own prompt nearer", text.own_wins, "than another clip's; 50 % is chance", True)
+        reading = f"of a linear classifier of clips and recordings; 50 % is chance (p = {test.p_value:.2g})"
+        add("Two-sample accuracy", test.accuracy, reading, True)
+    if adherence := fidelity.adherence:
+        add("Prompt adherence", adherence.accuracy, _describe_probe(adherence), True)
+    if text_audio := fidelity.text_audio:
+        shuffled = format_figure(text_audio.shuffled)
+        add("Text-audio cosine", text_audio.similarity, f"with prompts of other clips it is {shuffled}")
+        add("Own prompt nearer", text_audio.own_wins, "than the prompt of another clip; 50 % is chance", True)
     return rows
 
 
-def _probe(probe: Adherence) -> str:
-    if probe.probe == "reference":
-        return f"heard as asked by a probe of real music, itself right on {told(probe.probe_accuracy, True)} of it"
-    return "told apart by a probe of the corpus itself: that genres differ, not that they are right"
+def _describe_probe(adherence: Adherence) -> str:
+    if adherence.probe == "reference":
+        accuracy = format_figure(adherence.probe_accuracy, True)
+        return f"genre as predicted by a probe of real music, whose own accuracy is {accuracy}"
+    return "genre as predicted by a probe of the corpus itself: whether genres differ, not whether they are right"
 
 
-def table(fidelity: Fidelity) -> str:
-    """The figures as lines for a terminal."""
-    rows = [("what", "value", "95 % interval", "n"), *(row[:4] for row in summary(fidelity))]
-    lines = align_columns(rows)
-    for name, found in (("the corpus", fidelity.within), ("the reference", fidelity.against)):
-        told_pairs = f"{found.pairs:,} pair(s), {found.clips:,} of {found.n:,} clips" if found.pairs else "none"
-        lines.append(f"near-duplicates with {name}: {told_pairs}")
+def format_table(fidelity: Fidelity) -> str:
+    """Format all metrics, near-duplicates and genres as lines for a terminal."""
+    head = ("metric", "value", "95 % interval", "n")
+    lines = align_columns([head, *(row[:4] for row in summarize(fidelity))])
+    for name, duplicates in (("within the corpus", fidelity.within), ("with the reference", fidelity.against)):
+        count = f"{duplicates.pairs:,} pair(s), {duplicates.clips:,} of {duplicates.n:,} clips"
+        lines.append(f"near-duplicates {name}: {count if duplicates.pairs else 'none'}")
     for row in fidelity.genres:
-        cells = [
-            f"{name} {told(figure, share)}"
-            for name, figure, share in (
-                ("Fréchet", row.frechet, False), ("kernel", row.kernel, False), ("told apart", row.two_sample, True),
-                ("as asked", row.adherence, True),
-            ) if figure is not None
-        ]  # fmt: skip
-        lines.append(f"{row.genre} (n = {row.n} / {row.n_reference}): {', '.join(cells) or 'no figure'}")
+        columns = (
+            ("Fréchet", row.frechet, False), ("kernel", row.kernel, False), ("two-sample", row.two_sample, True),
+            ("adherence", row.adherence, True),
+        )  # fmt: skip
+        cells = [f"{name} {format_figure(figure, share)}" for name, figure, share in columns if figure is not None]
+        lines.append(f"{row.genre} (n = {row.n} / {row.n_reference}): {', '.join(cells) or 'too few clips'}")
     lines += [f"left out: {note}" for note in fidelity.left_out]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""How easily two sets are told apart: the classifier two-sample test (Lopez-Paz and Oquab 2017)."""
+"""The classifier two-sample test: how well a classifier separates two sets of embeddings."""
 
 from __future__ import annotations
 
@@ -11,80 +11,99 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 FOLDS = 5
-STRENGTH = 0.01  # inverse of the L2 penalty on standardised dimensions: right for more dimensions than clips too
+INVERSE_PENALTY = 0.01  # C of the logistic regression; also suits more dimensions than clips
 
 
 class TwoSample(NamedTuple):
-    """Held-out answers of classifiers that were trained on the other folds."""
+    """The result over all held-out clips."""
 
     accuracy: float
     low: float  # 95 % interval
     high: float
-    n: int  # clips, both sets together
+    n: int  # clips of both sets together
     auc: float
-    p_value: float  # of such an accuracy, or a higher one, by guessing
+    p_value: float  # probability of this accuracy or a higher one by chance
 
 
-def probe(balanced: bool = False) -> Pipeline:
-    """A linear classifier of embeddings: standardisation, then L2-penalised logistic regression."""
+def create_probe(balanced: bool = False) -> Pipeline:
+    """Create a linear classifier of embeddings: standardisation, then L2-penalised logistic regression."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     weight = "balanced" if balanced else None
-    return make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=300, tol=1e-3, class_weight=weight))
+    regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=300, tol=1e-3, class_weight=weight)
+    return make_pipeline(StandardScaler(), regression)
 
 
-def folds_of(groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
-    """int64 [n]: the fold of each row; rows of one group share theirs."""
-    names, place = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+def assign_folds(groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
+    """Assign rows to folds at random, int64 [n]. Rows of one group get the same fold."""
+    names, index = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
-    found: np.ndarray = (order % folds)[place]
-    return found
+    fold: np.ndarray = (order % folds)[index]
+    return fold
 
 
-def two_sample(
+def two_sample_test(
     x: np.ndarray, y: np.ndarray, groups_x: Sequence[str], groups_y: Sequence[str], seed: int = 0
 ) -> TwoSample | None:
-    """[n, dim], [n, dim], as many of both -> the test by logistic regression in five folds, groups kept whole.
+    """Test whether two sets are of one distribution (Lopez-Paz and Oquab 2017, section 3).
 
-    Accuracy 0.5 is what two sets of one distribution give, 1 what sets give that share nothing. The folds' classifiers
-    share most of what they learnt from, and clips of one group are alike, so that answers vary more than as many
-    independent ones: interval (Wilson) and p-value (binomial, one-sided) count n (folds - 1) / (2 folds - 1) answers
-    (Nadeau and Bengio 2003) over the design effect of the groups (Kish 1965). None where a set has only one group.
+    Logistic regression is trained and evaluated by five-fold cross-validation that keeps groups together. The accuracy
+    is 0.5 for equal distributions and 1 for separable sets.
+
+    Interval (Wilson) and p-value (one-sided binomial) use an effective number of predictions: n is multiplied by
+    (folds - 1) / (2 folds - 1), as the folds' classifiers share training data (Nadeau and Bengio 2003), and divided by
+    the design effect of the groups (Kish 1965), as clips of a group are similar.
+
+    Args:
+        x: [n, dim].
+        y: [n, dim]; both sets have equally many rows.
+        groups_x: The group of each row of `x`, such as an artist or a prompt.
+        groups_y: The group of each row of `y`.
+        seed: Of the folds.
+
+    Returns:
+        None if a set has only one group.
     """
     from scipy.stats import binomtest
     from sklearn.metrics import roc_auc_score
 
     if len(x) != len(y):
-        raise ValueError(f"needs as many of both sets, found {len(x)} and {len(y)}")
+        raise ValueError(f"both sets need equally many rows, not {len(x)} and {len(y)}")
     folds = min(FOLDS, len(set(groups_x)), len(set(groups_y)))
     if folds < 2:
         return None
     rows, truth = np.concatenate([x, y]), np.repeat([0, 1], [len(x), len(y)])
-    fold = np.concatenate([folds_of(groups_x, folds, seed), folds_of(groups_y, folds, seed + 1)])
-    chance = np.zeros(len(rows))
-    for held in range(folds):
-        model = probe(balanced=True).fit(rows[fold != held], truth[fold != held])
-        chance[fold == held] = model.predict_proba(rows[fold == held])[:, 1]
-    correct = (chance > 0.5) == truth
+    fold = np.concatenate([assign_folds(groups_x, folds, seed), assign_folds(groups_y, folds, seed + 1)])
+    probability = np.zeros(len(rows))
+    for held_out in range(folds):
+        model = create_probe(balanced=True).fit(rows[fold != held_out], truth[fold != held_out])
+        probability[fold == held_out] = model.predict_proba(rows[fold == held_out])[:, 1]
+    correct = (probability > 0.5) == truth
     accuracy = float(correct.mean())
     names = [f"x{name}" for name in groups_x] + [f"y{name}" for name in groups_y]
-    answers = max(1, int(len(rows) * (folds - 1) / (2 * folds - 1) / design_effect(correct, names)))
-    test = binomtest(round(accuracy * answers), answers, 0.5, alternative="greater")
-    bounds = binomtest(round(accuracy * answers), answers, 0.5).proportion_ci(method="wilson")
-    auc = float(roc_auc_score(truth, chance))
-    return TwoSample(accuracy, float(bounds.low), float(bounds.high), len(rows), auc, float(test.pvalue))
+    effective = max(1, int(len(rows) * (folds - 1) / (2 * folds - 1) / design_effect(correct, names)))
+    test = binomtest(round(accuracy * effective), effective, 0.5, alternative="greater")
+    interval = binomtest(round(accuracy * effective), effective, 0.5).proportion_ci(method="wilson")
+    auc = float(roc_auc_score(truth, probability))
+    return TwoSample(accuracy, float(interval.low), float(interval.high), len(rows), auc, float(test.pvalue))
 
 
 def design_effect(correct: np.ndarray, groups: Sequence[str]) -> float:
-    """How many times the variance of a share grows as members of a group go together: 1 where they do not.
+    """Compute by how much groups increase the variance of a share (Kish 1965).
 
-    Of a share of 0 or 1 it is the mean size of a group.
+    Args:
+        correct: bool [n].
+        groups: The group of each row.
+
+    Returns:
+        At least 1, the value for independent rows. For a share of 0 or 1, where it cannot be estimated, the mean size
+        of a group, as if the rows of a group always agreed.
     """
     share = correct.mean()
     if share in (0, 1):
-        return len(correct) / len(set(groups))  # nothing to see it by: as if members of a group always went together
-    place = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)[1]
-    sums = np.bincount(place, correct - share)
+        return len(correct) / len(set(groups))
+    index = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)[1]
+    sums = np.bincount(index, correct - share)
     return max(1.0, float((sums**2).sum() / (len(correct) * share * (1 - share))))

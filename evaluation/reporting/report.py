@@ -17,11 +17,11 @@ from builder.io.atomic import write_bytes, write_text
 from builder.io.safe_files import parse_json, read_record
 from training.metrics import is_within
 
-from ..fidelity.figures import FILE as FIDELITY_FILE
-from ..fidelity.figures import Fidelity
 from ..fidelity.page import render_section
 from ..inference.evaluated_model import read_validation
 from ..rendering.html_page import html_environment
+from ..results.fidelity import FILE as FIDELITY_FILE
+from ..results.fidelity import Fidelity
 from ..results.robustness import FILE as ROBUSTNESS
 from ..results.robustness import Robustness
 from ..results.scores import (

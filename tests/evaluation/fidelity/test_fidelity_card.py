@@ -1,4 +1,4 @@
-"""Figures of fidelity on their way into a corpus' card, as the command line takes them."""
+"""Fidelity in a corpus's card, as the command writes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from builder.corpus.card.fidelity import FIDELITY, read_fidelity
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.recipe import EmbedderSettings
-from evaluation.fidelity.figures import Fidelity
+from evaluation.results.fidelity import Fidelity
 
 from ... import markdown as page
 from ...builder import fakes
@@ -21,36 +21,36 @@ from ...builder import fakes
 fakes.register()
 
 
-def test_what_is_measured_stands_in_the_card(tmp_path: Path) -> None:
+def test_the_card_has_the_measured_values(tmp_path: Path) -> None:
     corpus, out = tmp_path / "corpus", tmp_path / "out"
     build(fakes.small_recipe(tmp_path, per_genre=10), corpus, clips_per_shard=40, workers=1)
     embed_corpus(corpus, EmbedderSettings(name="levels"))
     command = ["fidelity", str(corpus), "--against", "validation", "--out", str(out)]
-    done = CliRunner().invoke(synthmir.cli.app, command, catch_exceptions=False)
-    assert done.exit_code == 0 and f"card  {corpus / 'README.md'}" in done.output
+    result = CliRunner().invoke(synthmir.cli.app, command, catch_exceptions=False)
+    assert result.exit_code == 0 and f"card  {corpus / 'README.md'}" in result.output
 
-    found, (kept,) = Fidelity.read(out / "fidelity.json"), read_fidelity(corpus)
+    fidelity, (stored,) = Fidelity.read(out / "fidelity.json"), read_fidelity(corpus)
     pairs = [
-        (kept.frechet.distance, found.frechet.distance),
-        (kept.kernel.rbf, found.kernel.rbf),
-        (kept.manifold and kept.manifold.coverage, found.manifold and found.manifold.coverage),
-        (kept.two_sample and kept.two_sample.accuracy, found.two_sample and found.two_sample.accuracy),
-        (kept.adherence and kept.adherence.accuracy, found.adherence and found.adherence.accuracy),
-        *((mine.adherence, theirs.adherence) for mine, theirs in zip(kept.genres, found.genres, strict=True)),
+        (stored.frechet.distance, fidelity.frechet.distance),
+        (stored.kernel.rbf, fidelity.kernel.rbf),
+        (stored.manifold and stored.manifold.coverage, fidelity.manifold and fidelity.manifold.coverage),
+        (stored.two_sample and stored.two_sample.accuracy, fidelity.two_sample and fidelity.two_sample.accuracy),
+        (stored.adherence and stored.adherence.accuracy, fidelity.adherence and fidelity.adherence.accuracy),
+        *((short.adherence, full.adherence) for short, full in zip(stored.genres, fidelity.genres, strict=True)),
     ]
-    for mine, theirs in pairs:
-        assert (mine is None) == (theirs is None)
-        if mine is not None and theirs is not None:
-            assert mine.value == float(f"{theirs.value:.6g}") and mine.n == theirs.n
-    assert kept.adherence is not None and kept.held_out and str(tmp_path) not in (corpus / FIDELITY).read_text()
+    for short, full in pairs:
+        assert (short is None) == (full is None)
+        if short is not None and full is not None:
+            assert short.value == float(f"{full.value:.6g}") and short.n == full.n
+    assert stored.adherence is not None and stored.held_out and str(tmp_path) not in (corpus / FIDELITY).read_text()
 
     text = (corpus / "README.md").read_text()
     values = {row[0]: row[1] for table in page.tables(text[text.index("### Against its own") :]) for row in table}
-    assert values["Fréchet distance"] == f"{found.frechet.distance.value:.4g}"
-    assert values["heard as asked"].startswith(f"{100 * kept.adherence.accuracy.value:.1f} % [")
+    assert values["Fréchet distance"] == f"{fidelity.frechet.distance.value:.4g}"
+    assert values["heard as asked"].startswith(f"{100 * stored.adherence.accuracy.value:.1f} % [")
     assert str(tmp_path) not in text and not page.ragged(text) and not verify(corpus).faults
 
     before = json.loads((corpus / FIDELITY).read_text()), (corpus / "SHA256SUMS").stat().st_mtime_ns
-    done = CliRunner().invoke(synthmir.cli.app, command, catch_exceptions=False)
-    assert done.exit_code == 0 and "card  " not in done.output
+    result = CliRunner().invoke(synthmir.cli.app, command, catch_exceptions=False)
+    assert result.exit_code == 0 and "card  " not in result.output
     assert before == (json.loads((corpus / FIDELITY).read_text()), (corpus / "SHA256SUMS").stat().st_mtime_ns)

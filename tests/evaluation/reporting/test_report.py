@@ -15,7 +15,7 @@ import soundfile
 from builder.errors import DataError
 from builder.recipe import EvaluationSettings
 from evaluation.evaluate import evaluate_model
-from evaluation.fidelity.measure import measure
+from evaluation.fidelity.measure import measure_fidelity
 from evaluation.reporting.example_clips import Verdict, pick
 from evaluation.reporting.report import write_report
 from evaluation.robustness import evaluate_robustness
@@ -171,7 +171,7 @@ def test_robustness_and_fidelity_are_parts_of_the_page(model: Path, corpus: Path
     evaluate_model(model, ["validation"], tmp_path, settings=settings)
     plain = write_report(tmp_path, model, corpus).read_text(encoding="utf-8")
     evaluate_robustness(model, "validation", tmp_path, ["lowpass:300", "gain:0"], settings=settings)
-    measure(corpus, "validation", tmp_path / "fidelity")
+    measure_fidelity(corpus, "validation", tmp_path / "fidelity")
     page = write_report(tmp_path, model, corpus).read_text(encoding="utf-8")
     for part in (
         "When the recording is not clean",

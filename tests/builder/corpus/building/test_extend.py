@@ -393,7 +393,7 @@ def test_a_datasets_builder_gives_all_parts(wanted, tmp_path):
 
 def test_readers_of_single_files_know_the_new_labels_too(wanted, tmp_path):
     from builder.embedders.embedded_dataset import open_dataset
-    from evaluation.fidelity.sets import open_corpus
+    from evaluation.fidelity.embedded_sets import open_corpus_set
     from evaluation.inference.validation_audio import validation_clips
     from evaluation.reporting.example_clips import pick
 
@@ -409,7 +409,7 @@ def test_readers_of_single_files_know_the_new_labels_too(wanted, tmp_path):
     stored = open_dataset(out, "levels")
     assert set(stored.splits) == {"train", "validation"}
     assert stored.describe("genre")["names"] == ["funk", "rock", "pop"]
-    assert set(open_corpus(out, None)[0].labels) == {"funk", "rock", "pop"}
+    assert set(open_corpus_set(out, None)[0].genres) == {"funk", "rock", "pop"}
 
 
 def test_what_cannot_be_added_is_told(wanted, tmp_path, monkeypatch):

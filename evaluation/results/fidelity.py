@@ -1,4 +1,4 @@
-"""`fidelity.json`: how far a corpus is from a reference, each figure with n and, where one is known, its interval."""
+"""`fidelity.json`: how far a corpus is from a reference, each value with n and, where known, its 95 % interval."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from ..results import json_document as document
-from ..results.json_document import Document
+from . import json_document
+from .json_document import Document
 
 Count = Annotated[int, Field(ge=0)]
 FILE = "fidelity.json"
 
 
-class Part(document.Part):
-    """A piece of the file: every number finite."""
+class Part(json_document.Part):
+    """A section of the file: every number is finite."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Figure(Part):
-    """A figure, its 95 % interval where one is known, and over how many clips it runs."""
+    """A value, its 95 % interval where one is known, and the number of clips that it is computed from."""
 
     value: float
     low: float | None = None
@@ -30,19 +30,19 @@ class Figure(Part):
 
 
 class Side(Part):
-    """One of the two sets."""
+    """One of the two sets: the corpus or the reference."""
 
     name: str
     kind: Literal["corpus", "embeddings", "audio", "benchmark"]
     n: Count
-    labels: dict[str, Count]  # clips by genre
+    labels: dict[str, Count]  # clips of each genre
     unlabelled: Count
     fingerprint: str | None = None
     notes: list[str] = []
 
 
 class Extrapolation(Part):
-    """A line through distances of subsets over 1 / size, and its value where 1 / size is zero."""
+    """A line fitted to the distances of subsets over 1 / size, and its value at 1 / size = 0."""
 
     value: float
     low: float
@@ -51,29 +51,29 @@ class Extrapolation(Part):
     slope: float
     sizes: list[Count]
     distances: list[float]
-    straight: bool  # subsets of two clips a dimension or more, and r2 of 0.9 or more: else a rough guide
+    straight: bool  # subsets of at least two clips a dimension, and r2 of at least 0.9; otherwise a rough estimate
 
 
 class Frechet(Part):
-    """The Fréchet distance, and what is left of it for sets without end."""
+    """Fréchet distance, and its extrapolation to infinitely large sets."""
 
     distance: Figure
-    corpus_infinite: Extrapolation | None  # the corpus without end, the reference as it is
-    both_infinite: Figure | None  # both without end, to first order
-    reference_halves: float | None  # of two random halves of the reference: what no difference looks like
+    corpus_infinite: Extrapolation | None  # an infinite corpus, the reference as it is
+    both_infinite: Figure | None  # both infinite, to first order
+    reference_halves: float | None  # between two random halves of the reference, for comparison
     reference_halves_n: Count | None
 
 
 class Kernel(Part):
-    """Squared maximum mean discrepancies, unbiased."""
+    """Unbiased estimates of the squared maximum mean discrepancy."""
 
     rbf: Figure  # Gaussian kernel of the given bandwidth
     bandwidth: float
-    polynomial: Figure  # of degree 3, as in the kernel inception distance
+    polynomial: Figure  # polynomial kernel of degree 3, as in the kernel inception distance
 
 
 class Manifold(Part):
-    """Precision, recall, density and coverage by balls that reach to the k-th neighbour."""
+    """Precision, recall, density and coverage by the balls that reach to each clip's k-th nearest neighbour."""
 
     k: Count
     precision: Figure
@@ -83,7 +83,7 @@ class Manifold(Part):
 
 
 class Diversity(Part):
-    """Vendi scores of as many clips of both sets, standardised by the reference."""
+    """Vendi scores of equally many clips of both sets, standardised by the reference."""
 
     corpus: float
     reference: float
@@ -91,7 +91,7 @@ class Diversity(Part):
 
 
 class Pair(Part):
-    """Two clips that are near-duplicates, with their cosine; `audio` are players beside the page."""
+    """Two clips that are near-duplicates, and their cosine; `audio` are the files that the page plays."""
 
     left: str
     right: str
@@ -102,24 +102,24 @@ class Pair(Part):
 
 
 class Duplicates(Part):
-    """Near-duplicates, all of which stand in `duplicates.jsonl`; here the nearest."""
+    """Near-duplicates. All pairs are in `duplicates-corpus.jsonl` or `duplicates-reference.jsonl`."""
 
     pairs: Count
     clips: Count  # of the corpus that have a duplicate
-    spare: Count | None  # clips that would go if one of each group stayed; of the corpus alone
+    spare: Count | None  # clips to remove so that one of each group remains; within the corpus only
     largest_group: Count | None
     n: Count
     n_reference: Count | None = None
     rule: str
     dimension: float | None
     ratio: float | None
-    nearest_median: float  # cosine of a clip and its nearest neighbour
-    nearest_99: float  # its 99th percentile
-    listed: list[Pair]
+    nearest_median: float  # median cosine between a clip and its nearest neighbour
+    nearest_99: float  # 99th percentile of those cosines
+    listed: list[Pair]  # the nearest pairs
 
 
 class TwoSample(Part):
-    """How often a classifier tells a clip from a recording: 0.5 is not at all."""
+    """Classifier two-sample test: how often a classifier separates clips from recordings; 0.5 is chance."""
 
     accuracy: Figure
     auc: float
@@ -127,26 +127,26 @@ class TwoSample(Part):
 
 
 class Adherence(Part):
-    """How often a linear probe hears the genre that was asked for."""
+    """Prompt adherence: how often a linear probe predicts the genre in the prompt."""
 
-    probe: Literal["reference", "corpus"]  # what it learnt from
+    probe: Literal["reference", "corpus"]  # what the probe was trained on
     accuracy: Figure
-    probe_accuracy: Figure  # of the probe on clips of its own kind that it did not learn from
+    probe_accuracy: Figure  # of the probe on held-out clips of what it was trained on
     labels: list[str]
-    confusion_matrix: list[list[Count]]  # rows asked, columns heard
+    confusion_matrix: list[list[Count]]  # rows: genre in the prompt, columns: prediction
 
 
 class TextAudio(Part):
-    """Cosines of prompts and clips by a CLAP checkpoint."""
+    """Cosines between prompts and clips by a CLAP checkpoint."""
 
     checkpoint: str
     similarity: Figure
-    shuffled: Figure  # of clips and prompts of other clips
-    own_wins: Figure  # share of clips that are nearer to their own prompt than to another's
+    shuffled: Figure  # of clips with prompts of other clips
+    own_wins: Figure  # share of clips that are nearer to their own prompt than to another one
 
 
 class Genre(Part):
-    """One genre: clips that ask for it, and recordings that bear it. None where there are too few."""
+    """One genre: the clips whose prompt has it, and the recordings labelled with it. None where there are too few."""
 
     genre: str
     n: Count
@@ -174,7 +174,7 @@ class Fidelity(Document):
     reference: Side
     embedder: dict[str, Any]
     dim: Count
-    constant_dims: Count  # dimensions that never vary in the reference
+    constant_dims: Count  # dimensions that are constant in the reference
     frechet: Frechet
     kernel: Kernel
     manifold: Manifold | None
@@ -185,6 +185,6 @@ class Fidelity(Document):
     adherence: Adherence | None
     text_audio: TextAudio | None
     genres: list[Genre]
-    left_out: list[str]  # plain sentences: which figures are not here, and why
+    left_out: list[str]  # which values are missing, and why
     pictures: dict[str, str]  # files beside this one
     record: dict[str, Any]  # the run record

@@ -1,4 +1,4 @@
-"""The kernel distance (squared maximum mean discrepancy) of two sets of embeddings, unbiased, with its error."""
+"""Kernel distance: an unbiased estimate of the squared maximum mean discrepancy (MMD), with its standard error."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from typing import NamedTuple
 import numpy as np
 
 BLOCK = 1024  # rows of a kernel matrix at once
-SAMPLE = 2_000  # rows that the bandwidth is found on
+BANDWIDTH_ROWS = 2_000  # at most, for the median of distances
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]  # [a, dim], [b, dim] -> [a, b]
 
 
 class KernelDistance(NamedTuple):
-    """The squared discrepancy: 0 where the distributions are one; as it is unbiased, it may come out under 0."""
+    """The squared MMD. It is 0 for equal distributions; as the estimate is unbiased, it can be negative."""
 
     value: float
-    error: float | None  # jackknife standard error, None under three rows a side
+    error: float | None  # jackknife standard error; None with fewer than three rows in a set
 
 
-def polynomial(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(a . b / dim + 1)^3: the kernel of KID (Binkowski et al. 2018)."""
+def polynomial_kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compute (a . b / dim + 1)^3, the kernel of the kernel inception distance (Binkowski et al. 2018, section 4).
+
+    Args:
+        a: [n, dim].
+        b: [m, dim].
+
+    Returns:
+        [n, m].
+    """
     base = a @ b.T / a.shape[1] + 1
-    return np.asarray(base * base * base)  # ten times as fast as a power
+    return np.asarray(base * base * base)  # ten times as fast as base**3
 
 
 def gaussian_kernel(bandwidth: float) -> Kernel:
-    """exp(-|a - b|^2 / (2 bandwidth^2)): the kernel of KAD (Chung et al. 2025)."""
+    """Create the kernel exp(-|a - b|^2 / (2 bandwidth^2)) of the kernel audio distance (KAD, Chung et al. 2025)."""
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * (a @ b.T)
@@ -37,25 +45,37 @@ def gaussian_kernel(bandwidth: float) -> Kernel:
 
 
 def median_bandwidth(x: np.ndarray, seed: int = 0) -> float:
-    """The median distance of two rows of [n, dim] (Gretton et al. 2012), over 2,000 rows; 1 where all are the same."""
+    """Compute the median distance between two rows (Gretton et al. 2012, section 8).
+
+    Args:
+        x: [n, dim]; of more than 2,000 rows a random 2,000 are used.
+        seed: Of that draw.
+
+    Returns:
+        The median, or 1 if it is 0.
+    """
     from scipy.spatial.distance import pdist
 
     random = np.random.default_rng(seed)
-    rows = x if len(x) <= SAMPLE else x[random.choice(len(x), SAMPLE, replace=False)]
-    # Centred: float64 distances of what float32 rows hold, whatever their offset.
+    rows = x if len(x) <= BANDWIDTH_ROWS else x[random.choice(len(x), BANDWIDTH_ROWS, replace=False)]
     return float(np.median(pdist(rows.astype(np.float64)))) or 1.0
 
 
 def kernel_distance(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> KernelDistance:
-    """[n >= 2, dim], [m >= 2, dim] -> the U-statistic of the squared discrepancy (Gretton et al. 2012, lemma 6).
+    """Compute the U-statistic of the squared MMD (Gretton et al. 2012, lemma 6).
 
-    Its standard error is the jackknife's over the rows of both sides (Efron and Stein 1981): one row left out at a
-    time, which row sums of the kernel matrices give at once. Time grows with (n + m)^2, memory with n + m.
+    Its standard error is the jackknife's over the rows of both sets (Efron and Stein 1981): one row is left out at a
+    time, for which row sums of the kernel matrices suffice. Time grows with (n + m)^2, memory with n + m.
+
+    Args:
+        x: [n >= 2, dim].
+        y: [m >= 2, dim].
+        kernel: Computes a block of a kernel matrix.
     """
     x, y = x.astype(np.float64), y.astype(np.float64)
     n, m = len(x), len(y)
-    own_x, own_y = _own_sums(x, kernel), _own_sums(y, kernel)
-    cross_x, cross_y = _row_sums(x, y, kernel)
+    own_x, own_y = _sums_within(x, kernel), _sums_within(y, kernel)
+    cross_x, cross_y = _sums_between(x, y, kernel)
     within_x, within_y, between = own_x.sum(), own_y.sum(), cross_x.sum()
     mean_x, mean_y = within_x / (n * (n - 1)), within_y / (m * (m - 1))
     value = float(mean_x + mean_y - 2 * between / (n * m))
@@ -67,8 +87,8 @@ def kernel_distance(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> KernelDista
     return KernelDistance(value, float(np.sqrt(variance)))
 
 
-def _row_sums(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-    """Sums [n] over the rows and [m] over the columns of the kernel matrix [n, m]."""
+def _sums_between(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the rows [n] and of the columns [m] of the kernel matrix [n, m]."""
     rows, columns = np.zeros(len(a)), np.zeros(len(b))
     for start in range(0, len(a), BLOCK):
         block = kernel(a[start : start + BLOCK], b)
@@ -77,10 +97,10 @@ def _row_sums(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[np.ndarray,
     return rows, columns
 
 
-def _own_sums(x: np.ndarray, kernel: Kernel) -> np.ndarray:
-    """Sums [n] over the rows of the kernel matrix of a set and itself, the diagonal left out."""
+def _sums_within(x: np.ndarray, kernel: Kernel) -> np.ndarray:
+    """Sums of the rows [n] of the kernel matrix of a set with itself, without the diagonal."""
     rows = np.zeros(len(x))
-    for start in range(0, len(x), BLOCK):  # the lower half is the upper one
+    for start in range(0, len(x), BLOCK):  # the matrix is symmetric
         block = kernel(x[start : start + BLOCK], x[start:])
         np.fill_diagonal(block, 0)
         width = len(block)

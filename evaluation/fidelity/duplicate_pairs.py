@@ -1,0 +1,83 @@
+"""Near-duplicates as files: all pairs as JSON Lines, and excerpts of the nearest pairs as FLAC."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from builder.audio import encode_flac, load_audio
+from builder.errors import DataError
+from builder.io.atomic import write_bytes, write_text
+
+from ..results.fidelity import Pair
+from .duplicates import Duplicates
+from .embedded_sets import EmbeddedSet
+
+LISTED, PLAYED = 100, 8  # pairs in fidelity.json, and those of them with excerpts
+RATE, SECONDS = 32_000, 10  # of an excerpt
+ASSETS = "assets"
+
+
+def pairs_file(kind: str) -> str:
+    """Return the name of the file with all pairs. `kind`: "corpus" within it, "reference" with the reference."""
+    return f"duplicates-{kind}.jsonl"
+
+
+def write_pairs(out: Path, kind: str, duplicates: Duplicates, left: EmbeddedSet, right: EmbeddedSet) -> None:
+    """Write all pairs, nearest first: a JSON object with both ids and the cosine in each line."""
+    lines = (
+        json.dumps(
+            {"left": left.ids[a], "right": right.ids[b], "similarity": round(float(cosine), 7)}, ensure_ascii=False
+        )
+        for (a, b), cosine in zip(duplicates.pairs.tolist(), duplicates.cosines, strict=True)
+    )
+    write_text(out / pairs_file(kind), "".join(f"{line}\n" for line in lines))
+
+
+def list_pairs(out: Path, duplicates: Duplicates, left: EmbeddedSet, right: EmbeddedSet) -> list[Pair]:
+    """List the nearest pairs, and write excerpts of the first of them.
+
+    Args:
+        out: The folder of fidelity.json. Excerpts of ten seconds go to `assets/`.
+        duplicates: The pairs.
+        left: The set of the first clips.
+        right: The set of the second clips.
+
+    Returns:
+        At most `LISTED` pairs. The first `PLAYED` have `audio` if both clips can be read.
+    """
+    pairs = duplicates.pairs[:LISTED].tolist()
+    played = pairs[:PLAYED]
+    left_audio = left.read_audio(list({left.ids[a] for a, _ in played})) if played else {}
+    right_audio = right.read_audio(list({right.ids[b] for _, b in played})) if played else {}
+    prefix = "copy" if duplicates.within else "real"
+    listed = []
+    for number, ((a, b), cosine) in enumerate(zip(pairs, duplicates.cosines, strict=False)):
+        audio = None
+        if number < PLAYED:
+            first = _write_excerpt(out, f"{prefix}-{number + 1:02d}-a.flac", left_audio.get(left.ids[a]))
+            second = _write_excerpt(out, f"{prefix}-{number + 1:02d}-b.flac", right_audio.get(right.ids[b]))
+            audio = (first, second) if first and second else None
+        listed.append(
+            Pair(
+                left=left.ids[a],
+                right=right.ids[b],
+                similarity=float(cosine),
+                left_genre=left.genres[a],
+                right_genre=right.genres[b],
+                audio=audio,
+            )
+        )
+    return listed
+
+
+def _write_excerpt(out: Path, name: str, source: Path | bytes | None) -> str | None:
+    """Write the first ten seconds of a clip, and return the file's name; None if the clip cannot be read."""
+    if source is None:
+        return None
+    try:
+        samples = load_audio(source, RATE)[: RATE * SECONDS]
+    except DataError:
+        return None
+    write_bytes(out / ASSETS / name, encode_flac(samples, RATE))
+    return f"{ASSETS}/{name}"
