@@ -1,6 +1,6 @@
-"""The builder's commands as functions: prompts, plan, estimate, build, verify, embed, convert.
+"""The builder's commands as functions: prompts, plan, estimate, build, verify, embed, convert; and loading for torch.
 
-Each has the name and the options of its command. Heavy packages are imported when a function is called.
+Each command's function has its name and options. Heavy packages are imported when a function is called.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .corpus.building.estimate import Estimate
     from .corpus.corpus import Corpus
     from .corpus.export.export import Export
+    from .corpus.torch_data import Loader, Tensors
     from .corpus.verify import Findings
     from .executors import ExecutorSettings
     from .recipe import Recipe
@@ -299,3 +300,79 @@ def convert(
 
     with show_progress(progress, "convert") as update:
         return export_corpus(to_path(corpus), to, out, audio=format, splits=split, progress=update)
+
+
+def load_tensors(
+    path: str | Path,
+    config: str = "melstats",
+    *,
+    split: str,
+    task: str,
+    sampling_rate: int | None = None,
+    num_channels: int = 1,
+    revision: str | None = None,
+) -> Tensors:
+    """Load a split of a corpus into memory as tensors, with the labels of one task.
+
+    Args:
+        path: A folder, its address in a store, or a repository on the Hub.
+        config: The name of an embedder, or "default" for audio.
+        split: "train" or "validation".
+        task: "genre", "subgenre", "mood", "instruments", "tempo", "key" or "vocals".
+        sampling_rate: Hz that audio is resampled to. Default: 32000.
+        num_channels: Of audio, 1 or 2.
+        revision: A tag or commit of a repository on the Hub.
+
+    Returns:
+        `X, y`: float32 [n, dim] embeddings or [n, samples] audio, and the labels. `names` are the classes, `ids` the
+        clips, and `dropped` counts the rows without the label, which are left out.
+
+    Examples:
+        >>> X, y = synthmir.load_tensors("corpus", "melstats", split="train", task="genre")
+    """
+    from .corpus.load import load_corpus
+
+    tensors: Tensors = load_corpus(
+        path, config, split=split, task=task, as_="tensors", sampling_rate=sampling_rate, num_channels=num_channels,
+        revision=revision,
+    )  # fmt: skip
+    return tensors
+
+
+def load_batches(
+    path: str | Path,
+    config: str = "default",
+    *,
+    split: str,
+    task: str,
+    batch_size: int = 32,
+    sampling_rate: int | None = None,
+    num_channels: int = 1,
+    streaming: bool = False,
+    revision: str | None = None,
+    **options: Any,
+) -> Loader:
+    """Load a split of a corpus as batches of a torch DataLoader, with the labels of one task.
+
+    Args:
+        path: As in `load_tensors`, with `split`, `task`, `sampling_rate`, `num_channels` and `revision`.
+        config: "default" for audio, or the name of an embedder.
+        batch_size: Rows in each batch.
+        streaming: Read rows as they are needed, instead of downloading the corpus first.
+        **options: Options of torch's DataLoader: `shuffle`, `num_workers`, ...
+
+    Returns:
+        Batches of {"audio": float32 [batch, samples], "lengths": int64 [batch], "label", "id"}, or of {"embedding":
+        float32 [batch, dim], "label", "id"}.
+
+    Examples:
+        >>> for batch in synthmir.load_batches("corpus", split="train", task="mood", shuffle=True):
+        ...     batch["audio"], batch["label"]
+    """
+    from .corpus.load import load_corpus
+
+    loader: Loader = load_corpus(
+        path, config, split=split, task=task, as_="loader", batch_size=batch_size, sampling_rate=sampling_rate,
+        num_channels=num_channels, streaming=streaming, revision=revision, **options,
+    )  # fmt: skip
+    return loader

@@ -18,11 +18,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from builder.api import build, convert, embed, estimate, plan, prompts, read_recipe, verify
+    from builder.api import (
+        build,
+        convert,
+        embed,
+        estimate,
+        load_batches,
+        load_tensors,
+        plan,
+        prompts,
+        read_recipe,
+        verify,
+    )
     from builder.corpus.corpus import Corpus
     from builder.corpus.hf_builder import MusicGenCorpus
     from builder.corpus.load import load_corpus
     from builder.embedders.base import load_embedder
+    from builder.embedders.embedded_dataset import EmbeddedDataset, open_dataset
     from builder.embedders.embedder import Embedder
     from builder.errors import BackendError, DataError, HubError, RecipeError, SynthmirError
     from builder.generators.base import load_generator
@@ -43,11 +55,15 @@ if TYPE_CHECKING:
     __version__: str
 
 _EXPORTS = {
-    "builder.api": ("build", "convert", "embed", "estimate", "plan", "prompts", "read_recipe", "verify"),
+    "builder.api": (
+        "build", "convert", "embed", "estimate", "load_batches", "load_tensors", "plan", "prompts", "read_recipe",
+        "verify",
+    ),
     "builder.corpus.corpus": ("Corpus",),
     "builder.corpus.hf_builder": ("MusicGenCorpus",),
     "builder.corpus.load": ("load_corpus",),
     "builder.embedders.base": ("load_embedder",),
+    "builder.embedders.embedded_dataset": ("EmbeddedDataset", "open_dataset"),
     "builder.embedders.embedder": ("Embedder",),
     "builder.errors": ("BackendError", "DataError", "HubError", "RecipeError", "SynthmirError"),
     "builder.generators.base": ("load_generator",),
@@ -72,6 +88,7 @@ __all__ = [
     "BackendError",
     "Corpus",
     "DataError",
+    "EmbeddedDataset",
     "Embedder",
     "Fidelity",
     "Generator",
@@ -100,10 +117,13 @@ __all__ = [
     "explore",
     "export",
     "fidelity",
+    "load_batches",
     "load_corpus",
     "load_embedder",
     "load_generator",
     "load_model",
+    "load_tensors",
+    "open_dataset",
     "plan",
     "prompts",
     "publish",

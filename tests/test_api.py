@@ -54,6 +54,11 @@ def test_a_script_of_a_few_lines_builds_trains_and_scores(tmp_path: Path, capfd:
     assert updates[0] == ("build", 0, 50) and updates[-1] == ("build", 50, 50)
     assert synthmir.embed(tmp_path / "corpus", progress=False).rows == 50
     assert not synthmir.verify(corpus.root, progress=False).faults
+    X, y = synthmir.load_tensors(corpus.root, split="train", task="genre")
+    (batch, *_) = synthmir.load_batches(corpus.root, split="validation", task="genre", batch_size=5)
+    dataset = synthmir.open_dataset(str(corpus.root), "melstats")
+    assert X.shape == (45, 768) and y.shape == (45,) and batch["audio"].shape == (5, 32_000)
+    assert len(dataset) == 50 and dataset.embeddings("train").shape == (45, 768)
     model = synthmir.train(tmp_path / "corpus", tmp_path / "model", progress=False)
     assert len(model.config.labels) == 5
     scores = synthmir.evaluate(tmp_path / "model", on="validation", bootstrap=100, progress=False)

@@ -20,7 +20,7 @@ from ..corpus.corpus import BUILD_RECORD, SUMS, Corpus, group_shards, part_numbe
 from ..errors import DataError
 from ..io.columns import combine, is_list, merge_descriptions, name_labels, names_of, read_matrix
 from ..io.hf_splits import is_saved, load_splits
-from ..io.storage import is_folder, is_remote, path_exists, storage_errors
+from ..io.storage import is_folder, is_remote, path_exists, storage_errors, to_path
 from ..names import find_group_column
 from ..validation import suggest
 from .augment import SUFFIX
@@ -262,7 +262,7 @@ def is_corpus(path: Path) -> bool:
     )
 
 
-def open_dataset(path: Path, config: str) -> EmbeddedDataset:
+def open_dataset(path: str | Path, config: str) -> EmbeddedDataset:
     """Open a data set of embeddings. Of Parquet files only the footers are read.
 
     Args:
@@ -275,6 +275,7 @@ def open_dataset(path: Path, config: str) -> EmbeddedDataset:
         DataError: There is nothing, a file is damaged, shards are missing or of several embedders, or a corpus has no
             such embeddings.
     """
+    path = to_path(path)
     if not path_exists(path):
         raise DataError(
             f"{path}: there is no such folder",

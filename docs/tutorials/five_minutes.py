@@ -53,7 +53,7 @@ print(clip["audio"]["array"].shape, clip["audio"]["sampling_rate"], "Hz")
 # of 128 units on the embeddings, stopped when the validation loss no longer falls.
 # %%
 sm.embed("first-corpus", "melstats")
-X, y = sm.load_corpus("first-corpus", "melstats", split="train", task="genre")
+X, y = sm.load_tensors("first-corpus", "melstats", split="train", task="genre")
 print(X.shape, y.shape)
 
 model = sm.train("first-corpus", "first-model")
