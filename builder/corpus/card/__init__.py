@@ -1,1 +1,1 @@
-"""The dataset card: metadata, statistics, plots, limitations."""
+"""The dataset card: metadata, statistics, plots, fidelity, limitations."""

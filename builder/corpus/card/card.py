@@ -1,4 +1,4 @@
-"""The dataset card: README.md of a corpus with its pictures, rendered from its own files alone."""
+"""The dataset card of a corpus: README.md and its plots, rendered from the files of the corpus alone."""
 
 from __future__ import annotations
 
@@ -16,47 +16,50 @@ from ...io.markdown import FILTERS, format_front_matter
 from ...io.safe_files import find_shipped, parse_json, read_yaml
 from ..corpus import BUILD_RECORD, CARD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, embed_record, list_parts
 from ..schema import COLUMNS
-from . import plots as pictures
-from . import statistics as counts
 from .fidelity import drop_stale_measurements
 from .limitations import format_interval, format_percent, list_limitations
 from .measurement import Measurement
 from .metadata import describe_type, make_metadata, read_config_infos
-from .statistics import CorpusTable
+from .plots import draw_plots
+from .statistics import CorpusTable, count_labels, count_splits, list_examples, summarize_levels, summarize_tempo
 
-NON_COMMERCIAL = "Not for commercial use: the weights that made the clips are licensed so."
-OPEN = "Name the corpus and synthmir when you use them."
+NON_COMMERCIAL = "Not for commercial use, as the licence of the generator's weights requires."
+OPEN = "Please cite the corpus and synthmir when you use them."
 UNITS = {"tempo_bpm": "BPM", "duration": "s", "loudness": "LUFS", "peak": "dBFS", "audio": "32 kHz"}
 
 
 def write_card(root: Path) -> None:
-    """Write README.md and `assets/` of the corpus at `root` from its recipe, records, shards and figures.
+    """Write the card of a corpus and its plots: README.md and `assets/`.
 
-    Figures in `fidelity.json` that are of other audio or embeddings than the corpus has now are dropped from it.
-    Raises DataError for records that do not tell what they must, of a corpus that others made.
+    Measurements in `fidelity.json` that are of an earlier state of the corpus are removed from it.
+
+    Args:
+        root: The corpus folder, with its recipe, records and shards.
+
+    Raises:
+        DataError: Records are missing or damaged.
     """
     from jinja2 import UndefinedError
 
     try:
-        content = _content(root)
+        content = _render(root)
     except (LookupError, TypeError, ValueError, AttributeError, UndefinedError) as error:
-        raise DataError(f"{root}: its records are not those of a corpus: {error!r:.200}", "copy it anew") from error
+        raise DataError(f"{root}: its records are not those of a corpus: {error!r:.200}", "copy it again") from error
     write_text(root / CARD, content)
 
 
-def _content(root: Path) -> str:
+def _render(root: Path) -> str:
     recipe = read_yaml(root / RECIPE)
     record = Corpus(root).record(BUILD_RECORD)
     configs, stereo = read_config_infos(root), bool(recipe["generator"].get("stereo"))
     table = CorpusTable.read(root, configs["default"]["features"])
-    embedders = [_embedder(root, name, info) for name, info in configs.items() if name != "default"]
-    found = drop_stale_measurements(root)
+    embedders = [_describe_embedder(root, name, info) for name, info in configs.items() if name != "default"]
+    measurements = drop_stale_measurements(root)
     known = Corpus(root).sums() if (root / SUMS).exists() else {}
-    makings = _makings(root, record)
-    generators = list(
-        {(made["generator"]["name"], made["generator"]["revision"]): made["generator"] for made in makings}.values()
-    )
-    licence = record["details"]["generator"]["license"]  # of the whole
+    makings = _describe_parts(root, record)
+    made_by = [making["generator"] for making in makings]
+    generators = list({(generator["name"], generator["revision"]): generator for generator in made_by}.values())
+    licence = record["details"]["generator"]["license"]  # of the whole corpus
     durations, clips = table.numbers("duration"), len(table)
     context: dict[str, Any] = {
         "name": recipe["name"],
@@ -70,31 +73,31 @@ def _content(root: Path) -> str:
         "licence": licence,
         "licence_note": NON_COMMERCIAL if "-nc" in licence else OPEN,
         "genres": table.names("genre"),
-        "splits": counts.count_splits(table),
-        "labels": counts.count_labels(table),
-        "tempo": counts.summarize_tempo(table),
-        "levels": counts.summarize_levels(table),
-        "examples": counts.list_examples(table),
-        "again": int((table.numbers("attempts") > 1).sum()),
-        "columns": _columns(configs["default"]["features"], stereo),
+        "splits": count_splits(table),
+        "labels": count_labels(table),
+        "tempo": summarize_tempo(table),
+        "levels": summarize_levels(table),
+        "examples": list_examples(table),
+        "repeated": int((table.numbers("attempts") > 1).sum()),
+        "columns": _describe_columns(configs["default"]["features"], stereo),
         "embedders": embedders,
         "makings": makings,
         "sampled": table.rows["guidance"].null_count < len(table),
-        "fidelity": found,
+        "fidelity": measurements,
         "rejected": record["details"]["rejected"],
-        "faults": _faults(root),
-        "pictures": pictures.draw_plots(root, table, [one["name"] for one in embedders if not one["augment"]], known),
+        "faults": _count_faults(root),
+        "plots": draw_plots(root, table, [one["name"] for one in embedders if not one["augment"]], known),
         "fingerprint": record["fingerprint"],
         "version": record["versions"].get("synthmir", ""),
     }
-    context["heard"] = _heard(found, context["genres"])
-    context["gaps"] = list_limitations(context, found)
-    names = [one["name"] for one in generators]
-    told = make_metadata(recipe["name"], licence, names, clips, configs)
-    return f"{format_front_matter(told)}\n{_template().render(context).strip()}\n"
+    context["adherence"] = _summarize_adherence(measurements, context["genres"])
+    context["limitations"] = list_limitations(context, measurements)
+    names = [generator["name"] for generator in generators]
+    metadata = make_metadata(recipe["name"], licence, names, clips, configs)
+    return f"{format_front_matter(metadata)}\n{_load_template().render(context).strip()}\n"
 
 
-def _template() -> Any:
+def _load_template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
@@ -103,18 +106,18 @@ def _template() -> Any:
     environment.filters["number"] = lambda value: f"{value:.4g}"
     environment.filters["percent"] = format_percent
     environment.filters["share"] = lambda figure: format_interval(figure) if figure else ""
-    environment.filters["hours"] = _hours
+    environment.filters["hours"] = _format_duration
     environment.filters["quoted"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment.from_string(find_shipped("dataset_card.md").read_text(encoding="utf-8"))
 
 
-def _hours(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def _columns(features: Any, stereo: bool) -> list[dict[str, str]]:
+def _describe_columns(features: Any, stereo: bool) -> list[dict[str, str]]:
     channels = "stereo" if stereo else "mono"
     return [
         {
@@ -127,17 +130,17 @@ def _columns(features: Any, stereo: bool) -> list[dict[str, str]]:
     ]
 
 
-def _makings(root: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """How the clips came to be, part by part: the recipe and what the record tells of it."""
-    told = []
+def _describe_parts(root: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """How each part was made: its recipe, and what the record states."""
+    parts = []
     for part in list_parts(record):
         kept = f"{RECIPES}/{part['fingerprint']}/{RECIPE}"
         recipe = kept if (root / kept).exists() else RECIPE
-        told.append({"retried": 0, **part, "recipe": recipe, "settings": read_yaml(root / recipe)})
-    return told
+        parts.append({"retried": 0, **part, "recipe": recipe, "settings": read_yaml(root / recipe)})
+    return parts
 
 
-def _embedder(root: Path, name: str, info: dict[str, Any]) -> dict[str, Any]:
+def _describe_embedder(root: Path, name: str, info: dict[str, Any]) -> dict[str, Any]:
     record = Corpus(root).record(embed_record(name))
     details = record["details"]
     embedder, damages = details["embedder"], details.get("augment") or []
@@ -158,8 +161,8 @@ def _embedder(root: Path, name: str, info: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _faults(root: Path) -> list[tuple[str, int]]:
-    """Why clips were rejected: the kind of fault, and how many have it, most frequent first."""
+def _count_faults(root: Path) -> list[tuple[str, int]]:
+    """Kinds of faults of rejected clips and how many clips have them, most frequent first."""
     path = root / REJECTED
     if not path.exists():
         return []
@@ -167,18 +170,18 @@ def _faults(root: Path) -> list[tuple[str, int]]:
         rows = [parse_json(row) for row in path.read_text(encoding="utf-8").splitlines()]
         kinds = Counter(kind for row in rows for kind in {fault.partition(":")[0] for fault in row["faults"]})
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a list of rejected clips: {error!r:.200}", "copy the corpus anew") from error
+        raise DataError(f"{path}: not a list of rejected clips: {error!r:.200}", "copy the corpus again") from error
     return sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def _heard(found: list[Measurement], genres: list[str]) -> dict[str, Any] | None:
-    """How often a probe hears each genre, by the measurement that says most: real music's before the corpus's own."""
-    one = next((one for one in found if one.adherence), None)
-    if one is None or one.adherence is None:
+def _summarize_adherence(measurements: list[Measurement], genres: list[str]) -> dict[str, Any] | None:
+    """Prompt adherence by genre, from a probe trained on real music where there is one, else on the corpus itself."""
+    measurement = next((measurement for measurement in measurements if measurement.adherence), None)
+    if measurement is None or measurement.adherence is None:
         return None
-    rows = {row.genre: row.adherence for row in one.genres if row.adherence}
+    rows = {row.genre: row.adherence for row in measurement.genres if row.adherence}
     return {
-        "of": one,
-        "probe": one.adherence,
+        "of": measurement,
+        "probe": measurement.adherence,
         "rows": [{"genre": genre, "figure": rows[genre]} for genre in genres if genre in rows],
     }

@@ -1,4 +1,4 @@
-"""What a corpus lacks, in sentences of Markdown: each stands on a number, and is left out where there is none."""
+"""The limitations of a corpus, as sentences of Markdown. Each is based on a figure, and left out without one."""
 
 from __future__ import annotations
 
@@ -10,49 +10,58 @@ from ..schema import SAMPLING_RATE
 from .measurement import Figure, Measurement
 
 
-def list_limitations(context: dict[str, Any], found: Sequence[Measurement]) -> list[str]:
-    """The known gaps of a corpus, from the card's own figures and from what was measured."""
-    real = [one for one in found if one.real]
-    sentences = [sentence for one in real for sentence in _against(one)]
+def list_limitations(context: dict[str, Any], measurements: Sequence[Measurement]) -> list[str]:
+    """List the limitations of a corpus.
+
+    Args:
+        context: The figures of its card.
+        measurements: Its measurements of fidelity.
+
+    Returns:
+        One paragraph of Markdown each.
+    """
+    real = [measurement for measurement in measurements if measurement.real]
+    sentences = [sentence for measurement in real for sentence in _compare_with_real_music(measurement)]
     if not real:
         sentences.append(
-            "**How far it is from recordings is not measured.** No figure here tells how a model trained on it does "
-            "on real music."
+            "**The distance from recordings is not measured.** No figure here shows how a model trained on the corpus "
+            "works on real music."
         )
-    return [*sentences, *_of_labels(context), *_of_sound(context)]
+    return [*sentences, *_describe_labels(context), *_describe_audio(context)]
 
 
 def format_percent(share: float) -> str:
-    """ "84.6 %"."""
+    """Format a share in [0, 1] as "84.6 %"."""
     return f"{100 * share:.1f} %"
 
 
 def format_interval(figure: Figure) -> str:
-    """A share with its 95 % interval where one is known: "84.6 % [82.0, 87.1]"."""
+    """Format a share with its 95 % interval, where one is known, as "84.6 % [82.0, 87.1]"."""
     if figure.low is None or figure.high is None:
         return format_percent(figure.value)
     return f"{format_percent(figure.value)} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
-def _against(one: Measurement) -> Iterator[str]:
+def _compare_with_real_music(one: Measurement) -> Iterator[str]:
     name = f"{escape_text(one.reference.name)} ({one.reference.n:,} recordings)"
     if one.manifold:
         reached = one.manifold.coverage
         yield (
-            f"**Music that it does not reach.** Of {name}, {format_interval(reached)} have a clip in their "
+            f"**Music that is not covered.** Of {name}, {format_interval(reached)} have a clip in their "
             f"neighbourhood; {format_percent(1 - reached.value)} have none."
         )
     if one.two_sample:
         yield (
-            f"**It does not pass for {escape_text(one.reference.name)}.** A linear classifier tells clip from "
-            f"recording in {format_interval(one.two_sample.accuracy)} of cases (50 % is chance, "
+            f"**It differs from {escape_text(one.reference.name)}.** A linear classifier separates clips from "
+            f"recordings with an accuracy of {format_interval(one.two_sample.accuracy)} (50 % is chance, "
             f"p = {one.two_sample.p_value:.2g})."
         )
     ratio = one.diversity.corpus / one.diversity.reference if one.diversity.reference else 0.0
     if ratio:
         yield (
-            f"**Diversity.** {one.diversity.n:,} clips are worth {one.diversity.corpus:.4g} different ones (Vendi "
-            f"score), as many of {escape_text(one.reference.name)} {one.diversity.reference:.4g}: {ratio:.2f} times."
+            f"**Diversity.** {one.diversity.n:,} clips are equivalent to {one.diversity.corpus:.4g} different ones "
+            f"(Vendi score), as many of {escape_text(one.reference.name)} to {one.diversity.reference:.4g}: a ratio "
+            f"of {ratio:.2f}."
         )
     if one.against.clips:
         yield (
@@ -61,17 +70,17 @@ def _against(one: Measurement) -> Iterator[str]:
         )
 
 
-def _of_labels(context: dict[str, Any]) -> Iterator[str]:
+def _describe_labels(context: dict[str, Any]) -> Iterator[str]:
     clips, prompts, tempo = context["clips"], context["prompts"], context["tempo"]
     by_name = {row["name"]: row for row in context["labels"]}
     voices = by_name["vocals"]["counts"].get("with-vocals", 0)
     yield (
-        f"**Voices.** {voices:,} of {clips:,} prompts ask for vocals"
-        + ("; whether somebody sings was not checked." if voices else ": where one hears voices, no label tells.")
+        f"**Vocals.** {voices:,} of {clips:,} prompts ask for vocals"
+        + ("; whether the clips have them was not checked." if voices else ". Clips with vocals are not labelled.")
     )
     yield (
-        "**Labels.** A label says what the prompt asked for, which no one has checked by ear: expect clips that do "
-        "not comply."
+        "**Labels.** Labels are what the prompts asked for. Nobody has checked them by listening: expect clips that "
+        "differ."
         + (f" {tempo['clips']:,} of {clips:,} prompts give a tempo." if tempo else " No prompt gives a tempo.")
     )
     rare = [
@@ -80,26 +89,27 @@ def _of_labels(context: dict[str, Any]) -> Iterator[str]:
         if row["rare"]
     ]
     if rare:
-        yield f"**The long tail.** Fewer than ten clips bear {', '.join(rare)}."
+        yield f"**Rare labels.** Fewer than ten clips have {', '.join(rare)}."
     if prompts < clips:
-        yield f"**Prompts.** {clips:,} clips are of {prompts:,} distinct prompts."
+        yield f"**Prompts.** {clips:,} clips are made from {prompts:,} distinct prompts."
 
 
-def _of_sound(context: dict[str, Any]) -> Iterator[str]:
+def _describe_audio(context: dict[str, Any]) -> Iterator[str]:
     channels = "two channels" if context["stereo"] else "one channel, no stereo image"
     yield (
-        f"**Form and band.** No clip lasts longer than {context['lengths'][-1]:.4g} s, so there is no form beyond "
-        f"that; {SAMPLING_RATE // 1000} kHz, so nothing over {SAMPLING_RATE // 2000} kHz; {channels}."
+        f"**Length and bandwidth.** No clip is longer than {context['lengths'][-1]:.4g} s, so there is no longer "
+        f"musical form. The sampling rate is {SAMPLING_RATE // 1000} kHz, with nothing over "
+        f"{SAMPLING_RATE // 2000} kHz; {channels}."
     )
     for level in context["levels"]:
         if level["column"] == "loudness":
             yield (
-                f"**Dynamics.** 90 % of the clips lie between {level['low']:.1f} and {level['high']:.1f} LUFS, "
+                f"**Dynamics.** 90 % of the clips are between {level['low']:.1f} and {level['high']:.1f} LUFS, "
                 f"{level['high'] - level['low']:.1f} LU apart."
             )
     makers = len(context["generators"])
     yield (
-        f"**{'One maker' if makers == 1 else 'Few makers'}.** All of it is by {makers} "
-        f"generator{'s' if makers > 1 else ''}: a model may learn the ways of {'those' if makers > 1 else 'that one'} "
-        "rather than music's."
+        f"**{'One generator' if makers == 1 else 'Few generators'}.** All clips are by {makers} "
+        f"generator{'s' if makers > 1 else ''}: a model may learn the properties of {'those' if makers > 1 else 'it'} "
+        "rather than those of music."
     )

@@ -1,4 +1,4 @@
-"""The YAML block at the head of a dataset card, which the Hub and `datasets` read."""
+"""The YAML block of a dataset card, which the Hub and `datasets` read."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 def read_config_infos(root: Path) -> dict[str, dict[str, Any]]:
-    """Of each config, `default` first: `folder`, features, splits, sizes and a digest, from the shards' metadata."""
+    """Read folder, features, splits, sizes and a digest of each config, `default` first, from the shards' metadata."""
     folders = {"default": "data"} | {
         folder.name: folder.name
         for folder in sorted(root.iterdir())
         if folder.name != "data" and any(folder.glob("*-of-*.parquet"))
     }
-    return {name: _info(root, folder) for name, folder in folders.items()}
+    return {name: _read_config_info(root, folder) for name, folder in folders.items()}
 
 
-def _info(root: Path, folder: str) -> dict[str, Any]:
+def _read_config_info(root: Path, folder: str) -> dict[str, Any]:
     paths = sorted((root / folder).glob("*.parquet"))
-    newest = max(paths, key=lambda path: part_number(path.name))  # it knows every label of those before it
+    newest = max(paths, key=lambda path: part_number(path.name))  # has the labels of all older parts
     splits: dict[str, dict[str, int]] = {}
     digest = hashlib.sha256()
     for path in paths:
@@ -49,7 +49,15 @@ def _info(root: Path, folder: str) -> dict[str, Any]:
 def make_metadata(
     name: str, licence: str, generators: list[str], clips: int, configs: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """The block of a corpus called `name`, made by `generators`, with `read_config_infos` as its configs."""
+    """Make the YAML block of a corpus.
+
+    Args:
+        name: Name of the corpus.
+        licence: Its licence, as the Hub writes it.
+        generators: Names of its generators.
+        clips: Number of clips.
+        configs: As `read_config_infos` returns them.
+    """
     return {
         "pretty_name": name,
         "license": licence,
@@ -76,26 +84,28 @@ def make_metadata(
             }
             for config, info in configs.items()
         ],
-        "dataset_info": [{"config_name": config, **_described(config, info)} for config, info in configs.items()],
+        "dataset_info": [
+            {"config_name": config, **_make_dataset_info(config, info)} for config, info in configs.items()
+        ],
     }
 
 
-def _described(config: str, info: dict[str, Any]) -> dict[str, Any]:
+def _make_dataset_info(config: str, info: dict[str, Any]) -> dict[str, Any]:
     from datasets import DatasetInfo
     from datasets.splits import SplitDict, SplitInfo
 
-    described: dict[str, Any] = DatasetInfo(
+    block: dict[str, Any] = DatasetInfo(
         config_name=config,
         features=info["features"],
         splits=SplitDict({split: SplitInfo(split, **sizes) for split, sizes in info["splits"].items()}),
         download_size=info["download_size"],
         dataset_size=sum(sizes["num_bytes"] for sizes in info["splits"].values()),
     )._to_yaml_dict()
-    return described
+    return block
 
 
 def describe_type(kind: Any) -> str:
-    """A column's type in words."""
+    """Describe the type of a column, as "list of class label (12)"."""
     from datasets import Audio, ClassLabel, List
 
     if isinstance(kind, List):

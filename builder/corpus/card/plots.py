@@ -1,4 +1,4 @@
-"""A corpus in pictures, drawn from its own shards into `assets/`: the same shards, the same bytes."""
+"""Plots of a corpus, drawn from its shards into `assets/`. The same shards give the same bytes."""
 
 from __future__ import annotations
 
@@ -38,19 +38,26 @@ STYLE: Any = {
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "grid.color": "#d5dbe1",
-    "text.parse_math": False,  # a genre with dollar signs is text
+    "text.parse_math": False,  # dollar signs in genres are text
     "svg.fonttype": "none",
     "svg.hashsalt": "synthmir",  # the same figure, the same bytes
 }
-SHOWN = 12  # genres of which a clip is shown
-HOP = 512  # samples
-LEAST, POINTS = 50, 1_000  # clips on a map: fewer show nothing, more take minutes
-STYLED = "synthmir pictures 1,"  # a change of how they look is another number
+MAX_GENRES = 12  # of which a spectrogram is drawn
+HOP = 512  # samples between frames of a spectrogram
+MIN_POINTS, MAX_POINTS = 50, 1_000  # clips in a map: fewer show nothing, more take minutes
+STYLE_VERSION = "synthmir pictures 1,"  # in the files: another number draws all plots again
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One of them: what it shows, what it follows from, and how it is drawn."""
+    """A plot.
+
+    Attributes:
+        name: Name of the file, without its ending.
+        caption: What it shows.
+        of: Digest of the shards that it is drawn from.
+        figure: Draws it.
+    """
 
     name: str
     caption: str
@@ -59,63 +66,74 @@ class Plot:
 
     @property
     def path(self) -> str:
-        """From the corpus' root."""
+        """Its file, relative to the corpus."""
         return f"{ASSETS}/{self.name}.svg"
 
 
 def draw_plots(root: Path, table: CorpusTable, embedders: Sequence[str], known: dict[str, str]) -> list[Plot]:
-    """Draw every picture that the corpus has something for. Those of what is gone (embeddings, say) go too.
+    """Draw the plots of a corpus, and delete those of embeddings or labels that it no longer has.
 
-    One that is there whole, by its hash in `known`, and of the same shards, is left: a map takes seconds.
+    A plot that is intact and of the same shards is kept, as a map takes seconds.
+
+    Args:
+        root: The corpus folder.
+        table: Its labels.
+        embedders: Names of its embedders.
+        known: Hashes of its files, as SHA256SUMS lists them.
+
+    Returns:
+        All plots, in order.
     """
     import matplotlib
 
-    found = list(_pictures(root, table, embedders))
-    for picture in found:
-        path, mark = root / picture.path, f"{STYLED} {picture.of}"
-        if _is_so(path, mark, known.get(picture.path)):
+    plots = list(_list_plots(root, table, embedders))
+    for plot in plots:
+        path, mark = root / plot.path, f"{STYLE_VERSION} {plot.of}"
+        if _is_current(path, mark, known.get(plot.path)):
             continue
         buffer = io.BytesIO()
         with matplotlib.rc_context(STYLE):
-            picture.figure().savefig(buffer, format="svg", metadata={"Date": None, "Identifier": mark})
+            plot.figure().savefig(buffer, format="svg", metadata={"Date": None, "Identifier": mark})
         write_bytes(path, buffer.getvalue())
-    kept = {picture.path for picture in found}
+    kept = {plot.path for plot in plots}
     for path in [*root.glob(f"{ASSETS}/map-*.svg"), *root.glob(f"{ASSETS}/tempo.svg")]:
         if f"{ASSETS}/{path.name}" not in kept:
             delete_file(path)
-    return found
+    return plots
 
 
-def _is_so(path: Path, mark: str, digest: str | None) -> bool:
+def _is_current(path: Path, mark: str, digest: str | None) -> bool:
     return (
         digest is not None and path.exists() and hash_file(path) == digest and mark in path.read_text(encoding="utf-8")
     )
 
 
-def _pictures(root: Path, table: CorpusTable, embedders: Sequence[str]) -> Iterator[Plot]:
+def _list_plots(root: Path, table: CorpusTable, embedders: Sequence[str]) -> Iterator[Plot]:
     clips = digest_shards(root, "data")
-    yield Plot("clips", "Clips of each genre, by split", clips, lambda: _clips(table))
+    yield Plot("clips", "Clips of each genre, by split", clips, lambda: _plot_clips(table))
     if table.rows["tempo_bpm"].null_count < len(table):
-        asked = "Tempi that the prompts ask for, in beats per minute"
-        yield Plot("tempo", asked, clips, lambda: _tempo(table))
-    shown = "One clip of each genre as a mel spectrogram, dB under its loudest point"
-    yield Plot("spectrograms", shown, clips, lambda: _sounds(root, table))
+        caption = "Tempi that the prompts ask for, in beats per minute"
+        yield Plot("tempo", caption, clips, lambda: _plot_tempo(table))
+    caption = "One clip of each genre as a mel spectrogram, in dB relative to its maximum"
+    yield Plot("spectrograms", caption, clips, lambda: _plot_spectrograms(root, table))
     for name in embedders:
         paths = sorted((root / name).glob("*.parquet"))
         total = sum(pq.read_metadata(open_for_arrow(path)).num_rows for path in paths)
-        if total >= LEAST:
-            near = f"Map of the {name} embeddings of {min(total, POINTS):,} clips (t-SNE): what is alike lies together"
-            yield Plot(f"map-{name}", near, digest_shards(root, "data", name), partial(_map, paths, total, table))
+        if total >= MIN_POINTS:
+            caption = f"The {name} embeddings of {min(total, MAX_POINTS):,} clips (t-SNE)"
+            yield Plot(
+                f"map-{name}", caption, digest_shards(root, "data", name), partial(_plot_map, paths, total, table)
+            )
 
 
-def _clips(table: CorpusTable) -> Figure:
+def _plot_clips(table: CorpusTable) -> Figure:
     genres, splits = table.names("genre"), sorted(set(table.values("split")))
     figure, axes = _panel(6.4, 0.3 * len(genres) + 1.1)
     genre, split = np.array(table.values("genre")), np.array(table.values("split"))
     left = np.zeros(len(genres))
-    for place, name in enumerate(splits):
+    for index, name in enumerate(splits):
         counts = np.array([int(((genre == one) & (split == name)).sum()) for one in genres])
-        axes.barh(range(len(genres)), counts, 0.7, left=left, color=COLOURS[place], label=name)
+        axes.barh(range(len(genres)), counts, 0.7, left=left, color=COLOURS[index], label=name)
         left += counts
     axes.set_yticks(range(len(genres)), genres)
     axes.set_ylim(len(genres) - 0.5, -0.5)
@@ -126,7 +144,7 @@ def _clips(table: CorpusTable) -> Figure:
     return figure
 
 
-def _tempo(table: CorpusTable) -> Figure:
+def _plot_tempo(table: CorpusTable) -> Figure:
     genres = table.names("genre")
     figure, axes = _panel(6.4, 2.6)
     pairs = [(genre, bpm) for genre, bpm in zip(table.values("genre"), table.values("tempo_bpm"), strict=True) if bpm]
@@ -134,7 +152,7 @@ def _tempo(table: CorpusTable) -> Figure:
     bins = np.arange(low // 5 * 5, high + 6, 5)
     axes.hist(
         [[bpm for name, bpm in pairs if name == genre] for genre in genres], bins.tolist(), stacked=True, label=genres,
-        color=[COLOURS[place % len(COLOURS)] for place in range(len(genres))],
+        color=[COLOURS[index % len(COLOURS)] for index in range(len(genres))],
     )  # fmt: skip
     axes.set(xlabel="beats per minute", ylabel="clips")
     axes.grid(axis="y")
@@ -142,10 +160,10 @@ def _tempo(table: CorpusTable) -> Figure:
     return figure
 
 
-def _sounds(root: Path, table: CorpusTable) -> Figure:
+def _plot_spectrograms(root: Path, table: CorpusTable) -> Figure:
     from matplotlib.figure import Figure
 
-    clips = _one_a_genre(root, table)
+    clips = _read_clip_of_each_genre(root, table)
     columns = min(3, len(clips))
     rows = -(-len(clips) // columns)
     width, height = 2.5 * columns + 0.6, 1.45 * rows + 0.35  # inches
@@ -163,20 +181,20 @@ def _sounds(root: Path, table: CorpusTable) -> Figure:
         axes.tick_params(length=2, labelsize=7)
     for axes in panels[len(clips) :]:
         axes.set_visible(False)
-    for axes in panels[max(0, len(clips) - columns) : len(clips)]:  # the lowest of each column
+    for axes in panels[max(0, len(clips) - columns) : len(clips)]:  # the lowest panel of each column
         axes.tick_params(labelbottom=True)
     figure.supxlabel("seconds", fontsize=8)
     return figure
 
 
-def _one_a_genre(root: Path, table: CorpusTable) -> list[tuple[str, bytes]]:
-    """The first clip of each genre, up to `SHOWN` genres; of the audio, only the pages up to them are read."""
+def _read_clip_of_each_genre(root: Path, table: CorpusTable) -> list[tuple[str, bytes]]:
+    """The first clip of each genre. Only row groups that hold one are read."""
     codes = table.rows["genre"].combine_chunks()
     wanted: dict[int, str] = {}
     for code, genre in enumerate(table.names("genre")):
-        if len(wanted) < SHOWN and (place := pc.index(codes, code).as_py()) >= 0:
+        if len(wanted) < MAX_GENRES and (place := pc.index(codes, code).as_py()) >= 0:
             wanted[place] = genre
-    found, start = [], 0
+    clips, start = [], 0
     for path in sorted((root / "data").glob("*.parquet")):
         with parquet_errors(path):
             file = pq.ParquetFile(open_for_arrow(path))
@@ -185,15 +203,15 @@ def _one_a_genre(root: Path, table: CorpusTable) -> list[tuple[str, bytes]]:
                 inside = [place - start for place in wanted if start <= place < start + rows]
                 if inside:
                     audio = file.read_row_group(group, columns=["audio.bytes"])["audio"].combine_chunks()
-                    found += [(wanted[start + place], audio.field("bytes")[place].as_py()) for place in inside]
+                    clips += [(wanted[start + place], audio.field("bytes")[place].as_py()) for place in inside]
                 start += rows
-    return sorted(found, key=lambda pair: table.names("genre").index(pair[0]))
+    return sorted(clips, key=lambda pair: table.names("genre").index(pair[0]))
 
 
-def _map(paths: Sequence[Path], total: int, table: CorpusTable) -> Figure:
-    """t-SNE of the standardised embeddings, in one thread: sums in one order."""
-    chosen = np.linspace(0, total - 1, min(total, POINTS)).astype(int)  # evenly over all genres
-    vectors, codes = _drawn(paths, chosen)
+def _plot_map(paths: Sequence[Path], total: int, table: CorpusTable) -> Figure:
+    """t-SNE of the standardised embeddings, in one thread so that sums have one order."""
+    chosen = np.linspace(0, total - 1, min(total, MAX_POINTS)).astype(int)  # evenly over all genres
+    vectors, codes = _read_embeddings(paths, chosen)
     points = project_embeddings(vectors, threads=1)
     figure, axes = _panel(6.4, 4.4)
     for code, genre in enumerate(table.names("genre")):
@@ -206,8 +224,8 @@ def _map(paths: Sequence[Path], total: int, table: CorpusTable) -> Figure:
     return figure
 
 
-def _drawn(paths: Sequence[Path], chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [n, dim] and genre codes [n] of the rows `chosen`, one shard in memory at a time."""
+def _read_embeddings(paths: Sequence[Path], chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [n, dim] embeddings and genre numbers [n] of the rows `chosen`, with one shard in memory at a time."""
     vectors, codes, start = [], [], 0
     for path in paths:
         check_parquet(path, ("embedding", "genre"))

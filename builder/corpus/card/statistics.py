@@ -1,4 +1,4 @@
-"""What a corpus holds, counted from its own shards: the figures of the card."""
+"""The statistics in a dataset card, counted from the shards of the corpus."""
 
 from __future__ import annotations
 
@@ -21,22 +21,27 @@ if TYPE_CHECKING:
 
 LEVELS = {"loudness": "loudness (LUFS)", "peak": "peak (dBFS)"}
 COLUMNS = ("id", "prompt", *LABELS, "guidance", "duration", *LEVELS, "attempts")  # all but the audio
-MOST = 5  # of a label's values are named
+MOST = 5  # values of a label that are listed
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusTable:
-    """A corpus without its audio: the columns above as Arrow, `split` with them, and the features."""
+    """A corpus without its audio.
+
+    Attributes:
+        rows: The columns in COLUMNS, and `split`.
+        features: The columns and their types.
+    """
 
     rows: pa.Table
     features: Features
 
     @classmethod
     def read(cls, root: Path, features: Features) -> CorpusTable:
-        """All shards of audio, in order."""
+        """Read all shards of the corpus in the folder `root`, in order."""
         parts = []
         for path in sorted((root / "data").glob("*.parquet")):
-            check_parquet(path, (*COLUMNS, "audio"))  # a picture is made of some
+            check_parquet(path, (*COLUMNS, "audio"))  # plots show some of the audio
             with parquet_errors(path):
                 part = pq.read_table(open_for_arrow(path), columns=list(COLUMNS))
             parts.append(part.append_column("split", pa.repeat(path.name.split("-")[0], len(part))))
@@ -46,29 +51,29 @@ class CorpusTable:
         return len(self.rows)
 
     def names(self, column: str) -> list[str]:
-        """The values that a ClassLabel column may take; of a list, its members'."""
+        """The classes of a ClassLabel column, or of a list of them."""
         kind = self.features[column]
         return list(getattr(kind, "feature", kind).names)
 
     def values(self, column: str) -> list[Any]:
-        """A column's values, class labels by name, None where there is none."""
-        found = self.rows[column].to_pylist()
+        """The values of a column, class labels by name."""
+        values = self.rows[column].to_pylist()
         kind = self.features.get(column)
         if hasattr(kind, "feature"):
             names = self.names(column)
-            return [[names[code] for code in row or ()] for row in found]
+            return [[names[code] for code in row or ()] for row in values]
         if hasattr(kind, "names"):
             names = self.names(column)
-            return [None if code is None else names[code] for code in found]
-        return found
+            return [None if code is None else names[code] for code in values]
+        return values
 
     def numbers(self, column: str) -> np.ndarray:
-        """A column of numbers as float64, without its nulls."""
+        """A column of numbers as float64 [n], without nulls."""
         return self.rows[column].drop_null().to_numpy().astype(np.float64)
 
 
 def count_splits(table: CorpusTable) -> list[dict[str, Any]]:
-    """Of each split its name, its clips, and how many are of each genre."""
+    """Count the clips of each split, and those of each genre in it."""
     genres = table.names("genre")
     counted = Counter(zip(table.values("split"), table.values("genre"), strict=True))
     return [
@@ -82,11 +87,11 @@ def count_splits(table: CorpusTable) -> list[dict[str, Any]]:
 
 
 def count_labels(table: CorpusTable) -> list[dict[str, Any]]:
-    """Of each label beside the genre: how many clips name one, which values they take, and the most frequent."""
-    return [_label(table, name) for name in ("subgenre", "mood", "instruments", "key", "vocals")]
+    """Count the values of each label column other than the genre."""
+    return [_count_label(table, name) for name in ("subgenre", "mood", "instruments", "key", "vocals")]
 
 
-def _label(table: CorpusTable, column: str) -> dict[str, Any]:
+def _count_label(table: CorpusTable, column: str) -> dict[str, Any]:
     values = table.values(column)
     many = isinstance(values[0], list) if values else False
     lists = values if many else [[] if value is None else [value] for value in values]
@@ -98,33 +103,33 @@ def _label(table: CorpusTable, column: str) -> dict[str, Any]:
         "mean": sum(map(len, lists)) / len(lists) if many and lists else None,
         "used": len(counted),
         "of": None if known is None else len(known),
-        "rare": sum(n < 10 for n in counted.values()),  # values that fewer than ten clips bear
+        "rare": sum(n < 10 for n in counted.values()),  # values of fewer than ten clips
         "counts": dict(counted),
         "most": sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST],
     }
 
 
 def summarize_tempo(table: CorpusTable) -> dict[str, Any] | None:
-    """Beats per minute that prompts give, None where none does."""
-    found = table.numbers("tempo_bpm")
-    if not len(found):
+    """Range and median of the tempi that prompts ask for, None where none does."""
+    tempi = table.numbers("tempo_bpm")
+    if not len(tempi):
         return None
-    low, mid, high = np.percentile(found, [0, 50, 100])
-    return {"clips": len(found), "low": low, "mid": mid, "high": high}
+    low, mid, high = np.percentile(tempi, [0, 50, 100])
+    return {"clips": len(tempi), "low": low, "mid": mid, "high": high}
 
 
 def summarize_levels(table: CorpusTable) -> list[dict[str, Any]]:
-    """Percentiles of loudness and peak."""
-    found = []
+    """5th, 50th and 95th percentiles of loudness and peak."""
+    summaries = []
     for column, name in LEVELS.items():
         if len(values := table.numbers(column)):
             low, mid, high = np.percentile(values, [5, 50, 95])
-            found.append({"column": column, "name": name, "low": low, "mid": mid, "high": high})
-    return found
+            summaries.append({"column": column, "name": name, "low": low, "mid": mid, "high": high})
+    return summaries
 
 
 def list_examples(table: CorpusTable) -> list[dict[str, Any]]:
-    """The first prompt of each genre."""
+    """List the first prompt of each genre."""
     codes = table.rows["genre"].combine_chunks()
     places = [pc.index(codes, code).as_py() for code in range(len(table.names("genre")))]
     return [

@@ -45,9 +45,11 @@ def test_the_card_has_the_measured_values(tmp_path: Path) -> None:
     assert stored.adherence is not None and stored.held_out and str(tmp_path) not in (corpus / FIDELITY).read_text()
 
     text = (corpus / "README.md").read_text()
-    values = {row[0]: row[1] for table in page.tables(text[text.index("### Against its own") :]) for row in table}
+    values = {
+        row[0]: row[1] for table in page.tables(text[text.index("### Compared with its own") :]) for row in table
+    }
     assert values["Fréchet distance"] == f"{fidelity.frechet.distance.value:.4g}"
-    assert values["heard as asked"].startswith(f"{100 * stored.adherence.accuracy.value:.1f} % [")
+    assert values["prompt adherence"].startswith(f"{100 * stored.adherence.accuracy.value:.1f} % [")
     assert str(tmp_path) not in text and not page.ragged(text) and not verify(corpus).faults
 
     before = json.loads((corpus / FIDELITY).read_text()), (corpus / "SHA256SUMS").stat().st_mtime_ns

@@ -141,17 +141,17 @@ def test_counts_are_those_of_the_shards(made):
     frame = pd.concat(parts.values())
     for split, part in parts.items():
         of_genre = [str((part["genre"] == code).sum()) for code in range(5)]
-        assert row(text, split, "## What is in it") == [str(len(part)), *of_genre]
+        assert row(text, split, "## Content") == [str(len(part)), *of_genre]
     features = datasets.load_dataset_builder(str(made)).info.features
     moods = frame["mood"].dropna().astype(int).map(features["mood"].int2str)
-    told = row(text, "mood", "## What is in it")
+    told = row(text, "mood", "## Content")
     assert told[:2] == [str(len(moods)), f"{moods.nunique()} of {features['mood'].num_classes}"]
     best = moods.value_counts()
     assert dict(re.findall(r"([\w-]+) \((\d+)\)", told[2])).items() <= {k: str(v) for k, v in best.items()}.items()
     assert re.search(r"\((\d+)\)", told[2])[1] == str(best.max())
     tempo = frame["tempo_bpm"].dropna()
     low, high, mid = tempo.min(), tempo.max(), tempo.median()
-    assert row(text, "tempo_bpm", "## What is in it") == [
+    assert row(text, "tempo_bpm", "## Content") == [
         str(len(tempo)), "", f"{low:.0f} to {high:.0f} BPM, median {mid:.4g}",
     ]  # fmt: skip
     for column, name in (("loudness", "loudness (LUFS)"), ("peak", "peak (dBFS)")):
@@ -167,8 +167,8 @@ def test_how_it_was_made_is_the_records(made):
     record, embedded = Corpus(made).record(), Corpus(made).record("records/embed-levels.json")
     details = record["details"]
     assert row(text, "recipe fingerprint", how) == [record["fingerprint"]]
-    assert row(text, "clips kept / rejected by the quality gate", how) == [f"60 / {details['rejected']}"]
-    assert f"({details['worker_seconds'] / 3600:.4g} device hours)" in row(text, "making it", how)[0]
+    assert row(text, "accepted / rejected clips", how) == [f"60 / {details['rejected']}"]
+    assert f"({details['worker_seconds'] / 3600:.4g} device hours)" in row(text, "computing time", how)[0]
     assert row(text, "device", how) == [record["device"]]
     assert all(f"{name} {version}" in row(text, "versions", how)[0] for name, version in record["versions"].items())
     assert row(text, "synthmir embed corpus --embedder levels", how)[0] == f"{embedded['details']['seconds']:.1f} s"
@@ -231,9 +231,10 @@ FIGURES = (
     ("Fréchet distance", "123.4"), ("kernel distance", "0.4321 [0.4221, 0.4721]"),
     ("precision", "61.0 % [60.0, 65.0]"), ("recall", "52.0 % [51.0, 56.0]"), ("density", "0.73"),
     ("coverage", "44.0 % [43.0, 48.0]"),
-    ("Vendi score", "6.75 / 13.5"), ("told apart", "93.0 % [92.0, 97.0]"), ("near-duplicates within", "5"),
-    ("near-duplicates of the other side", "2"), ("heard as asked", "66.0 % [65.0, 70.0]"),
-    ("text-audio cosine", "0.31"), ("own prompt nearer", "77.0 % [76.0, 81.0]"),
+    ("Vendi score", "6.75 / 13.5"), ("two-sample accuracy", "93.0 % [92.0, 97.0]"),
+    ("near-duplicates in the corpus", "5"),
+    ("near-duplicates in the reference", "2"), ("prompt adherence", "66.0 % [65.0, 70.0]"),
+    ("text-audio similarity", "0.31"), ("own prompt more similar", "77.0 % [76.0, 81.0]"),
 )  # fmt: skip
 
 
@@ -242,12 +243,17 @@ def test_fidelity_is_told_with_its_numbers(corpus, tmp_path):
     assert add_fidelity(corpus, measured(corpus, tmp_path / "f.json"))
     text = read(corpus)
     for name, value in FIGURES:
-        assert row(text, name, "### Against gtzan")[0] == value
-    assert row(text, "orchestral", "### How often a probe hears") == ["65.0 % [64.0, 69.0]", "12"]
-    gaps = page.plain(text[text.index("## Known gaps") : text.index("## What it is for")])
+        assert row(text, name, "### Compared with gtzan")[0] == value
+    assert row(text, "orchestral", "### Prompt adherence by genre") == ["65.0 % [64.0, 69.0]", "12"]
+    gaps = page.plain(text[text.index("## Limitations") : text.index("## Intended use")])
     assert "Of gtzan (40 recordings), 44.0 % [43.0, 48.0] have a clip in their neighbourhood; 56.0 % have none" in gaps
-    assert "tells clip from recording in 93.0 % [92.0, 97.0] of cases (50 % is chance, p = 0.0013)" in gaps
-    assert "40 clips are worth 6.75 different ones (Vendi score), as many of gtzan 13.5: 0.50 times" in gaps
+    assert (
+        "separates clips from recordings with an accuracy of 93.0 % [92.0, 97.0] (50 % is chance, p = 0.0013)" in gaps
+    )
+    assert (
+        "40 clips are equivalent to 6.75 different ones (Vendi score), as many of gtzan to 13.5: a ratio of 0.50"
+        in gaps
+    )
     assert "2 of 60 clips are near-duplicates of a recording of gtzan" in gaps and "not measured" not in gaps
     assert not verify(corpus).faults
 
@@ -257,16 +263,16 @@ def test_a_floor_is_no_word_on_real_music(corpus, tmp_path):
     side = {"name": "corpus, validation split", "kind": "corpus", "n": 10}
     add_fidelity(corpus, measured(corpus, tmp_path / "f.json", record=record, reference=side))
     text = read(corpus)
-    assert "### Against its own validation split" in text and "no word on real music" in text
-    assert "How far it is from recordings is not measured" in text and "by a probe of the corpus itself" in text
+    assert "### Compared with its own validation split" in text and "say nothing about real music" in text
+    assert "The distance from recordings is not measured" in text and "trained on the corpus itself" in text
 
 
 def test_figures_left_out_are_not_invented(corpus, tmp_path):
     bare = {"manifold": None, "two_sample": None, "adherence": None, "text_audio": None, "genres": []}
     add_fidelity(corpus, measured(corpus, tmp_path / "f.json", **bare))
     text = read(corpus)
-    assert not re.search("coverage|told apart|heard as asked|own prompt|How often a probe|neighbourhood", text)
-    assert row(text, "Fréchet distance", "### Against gtzan") and not page.ragged(text)
+    assert not re.search("coverage|two-sample|adherence|own prompt|neighbourhood", text)
+    assert row(text, "Fréchet distance", "### Compared with gtzan") and not page.ragged(text)
 
 
 def test_the_same_again_is_no_news_and_another_reference_stands_beside(corpus, tmp_path):
@@ -278,7 +284,9 @@ def test_the_same_again_is_no_news_and_another_reference_stands_beside(corpus, t
     folder = {"name": "/home/me/my music", "kind": "audio", "n": 7}
     add_fidelity(corpus, measured(corpus, tmp_path / "g.json", reference=folder, record={}))
     text = read(corpus)
-    assert text.index("### Against gtzan") < text.index("### Against my music") and not verify(corpus).faults
+    assert (
+        text.index("### Compared with gtzan") < text.index("### Compared with my music") and not verify(corpus).faults
+    )
     add_fidelity(corpus, measured(corpus, tmp_path / "g.json", reference={**folder, "n": 8}, record={}))
     assert [one["reference"]["n"] for one in json.loads((corpus / FIDELITY).read_text())["measurements"]] == [40, 8]
 
@@ -306,7 +314,7 @@ def test_a_mended_shard_keeps_the_figures_and_the_pictures(corpus, tmp_path):
     lost.unlink()
     (corpus / "assets" / "clips.svg").write_text("<svg/>")
     build(Recipe.load(corpus / "recipe.yaml"), corpus, workers=1)
-    assert lost.exists() and "### Against gtzan" in read(corpus) and not verify(corpus).faults
+    assert lost.exists() and "### Compared with gtzan" in read(corpus) and not verify(corpus).faults
     assert {path.name: path.read_bytes() for path in (corpus / "assets").iterdir()} == before
 
 
@@ -378,7 +386,7 @@ def test_prompts_and_names_cannot_break_it(tmp_path):
     prompts = pd.concat(pd.read_parquet(path, columns=["prompt"]) for path in sorted((root / "data").iterdir()))[
         "prompt"
     ]
-    shown = [cells[1] for table in page.tables(text) if table[0] == ["genre", "first prompt"] for cells in table[1:]]
+    shown = [cells[1] for table in page.tables(text) if table[0] == ["genre", "prompt"] for cells in table[1:]]
     assert len(shown) == 5 and set(shown) <= {markdown.one_line(prompt) for prompt in prompts}
     assert f"load_dataset({json.dumps(root.name)})" in text
 
@@ -485,8 +493,8 @@ def test_a_grown_corpus_tells_each_part(corpus, tmp_path):
     first, second = (text[text.index(f"### Part {n}: ") :] for n in (1, 2))
     for part, section in ((parts[0], first), (parts[1], second)):
         assert row(section, "recipe fingerprint") == [part["fingerprint"]]
-        assert row(section, "clips kept / rejected by the quality gate") == [f"{part['clips']} / 0"]
+        assert row(section, "accepted / rejected clips") == [f"{part['clips']} / 0"]
     assert f"synthmir build recipes/{parts[0]['fingerprint']}/recipe.yaml --out corpus\n" in first
     assert "synthmir build recipe.yaml --out corpus --extend\n" in second
-    assert "130 clips of 1 to 2 s (3.3 min)" in text and "### Against gtzan" not in text
+    assert "130 clips of 1 to 2 s (3.3 min)" in text and "### Compared with gtzan" not in text
     assert not page.ragged(text) and not page.broken_links(text, corpus)
