@@ -178,7 +178,7 @@ class EmbedderSettings(RecipeSection):
     """What turns audio into vectors."""
 
     name: str = "melstats"
-    """`melstats`, `passt`, `hf:ID` (an audio model of transformers, Hub id or folder), or another registered one."""
+    """`melstats`, `musicnn`, `passt`, or `hf:ID`: an audio model of transformers, by its Hub id or folder."""
     weights: str | None = None
     """A file of weights, or a folder with one. Default: the released weights."""
     arch: str | None = None

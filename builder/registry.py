@@ -51,6 +51,7 @@ GENERATORS = Registry(
 EMBEDDERS = Registry(
     "embedder",
     melstats="builder.embedders.melstats:MelStats",
+    musicnn="builder.embedders.musicnn:Musicnn",
     passt="builder.embedders.passt:Passt",
     hf="builder.embedders.huggingface:HuggingFace",
 )

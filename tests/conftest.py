@@ -55,10 +55,17 @@ def has_audiocraft() -> bool:
     return find_spec("audiocraft") is not None
 
 
+def has_musicnn() -> bool:
+    """Whether the extra is installed. A folder of this name on the path is no package."""
+    spec = find_spec("musicnn")
+    return spec is not None and spec.origin is not None
+
+
 TOOLS: dict[str, Callable[[], bool]] = {  # by the marker of what needs them
     "ffmpeg": lru_cache(has_ffmpeg),
     "chromium": lru_cache(has_chromium),
     "audiocraft": lru_cache(has_audiocraft),
+    "musicnn": lru_cache(has_musicnn),
 }
 
 

@@ -13,6 +13,7 @@ from builder.recipe import EmbedderSettings
 from builder.registry import EMBEDDERS
 
 from .embedder_checkpoints import TINY, tiny_passt, transformers_model
+from .tf_writer import random_musicnn, save
 
 
 @pytest.fixture(scope="module", params=sorted(EMBEDDERS))
@@ -21,6 +22,8 @@ def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("weights")
     if request.param == "passt":
         return EmbedderSettings(name="passt", weights=str(tiny_passt(folder)), arch=TINY)
+    if request.param == "musicnn":
+        return EmbedderSettings(name="musicnn", weights=str(save(folder / "a", random_musicnn("MSD_musicnn"))))
     if request.param == "hf":
         return EmbedderSettings(name=f"hf:{transformers_model('ast', folder)}")
     return EmbedderSettings(name=request.param)
