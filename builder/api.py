@@ -255,7 +255,7 @@ def embed(
     from .embedders.embed_corpus import embed_corpus
     from .embedders.embed_dataset import embed_dataset
     from .io.storage import to_path
-    from .recipe import EmbedderSettings
+    from .settings import EmbedderSettings
     from .validation import validate
 
     options: dict[str, Any] = {"name": embedder, "arch": arch, "layer": layer, "dtype": dtype, "device": device}

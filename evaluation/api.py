@@ -16,7 +16,8 @@ from builder.progress import ProgressOption, count_progress, show_progress
 
 if TYPE_CHECKING:
     from builder.executors import ExecutorSettings
-    from builder.recipe import EmbedderSettings, EvaluationSettings, Recipe
+    from builder.recipe import Recipe
+    from builder.settings import EmbedderSettings, EvaluationSettings
     from training.settings import Chosen
 
     from .classify import Answer
@@ -73,7 +74,7 @@ def evaluate(
         >>> scores.benchmarks[0].accuracy.value
         0.984
     """
-    from builder.recipe import EvaluationSettings
+    from builder.settings import EvaluationSettings
     from builder.validation import validate
 
     options = {"benchmarks": [on] if isinstance(on, str) else on, "aggregate": aggregate, "bootstrap": bootstrap}
@@ -138,7 +139,7 @@ def robustness(
     Returns:
         What robustness.json holds.
     """
-    from builder.recipe import EvaluationSettings, RobustnessSettings
+    from builder.settings import EvaluationSettings, RobustnessSettings
 
     chosen = RobustnessSettings(benchmark=on, damages=tuple(damage), limit=limit)
     settings = EvaluationSettings(bootstrap=bootstrap, robustness=chosen)
@@ -153,7 +154,7 @@ def robustness_with(
     progress: ProgressOption,
 ) -> Robustness:
     """`robustness` with the settings of a recipe. Scores that are in `out` go into the model's card with it."""
-    from builder.recipe import RobustnessSettings
+    from builder.settings import RobustnessSettings
     from training.card.card import write_card
 
     from .evaluate import SCORES
@@ -203,7 +204,7 @@ def fidelity(
     Returns:
         What fidelity.json holds.
     """
-    from builder.recipe import EmbedderSettings
+    from builder.settings import EmbedderSettings
     from builder.validation import validate
 
     corpus = Path(corpus)

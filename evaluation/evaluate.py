@@ -10,8 +10,8 @@ from typing import Any
 
 from builder.errors import DataError
 from builder.executors import Executor
-from builder.recipe import EvaluationSettings
 from builder.records import record_run
+from builder.settings import EvaluationSettings
 
 from .benchmarks.base import Benchmark, load_benchmark
 from .benchmarks.text import printable

@@ -12,8 +12,8 @@ import numpy as np
 
 from builder.audio import decode_audio, resample, to_mono
 from builder.degradations import DAMAGES, Damage
-from builder.recipe import EvaluationSettings
 from builder.records import record_run
+from builder.settings import EvaluationSettings
 
 from .benchmarks.base import load_benchmark
 from .benchmarks.text import printable

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from builder.errors import RecipeError
-from builder.recipe import EmbedderSettings, EvaluationSettings, SplitSettings, TrainingSettings
 from builder.records import record_run
+from builder.settings import EmbedderSettings, EvaluationSettings, SplitSettings, TrainingSettings
 from builder.validation import suggest
 from training.models.classifier import REGRESSION, SynthmirClassifier, load_model
 from training.seeds import train_seeds

@@ -68,7 +68,7 @@ def load(kind: str, dtype: str, tuned: bool, weights: Path, device: str) -> Call
 
     from builder.cpu_kernels import tune_allocator
     from builder.embedders.passt import Passt
-    from builder.recipe import EmbedderSettings
+    from builder.settings import EmbedderSettings
 
     if kind == "ours":
         return Passt(EmbedderSettings(name="passt", weights=str(weights), dtype=dtype, device=device)).embed
@@ -151,7 +151,7 @@ def shares(weights: Path, dtype: str, device: str, count: int) -> list[dict[str,
 
     from builder.audio import encode_flac, load_audio, resample
     from builder.embedders.passt import Passt
-    from builder.recipe import EmbedderSettings
+    from builder.settings import EmbedderSettings
 
     torch.set_num_threads(1)
     network = Passt(EmbedderSettings(name="passt", weights=str(weights), dtype=dtype, device=device))._network
@@ -194,7 +194,7 @@ def projected(weights: Path, dtype: str, device: str, count: int, folder: Path, 
     """The whole map, from FLAC files to Parquet, over `count` clips; then the paper's corpus at that speed."""
     from builder.audio import encode_flac
     from builder.embedders.embed_dataset import embed_dataset
-    from builder.recipe import EmbedderSettings
+    from builder.settings import EmbedderSettings
 
     source = folder / "clips"
     source.mkdir(exist_ok=True)

@@ -28,7 +28,8 @@ from builder.audio import decode_audio, measure_audio, resample, split_into_wind
 from builder.corpus.building.plan import plan_clips
 from builder.embedders.base import load_embedder
 from builder.generators.base import load_generator
-from builder.recipe import EmbedderSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import EmbedderSettings
 
 RATE, SECONDS, KINDS = 44_100, 30, 20
 

@@ -43,7 +43,8 @@ def make_corpus(place: Path, clips: int) -> Path:
     from builder.corpus.corpus import write_sums
     from builder.corpus.shards import read_footer, write_shard
     from builder.embedders.embed_corpus import embed_corpus
-    from builder.recipe import EmbedderSettings, Recipe
+    from builder.recipe import Recipe
+    from builder.settings import EmbedderSettings
     from tests.builder import fakes
 
     fakes.register()

@@ -30,7 +30,8 @@ from builder.clip import Clip
 from builder.generators.musicgen.engine import Engine, text_states
 from builder.generators.musicgen.generator import MusicGen
 from builder.generators.musicgen.sampling import Sampling
-from builder.recipe import GeneratorSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import GeneratorSettings
 from tests.builder.generators.musicgen import checkpoints
 
 FRAMES = 24  # of the comparison of tokens

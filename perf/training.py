@@ -74,7 +74,7 @@ Curve = list[tuple[float, float]]  # after each epoch: seconds since the start, 
 
 def ours(train: Any, validation: Any) -> Curve:
     """`fit` with its defaults, to early stop, from the tensors on: standardisation is part of it."""
-    from builder.recipe import TrainingSettings
+    from builder.settings import TrainingSettings
     from training.data.features import Features
     from training.models.classifier import SynthmirConfig
     from training.optim.loop import fit, start_accelerator

@@ -13,8 +13,8 @@ from typing import Any
 from builder.errors import DataError, RecipeError
 from builder.io.atomic import write_text
 from builder.io.storage import to_path
-from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
 from builder.records import RunRecord
+from builder.settings import EmbedderSettings, SplitSettings, TrainingSettings
 
 from .models.classifier import WEIGHTS, is_model_folder
 from .optim.loop import start_accelerator

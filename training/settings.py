@@ -10,7 +10,8 @@ from builder.corpus.corpus import RECIPE, STATE, SUMS, Corpus
 from builder.corpus.shards import WORK
 from builder.embedders.augment import settings_of_config
 from builder.errors import RecipeError
-from builder.recipe import EmbedderSettings, Recipe, SplitSettings, TrainingSettings
+from builder.recipe import Recipe
+from builder.settings import EmbedderSettings, SplitSettings, TrainingSettings
 from builder.validation import validate
 
 

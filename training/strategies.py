@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from builder.errors import RecipeError
-from builder.recipe import TrainingSettings
+from builder.settings import TrainingSettings
 
 from .data.combine import alone, both, learnt, retold, two_labels
 from .data.features import Features

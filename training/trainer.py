@@ -20,8 +20,8 @@ from builder.embedders.embed_dataset import RECORD as EMBED_RECORD
 from builder.embedders.embedded_dataset import is_corpus
 from builder.errors import DataError
 from builder.io.storage import is_remote, to_path
-from builder.recipe import EmbedderSettings, SplitSettings, TrainingSettings
 from builder.records import RunRecord, record_run
+from builder.settings import EmbedderSettings, SplitSettings, TrainingSettings
 
 from .card.card import write_card
 from .data.features import Features, Split, load_features

@@ -17,7 +17,7 @@ from ..audio import decode_audio, resample, to_mono
 from ..corpus.corpus import Corpus, embed_record
 from ..degradations import Damage
 from ..errors import DataError
-from ..recipe import EmbedderSettings
+from ..settings import EmbedderSettings
 from .base import config_name
 
 SUFFIX, COLUMN, CLEAN = "-augmented", "damage", ""

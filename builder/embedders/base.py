@@ -11,7 +11,7 @@ from ..registry import EMBEDDERS
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..recipe import EmbedderSettings
+    from ..settings import EmbedderSettings
 
 
 class EmbedderBackend(Protocol):

@@ -26,8 +26,8 @@ from ..io.storage import (
     map_parallel,
     move_folder,
 )
-from ..recipe import EmbedderSettings
 from ..records import RunRecord, record_run
+from ..settings import EmbedderSettings
 from .augment import SUFFIX, check_damages
 from .base import EmbedderBackend, load_embedder
 from .shard_embedder import EmbeddingConfig, ShardEmbedderFactory, ShardTask, count_rows, describe_revision

@@ -17,8 +17,8 @@ from ..executors import Tick, count_cores
 from ..io.atomic import write_text
 from ..io.locks import lock_folder
 from ..io.markdown import escape_text, format_front_matter
-from ..recipe import EmbedderSettings
 from ..records import RunRecord, record_run
+from ..settings import EmbedderSettings
 from .audio_sources import RESERVED, AudioShard, AudioShards, Row, open_source
 from .base import EmbedderBackend, load_embedder
 from .embed_corpus import Progress, embedder_details

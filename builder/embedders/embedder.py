@@ -15,8 +15,8 @@ import numpy as np
 from ..audio import MAX_RATE, MIN_RATE
 from ..errors import BackendError, DataError, RecipeError
 from ..executors import count_cores
-from ..recipe import EmbedderSettings
 from ..records import package_versions
+from ..settings import EmbedderSettings
 from ..validation import validate
 from .audio_sources import RESERVED, audio_value
 from .base import EMBEDDERS, EmbedderBackend, load_embedder

@@ -20,7 +20,7 @@ from .base import config_name
 from .weights import folder_revision
 
 if TYPE_CHECKING:
-    from ..recipe import EmbedderSettings
+    from ..settings import EmbedderSettings
 
 UNUSED = ("masked_spec_embed", "pooler")  # weights that may be missing: only training and classification use them
 SHORTEST = 0.1  # seconds that the models' first layers need

@@ -12,7 +12,7 @@ from ..errors import RecipeError
 from ..mel import mel_filters
 
 if TYPE_CHECKING:
-    from ..recipe import EmbedderSettings
+    from ..settings import EmbedderSettings
 
 SAMPLING_RATE = 32_000  # Hz
 FRAME = 2_000  # samples, 62.5 ms: 16 Hz a bin, so that every mel band holds one (and ~3x the speed of 2,048)

@@ -27,7 +27,7 @@ from .tf_checkpoint import read_checkpoint
 from .weights import select_tensors
 
 if TYPE_CHECKING:
-    from ..recipe import EmbedderSettings
+    from ..settings import EmbedderSettings
 
 MUSICNN_MODELS = ("MSD_musicnn", "MTT_musicnn", "MSD_vgg", "MTT_vgg")
 MUSICNN_WINDOW = 48_000  # samples, 3 s

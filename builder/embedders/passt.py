@@ -19,7 +19,7 @@ from .passt_network import ARCHS, RELEASES, SAMPLING_RATE, WIDTH, PasstNetwork
 from .weights import file_revision, find_weights_file, read_tensors, select_tensors
 
 if TYPE_CHECKING:
-    from ..recipe import EmbedderSettings
+    from ..settings import EmbedderSettings
 
 DEFAULT_ARCH = "passt_s_swa_p16_128_ap476"
 

@@ -22,7 +22,7 @@ from ..errors import BackendError, DataError
 from ..executors import Tick, count_cores
 from ..io.parquet_guard import check_parquet, features_from_schema, read_batches
 from ..io.storage import open_for_arrow, storage_errors
-from ..recipe import EmbedderSettings
+from ..settings import EmbedderSettings
 from .augment import CLEAN, COLUMN, SPLIT, SUFFIX, read_damaged, repeat_for_damages
 from .base import EmbedderBackend, load_embedder
 from .windows import embed_streams, read_ahead

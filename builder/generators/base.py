@@ -11,7 +11,7 @@ from ..registry import GENERATORS
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..recipe import GeneratorSettings
+    from ..settings import GeneratorSettings
     from ..taxonomy import Taxonomy
 
 

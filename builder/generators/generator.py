@@ -11,7 +11,8 @@ import numpy as np
 
 from ..clip import Clip, Prompt
 from ..errors import RecipeError
-from ..recipe import GeneratorSettings, Recipe
+from ..recipe import Recipe
+from ..settings import GeneratorSettings
 from ..taxonomy import Taxonomy
 from ..validation import validate
 from .base import GENERATORS, GeneratorBackend, load_generator

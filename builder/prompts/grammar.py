@@ -18,7 +18,8 @@ from ..errors import RecipeError
 from ..taxonomy import Genre, Subgenre, Taxonomy
 
 if TYPE_CHECKING:
-    from ..recipe import PromptSettings, Recipe
+    from ..recipe import Recipe
+    from ..settings import PromptSettings
 
 T = TypeVar("T")
 

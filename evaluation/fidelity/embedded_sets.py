@@ -21,7 +21,8 @@ from builder.io.columns import names_of
 from builder.io.hf_progress import no_progress_bars
 from builder.io.safe_files import read_json
 from builder.io.storage import path_exists
-from builder.recipe import EmbedderSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import EmbedderSettings
 from builder.validation import suggest
 
 from ..benchmarks.base import BENCHMARKS, load_benchmark

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from builder.recipe import EmbedderSettings
 from builder.records import record_run
+from builder.settings import EmbedderSettings
 
 from ..benchmarks.text import printable
 from ..inference.evaluated_model import VALIDATION

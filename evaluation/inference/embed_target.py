@@ -12,7 +12,7 @@ from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
 from builder.io.hf_progress import no_progress_bars
 from builder.io.storage import path_exists
-from builder.recipe import EmbedderSettings, TrainingSettings
+from builder.settings import EmbedderSettings, TrainingSettings
 from training.models.classifier import REGRESSION
 from training.settings import Chosen
 from training.trainer import Data, load_data

@@ -17,8 +17,8 @@ from builder.embedders.embedded_dataset import is_corpus
 from builder.errors import DataError
 from builder.executors import Executor, InProcessExecutor
 from builder.io.storage import is_remote, path_exists, to_path
-from builder.recipe import EvaluationSettings, SplitSettings
 from builder.records import RunRecord
+from builder.settings import EvaluationSettings, SplitSettings
 from builder.validation import validate
 
 from ..benchmarks.base import Benchmark

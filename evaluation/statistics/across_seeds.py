@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from builder.recipe import EvaluationSettings
+from builder.settings import EvaluationSettings
 from training.metrics import compute
 
 from ..results.predictions import Predictions

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from builder.recipe import EvaluationSettings
+from builder.settings import EvaluationSettings
 
 from ..results.predictions import Predictions
 from ..results.scores import HEADLINES, MULTI, SINGLE, Comparison, Quantity

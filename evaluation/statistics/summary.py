@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from builder.errors import DataError
-from builder.recipe import EvaluationSettings
+from builder.settings import EvaluationSettings
 from training.metrics import TEMPO_TASKS, MetricValues, compute
 
 from ..results.predictions import Predictions

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from builder.clip import Clip
-from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe
+from builder.recipe import Recipe
 from builder.registry import EMBEDDERS, GENERATORS
+from builder.settings import EmbedderSettings, GeneratorSettings
 from builder.taxonomy import Taxonomy
 
 RECIPE = """

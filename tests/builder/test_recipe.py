@@ -11,8 +11,9 @@ import yaml
 from builder.errors import RecipeError
 from builder.io.safe_files import MAX_YAML_BYTES, find_shipped, read_yaml
 from builder.prompts import make_prompts
-from builder.recipe import GeneratorSettings, Recipe
+from builder.recipe import Recipe
 from builder.registry import EMBEDDERS, GENERATORS
+from builder.settings import GeneratorSettings
 
 SHIPPED = sorted(path.stem for path in find_shipped("recipes").glob("*.yaml"))
 

@@ -15,8 +15,8 @@ from builder.audio import encode_flac
 from builder.corpus.corpus import write_sums
 from builder.corpus.shards import write_shard
 from builder.embedders.base import load_embedder
-from builder.recipe import EmbedderSettings
 from builder.records import RunRecord
+from builder.settings import EmbedderSettings
 from training.data.features import load_features
 from training.models.classifier import SynthmirClassifier, SynthmirConfig
 

@@ -13,8 +13,8 @@ import soundfile
 from builder.corpus.corpus import embed_record
 from builder.errors import DataError, RecipeError
 from builder.executors import ProcessExecutor
-from builder.recipe import EvaluationSettings
 from builder.records import RunRecord
+from builder.settings import EvaluationSettings
 from evaluation.classify import classify, show
 from evaluation.evaluate import evaluate_model
 from evaluation.reporting.tables import format_scores

@@ -16,7 +16,7 @@ from sklearn import metrics as sk
 from builder.audio import encode_flac
 from builder.embedders.melstats import MelStats
 from builder.errors import DataError, RecipeError
-from builder.recipe import EvaluationSettings
+from builder.settings import EvaluationSettings
 from evaluation.benchmarks.base import Benchmark
 from evaluation.benchmarks.track import Track
 from evaluation.classify import classify, show

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from builder.executors import ExecutorSettings, choose_executor
-from builder.recipe import EvaluationSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import EvaluationSettings
 from evaluation.ablation import ablate
 from evaluation.evaluate import evaluate_model
 

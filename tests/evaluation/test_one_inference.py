@@ -15,7 +15,7 @@ from builder.audio import encode_flac
 from builder.embedders.embed_dataset import embed_dataset
 from builder.embedders.melstats import MelStats
 from builder.io.hf_audio import make_dataset
-from builder.recipe import EmbedderSettings, EvaluationSettings, TrainingSettings
+from builder.settings import EmbedderSettings, EvaluationSettings, TrainingSettings
 from evaluation.evaluate import evaluate_model
 from evaluation.inference.embed_target import embed_target
 from evaluation.results.strategies import StrategyComparison

@@ -12,7 +12,7 @@ import soundfile
 
 from builder.degradations import DAMAGES
 from builder.errors import BackendError, DataError, RecipeError
-from builder.recipe import EvaluationSettings
+from builder.settings import EvaluationSettings
 from evaluation.benchmarks.track import Track
 from evaluation.evaluate import evaluate_model
 from evaluation.reporting.result_files import write_result_files

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from builder.recipe import EvaluationSettings
+from builder.settings import EvaluationSettings
 from evaluation.evaluate import evaluate_model
 from evaluation.reporting.report import write_report
 

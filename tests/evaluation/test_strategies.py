@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from typer.testing import CliRunner
 
 from builder.errors import DataError, RecipeError
-from builder.recipe import EvaluationSettings, TrainingSettings
+from builder.settings import EvaluationSettings, TrainingSettings
 from evaluation.inference.held_out import read_test
 from evaluation.reporting.result_files import write_result_files
 from evaluation.reporting.tables import format_strategies

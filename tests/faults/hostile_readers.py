@@ -96,8 +96,9 @@ def corpus(root: Path, seconds: float = 1.0) -> None:
     from builder.corpus.corpus import write_sums
     from builder.corpus.schema import audio_features, embedding_features, label_features
     from builder.corpus.shards import write_shard
-    from builder.recipe import EmbedderSettings, Recipe
+    from builder.recipe import Recipe
     from builder.records import RunRecord
+    from builder.settings import EmbedderSettings
     from builder.taxonomy import Taxonomy
     from builder.validation import validate
 
@@ -176,7 +177,7 @@ def _features(folder: Path) -> None:
 
 def _embed(folder: Path) -> None:
     from builder.embedders.embed_corpus import embed_corpus
-    from builder.recipe import EmbedderSettings
+    from builder.settings import EmbedderSettings
 
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if there % 2:  # else it is replaced
@@ -254,7 +255,7 @@ def model(root: Path) -> None:
 def _judge(folder: Path) -> None:
     import torch
 
-    from builder.recipe import EvaluationSettings
+    from builder.settings import EvaluationSettings
     from evaluation.inference.evaluated_model import EvaluatedModel, corpus_of
     from training.models.audio_embedding import embedder_for
 

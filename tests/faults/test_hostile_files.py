@@ -48,8 +48,9 @@ from builder.io.parquet_guard import check_parquet, read_label_names
 from builder.io.safe_files import read_json, read_yaml
 from builder.io.untrusted import refuse_code
 from builder.prompts.sources import read_descriptions
-from builder.recipe import EmbedderSettings, EvaluationSettings, Recipe
+from builder.recipe import Recipe
 from builder.records import RunRecord
+from builder.settings import EmbedderSettings, EvaluationSettings
 from builder.taxonomy import Taxonomy
 from evaluation.ablation import parse_vary
 from evaluation.benchmarks.base import load_benchmark

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
+from builder.settings import EmbedderSettings, TrainingSettings
 
 DIM = 12
 GENRES = ("Electronica", "Funk", "Orchestral")

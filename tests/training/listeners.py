@@ -9,7 +9,7 @@ import torch
 
 from builder.embedders.base import config_name, load_embedder
 from builder.embedders.windows import embed_clips
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 from training.models.classifier import REGRESSION, SINGLE, SynthmirClassifier, SynthmirConfig
 from training.models.folder import model_folder
 

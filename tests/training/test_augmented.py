@@ -22,8 +22,9 @@ from builder.degradations import Damage
 from builder.embedders.base import load_embedder
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
-from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe, TrainingSettings
+from builder.recipe import Recipe
 from builder.registry import GENERATORS
+from builder.settings import EmbedderSettings, GeneratorSettings, TrainingSettings
 from builder.taxonomy import Taxonomy
 from tests.builder.fakes import Tone
 from training.data.features import Features, Split, load_features

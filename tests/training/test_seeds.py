@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import training.seeds as seeds
 from builder.errors import DataError, RecipeError
-from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
+from builder.settings import EmbedderSettings, TrainingSettings
 from synthmir.cli import app
 from training.models.classifier import load_model
 from training.seeds import parse_seeds, seed_table, train_seeds

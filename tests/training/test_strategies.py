@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from builder.errors import DataError, RecipeError
-from builder.recipe import TrainingSettings
+from builder.settings import TrainingSettings
 from training.data.features import Features, Split
 from training.data.target import Target, load_target
 from training.models.classifier import MULTI, REGRESSION, SynthmirClassifier

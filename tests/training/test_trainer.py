@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 import training.optim.loop as loop
 import training.trainer as trainer
 from builder.errors import DataError, RecipeError
-from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
+from builder.settings import EmbedderSettings, TrainingSettings
 from training.data.features import Features, Split, load_features
 from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 from training.optim.loop import Fit, fit, start_accelerator

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from builder.errors import DataError
-from builder.recipe import TrainingSettings
+from builder.settings import TrainingSettings
 
 from ..models.classifier import MULTI, SINGLE
 from ..optim.objectives import objective

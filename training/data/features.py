@@ -23,7 +23,7 @@ from builder.embedders.embedded_dataset import (
 from builder.errors import DataError
 from builder.io.storage import storage_errors, to_path
 from builder.names import find_group_column
-from builder.recipe import SplitSettings
+from builder.settings import SplitSettings
 
 from ..models.classifier import MULTI, REGRESSION, SINGLE
 from .labels import EncodedLabels, choose_problem, encode_labels

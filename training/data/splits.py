@@ -16,7 +16,7 @@ import numpy as np
 from builder.embedders.embedded_dataset import EmbeddedDataset, Rows, filter_rows
 from builder.errors import DataError
 from builder.names import GROUP_COLUMNS, SPLIT_KEYWORDS, find_group_column, match_split
-from builder.recipe import SplitSettings
+from builder.settings import SplitSettings
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of a target that makes no division itself
 SPLIT = "split"  # a column that may name the part of each row

@@ -9,7 +9,7 @@ import torch
 
 from builder.embedders.augment import CLEAN
 from builder.errors import RecipeError
-from builder.recipe import TrainingSettings
+from builder.settings import TrainingSettings
 
 from ..models.classifier import SINGLE
 from .features import Features, Split

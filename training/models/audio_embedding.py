@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 from builder.audio import split_into_windows, stream_audio
 from builder.embedders.base import EmbedderBackend, load_embedder
 from builder.errors import BackendError, DataError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 from builder.validation import validate
 
 OVERLAP = 0.5  # of a window: every moment but the first and last half-window is heard twice

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from builder.errors import DataError, RecipeError
-from builder.recipe import TrainingSettings
+from builder.settings import TrainingSettings
 
 from ..data.features import Features
 from ..optim.objectives import Objective, objective, scores

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from builder.embedders.melstats import BANDS, FLOOR, FRAME, HOP, PULSE, SAMPLING_RATE, MelStats
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 RATE, WINDOW = SAMPLING_RATE, round(MelStats.window_seconds * SAMPLING_RATE)
 FRAMES = 1 + (WINDOW - FRAME) // HOP  # of a window

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from builder.recipe import AdaptationSettings
+from builder.settings import AdaptationSettings
 
 LABELLED = ("supcon", "ccsa")  # the losses that need labels of the target
 # Beside a cross-entropy, where a recipe names none: 0.7 to 0.3 for ccsa (the 2024 paper); coral's are small numbers.

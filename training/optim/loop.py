@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from builder.errors import BackendError, RecipeError
-from builder.recipe import TrainingSettings
+from builder.settings import TrainingSettings
 
 from ..data.features import Features, Split
 from ..models.classifier import SynthmirClassifier, SynthmirConfig

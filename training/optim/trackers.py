@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from builder.errors import BackendError
-from builder.recipe import TrainingSettings
+from builder.settings import TrainingSettings
 
 from .outcome import Epoch
 

@@ -11,7 +11,7 @@ from ...audio import measure_loudness, measure_peak
 from ...clip import Clip
 from ...errors import BackendError
 from ...generators.base import GeneratorBackend
-from ...recipe import QualitySettings
+from ...settings import QualitySettings
 from .plan import hash_to_int
 
 FRAME_SECONDS = 0.05

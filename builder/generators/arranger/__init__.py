@@ -19,7 +19,7 @@ from .score import Note, Score, Track
 from .style import Vocabulary, read_styles
 
 if TYPE_CHECKING:
-    from ...recipe import GeneratorSettings
+    from ...settings import GeneratorSettings
     from ...taxonomy import Taxonomy
 
 __all__ = ["Arranger", "Note", "Score", "Track"]

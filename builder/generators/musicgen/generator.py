@@ -26,7 +26,7 @@ from .melody import MelodyEngine
 from .sampling import Sampling, uniforms
 
 if TYPE_CHECKING:
-    from ...recipe import GeneratorSettings
+    from ...settings import GeneratorSettings
     from ...taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from builder.corpus.shards import read_footer, write_shard
 from builder.embedders.audio_folder import AudioFolder, read_folder
 from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 from .test_embed_dataset import wav
 

@@ -24,7 +24,8 @@ from builder.embedders.augment import augmented_config_name, read_damaged, repea
 from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import BackendError, DataError, RecipeError
-from builder.recipe import EmbedderSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import EmbedderSettings
 
 from ...warm import WarmProcess
 from ..fakes import Levels

@@ -14,7 +14,7 @@ from builder.embedders import shard_embedder as shard
 from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.windows import embed_clips
 from builder.errors import DataError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 from ..fakes import Levels
 

@@ -17,7 +17,7 @@ from builder.embedders import embed_dataset as dataset_map
 from builder.embedders.embed_dataset import embed_dataset
 from builder.embedders.windows import embed_clips
 from builder.errors import DataError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 from ..fakes import Levels
 

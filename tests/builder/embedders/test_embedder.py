@@ -16,7 +16,7 @@ from builder.embedders import embedder as embedder_module
 from builder.embedders.embed_dataset import embed_dataset
 from builder.embedders.embedder import Embedder
 from builder.errors import BackendError, DataError, RecipeError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 from .embedder_checkpoints import TINY, tiny_passt
 

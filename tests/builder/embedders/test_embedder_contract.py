@@ -9,8 +9,8 @@ import pytest
 
 from builder.embedders.base import EmbedderBackend, config_name, load_embedder
 from builder.errors import BackendError
-from builder.recipe import EmbedderSettings
 from builder.registry import EMBEDDERS
+from builder.settings import EmbedderSettings
 
 from .embedder_checkpoints import TINY, tiny_passt, transformers_model
 from .tf_writer import random_musicnn, save

@@ -8,7 +8,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from builder.embedders.base import config_name, load_embedder
 from builder.errors import BackendError, RecipeError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 from .embedder_checkpoints import transformers_model
 

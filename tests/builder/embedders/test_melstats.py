@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from builder.embedders import melstats
 from builder.embedders.melstats import BANDS, FEATURES, STATISTICS, MelStats
 from builder.errors import RecipeError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 RATE, SAMPLES = 32_000, 320_000
 CENTRES = librosa.mel_frequencies(BANDS + 2, fmin=30.0, fmax=10_000.0)[1:-1]  # Hz

@@ -18,7 +18,7 @@ from builder.embedders.musicnn import MUSICNN_MODELS, MUSICNN_WINDOW
 from builder.embedders.tf_checkpoint import read_checkpoint
 from builder.embedders.windows import embed_clips
 from builder.errors import BackendError, RecipeError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 from . import musicnn_golden, tf_writer
 

@@ -19,7 +19,7 @@ from builder.embedders.passt import Passt
 from builder.embedders.passt_network import ARCHS, WINDOW, Arch, PasstNetwork
 from builder.embedders.windows import embed_clips
 from builder.errors import BackendError, RecipeError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 from .embedder_checkpoints import TINY, hear21passt, scene_embeddings, tiny_passt
 

@@ -17,7 +17,7 @@ from builder import audio as audio_module
 from builder.audio import decode_audio, load_audio, resample, split_into_windows, stream_audio, to_mono
 from builder.embedders.windows import cut_windows, embed_clips, embed_streams, read_ahead
 from builder.errors import DataError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 from ..fakes import Levels
 

@@ -10,8 +10,8 @@ import pytest
 from builder.clip import Clip, Prompt
 from builder.errors import BackendError
 from builder.generators.base import GeneratorBackend, load_generator
-from builder.recipe import GeneratorSettings
 from builder.registry import GENERATORS
+from builder.settings import GeneratorSettings
 from builder.taxonomy import Taxonomy
 
 from ...warm import WarmProcess

@@ -16,7 +16,8 @@ from builder.corpus.building.build import build
 from builder.embedders.embed_corpus import embed_corpus
 from builder.hub import client
 from builder.hub.publish import Target, publish
-from builder.recipe import EmbedderSettings, Recipe, TrainingSettings
+from builder.recipe import Recipe
+from builder.settings import EmbedderSettings, TrainingSettings
 
 from .. import fakes
 from .loopback_hub import LoopbackHub

@@ -9,7 +9,8 @@ from builder.corpus.building.build import build
 from builder.corpus.corpus import Corpus
 from builder.embedders.embed_corpus import embed_corpus
 from builder.hub.publish import Target
-from builder.recipe import EmbedderSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import EmbedderSettings
 
 from .loopback_hub import LoopbackHub
 

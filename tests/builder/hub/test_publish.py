@@ -28,8 +28,8 @@ from builder.errors import DataError, HubError
 from builder.hub import upload
 from builder.hub.console import format_targets
 from builder.hub.publish import Target
-from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord, strip_paths
+from builder.settings import EmbedderSettings, TrainingSettings
 from evaluation.inference.evaluated_model import corpus_of
 from evaluation.metrics import FOLDER
 

@@ -24,7 +24,8 @@ from builder.io import atomic, locks, storage, storage_backends
 from builder.io.locks import lock_folder
 from builder.io.storage import list_files, open_for_arrow, to_path
 from builder.io.storage_backends import OBJECT_STORAGES, ObjectStorage
-from builder.recipe import EmbedderSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import EmbedderSettings
 
 from ..hub.loopback_hub import LoopbackHub
 from ..hub.loopback_routes import Routes

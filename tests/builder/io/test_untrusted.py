@@ -18,7 +18,7 @@ from builder.errors import BackendError
 from builder.generators.musicgen.checkpoint import Checkpoint
 from builder.io import untrusted as strangers
 from builder.prompts.chat import ChatModel
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 CPU = torch.device("cpu")
 LOADERS: dict[str, Callable[[], Any]] = {

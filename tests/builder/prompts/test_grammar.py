@@ -18,7 +18,8 @@ from builder.clip import Prompt
 from builder.errors import RecipeError
 from builder.prompts import make_prompts
 from builder.prompts.grammar import CLOSINGS, OPENINGS, SINGLES, compose_prompt, count_clips, with_articles
-from builder.recipe import PromptSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import PromptSettings
 from builder.taxonomy import Taxonomy
 
 from ..test_taxonomy import BLOCK, write

@@ -14,7 +14,7 @@ from datasets import Audio, ClassLabel, List, Value, load_dataset, load_from_dis
 from builder.audio import load_audio
 from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 from builder.taxonomy import Taxonomy
 from evaluation.benchmarks.base import BENCHMARKS, Benchmark, load_benchmark
 from evaluation.benchmarks.catalogue import account, catalogue

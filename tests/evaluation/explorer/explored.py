@@ -17,7 +17,7 @@ from builder.audio import encode_flac
 from builder.corpus.corpus import write_sums
 from builder.corpus.shards import write_shard
 from builder.embedders.base import load_embedder
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 
 from ..conftest import RATE, linear, save, sound
 

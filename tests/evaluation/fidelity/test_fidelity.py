@@ -20,8 +20,8 @@ from builder.corpus.corpus import write_sums
 from builder.corpus.shards import write_shard
 from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
-from builder.recipe import EmbedderSettings
 from builder.records import RunRecord
+from builder.settings import EmbedderSettings
 from evaluation.fidelity.measure import measure_fidelity
 from evaluation.fidelity.page import format_table, render_section, write_page
 from evaluation.results import fidelity as results

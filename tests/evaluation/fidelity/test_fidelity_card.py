@@ -12,7 +12,7 @@ from builder.corpus.building.build import build
 from builder.corpus.card.fidelity import FIDELITY, read_fidelity
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 from evaluation.results.fidelity import Fidelity
 
 from ... import markdown as page

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from builder.embedders.embed_dataset import embed_dataset
 from builder.errors import DataError, RecipeError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 from evaluation.inference.embed_target import embed_target, is_benchmark
 from synthmir.cli import app
 from tests.training.listeners import sound

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from builder.errors import DataError
-from builder.recipe import EvaluationSettings
+from builder.settings import EvaluationSettings
 from evaluation.evaluate import evaluate_model
 from evaluation.fidelity.measure import measure_fidelity
 from evaluation.reporting.example_clips import Verdict, pick

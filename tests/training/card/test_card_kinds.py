@@ -10,8 +10,8 @@ import pytest
 from datasets import Dataset, DatasetDict
 from huggingface_hub import ModelCard
 
-from builder.recipe import TrainingSettings
 from builder.records import RunRecord
+from builder.settings import TrainingSettings
 from training.card.card import write_card
 from training.trainer import train
 

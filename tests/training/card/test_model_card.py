@@ -13,8 +13,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.repocard import metadata_load
 
 from builder.errors import DataError
-from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
+from builder.settings import EmbedderSettings, TrainingSettings
 from training.card.card import write_card
 from training.trainer import train
 

@@ -17,7 +17,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from builder.corpus.shards import write_shard
 from builder.errors import DataError, RecipeError
-from builder.recipe import SplitSettings
+from builder.settings import SplitSettings
 from training.data.features import load_features
 from training.models.classifier import MULTI, REGRESSION, SINGLE
 

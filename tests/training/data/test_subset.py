@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from builder.errors import RecipeError
-from builder.recipe import TrainingSettings
+from builder.settings import TrainingSettings
 from training.data.features import Features, Split
 from training.data.subset import subset
 from training.models.classifier import MULTI

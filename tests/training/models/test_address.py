@@ -10,7 +10,7 @@ from builder.corpus.corpus import write_sums
 from builder.errors import DataError
 from builder.io.atomic import write_bytes
 from builder.io.storage import list_files, to_path
-from builder.recipe import EmbedderSettings, EvaluationSettings, TrainingSettings
+from builder.settings import EmbedderSettings, EvaluationSettings, TrainingSettings
 from evaluation.evaluate import evaluate_model
 from training.data.features import load_features
 from training.trainer import train

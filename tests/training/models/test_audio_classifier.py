@@ -32,7 +32,7 @@ from transformers import (
 from builder import audio
 from builder.audio import resample
 from builder.errors import BackendError, DataError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 from evaluation.classify import classify
 from training.models import audio_embedding as listening
 from training.models.audio_classifier import mean_logits

@@ -12,8 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 
 from builder.errors import DataError, RecipeError
-from builder.recipe import TrainingSettings
 from builder.records import RunRecord
+from builder.settings import TrainingSettings
 from training.data.features import Features, load_features
 from training.models.classifier import MULTI, REGRESSION, load_model
 from training.models.heads import STRENGTHS

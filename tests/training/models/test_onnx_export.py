@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import synthmir.cli
 from builder.embedders.melstats import FEATURES, MelStats
 from builder.errors import BackendError, DataError, RecipeError
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 from evaluation.inference.predict import load_model_embedder, predict_audio
 from training.models import onnx_export as module
 from training.models.classifier import MULTI, REGRESSION, SINGLE, load_model

@@ -14,8 +14,8 @@ import pytest
 import soundfile
 from transformers import AutoConfig, AutoModelForAudioClassification, pipeline
 
-from builder.recipe import EmbedderSettings
 from builder.registry import EMBEDDERS
+from builder.settings import EmbedderSettings
 from training.models.classifier import MULTI, load_model
 from training.models.remote_code import MODULE, PREPROCESSOR, Cutting, add_remote_code, remote_code
 

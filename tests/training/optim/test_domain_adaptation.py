@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import log_loss
 from sklearn.metrics.pairwise import rbf_kernel
 
-from builder.recipe import AdaptationSettings
+from builder.settings import AdaptationSettings
 from training.optim.domain_adaptation import (
     LABELLED,
     MMD,

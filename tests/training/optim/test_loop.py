@@ -20,8 +20,8 @@ import training.optim.checkpoint as checkpoint
 import training.optim.products as products
 import training.optim.trackers as trackers
 from builder.errors import BackendError, RecipeError
-from builder.recipe import EmbedderSettings, TrainingSettings
 from builder.records import RunRecord
+from builder.settings import EmbedderSettings, TrainingSettings
 from training.data.features import Features, load_features
 from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 from training.optim.domain_adaptation import Adaptation

@@ -11,7 +11,8 @@ import pytest
 from builder.clip import Clip
 from builder.corpus.building import estimate as module
 from builder.corpus.building.estimate import BUDGET, Sample, estimate_build, scale_seconds
-from builder.recipe import GeneratorSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import GeneratorSettings
 
 SETUP = 40.0  # seconds that the first call takes
 

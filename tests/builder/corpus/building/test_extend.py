@@ -31,8 +31,9 @@ from builder.errors import DataError
 from builder.io import storage
 from builder.io.markdown import parse_front_matter
 from builder.io.storage_backends import OBJECT_STORAGES
-from builder.recipe import EmbedderSettings, Recipe
+from builder.recipe import Recipe
 from builder.registry import GENERATORS
+from builder.settings import EmbedderSettings
 
 from ...fakes import Tone
 
@@ -357,7 +358,7 @@ def test_new_embeddings_join_at_once_in_a_store_too(wanted, monkeypatch, step):
 
 
 def test_a_classifier_is_trained_and_judged_on_a_grown_corpus(wanted, tmp_path):
-    from builder.recipe import EvaluationSettings
+    from builder.settings import EvaluationSettings
     from evaluation.evaluate import evaluate_model
     from training.trainer import train
 

@@ -7,7 +7,7 @@ from builder.corpus.building.plan import plan_clips
 from builder.corpus.building.quality import inspect_clip, make_clips
 from builder.errors import BackendError
 from builder.generators.base import load_generator
-from builder.recipe import QualitySettings
+from builder.settings import QualitySettings
 
 RATE, SECONDS = 32_000, 2.0
 LIMITS = QualitySettings()

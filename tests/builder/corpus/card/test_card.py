@@ -28,7 +28,8 @@ from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
 from builder.io import markdown
-from builder.recipe import EmbedderSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import EmbedderSettings
 
 from .... import markdown as page
 from ... import fakes

@@ -18,7 +18,7 @@ from builder.generators.arranger.pattern import apply_swing, parse_steps
 from builder.generators.arranger.rng import SeededRandom
 from builder.generators.arranger.style import PARTS, FormSection, Vocabulary, read_styles
 from builder.generators.arranger.theory import TONICS, Chord, Key, nearest_pitch, parse_chord, scale_walk, voice_chord
-from builder.recipe import GeneratorSettings
+from builder.settings import GeneratorSettings
 from builder.taxonomy import Taxonomy
 
 NAMES = ("paper", "gtzan")

@@ -24,7 +24,8 @@ from builder.generators.audiocraft.generator import AudioCraft
 from builder.generators.base import load_generator
 from builder.generators.musicgen.engine import Engine, text_states
 from builder.generators.musicgen.sampling import Sampling, uniforms
-from builder.recipe import GeneratorSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import GeneratorSettings
 from tests.builder.generators.audiocraft import checkpoints as made
 from tests.builder.generators.musicgen import checkpoints
 

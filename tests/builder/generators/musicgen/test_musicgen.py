@@ -30,7 +30,8 @@ from builder.generators.base import load_generator
 from builder.generators.musicgen import generator as musicgen
 from builder.generators.musicgen.codec import Codec
 from builder.generators.musicgen.generator import MusicGen, pick_device, pick_dtype
-from builder.recipe import EmbedderSettings, GeneratorSettings, Recipe
+from builder.recipe import Recipe
+from builder.settings import EmbedderSettings, GeneratorSettings
 from tests.builder import loopback
 from tests.builder.generators.musicgen import checkpoints
 from tests.warm import WarmProcess

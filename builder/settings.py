@@ -1,0 +1,325 @@
+"""The sections of a recipe: settings of prompts, generator, embedder, training and evaluation."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+
+from .errors import BackendError, RecipeError
+from .validation import Section
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class RecipeSection(Section):
+    """A part of a recipe. The text below each key is its description in the JSON schema and in the documentation."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class SourceSettings(RecipeSection):
+    """Where descriptions come from: the grammar, a file of `genre,description`, or a local chat model."""
+
+    kind: Literal["grammar", "file", "chat"] = "grammar"
+    """`grammar`: made by rules from the taxonomy. `file`: read from a file. `chat`: written by a local chat model."""
+    path: str | None = None
+    """Of `file`, the CSV or JSONL file to read. Of `chat`, the JSONL file that keeps the model's answers."""
+    model: str | None = None
+    """Of `chat`, a Hub id or a folder."""
+    revision: str | None = None
+    """Of `chat`, the model's revision. Default: the newest."""
+    on_conflict: Literal["columns", "text", "empty", "error"] = "columns"
+    """What counts where a row's text names another tempo, key or instruments than its columns: `columns`, `text` (no
+    label where it is unclear) or `empty` (no label), each with a warning; `error` refuses the row."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> SourceSettings:
+        needs = {"grammar": (), "file": ("path",), "chat": ("path", "model")}[self.kind]
+        missing = [key for key in needs if getattr(self, key) is None]
+        if missing:
+            raise ValueError(f"source kind {self.kind!r} also needs {' and '.join(missing)}")
+        spare = [key for key in ("path", "model", "revision") if getattr(self, key) is not None]
+        allowed = {"grammar": (), "file": ("path",), "chat": ("path", "model", "revision")}[self.kind]
+        if unused := [key for key in spare if key not in allowed]:
+            raise ValueError(f"source kind {self.kind!r} does not use {' and '.join(unused)}")
+        if self.kind == "grammar" and self.on_conflict != "columns":
+            raise ValueError("source kind 'grammar' does not use on_conflict: its texts and labels agree")
+        if self.kind == "chat" and ((path := PurePath(self.path or "")).is_absolute() or ".." in path.parts):
+            raise ValueError(
+                f"path must be within the recipe's folder: answers are written to it, found {self.path!r}"
+            )
+        return self
+
+
+class PromptSettings(RecipeSection):
+    """How prompts are worded, and how many there are: `per_genre` or `total`, one of the two."""
+
+    strategy: Literal["template", "repeat", "tags"] = "template"
+    """`template`: "A {genre} track. {description}". `repeat`: the genre twice in front. `tags`: a list of tags."""
+    per_genre: int | None = Field(default=None, ge=1, le=10_000_000)
+    """Prompts for each genre. Give this or `total`."""
+    total: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Prompts in all. Give this or `per_genre`."""
+    seed: Seed = 0
+    """The seed of the prompts: the same seed makes the same prompts on every machine."""
+    vocals: Literal["unspecified", "instrumental", "with-vocals"] = "unspecified"
+    """What every prompt asks for: vocals, none, or nothing said."""
+    instrumentation: bool = True
+    """Whether prompts name instruments: `on` or `off`."""
+    source: SourceSettings = SourceSettings()
+    """Where descriptions come from."""
+
+    def audible(self) -> dict[str, Any]:
+        """What changes the prompts and their labels. `on_conflict` is younger: left out where it changes nothing."""
+        unset = {"on_conflict"} if self.source.on_conflict == "columns" else set()
+        return self.model_dump(mode="json", exclude={"source": {"path"} | unset})
+
+    @model_validator(mode="after")
+    def _one_count(self) -> PromptSettings:
+        if (self.per_genre is None) == (self.total is None):
+            raise ValueError("give either per_genre or total")
+        return self
+
+
+class GeneratorSettings(RecipeSection):
+    """What makes the sound. A generator refuses settings that it cannot use."""
+
+    name: str = "arranger"
+    """`arranger`, `musicgen`, `audiocraft`, or another registered generator."""
+    model: str | None = None
+    """A Hub id or a folder with the weights. `arranger` has none."""
+    revision: str | None = None
+    """The revision of the weights. Default: the newest, which is written into every row."""
+    seconds: float = Field(default=10.0, ge=1.0, le=30.0, strict=False)
+    """The length of a clip."""
+    guidance: float = Field(default=3.0, ge=1.0, le=50.0, strict=False)
+    """The weight of classifier-free guidance."""
+    temperature: float = Field(default=1.0, gt=0.0, le=10.0, strict=False)
+    """The sampling temperature."""
+    top_k: int = Field(default=250, ge=0)
+    """Sample from the `top_k` most likely tokens. 0: from all."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0, strict=False)
+    """Sample from the most likely tokens that have this probability together. 1: from all."""
+    stereo: bool = False
+    """Keep both channels of a stereo model. Otherwise they are averaged."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The data type of the weights. `auto`: what suits the machine."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Clips in each batch. Default: what suits the machine. No clip depends on it."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, ..."""
+
+    @property
+    def channels(self) -> int:
+        """Of every clip: 1, or 2 in stereo."""
+        return 2 if self.stereo else 1
+
+    def audible(self) -> dict[str, Any]:
+        """What changes the audio. Settings that recipes did not always have are left out where they change nothing."""
+        unset = {key for key in ("top_p", "stereo") if getattr(self, key) == type(self).model_fields[key].default}
+        return self.model_dump(mode="json", exclude={"batch_size", "device"} | unset)
+
+
+class QualitySettings(RecipeSection):
+    """What a clip must satisfy, how often it is generated again, and how many may be rejected."""
+
+    attempts: int = Field(default=4, ge=1, le=127)
+    """How often a clip that fails is generated, each time with another seed."""
+    max_rejected: float = Field(default=0.01, ge=0.0, le=1.0, strict=False)
+    """The share of clips that may be rejected before the build fails."""
+    min_loudness: float = Field(default=-45.0, ge=-70.0, le=0.0, strict=False)
+    """The least integrated loudness, in LUFS."""
+    max_silence: float = Field(default=0.5, ge=0.0, le=1.0, strict=False)
+    """The largest share of 50 ms frames below -60 dBFS."""
+    max_clipped: float = Field(default=0.001, ge=0.0, le=1.0, strict=False)
+    """The largest share of samples at full scale."""
+    max_dc: float = Field(default=0.02, ge=0.0, le=1.0, strict=False)
+    """The largest absolute mean of the samples."""
+
+
+class SplitSettings(RecipeSection):
+    """Train and validation, divided by prompt group."""
+
+    validation: float = Field(default=0.1, gt=0.0, lt=1.0, strict=False)
+    """The share of clips in the validation split. Clips of one description are never divided."""
+    seed: Seed = 0
+    """The seed of the split."""
+
+
+def _damage(text: str) -> str:
+    """A damage as it is written, in one way of several: noise:20.0 is noise:20."""
+    from .degradations import Damage
+
+    try:
+        return str(Damage.parse(text))
+    except RecipeError as error:
+        raise ValueError(f"{error.message}; {error.fix}") from None
+
+
+Augment = Annotated[
+    tuple[Annotated[str, AfterValidator(_damage)], ...], AfterValidator(lambda found: tuple(dict.fromkeys(found)))
+]
+
+
+class EmbedderSettings(RecipeSection):
+    """What turns audio into vectors."""
+
+    name: str = "melstats"
+    """`melstats`, `musicnn`, `passt`, or `hf:ID`: an audio model of transformers, by its Hub id or folder."""
+    weights: str | None = None
+    """A file of weights, or a folder with one. Default: the released weights."""
+    arch: str | None = None
+    """The architecture, of embedders that come in several."""
+    layer: int | None = None
+    """Of `hf:ID`, which hidden states: from 0, or negative from the end."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The data type of the computation."""
+    device: str = "auto"
+    """`auto`: CUDA if there is a GPU, otherwise the CPU. `mps` only where it is named."""
+    batch_size: int = Field(default=16, ge=1)
+    """Windows in each batch."""
+    augment: Augment = Field(default=(), strict=False)
+    """Degradations for the training clips: `noise:20`, `mp3:64`, ..."""
+
+    def refuse(self, *keys: str) -> None:
+        """Raise RecipeError if one of these is set: for embedders that have no use for it."""
+        for key in keys:
+            if (value := getattr(self, key)) != type(self).model_fields[key].default:
+                raise RecipeError(
+                    f"embedder.{key}: {self.name} has no use for it, found {value!r}", f"remove embedder.{key}"
+                )
+
+    def torch_device(self) -> str:
+        """The device to compute on, as torch names it. Raises BackendError where it is not there."""
+        import torch
+
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise BackendError(f"embedder.device: {self.device!r} cannot be used: {reason}", "use cpu") from error
+        return self.device
+
+
+class AdaptationSettings(RecipeSection):
+    """What the strategy `adapt` adds to the loss (training/optim/domain_adaptation.py)."""
+
+    loss: Literal["coral", "mmd", "dann", "supcon", "ccsa"] = "mmd"
+    """The loss that pulls synthetic and real representations together."""
+    weight: float | None = Field(default=None, gt=0.0, strict=False)
+    """Its weight beside the classification loss. Default: depends on the loss."""
+    temperature: float = Field(default=0.1, gt=0.0, strict=False)
+    """Of `supcon`."""
+    margin: float = Field(default=2.0, gt=0.0, strict=False)
+    """Of `ccsa`: a distance between representations."""
+
+
+class TrainingSettings(RecipeSection):
+    """The classifier. The defaults are the 2023 paper's: one dense layer of 128 ReLU units, then softmax."""
+
+    task: Annotated[str, BeforeValidator(lambda name: "tempo_bpm" if name == "tempo" else name)] = "genre"
+    """The label to predict: `genre`, `subgenre`, `mood`, `vocals`, `instruments`, `tempo`, `key`, or a column."""
+    label_column: str | None = None
+    """The column of the labels, where it is not named as the task."""
+    embedding_column: str = "embedding"
+    """The column of the embeddings."""
+    problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
+    """The kind of problem. Default: what the column's type says."""
+    head: Literal["mlp", "linear", "logistic", "knn"] = "mlp"
+    """The kind of classifier."""
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128,), strict=False)
+    """Of `mlp`, the units of each hidden layer."""
+    neighbors: int = Field(default=10, ge=1)
+    """Of `knn`, the number of neighbours."""
+    epochs: int = Field(default=200, ge=1)
+    """The most epochs."""
+    patience: int = Field(default=5, ge=1)
+    """Stop after so many epochs without a better validation loss."""
+    class_weights: bool = True
+    """Weight classes by the inverse of their frequency."""
+    clips: int | None = Field(default=None, ge=2)
+    """Train on so many clips, drawn by label. Default: on all."""
+    imbalance: float = Field(default=1.0, ge=1.0, strict=False)
+    """The most frequent label has so many times the clips of the rarest one. 1: as they are."""
+    lr: float = Field(default=1e-3, gt=0.0, strict=False)
+    """The learning rate."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Rows in each batch. Default: a 32nd of the training rows, from 16 to 512."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches for each step of the optimizer."""
+    precision: Literal["no", "bf16", "fp16"] | None = None
+    """Mixed precision. Default: what `accelerate launch` says."""
+    tracker: Literal["none", "tensorboard", "trackio"] = "none"
+    """Where the training curve is logged, too."""
+    seed: Seed = 0
+    """The seed of the training."""
+    strategy: Literal["synthetic", "real", "joint", "transfer", "finetune", "adapt"] = "synthetic"
+    """How real music is used; all but `synthetic` need a `target`."""
+    target: str | None = None
+    """Real music: a corpus, what `synthmir embed --out` wrote, a data set on disk, or NAME:PATH of a benchmark."""
+    shots: int | None = Field(default=None, ge=1)
+    """Labelled real tracks for each class. Default: all."""
+    mix: float | None = Field(default=None, gt=0.0, lt=1.0, strict=False)
+    """The share of the loss that real rows get. Default: their share of the rows."""
+    finetune_lr: float = Field(default=1e-4, gt=0.0, strict=False)
+    """The learning rate of fine-tuning; the default is the 2024 paper's."""
+    adaptation: AdaptationSettings = AdaptationSettings()
+    """Of the strategy `adapt`."""
+
+    @model_validator(mode="after")
+    def _target(self) -> TrainingSettings:
+        if self.strategy != "synthetic" and self.target is None:
+            raise ValueError(f"strategy {self.strategy!r} needs a target: real music to learn from")
+        return self
+
+
+class FidelitySettings(RecipeSection):
+    """How far the corpus is from real music, as `synthmir fidelity` measures it."""
+
+    against: str
+    """What `synthmir fidelity --against` takes: real music, or `validation`, held-out clips as a floor."""
+    clap: str | None = None
+    """A CLAP checkpoint, id or folder, which compares clips with their prompts."""
+
+
+class RobustnessSettings(RecipeSection):
+    """The classifier on degraded tracks, as `synthmir robustness` evaluates it."""
+
+    benchmark: str = "validation"
+    """`validation`, `folder:PATH`, `gtzan:PATH`, ..."""
+    damages: tuple[str, ...] = Field(default=(), strict=False)
+    """Degradations: `mp3` (all its levels) or `noise:10`. Default: all."""
+    limit: int = Field(default=500, ge=1)
+    """The most tracks. Each is predicted once clean and once for each level."""
+
+
+class EvaluationSettings(RecipeSection):
+    """What the classifier is evaluated on, and how."""
+
+    benchmarks: tuple[str, ...] = Field(default=("validation",), min_length=1, strict=False)
+    """What the classifier is evaluated on: `validation`, `folder:PATH`, `gtzan:PATH`, ..."""
+    aggregate: Literal["mean", "logits", "max", "median", "vote"] = "mean"
+    """How the predictions of a track's windows become one."""
+    interval: Literal["bca", "percentile"] = "bca"
+    """How resamples become 95 % intervals."""
+    bootstrap: int = Field(default=1000, ge=100)
+    """The number of resamples."""
+    seed: Seed = 0
+    """The seed of the resamples."""
+    fidelity: FidelitySettings | None = None
+    """Measure how far the corpus is from real music, as `synthmir fidelity` does."""
+    robustness: RobustnessSettings | None = None
+    """Evaluate on degraded tracks, as `synthmir robustness` does."""
+
+
+class AblationSettings(RecipeSection):
+    """What `synthmir ablate` varies: dotted keys with their values, the first of each as the baseline."""
+
+    vary: dict[str, Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]] = {}
+    """Dotted keys with their values; the first value of each is the baseline."""
+    seeds: int = Field(default=5, ge=1)
+    """Trainings for each combination."""
