@@ -156,7 +156,7 @@ def compared(train: Any, validation: Any, batch_size: int, rounds: int) -> list[
 TRAIN = """
 import sys
 from pathlib import Path
-from builder.recipe import EmbedderSettings, TrainingSettings
+from builder.settings import EmbedderSettings, TrainingSettings
 from training.trainer import train
 train(Path(sys.argv[1]), Path(sys.argv[2]), TrainingSettings(), EmbedderSettings())
 """

@@ -144,7 +144,7 @@ def test_stopped_run_resumes_without_repeating_shards(corpus, monkeypatch):
 KILLED = """
 import os, signal, sys
 from builder.embedders.embed_corpus import embed_corpus
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 from tests.builder import fakes
 fakes.register()
 settings = EmbedderSettings(name="levels", batch_size=3, augment=sys.argv[2:])

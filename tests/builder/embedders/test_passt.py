@@ -300,7 +300,7 @@ import numpy as np
 from builder.audio import resample
 from builder.embedders import passt_network
 from builder.embedders.base import load_embedder
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 passt_network.ARCHS["{TINY}"] = passt_network.Arch("none", depth=2)
 audio = resample(np.ones(441, np.float32), 44_100, 32_000)[None]
 for settings in (dict(), dict(name="passt", weights={str(weights)!r}, arch="{TINY}", device="cpu")):

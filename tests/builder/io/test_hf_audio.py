@@ -26,7 +26,7 @@ from builder.corpus.export.export import export_corpus
 from builder.embedders.embed_dataset import embed_dataset
 from builder.embedders.embed_corpus import embed_corpus
 from builder.io.hf_audio import load_dataset
-from builder.recipe import EmbedderSettings
+from builder.settings import EmbedderSettings
 from evaluation.benchmarks.base import load_benchmark
 from tests.builder import fakes
 

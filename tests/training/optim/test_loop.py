@@ -96,7 +96,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 import training.optim.checkpoint
-from builder.recipe import EmbedderSettings, TrainingSettings
+from builder.settings import EmbedderSettings, TrainingSettings
 from training.trainer import train
 training.optim.checkpoint.SECONDS = 0.0
 settings = TrainingSettings(hidden=(8,), epochs=6, batch_size=32)
@@ -297,7 +297,7 @@ import json, os, sys
 from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModel
-from builder.recipe import EmbedderSettings, TrainingSettings
+from builder.settings import EmbedderSettings, TrainingSettings
 from training.seeds import train_seeds
 for task in sys.argv[3].split(","):
     chosen = TrainingSettings(task=task, hidden=(8,), epochs=6, batch_size=31)
