@@ -115,9 +115,9 @@ def train(
         return
     summary = training_api.train_seeds(corpus, out, seeds, notice=print, **chosen)
     if summary is not None:
-        from training.seeds import seed_table
+        from training.seeds import format_seed_table
 
-        print(f"\n{seed_table(summary)}\n\nseeds {out / 'seeds.json'}")
+        print(f"\n{format_seed_table(summary)}\n\nseeds {out / 'seeds.json'}")
 
 
 app.add_typer(evaluation.cli.app)

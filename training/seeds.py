@@ -107,7 +107,7 @@ def _summary(data: Data, settings: TrainingSettings, records: dict[int, RunRecor
     return {"schema": SCHEMA, **about, "settings": told, "seeds": list(records), "summary": spread, "runs": runs}
 
 
-def seed_table(found: dict[str, Any]) -> str:
+def format_seed_table(found: dict[str, Any]) -> str:
     """What seeds.json holds, as lines for a terminal: a line a seed, then mean and sample standard deviation."""
     figures = list(found["summary"])
     rows = [("seed", *figures)]

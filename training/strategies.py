@@ -23,7 +23,7 @@ from .data.features import Features
 from .data.target import Target, count_labels, take_shots
 from .models.classifier import SINGLE, SynthmirConfig
 from .models.heads import HEADS
-from .optim.domain_adaptation import LABELLED, WEIGHTS, Adaptation, adaptation_loss
+from .optim.domain_adaptation import LABELLED, WEIGHTS, Adaptation, make_adaptation_loss
 from .optim.loop import fit
 from .optim.outcome import Epoch, Fit
 
@@ -188,7 +188,7 @@ def _adapt(run: _Run, source: Features, target: Target) -> Outcome:
         if source.problem_type == SINGLE:
             labels[: len(train)] = train.labels
     weight = WEIGHTS[chosen.loss] if chosen.weight is None else chosen.weight
-    drawn = Adaptation(rows, labels, adaptation_loss(chosen, settings.hidden[-1], settings.seed), weight)
+    drawn = Adaptation(rows, labels, make_adaptation_loss(chosen, settings.hidden[-1], settings.seed), weight)
     stage = run.stage("both" if labelled else "source", features, adaptation=drawn)
     outcome = _outcome(settings, target.record, [stage], ON_TARGET if labelled else ON_SOURCE)
     told = {

@@ -29,7 +29,7 @@ from .data.subset import subset
 from .data.target import Target, load_target
 from .models.audio_embedding import UNKNOWN
 from .models.classifier import CONFIG, MULTI, REGRESSION, WEIGHTS, SynthmirClassifier, SynthmirConfig
-from .models.folder import model_folder
+from .models.folder import new_model_folder
 from .optim.checkpoint import digest
 from .optim.loop import WEIGHT_DECAY, Epoch, Fit, batch_size, start_accelerator
 from .optim.trackers import tracked
@@ -155,7 +155,7 @@ def train_on(
     """`train`, on data that `load` reads: what others have read already need not be read again."""
     out = Path(out)
     checkpoint = out.with_name(f".{out.name}.checkpoint")
-    with model_folder(out) if accelerator.is_main_process else nullcontext() as part:
+    with new_model_folder(out) if accelerator.is_main_process else nullcontext() as part:
         with record_run("train") as record:
             data = load()
             with tracked(accelerator, out, settings, on_epoch if part else None) as told:

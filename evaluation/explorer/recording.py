@@ -59,7 +59,7 @@ class RecordingClassifier:
         """
         from builder.audio import load_audio
         from training.metrics import TEMPO_TASKS
-        from training.models.audio_embedding import cut, embed_cuts
+        from training.models.audio_embedding import cut_recording, embed_windows
 
         from ..inference.predict import aggregate_windows, compute_logits, problem_of, to_probabilities
 
@@ -70,7 +70,7 @@ class RecordingClassifier:
                 samples = load_audio(Path(file), embedder.sampling_rate)
             except (MemoryError, RuntimeError) as error:  # a length or a rate that does not fit into memory
                 raise DataError(f"cannot be decoded: {error}") from error
-            vectors = embed_cuts(embedder, [cut(samples, embedder)])[0]
+            vectors = embed_windows(embedder, [cut_recording(samples, embedder)])[0]
             outputs = compute_logits(model, vectors)
         problem, config = problem_of(model), model.config
         starts, ends = window_times(len(samples), len(vectors), embedder)

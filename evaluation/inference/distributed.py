@@ -12,7 +12,7 @@ import numpy as np
 from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 from builder.executors import Executor
-from training.models.audio_embedding import embedder_for
+from training.models.audio_embedding import load_trained_embedder
 
 from ..benchmarks.track import Track
 from .predict import embed_tracks
@@ -64,7 +64,7 @@ class TrackEmbedder:
     """A worker that embeds batches of tracks. It loads the embedder that a model was trained on once."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        self.embedder = embedder_for(config)
+        self.embedder = load_trained_embedder(config)
 
     def __call__(self, batch: TrackBatch, tick: object) -> tuple[int, Embedded]:
         """Embed a batch; return its number and what became of each track."""

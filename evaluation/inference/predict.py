@@ -17,7 +17,15 @@ import numpy as np
 from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError, RecipeError, make_printable
 from builder.executors import count_cores
-from training.models.audio_embedding import AT_ONCE, OVERLAP, cut, embed_blocks, embed_cuts, embedder_for, sound_of
+from training.models.audio_embedding import (
+    AT_ONCE,
+    OVERLAP,
+    cut_recording,
+    embed_stream,
+    embed_windows,
+    load_trained_embedder,
+    read_recording,
+)
 
 from ..benchmarks.text import printable
 from ..benchmarks.track import Track
@@ -42,7 +50,7 @@ def load_model_embedder(model: SynthmirClassifier) -> EmbedderBackend:
         BackendError: It cannot be loaded here.
         DataError: Its revision, dimension or sampling rate is another.
     """
-    return embedder_for(model.config)
+    return load_trained_embedder(model.config)
 
 
 def compute_logits(model: SynthmirClassifier, embeddings: np.ndarray) -> np.ndarray:
@@ -153,7 +161,9 @@ def predict_audio(
     Returns:
         float64 [labels]; of a regression [1].
     """
-    return predict_windows(model, embed_cuts(embedder, [cut(samples, embedder)], batch_size)[0], aggregate)
+    return predict_windows(
+        model, embed_windows(embedder, [cut_recording(samples, embedder)], batch_size)[0], aggregate
+    )
 
 
 def predict_tracks(
@@ -207,7 +217,7 @@ def embed_tracks(
             group, waiting = [], 0
             yield track, _embed_long(track, embedder, sound, batch_size)
             continue
-        windows = sound if isinstance(sound, str) else cut(sound, embedder)
+        windows = sound if isinstance(sound, str) else cut_recording(sound, embedder)
         group.append((track, windows))
         waiting += 0 if isinstance(windows, str) else len(windows)
         if waiting >= batch_size:
@@ -225,8 +235,8 @@ def _embed_in_threads(
     def embed(track: Track, sampling_rate: int) -> np.ndarray:
         sound = read(track, sampling_rate)
         if not isinstance(sound, np.ndarray):
-            return embed_blocks(embedder, sound, batch_size)
-        return embed_cuts(embedder, [cut(sound, embedder)], batch_size)[0]
+            return embed_stream(embedder, sound, batch_size)
+        return embed_windows(embedder, [cut_recording(sound, embedder)], batch_size)[0]
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -240,7 +250,7 @@ def _embed_group(
     embedder: EmbedderBackend, group: list[tuple[Track, np.ndarray | str]], batch_size: int
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
     cuts = [windows for _, windows in group if not isinstance(windows, str)]
-    vectors = iter(embed_cuts(embedder, cuts, batch_size))
+    vectors = iter(embed_windows(embedder, cuts, batch_size))
     for track, windows in group:
         yield track, windows if isinstance(windows, str) else next(vectors)
 
@@ -257,7 +267,7 @@ def _embed_long(
             raise DataError(_reason(track, error)) from error
 
     try:
-        return embed_blocks(embedder, checked(), batch_size)
+        return embed_stream(embedder, checked(), batch_size)
     except DataError as error:
         return error.message
 
@@ -290,7 +300,7 @@ def read_track(track: Track, sampling_rate: int) -> Sound:
     Raises:
         DataError: It cannot be read.
     """
-    return sound_of(audio_source(track), sampling_rate)
+    return read_recording(audio_source(track), sampling_rate)
 
 
 def audio_source(track: Track) -> Path | bytes:

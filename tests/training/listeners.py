@@ -11,7 +11,7 @@ from builder.embedders.base import config_name, load_embedder
 from builder.embedders.windows import embed_clips
 from builder.settings import EmbedderSettings
 from training.models.classifier import REGRESSION, SINGLE, SynthmirClassifier, SynthmirConfig
-from training.models.folder import model_folder
+from training.models.folder import new_model_folder
 
 LABELS = ("Calm", "Tense", "Wild")
 
@@ -56,6 +56,6 @@ def listener(
     if neighbors:
         votes = torch.nn.functional.one_hot(torch.arange(len(heard)) % len(names), len(names)).float()
         model.output.store(0, model.represent(heard), votes)
-    with model_folder(folder) as part:
+    with new_model_folder(folder) as part:
         model.save_pretrained(part)
     return folder

@@ -17,7 +17,7 @@ from builder.records import RunRecord
 from builder.settings import EmbedderSettings, TrainingSettings
 from synthmir.cli import app
 from training.models.classifier import load_model
-from training.seeds import parse_seeds, seed_table, train_seeds
+from training.seeds import format_seed_table, parse_seeds, train_seeds
 from training.trainer import train
 
 from .conftest import Columns, columns
@@ -53,7 +53,7 @@ def test_each_seed_is_the_training_of_that_seed(corpus: Path, tmp_path: Path) ->
         assert found["summary"][figure] == {
             "mean": pytest.approx(statistics.fmean(values)), "std": pytest.approx(statistics.stdev(values))
         }  # fmt: skip
-    lines = seed_table(found).splitlines()
+    lines = format_seed_table(found).splitlines()
     assert lines[0].split() == ["seed", "validation_loss", "accuracy", "macro_f1"]
     assert [line.split()[0] for line in lines[1:]] == ["3", "0", "4", "mean", "std"]
 
@@ -90,7 +90,7 @@ def test_other_data_is_trained_again(tables: dict[str, Columns], make: Callable[
 def test_one_seed_has_no_spread(corpus: Path, tmp_path: Path) -> None:
     found = train_seeds(corpus, tmp_path / "models", QUICK, [0], EmbedderSettings())
     assert found is not None and found["summary"]["accuracy"]["std"] is None
-    assert seed_table(found).splitlines()[-1].split() == ["std", "-", "-", "-"]
+    assert format_seed_table(found).splitlines()[-1].split() == ["std", "-", "-", "-"]
 
 
 def test_a_models_own_folder_is_refused(corpus: Path, model: Path, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_command_with_seeds(music: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "models/seeds.json").read_text())
     assert found["task"] == "tempo_bpm" and set(found["summary"]) == {"validation_loss", "mae", "within_4_percent"}
-    for line in seed_table(found).splitlines():
+    for line in format_seed_table(found).splitlines():
         assert line in done.output
 
 

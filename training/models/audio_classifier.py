@@ -18,7 +18,7 @@ from builder.audio import resample, stream_audio
 from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 
-from .audio_embedding import embed_blocks, embed_windows, embedder_for, sound_of
+from .audio_embedding import embed_recordings, embed_stream, load_trained_embedder, read_recording
 from .classifier import MULTI, REGRESSION, SynthmirClassifier, SynthmirConfig
 
 TASK = "audio-classification"
@@ -98,7 +98,7 @@ class SynthmirForAudioClassification(SynthmirClassifier):
         """What turns windows into embeddings, on the classifier's device."""
         device = str(self.device)
         if self._ears is None or self._ears[0] != device:
-            self._ears = device, embedder_for(self.config, device, self._embedder_weights)
+            self._ears = device, load_trained_embedder(self.config, device, self._embedder_weights)
         return self._ears[1]
 
     def forward(  # type: ignore[override]
@@ -118,7 +118,7 @@ class SynthmirForAudioClassification(SynthmirClassifier):
         """
         samples = input_values.detach().float().cpu().numpy()
         lengths = [samples.shape[1]] * len(samples) if attention_mask is None else attention_mask.sum(dim=1).tolist()
-        embedded = embed_windows(self.embedder, [row[:n] for row, n in zip(samples, lengths, strict=True)])
+        embedded = embed_recordings(self.embedder, [row[:n] for row, n in zip(samples, lengths, strict=True)])
         # One call a clip: the same shapes, and so the same numbers, whatever shares its batch.
         each = [self._judged(vectors) for vectors in embedded]
         logits = torch.stack([mean_logits(logits, self.config.problem) for logits in each])
@@ -130,7 +130,7 @@ class SynthmirForAudioClassification(SynthmirClassifier):
     def listen(self, recording: Recording) -> torch.Tensor:
         """The logits [labels] of a recording of any length, of which a few minutes are held. Raises DataError."""
         blocks = stream_audio(recording.source, recording.sampling_rate)
-        return mean_logits(self._judged(embed_blocks(self.embedder, blocks)), self.config.problem)
+        return mean_logits(self._judged(embed_stream(self.embedder, blocks)), self.config.problem)
 
     def _judged(self, vectors: np.ndarray) -> torch.Tensor:
         logits: torch.Tensor = super().forward(torch.from_numpy(vectors).to(self.device, self.dtype))[0]
@@ -206,7 +206,7 @@ def _opened(inputs: Any, sampling_rate: int) -> tuple[Any, int]:
     if isinstance(inputs, str) and inputs.startswith(("http://", "https://")):
         inputs = _fetched(inputs)
     if isinstance(inputs, str | Path | bytes):
-        found = sound_of(inputs, sampling_rate)
+        found = read_recording(inputs, sampling_rate)
         return (found if isinstance(found, np.ndarray) else Recording(inputs, sampling_rate)), sampling_rate
     if hasattr(inputs, "get_all_samples"):  # torchcodec's AudioDecoder, which the rows of `datasets` hold
         heard = inputs.get_all_samples()

@@ -13,7 +13,7 @@ from .remote_code import add_remote_code
 
 
 @contextmanager
-def model_folder(out: Path) -> Iterator[Path]:
+def new_model_folder(out: Path) -> Iterator[Path]:
     """A hidden empty folder to fill. It takes the place of `out` if the block ends well, else it goes.
 
     With the model comes the code by which transformers alone opens it, see remote_code.py.

@@ -21,7 +21,7 @@ from builder.errors import BackendError, DataError, RecipeError, SynthmirError
 from builder.io.atomic import write_file
 
 from .audio_classifier import mean_logits
-from .audio_embedding import OVERLAP, embed_windows, embedder_for
+from .audio_embedding import OVERLAP, embed_recordings, load_trained_embedder
 from .classifier import MULTI, REGRESSION, SynthmirClassifier, load_model
 from .onnx_melstats import RATE, WINDOW, MelGraph
 
@@ -217,7 +217,7 @@ def _expected(model: SynthmirClassifier, probe: np.ndarray, what: str) -> list[n
         if what == "head":
             logits = model(torch.from_numpy(probe)).logits
         else:
-            clips = embed_windows(embedder_for(model.config, "cpu"), list(probe))
+            clips = embed_recordings(load_trained_embedder(model.config, "cpu"), list(probe))
             each = [model(torch.from_numpy(clip)).logits for clip in clips]
             logits = torch.stack([mean_logits(windows, model.config.problem) for windows in each])
         return [output.numpy() for output in Judge(model).judged(logits)]

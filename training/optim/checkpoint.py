@@ -105,6 +105,6 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def modules_digest(modules: Iterable[torch.nn.Module]) -> list[str]:
+def hash_modules(modules: Iterable[torch.nn.Module]) -> list[str]:
     """A digest of each module's weights."""
     return [digest(*module.state_dict().values()) for module in modules]

@@ -35,7 +35,7 @@ class Adaptation:
     weight: float
 
 
-def adaptation_loss(settings: AdaptationSettings, width: int, seed: int = 0) -> nn.Module:
+def make_adaptation_loss(settings: AdaptationSettings, width: int, seed: int = 0) -> nn.Module:
     """The loss that `settings` name, for representations of `width` numbers; `seed` sets the weights it may have."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

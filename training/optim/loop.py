@@ -21,11 +21,11 @@ from builder.settings import TrainingSettings
 from ..data.features import Features, Split
 from ..models.classifier import SynthmirClassifier, SynthmirConfig
 from ..models.heads import HEADS
-from .checkpoint import Checkpoint, digest, modules_digest
+from .checkpoint import Checkpoint, digest, hash_modules
 from .domain_adaptation import Adaptation
 from .objectives import Objective, objective, scores
 from .outcome import Epoch, Fit
-from .products import fast_products
+from .products import use_onednn
 from .trackers import tracker_options
 
 WEIGHT_DECAY = 0.01
@@ -154,7 +154,7 @@ def _descend(
             on_epoch(point)
     scaled = _Scaled(model)
     step = _Step(wrapped, scaled, optimizer, goal, settings, accelerator, adaptation, draw)
-    with fast_products(model):
+    with use_onednn(model):
         for epoch in range(len(curve) + 1, settings.epochs + 1):
             order = torch.randperm(len(train), generator=shuffle).to(accelerator.device)
             train_loss = step.epoch(train, order, epoch)
@@ -212,7 +212,7 @@ def _identity(
         parts += [split.ids, split.embeddings, split.labels, split.weights]
     if adaptation is not None:
         parts += [adaptation.rows, adaptation.labels, adaptation.weight]
-    return digest(*parts, *modules_digest(modules.values()))
+    return digest(*parts, *hash_modules(modules.values()))
 
 
 class _Scaled:

@@ -15,7 +15,7 @@ TOLERANCE = 1e-5  # of the outputs' largest magnitude
 
 
 @contextmanager
-def fast_products(model: nn.Module) -> Iterator[None]:
+def use_onednn(model: nn.Module) -> Iterator[None]:
     """Let the linear layers of `model` compute by oneDNN, forward and backward, where it gives what torch gives.
 
     float32 on a CPU; anything else is left alone. The operator is a private one of torch, so each shape is compared

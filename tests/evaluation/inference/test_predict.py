@@ -198,8 +198,8 @@ def test_windows_of_blocks_are_those_of_the_whole(lengths: list[int], window: in
     embedder = Levels()
     embedder.window_seconds = window / embedder.sampling_rate
     samples = np.arange(sum(lengths), dtype=np.float32)
-    got = list(listening.cut_blocks(np.split(samples, np.cumsum(lengths)[:-1]), embedder))
-    want = listening.cut(samples, embedder)
+    got = list(listening.cut_stream(np.split(samples, np.cumsum(lengths)[:-1]), embedder))
+    want = listening.cut_recording(samples, embedder)
     assert len(got) == len(want) and all((one == other).all() for one, other in zip(got, want, strict=True))
 
 
@@ -229,7 +229,7 @@ def test_what_is_long_is_heard_as_it_is_read_with_the_same_answer(
     assert getattr(embedder, "light", False)
     whole = list(predict_tracks(net, ears, tracks, workers=2))
     monkeypatch.setattr(listening, "WHOLE", 20)
-    assert not isinstance(listening.sound_of(music / "long.wav", RATE), np.ndarray)
+    assert not isinstance(listening.read_recording(music / "long.wav", RATE), np.ndarray)
     got = list(predict_tracks(net, ears, tracks, workers=2))
     assert [track.id for track, _ in got] == ["0", "1", "2", "3"]
     for (_, one), (_, other) in zip(got, whole, strict=True):

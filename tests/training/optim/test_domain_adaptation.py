@@ -21,7 +21,7 @@ from training.optim.domain_adaptation import (
     Coral,
     DomainAdversarial,
     SupervisedContrastive,
-    adaptation_loss,
+    make_adaptation_loss,
     reversal_strength,
 )
 
@@ -157,7 +157,7 @@ def test_contrastive_pairs_by_scipys_distances(size: tuple[int, int, int, int]) 
 @pytest.mark.parametrize("name", ["coral", "supcon", "ccsa"])
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     source, target, *labels = (torch.from_numpy(array) for array in draw(6, 5, 3, 4))
-    loss = adaptation_loss(AdaptationSettings(loss=name, margin=4.0), 3).double()
+    loss = make_adaptation_loss(AdaptationSettings(loss=name, margin=4.0), 3).double()
     source.requires_grad_(), target.requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: loss(a, b, *labels, 0.5), (source, target))
 
@@ -186,7 +186,7 @@ def test_the_gradient_of_mmd_is_that_of_fixed_bandwidths() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_gradient_where_nothing_can_be_compared(name: str) -> None:
     """One row of each, no label: a number, and gradients that are finite."""
-    loss = adaptation_loss(AdaptationSettings(loss=name), 3)
+    loss = make_adaptation_loss(AdaptationSettings(loss=name), 3)
     source, target = torch.ones(1, 3, requires_grad=True), torch.ones(1, 3, requires_grad=True)
     unknown = torch.tensor([-1])
     value = loss(source, target, unknown, unknown, 0.0)
@@ -206,7 +206,7 @@ def test_descent_draws_the_domains_together(name: str) -> None:
     source = centres[labels] + torch.from_numpy(rng.standard_normal((60, 2))).float()
     moved = centres[labels] + torch.tensor([1.0, 2.0]) + torch.from_numpy(rng.standard_normal((60, 2))).float()
     target = moved.requires_grad_()
-    loss = adaptation_loss(AdaptationSettings(loss=name, margin=6.0), 2)
+    loss = make_adaptation_loss(AdaptationSettings(loss=name, margin=6.0), 2)
     optimizer = torch.optim.Adam([target, *loss.parameters()], lr=0.05)
 
     def gap() -> float:
@@ -224,6 +224,8 @@ def test_descent_draws_the_domains_together(name: str) -> None:
 
 
 def test_the_same_seed_gives_the_same_critic() -> None:
-    made: list[Any] = [adaptation_loss(AdaptationSettings(loss="dann"), 4, seed).state_dict() for seed in (1, 1, 2)]
+    made: list[Any] = [
+        make_adaptation_loss(AdaptationSettings(loss="dann"), 4, seed).state_dict() for seed in (1, 1, 2)
+    ]
     assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
     assert not all(torch.equal(made[0][key], made[2][key]) for key in made[0])
