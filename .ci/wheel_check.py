@@ -1,7 +1,7 @@
-"""Build the wheel, install it with pip in a clean environment of every Python it is for, and run a tiny recipe there.
+"""Build the wheel, install it with pip in a clean environment of every supported Python, and run a tiny recipe there.
 
-Nothing of the lock is used: pip resolves as it does for a user. Interpreters that are not on this machine are listed
-and fail the check; --python names others. Each environment takes about 7 GB and is removed after its run.
+The lock is not used: pip resolves as it does for a user. Interpreters that are missing on this machine are listed and
+fail the check; --python names others. Each environment takes about 7 GB and is removed after its run.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def find_python(version: str) -> str:
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         return shutil.which(f"python{version}") or ""
-    found = subprocess.run([uv, "python", "find", version], capture_output=True, text=True, cwd="/", check=False)
-    return found.stdout.strip()
+    result = subprocess.run([uv, "python", "find", version], capture_output=True, text=True, cwd="/", check=False)
+    return result.stdout.strip()
 
 
-def check(python: str, wheel: Path, folder: Path) -> str:
-    """Install the wheel for one Python and run it; returns what is wrong, or nothing."""
+def check_python(python: str, wheel: Path, folder: Path) -> str:
+    """Install the wheel for one Python and run it. Returns what is wrong, or ""."""
     if not (interpreter := find_python(python)):
         return f"there is no Python {python} on this machine"
     environment, out = folder / "venv", folder / "out"
@@ -59,12 +59,13 @@ def check(python: str, wheel: Path, folder: Path) -> str:
         [bin / "python", "-c", USE, out / "corpus"],
     ]
     for step in steps:
-        done = subprocess.run(step, cwd=folder, env=bare, capture_output=True, text=True, check=False)
-        if done.returncode:
-            return f"{' '.join(map(str, step))[:200]}: exit {done.returncode}\n{(done.stdout + done.stderr)[-3_000:]}"
+        result = subprocess.run(step, cwd=folder, env=bare, capture_output=True, text=True, check=False)
+        if result.returncode:
+            output = (result.stdout + result.stderr)[-3_000:]
+            return f"{' '.join(map(str, step))[:200]}: exit {result.returncode}\n{output}"
     versions = subprocess.run([bin / "python", "-m", "pip", "freeze"], env=bare, capture_output=True, text=True).stdout
-    kept = ("torch==", "torchaudio==", "torchvision==", "transformers==", "datasets==", "numpy==")
-    print("  " + ", ".join(line for line in versions.splitlines() if line.startswith(kept)))
+    shown = ("torch==", "torchaudio==", "torchvision==", "transformers==", "datasets==", "numpy==")
+    print("  " + ", ".join(line for line in versions.splitlines() if line.startswith(shown)))
     return ""
 
 
@@ -74,16 +75,16 @@ def main() -> int:
     parser.add_argument("--python", action="append", help="3.12, say; default: all of them. Can be repeated.")
     chosen = parser.parse_args().python or PYTHONS
     failed = 0
-    with tempfile.TemporaryDirectory() as made:
-        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", made]
+    with tempfile.TemporaryDirectory() as dist:
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", dist]
         subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-        (wheel,) = Path(made).glob("*.whl")
+        (wheel,) = Path(dist).glob("*.whl")
         for python in chosen:
-            begun = time.monotonic()
+            start = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
-                fault = check(python, wheel, Path(folder))
+                fault = check_python(python, wheel, Path(folder))
             failed += bool(fault)
-            print(f"Python {python}: {fault or 'passed'} ({time.monotonic() - begun:.0f} s)", flush=True)
+            print(f"Python {python}: {fault or 'passed'} ({time.monotonic() - start:.0f} s)", flush=True)
     print(f"{len(chosen) - failed} passed, {failed} failed")
     return min(failed, 1)
 

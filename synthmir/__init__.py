@@ -1,4 +1,4 @@
-"""Labelled music made by generative models, and honest proof of what a model trained on it does.
+"""Labelled music made by generative models, and scores of models that are trained on it.
 
 Each command of `synthmir` is a function here, with the same name and options:
 

@@ -26,7 +26,7 @@ from . import pipeline, training_api
 INTERRUPTED = 130  # the exit code of Ctrl-C, which typer turns into SystemExit
 
 app = typer.Typer(
-    help="Labelled music made by generative models, and honest proof of what a model trained on it does.",
+    help="Labelled music made by generative models, and scores of models that are trained on it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -44,6 +44,12 @@ def test_the_files_that_a_page_names_exist(page: Path):
     assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES[:2], ids=lambda page: page.name)
+def test_the_links_of_a_page_outside_the_site_lead_to_files(page: Path):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_commands_that_a_page_shows_are_valid(page: Path):
     """Every `synthmir COMMAND --option` in a code block: the command exists and has the option."""

@@ -1,4 +1,4 @@
-"""What is installed: the wheel holds every data file, and finds them where they are installed."""
+"""The wheel holds every data file, and the installed package finds them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("builder", "training", "evaluation", "synthmir")
-SEEN = """
+CHECK = """
 import sys
 sys.path[:0] = [sys.argv[1]]
 from builder.taxonomy import Taxonomy
@@ -31,8 +31,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (made,) = folder.glob("*.whl")
-    return made
+    (file,) = folder.glob("*.whl")
+    return file
 
 
 def test_the_wheel_holds_every_file(wheel: Path):
@@ -47,8 +47,8 @@ def test_the_wheel_holds_every_file(wheel: Path):
     assert not [name for name in inside if name.startswith(("tests/", "perf/"))]
 
 
-def test_what_is_installed_finds_its_files(wheel: Path, tmp_path: Path):
+def test_the_installed_package_finds_its_files(wheel: Path, tmp_path: Path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    code = [sys.executable, "-I", "-c", SEEN, str(tmp_path / "site")]
-    done = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    code = [sys.executable, "-I", "-c", CHECK, str(tmp_path / "site")]
+    result = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
