@@ -34,9 +34,9 @@ from transformers.utils import logging
 
 from builder.cpu_kernels import tune_allocator
 from builder.generators.musicgen.codec import Codec
-from builder.generators.musicgen.engine import Engine, text_states
-from builder.generators.musicgen.kernels.linear import product
-from builder.generators.musicgen.sampling import Sampling, uniforms
+from builder.generators.musicgen.engine import Engine, encode_text
+from builder.generators.musicgen.kernels.linear import make_product
+from builder.generators.musicgen.sampling import Sampling, draw_uniforms
 
 FRAMES, STEPS, MIDDLE, TEXT = 500, 503, 240, 24
 SAMPLING = Sampling(guidance=3.0, top_k=250)
@@ -149,14 +149,14 @@ class Machine:
         """Rate of a large product, packed as ours are."""
         if dtype not in self._large:
             x = torch.randn(2048, 2048, device=self.device).to(dtype)
-            apply = product(x)
+            apply = make_product(x)
             self._large[dtype] = 2 * 2048**3 / best(lambda: apply(x), self.device)
         return self._large[dtype]
 
     def few(self, dtype: torch.dtype, rows: int) -> float:
         """Rate of packed products with few rows, whose weights are read from memory."""
         x = torch.randn(rows, 1024, device=self.device).to(dtype)
-        weights = [product(torch.randn(4096, 1024, device=self.device).to(dtype)) for _ in range(24)]
+        weights = [make_product(torch.randn(4096, 1024, device=self.device).to(dtype)) for _ in range(24)]
         return 24 * 2 * rows * 4096 * 1024 / best(lambda: [apply(x) for apply in weights], self.device)
 
 
@@ -187,9 +187,9 @@ def main() -> None:
         ids = torch.randint(3, 32_000, (batch, TEXT), device=device)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         engine = Engine(model)
-        states = text_states(model, ids, inputs["attention_mask"])
-        noise = uniforms(range(batch), STEPS, 4)
-        run = engine._begin(states, inputs["attention_mask"], FRAMES, noise, SAMPLING)
+        states = encode_text(model, ids, inputs["attention_mask"])
+        noise = draw_uniforms(range(batch), STEPS, 4)
+        run = engine._start_run(states, inputs["attention_mask"], FRAMES, noise, SAMPLING)
         run.cache.normal_()
         ours(engine, run, 2, device)
         pairs = [(ours(engine, run, steps, device), theirs(model, inputs, steps, device)) for _ in range(rounds)]
@@ -214,7 +214,7 @@ def main() -> None:
         voice = [statistics.median(pair[side] for pair in times) / some for side in (0, 1)]
         note = f"{1e3 * voice[0]:.0f} and {1e3 * voice[1]:.0f} ms a clip"
         rows.append(paired(f"EnCodec {name}", "audio-s/s", mine, peer, "transformers", note))
-        text = best(partial(text_states, model, ids, inputs["attention_mask"]), device, 1) / batch
+        text = best(partial(encode_text, model, ids, inputs["attention_mask"]), device, 1) / batch
         whole = tuple(text + STEPS * took[side] / batch + voice[side] for side in (0, 1))
         parts[dtype, batch] = whole
         rows.append(

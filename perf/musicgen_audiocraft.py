@@ -24,9 +24,9 @@ from table import arguments, finish, paired
 from torch import nn
 
 from builder.cpu_kernels import tune_allocator
-from builder.generators.audiocraft.weights import Parts, language_model
+from builder.generators.audiocraft.weights import AudioCraftModel, convert_language_model
 from builder.generators.musicgen.engine import Engine
-from builder.generators.musicgen.sampling import uniforms
+from builder.generators.musicgen.sampling import draw_uniforms
 
 CASES = [(torch.float32, 1), (torch.float32, 8), (torch.bfloat16, 1), (torch.bfloat16, 8)]
 QUICK = [(torch.bfloat16, 8)]
@@ -104,15 +104,15 @@ def main() -> None:
     device, rounds, steps = options.device, (2 if options.quick else 5), (4 if options.quick else 6)
     tune_allocator()
     lm = small()
-    decoder: Any = language_model(lm, 1)
+    decoder: Any = convert_language_model(lm, 1)
     rows = []
     for dtype, batch in QUICK if options.quick else CASES:
         lm.to(device, dtype)
-        engine = Engine(Parts(nn.Identity(), nn.Identity(), decoder.to(device, dtype), nn.Identity()))  # type: ignore[arg-type]
+        engine = Engine(AudioCraftModel(nn.Identity(), nn.Identity(), decoder.to(device, dtype), nn.Identity()))  # type: ignore[arg-type]
         states = torch.randn(batch, TEXT, lm.dim, device=device).to(dtype)
         mask = torch.ones(batch, TEXT, device=device, dtype=torch.int64)
         told = torch.cat([states, torch.zeros_like(states)])  # audiocraft zeroes what stands for no text
-        run = engine._begin(states, mask, FRAMES, uniforms(range(batch), STEPS, engine.codebooks), SAMPLING)
+        run = engine._start_run(states, mask, FRAMES, draw_uniforms(range(batch), STEPS, engine.codebooks), SAMPLING)
         run.cache.normal_()
         ours(engine, run, 2, device)
         pairs = [(ours(engine, run, steps, device), theirs(lm, told, steps, device)) for _ in range(rounds)]

@@ -27,7 +27,7 @@ from transformers.utils import logging
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from builder.clip import Clip
-from builder.generators.musicgen.engine import Engine, text_states
+from builder.generators.musicgen.engine import Engine, encode_text
 from builder.generators.musicgen.generator import MusicGen
 from builder.generators.musicgen.sampling import Sampling
 from builder.recipe import Recipe
@@ -77,8 +77,8 @@ def tokens(model: Any, batch: int, guidance: float) -> tuple[int, int]:
         model.audio_encoder.decode = decode
     engine = Engine(model)
     sampling = Sampling(guidance=guidance, top_k=1)
-    noise = torch.zeros(batch, engine.steps(FRAMES), engine.codebooks)
-    found, _ = engine.decode(text_states(model, ids, mask), mask, FRAMES, noise, sampling)
+    noise = torch.zeros(batch, engine.count_steps(FRAMES), engine.codebooks)
+    found, _ = engine.decode(encode_text(model, ids, mask), mask, FRAMES, noise, sampling)
     assert wanted is not None
     return found.numel(), int((found == wanted[..., :FRAMES]).sum())
 

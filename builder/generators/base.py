@@ -1,4 +1,4 @@
-"""What a generator is, and which ones there are."""
+"""The protocol of generators, and how a recipe's is loaded."""
 
 from __future__ import annotations
 
@@ -16,34 +16,43 @@ if TYPE_CHECKING:
 
 
 class GeneratorBackend(Protocol):
-    """Makes clips. A clip depends on its row (prompt, seed) and the settings, never on its neighbours in the call.
+    """Makes clips. A clip depends on its row (prompt, seed) and the settings, not on the other rows of the call.
 
-    A setting that it cannot obey (`stereo`, `top_k`, ...) it refuses with RecipeError when it is made. One that makes
-    clips again after a failure of its own counts them in an attribute `retried`.
+    Settings that it cannot follow (`stereo`, `top_k`, ...) raise RecipeError in `__init__`. One that makes clips
+    a second time after a failure counts them in an attribute `retried`.
     """
 
     name: str
     revision: str  # of the weights, or of the code and data where there are no weights
     sampling_rate: int  # Hz
-    license: str  # of the clips, an SPDX-like id the Hub knows ("cc-by-4.0")
-    about: str  # one or two plain sentences for cards: what makes the sound
-    seconds: float  # of a clip: `settings.seconds`, until it is set to less for a short probe
-    samples: bool  # whether guidance, temperature, top-k and top-p mean something to it
-    rows_at_once: int  # how many rows `generate` is best given at once
-    single_core: bool  # whether one process keeps one core busy, so that several pay
+    license: str  # of the clips, an id that the Hub knows ("cc-by-4.0")
+    about: str  # one or two sentences for cards: what makes the sound
+    seconds: float  # of a clip: `settings.seconds`, or less where it is set for a short test
+    samples: bool  # whether it uses guidance, temperature, top-k and top-p
+    rows_at_once: int  # the best number of rows for one call of `generate`
+    single_core: bool  # whether one process uses one core only, so that several are faster
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None: ...
 
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
-        """One float32 [samples] in [-1, 1] a row, mono, `seconds` long at `sampling_rate`, in order.
+        """Make a clip for each row.
 
-        Where `settings.stereo` asks for it, [samples, 2]: left and right.
-        Raises BackendError if the back end fails.
+        Returns:
+            In order, float32 [samples] in [-1, 1], mono, `seconds` long at `sampling_rate`; with `settings.stereo`
+            float32 [samples, 2].
+
+        Raises:
+            BackendError: The back end fails.
         """
         ...
 
 
 def load_generator(settings: GeneratorSettings, taxonomy: Taxonomy) -> GeneratorBackend:
-    """The generator that the recipe names, ready to play. Raises BackendError."""
+    """Load the generator that a recipe names.
+
+    Raises:
+        BackendError: An unknown name, a missing package, or weights that cannot be loaded.
+        RecipeError: A setting that this generator has no use for.
+    """
     generator: GeneratorBackend = GENERATORS.load(settings.name)(settings, taxonomy)
     return generator

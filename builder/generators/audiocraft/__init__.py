@@ -1,1 +1,1 @@
-"""MusicGen from audiocraft's checkpoints."""
+"""The generator `audiocraft`: MusicGen checkpoints in audiocraft's format."""

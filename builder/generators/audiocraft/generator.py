@@ -1,4 +1,4 @@
-"""MusicGen in audiocraft's own form: loaded by audiocraft 1.3.0, played by our decode engine and codec."""
+"""MusicGen checkpoints in audiocraft's format: loaded by audiocraft 1.3.0, decoded by synthmir's engine."""
 
 from __future__ import annotations
 
@@ -21,40 +21,47 @@ from transformers.utils.hub import cached_file
 
 from ...errors import BackendError, RecipeError
 from ...io.untrusted import require_hub
-from ..musicgen.checkpoint import LICENSE, TOKENIZERS, Checkpoint, _hash, _license, _told
+from ..musicgen.checkpoint import LICENSE, OPTIONAL, TOKENIZERS, Checkpoint, hash_folder, loading_errors, read_license
 from ..musicgen.generator import MAX_TOKENS, MusicGen
-from .weights import Parts, codec, language_model
+from .weights import AudioCraftModel, convert_codec, convert_language_model
 
 FILES = ("state_dict.bin", "compression_state_dict.bin")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
 SHORT = ("small", "medium", "large", "melody")  # audiocraft's old names of facebook/musicgen-...
-PLAYED = "facebook/musicgen-small, -medium, -large or one of -stereo-* is"
+SUPPORTED = "use facebook/musicgen-small, -medium, -large or one of -stereo-*"
 
 
 class AudioCraft(MusicGen):
     """The generator `audiocraft`: text-to-music and stereo checkpoints of audiocraft.
 
-    All that is said of `musicgen` holds here too. With the same codes chosen a clip is the one that audiocraft makes
-    of its prompt alone. In a batch audiocraft pads the prompts and lets the padding be heard; here a clip has none.
+    The documentation of `MusicGen` applies. For the same codes a clip is the one that audiocraft makes of its prompt
+    alone. In a batch audiocraft also attends to the padding of the prompts; here there is none.
     """
 
     name = "audiocraft"
 
     @staticmethod
     def _load(name: str, revision: str | None, dtype: torch.dtype, device: torch.device) -> Checkpoint:
-        return load(name, revision, dtype, device)
+        return load_checkpoint(name, revision, dtype, device)
 
 
-def load(name: str, revision: str | None, dtype: torch.dtype, device: torch.device) -> Checkpoint:
-    """Load `name`, a Hub id or a folder with `state_dict.bin` and `compression_state_dict.bin`.
+def load_checkpoint(name: str, revision: str | None, dtype: torch.dtype, device: torch.device) -> Checkpoint:
+    """Load a checkpoint in audiocraft's format. No pickled code in it is run.
 
-    Raises BackendError for what is missing, cannot be reached or is no MusicGen told by text alone, and RecipeError
-    for a folder with a `revision`. Nothing that is pickled is executed.
+    Args:
+        name: A Hub id, or a folder with `state_dict.bin` and `compression_state_dict.bin`.
+        revision: A commit, tag or branch on the Hub.
+        dtype: The data type of the decoder.
+        device: Where to load it.
+
+    Raises:
+        BackendError: It is missing, cannot be reached, or is not a MusicGen that is conditioned on text only.
+        RecipeError: A `revision` of a folder.
     """
     if find_spec("audiocraft") is None:
         raise _not_installed("audiocraft")
-    folder, revision = _found(name, revision)
-    with _told(name, revision), _named(name), _quiet():
+    folder, revision = _find_folder(name, revision)
+    with loading_errors(name, revision), _name_checkpoint(name), _quiet():
         try:
             own = import_module("audiocraft.models").MusicGen
         except ImportError as error:
@@ -64,39 +71,44 @@ def load(name: str, revision: str | None, dtype: torch.dtype, device: torch.devi
     return Checkpoint(
         model=cast(Any, model.to(device).eval()),
         tokenizer=tokenizer,
-        revision=revision or _hash(folder),
-        license=LICENSE if revision else _license(folder),
+        revision=revision or hash_folder(folder),
+        license=LICENSE if revision else read_license(folder),
     )
 
 
 def _not_installed(package: str) -> BackendError:
+    """The error for a missing package."""
     return BackendError(
         f"generator 'audiocraft' needs the package {package}, which is not installed",
         "uv sync --extra audiocraft   (in a checkout; pip alone cannot: audiocraft pins packages of 2023)",
     )
 
 
-def _parts(folder: Path, own: Any) -> tuple[Parts, Any]:
-    """A checkpoint's parts and its tokenizer, on the CPU: there audiocraft keeps to float32, elsewhere it rounds."""
-    language, sound = (_content(folder / file) for file in FILES)
+def _parts(folder: Path, own: Any) -> tuple[AudioCraftModel, Any]:
+    """Load the model and its tokenizer on the CPU, where audiocraft keeps float32."""
+    language, sound = (_read_file(folder / file) for file in FILES)
     settings = _settings(language)
     channels = _channels(settings)
     _check_text(settings)
     if (shared := sound.get("pretrained")) is not None:
         _check_named("codec", str(shared), "encodec")
-    made = own.get_pretrained(str(folder.resolve()), device="cpu")  # a path in full, which is none of its short names
+    made = own.get_pretrained(
+        str(folder.resolve()), device="cpu"
+    )  # absolute, so that it is not one of audiocraft's short names
     _check_pattern(made.lm.pattern_provider, [book // channels for book in range(made.lm.n_q)])
     inner = made.compression_model.model if channels == 2 else made.compression_model
-    audio_encoder = inner.model if shared else codec(inner, _section(_settings(sound), "seanet"))
-    encoder, projection, tokenizer = _reader(made.lm.condition_provider.conditioners["description"])
-    return Parts(encoder.float(), projection.float(), language_model(made.lm, channels), audio_encoder), tokenizer
+    audio_encoder = inner.model if shared else convert_codec(inner, _section(_settings(sound), "seanet"))
+    encoder, projection, tokenizer = _split_text_encoder(made.lm.condition_provider.conditioners["description"])
+    return AudioCraftModel(
+        encoder.float(), projection.float(), convert_language_model(made.lm, channels), audio_encoder
+    ), tokenizer
 
 
 # what a checkpoint is made of
 
 
-def _found(name: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder that holds both files, fetched where `name` is a Hub id, and the commit that it is then of."""
+def _find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
+    """The folder with both files, and for a Hub id, whose files are downloaded, the commit."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -110,95 +122,106 @@ def _found(name: str, revision: str | None) -> tuple[Path, str | None]:
     if re.match(r"[./~]", name):
         raise BackendError(f"{name}: there is no such folder", "generator.model: a Hub id or a folder that exists")
     source = f"facebook/musicgen-{name}" if name in SHORT else name
-    with _told(source, revision):
+    with loading_errors(source, revision):
         require_hub(source, "generator.model: {}", revision, FILES[0])
         folder = Path(str(cached_file(source, FILES[0], revision=revision))).parent
-        cached_file(source, FILES[1], revision=folder.name)  # of the same commit, whatever the branch is by now
+        cached_file(source, FILES[1], revision=folder.name)  # of the same commit
     return folder, folder.name
 
 
-def _content(path: Path) -> dict[str, Any]:
-    """A file's content, its tensors left on disk. audiocraft reads it again; here it is seen that it may."""
+def _read_file(path: Path) -> dict[str, Any]:
+    """Read a file with its tensors left on disk, to check that audiocraft can load it safely."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise BackendError(
-            f"{path.name} holds objects that are no weights; none of it was executed",
-            "a checkpoint as audiocraft.utils.export writes it",
+            f"{path.name} holds other objects than weights; none was loaded",
+            "use a checkpoint that audiocraft.utils.export wrote",
         ) from error
     if not isinstance(content, dict) or not ({"xp.cfg", "best_state"} <= content.keys() or "pretrained" in content):
-        raise BackendError(f"{path.name} is not what audiocraft exports", "a file that audiocraft.utils.export wrote")
+        raise BackendError(
+            f"{path.name} is not in the format that audiocraft exports",
+            "use a file that audiocraft.utils.export wrote",
+        )
     return content
 
 
 def _settings(content: dict[str, Any]) -> Any:
+    """The settings that a file was trained with."""
     return import_module("omegaconf").OmegaConf.create(content["xp.cfg"])
 
 
 def _section(settings: Any, name: str) -> dict[str, Any]:
-    """A section with its references to others resolved; {} where there is none."""
+    """A section of the settings with its references resolved; {} if there is none."""
     section = settings.get(name)
     return {} if section is None else import_module("omegaconf").OmegaConf.to_container(section, resolve=True)
 
 
 def _channels(settings: Any) -> int:
+    """The audio channels of a checkpoint. Raises BackendError for an unsupported kind of stereo."""
     stereo = _section(settings, "interleave_stereo_codebooks")
     if stereo.get("use") and stereo.get("per_timestep"):
-        raise BackendError("its left and right take turns in time, not in codebooks", f"{PLAYED} played")
+        raise BackendError("its left and right channel alternate in time, not in codebooks", SUPPORTED)
     return 2 if stereo.get("use") else 1
 
 
 def _check_text(settings: Any) -> None:
-    """Refuse what is told by more than a text, or by a text that this cannot read as audiocraft does."""
-    told = _section(settings, "conditioners")
-    told.pop("args", None)
-    ways = {way: whom for way, whom in _section(settings, "fuser").items() if isinstance(whom, list) and whom}
-    positions = _section(settings, "fuser").get("cross_attention_pos_emb")
-    if set(told) != {"description"} or ways != {"cross": ["description"]} or positions:
+    """Raise BackendError for other conditions than one text, and for text encoders that are not supported."""
+    conditioners = _section(settings, "conditioners")
+    conditioners.pop("args", None)
+    fuser = _section(settings, "fuser")
+    fused = {way: names for way, names in fuser.items() if isinstance(names, list) and names}
+    if (
+        set(conditioners) != {"description"}
+        or fused != {"cross": ["description"]}
+        or fuser.get("cross_attention_pos_emb")
+    ):
         raise BackendError(
-            f"it is told by {' and '.join(sorted(told)) or 'nothing'}, not by cross-attention to a text alone",
-            f"{PLAYED} played; generator.name: musicgen plays melody checkpoints by their text",
+            f"it has the conditions {' and '.join(sorted(conditioners)) or 'none'}, not cross-attention to one text",
+            f"{SUPPORTED}; with generator.name: musicgen melody checkpoints play from the text",
         )
-    kind = told["description"]["model"]
-    reader = told["description"].get(kind, {})
+    kind = conditioners["description"]["model"]
+    reader = conditioners["description"].get(kind, {})
     if kind not in ("t5", "lut") or reader.get("normalize_text") or reader.get("tokenizer", "noop") != "noop":
-        # audiocraft would fetch spaCy's English with pip while it loads.
-        raise BackendError("its prompts are not read by T5 as they stand, nor looked up whole", f"{PLAYED} played")
+        # audiocraft would install spaCy's English model with pip while it loads.
+        raise BackendError("its prompts are neither read by T5 unchanged nor looked up as one token", SUPPORTED)
     if kind == "t5":
         _check_named("text encoder", str(reader["name"]), "t5")
 
 
 def _check_named(part: str, name: str, kind: str) -> None:
-    """Refuse a part that the checkpoint does not hold but names, if it is not there whole."""
+    """Raise BackendError if a part that the checkpoint refers to by name is not complete on this machine."""
     try:
-        with _told(name, None):
-            found = PreTrainedConfig.get_config_dict(name)[0].get("model_type")
-            if found != kind:
-                raise BackendError(f"{name}: is {f'a {found}' if found else 'no'} model, not {kind}")
-            if not any(_there(name, file) for file in WEIGHTS):
+        with loading_errors(name, None):
+            actual = PreTrainedConfig.get_config_dict(name)[0].get("model_type")
+            if actual != kind:
+                raise BackendError(f"{name}: is {f'a {actual}' if actual else 'no'} model, not {kind}")
+            if not any(_exists(name, file) for file in WEIGHTS):
                 raise BackendError(f"{name}: has no weights")
-            if kind == "t5" and not any(_there(name, file) for file in TOKENIZERS):
-                # transformers would make an empty one, and every prompt would mean the same
+            if kind == "t5" and not any(_exists(name, file) for file in TOKENIZERS):
+                # transformers would make an empty tokenizer, for which all prompts are equal
                 raise BackendError(f"{name}: has no tokenizer")
     except BackendError as error:
         raise BackendError(f"its {part} {error.message}", f"where there is a network: hf download {name}") from error
 
 
-def _there(name: str, file: str) -> bool:
-    return cached_file(name, file, _raise_exceptions_for_missing_entries=False) is not None
+def _exists(name: str, file: str) -> bool:
+    """Whether a checkpoint has a file."""
+    return cached_file(name, file, **OPTIONAL) is not None
 
 
 def _check_pattern(pattern: Any, delays: list[int]) -> None:
-    found = [getattr(pattern, key, None) for key in ("delays", "flatten_first", "empty_initial")]
-    if found != [delays, 0, 0]:
-        raise BackendError(f"its codebooks do not begin {delays} steps late, as MusicGen's do", f"{PLAYED} played")
+    """Raise BackendError if the codebooks are not delayed as in MusicGen."""
+    actual = [getattr(pattern, key, None) for key in ("delays", "flatten_first", "empty_initial")]
+    if actual != [delays, 0, 0]:
+        raise BackendError(f"its codebooks are not delayed by {delays} steps, as in MusicGen", SUPPORTED)
 
 
 # the text
 
 
-class Table(nn.Module):
-    """A text encoder that looks its tokens up."""
+class LookupEncoder(nn.Module):
+    """A text encoder that is an embedding table."""
 
     def __init__(self, embed: nn.Module) -> None:
         super().__init__()
@@ -209,8 +232,8 @@ class Table(nn.Module):
         return SimpleNamespace(last_hidden_state=self.embed(input_ids))
 
 
-class Whole:
-    """A tokenizer for which a prompt is one token, called as transformers' are."""
+class WholePromptTokenizer:
+    """A tokenizer for which a prompt is one token, with the interface of transformers' tokenizers."""
 
     model_max_length, pad_token_id = MAX_TOKENS, 0
 
@@ -218,21 +241,21 @@ class Whole:
         self._number = number
 
     def __call__(self, texts: Sequence[str], **options: Any) -> SimpleNamespace:
-        """Texts -> `input_ids`, one each; there is nothing to truncate."""
+        """Look up texts: `input_ids` of one token each, never truncated."""
         ids, _ = self._number(list(texts))
         return SimpleNamespace(input_ids=ids.tolist())
 
 
-def _reader(conditioner: Any) -> tuple[nn.Module, nn.Module, Any]:
-    """What reads prompts: encoder, projection to the decoder's width, tokenizer."""
+def _split_text_encoder(conditioner: Any) -> tuple[nn.Module, nn.Module, Any]:
+    """Split audiocraft's conditioner into text encoder, projection to the decoder's width, and tokenizer."""
     if hasattr(conditioner, "t5"):
         return conditioner.t5.eval(), conditioner.output_proj, conditioner.t5_tokenizer
-    return Table(conditioner.embed), conditioner.output_proj, Whole(conditioner.tokenizer)
+    return LookupEncoder(conditioner.embed), conditioner.output_proj, WholePromptTokenizer(conditioner.tokenizer)
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Says of which checkpoint a fault is."""
+def _name_checkpoint(name: str) -> Iterator[None]:
+    """Put the checkpoint's name in front of errors."""
     try:
         yield
     except BackendError as error:
@@ -241,7 +264,7 @@ def _named(name: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No word of what is deprecated in audiocraft, nor of xformers' kernels, which only its own decoding uses."""
+    """Silence audiocraft's deprecation warnings and xformers' log about its kernels, which are not used here."""
     xformers = logging.getLogger("xformers")
     level = xformers.level
     xformers.setLevel(logging.ERROR)

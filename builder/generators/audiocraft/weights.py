@@ -1,7 +1,7 @@
-"""audiocraft's weights under transformers' names: what the decode engine and the codec are made from.
+"""Convert audiocraft's models to transformers' classes, from which the engine and the codec are made.
 
-The two have the same layers. Whether a checkpoint's are no others is found out when it is loaded: every weight must
-have a place, and on a few codes both must say the same.
+Both have the same layers. Each checkpoint is checked when it is loaded: every weight must have a place, and both
+models must agree on a few codes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from transformers import EncodecConfig, EncodecModel, MusicgenDecoderConfig, Mus
 
 from ...errors import BackendError
 
-FRAMES = 8  # codes that both sides are compared on
-TOLERANCE = 1e-3  # of the largest value: rounding is a thousandth of it, another layer a thousand times more
+FRAMES = 8  # frames of codes that the models are compared on
+TOLERANCE = 1e-3  # of the largest value; rounding is a thousandth of that, a wrong layer a thousand times more
 LAYER = {
     "self_attn.out_proj": "self_attn.out_proj",
     "cross_attention.out_proj": "encoder_attn.out_proj",
@@ -34,8 +34,8 @@ LAYER = {
 ACTIVATIONS = {gelu: "gelu", relu: "relu"}
 
 
-class Parts(nn.Module):
-    """A checkpoint's parts, by the names that a transformers MusicGen has them under."""
+class AudioCraftModel(nn.Module):
+    """The parts of a checkpoint under the names of transformers' MusicGen."""
 
     def __init__(self, text_encoder: nn.Module, projection: nn.Module, decoder: Any, audio_encoder: nn.Module) -> None:
         super().__init__()
@@ -44,10 +44,11 @@ class Parts(nn.Module):
         self.config = SimpleNamespace(model_type="musicgen", decoder=decoder.config)
 
 
-def language_model(lm: Any, channels: int) -> MusicgenForCausalLM:
-    """audiocraft's language model as transformers' decoder, on the CPU; no weight is copied.
+def convert_language_model(lm: Any, channels: int) -> MusicgenForCausalLM:
+    """Convert audiocraft's language model to transformers' decoder, on the CPU and without copying weights.
 
-    Raises BackendError where its layers are not those.
+    Raises:
+        BackendError: Its layers are not those of MusicGen.
     """
     layer = lm.transformer.layers[0]
     config = MusicgenDecoderConfig(
@@ -63,32 +64,37 @@ def language_model(lm: Any, channels: int) -> MusicgenForCausalLM:
         bos_token_id=lm.special_token_id,
     )
     with torch.device("meta"):
-        ours = MusicgenForCausalLM(config)
-    _fill(ours, dict(_decoder_names(lm.state_dict())), "language model")
-    positions = ours.model.decoder.embed_positions  # computed, so no checkpoint holds them
+        converted = MusicgenForCausalLM(config)
+    _fill(converted, dict(_decoder_names(lm.state_dict())), "language model")
+    positions = converted.model.decoder.embed_positions  # computed, so no checkpoint holds them
     table = positions.get_embedding(config.max_position_embeddings, config.hidden_size)
     positions.weights = nn.Buffer(table, persistent=False)
-    ours.eval()
+    converted.eval()
     with torch.no_grad():
         noise = torch.Generator().manual_seed(0)
         codes = torch.randint(lm.card, (1, lm.n_q, FRAMES), generator=noise)
-        told = torch.randn(1, 3, lm.dim, generator=noise)
-        wanted = lm(codes, [], {"description": (told, torch.ones(1, 3))})
-        _agree(ours(codes[0], encoder_hidden_states=told).logits, wanted[0], "language model")
-    return ours
+        text = torch.randn(1, 3, lm.dim, generator=noise)
+        expected = lm(codes, [], {"description": (text, torch.ones(1, 3))})
+        _compare(converted(codes[0], encoder_hidden_states=text).logits, expected[0], "language model")
+    return converted
 
 
-def codec(model: Any, settings: Mapping[str, Any]) -> EncodecModel:
-    """audiocraft's EnCodec, built from `settings` (its `seanet`), as transformers'.
+def convert_codec(model: Any, settings: Mapping[str, Any]) -> EncodecModel:
+    """Convert audiocraft's EnCodec to transformers'.
 
-    Raises BackendError where its layers are not those.
+    Args:
+        model: audiocraft's codec.
+        settings: The settings that it was built from (`seanet`).
+
+    Raises:
+        BackendError: Its layers are not those of MusicGen's codec.
     """
-    own = dict(settings)
-    own |= own.pop("decoder")
-    own.pop("encoder")
-    known = inspect.signature(import_module("audiocraft.modules").SEANetDecoder).bind(**own)
-    known.apply_defaults()
-    seanet, quantizer = known.arguments, model.quantizer
+    arguments = dict(settings)
+    arguments |= arguments.pop("decoder")
+    arguments.pop("encoder")
+    bound = inspect.signature(import_module("audiocraft.modules").SEANetDecoder).bind(**arguments)
+    bound.apply_defaults()
+    seanet, quantizer = bound.arguments, model.quantizer
     bits = max(quantizer.bins - 1, 1).bit_length()
     config = EncodecConfig(
         sampling_rate=model.sample_rate,
@@ -110,19 +116,21 @@ def codec(model: Any, settings: Mapping[str, Any]) -> EncodecModel:
         use_conv_shortcut=not seanet["true_skip"],
         codebook_size=quantizer.bins,
         codebook_dim=quantizer.dimension,
-        target_bandwidths=[(quantizer.max_n_q + 0.5) * bits * model.frame_rate / 1000],  # kbit/s: that many codebooks
+        target_bandwidths=[
+            (quantizer.max_n_q + 0.5) * bits * model.frame_rate / 1000
+        ],  # kbit/s for that many codebooks
     )
-    ours = EncodecModel(config).eval()
-    _fill(ours, dict(_codec_names(model.state_dict())), "EnCodec")
+    converted = EncodecModel(config).eval()
+    _fill(converted, dict(_codec_names(model.state_dict())), "EnCodec")
     with torch.no_grad():
         noise = torch.Generator().manual_seed(0)
         codes = torch.randint(quantizer.bins, (1, model.num_codebooks, FRAMES), generator=noise)
-        _agree(ours.decode(codes[None], [None]).audio_values, model.decode(codes), "EnCodec")
-    return ours
+        _compare(converted.decode(codes[None], [None]).audio_values, model.decode(codes), "EnCodec")
+    return converted
 
 
 def _decoder_names(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """The language model's weights by transformers' names; those of its text conditioner left out."""
+    """Yield the language model's weights by transformers' names, without those of its text conditioner."""
     for name, weight in weights.items():
         part, _, rest = name.partition(".")
         if part == "condition_provider":
@@ -133,19 +141,19 @@ def _decoder_names(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]
             yield f"lm_heads.{rest}", weight
         elif part == "out_norm":
             yield f"model.decoder.layer_norm.{rest}", weight
-        elif found := re.fullmatch(r"transformer\.layers\.(\d+)\.(\w+)\.(?:mha\.)?in_proj_weight", name):
-            attention = LAYER[f"{found[2]}.out_proj"].removesuffix(".out_proj")
+        elif match := re.fullmatch(r"transformer\.layers\.(\d+)\.(\w+)\.(?:mha\.)?in_proj_weight", name):
+            attention = LAYER[f"{match[2]}.out_proj"].removesuffix(".out_proj")
             for letter, third in zip("qkv", weight.chunk(3), strict=True):
-                yield f"model.decoder.layers.{found[1]}.{attention}.{letter}_proj.weight", third
-        elif found := re.fullmatch(r"transformer\.layers\.(\d+)\.(.+)\.(weight|bias)", name):
-            place = LAYER.get(found[2].replace(".mha.", "."), found[2])
-            yield f"model.decoder.layers.{found[1]}.{place}.{found[3]}", weight
+                yield f"model.decoder.layers.{match[1]}.{attention}.{letter}_proj.weight", third
+        elif match := re.fullmatch(r"transformer\.layers\.(\d+)\.(.+)\.(weight|bias)", name):
+            place = LAYER.get(match[2].replace(".mha.", "."), match[2])
+            yield f"model.decoder.layers.{match[1]}.{place}.{match[3]}", weight
         else:
             yield name, weight
 
 
 def _codec_names(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """EnCodec's weights by transformers' names."""
+    """Yield EnCodec's weights by transformers' names."""
     for name, weight in weights.items():
         name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
         name = re.sub(r"\.(conv\.conv|convtr\.convtr)\.", ".conv.", name)
@@ -156,21 +164,24 @@ def _codec_names(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _fill(model: Any, weights: dict[str, Tensor], part: str) -> None:
-    """Give the model these tensors themselves. Raises BackendError for any that is left over, missing or misshapen."""
-    wanted = {name: weight.shape for name, weight in model.state_dict().items()}
+    """Assign the tensors to the model. Raises BackendError if any is left over, missing or of another shape."""
+    expected = {name: weight.shape for name, weight in model.state_dict().items()}
     given = {name: weight.shape for name, weight in weights.items()}
-    if wrong := sorted(name for name, _ in given.items() ^ wanted.items()):
-        raise _another(part, f"not all weights have a place, {wrong[0]} for one")
+    if wrong := sorted(name for name, _ in given.items() ^ expected.items()):
+        raise _not_supported(part, f"weights have no place or are missing: {wrong[0]}, ...")
     model.load_state_dict(weights, assign=True)
 
 
-def _agree(ours: Tensor, wanted: Tensor, part: str) -> None:
-    off = (ours - wanted.reshape(ours.shape)).abs().max() / wanted.abs().max().clamp(min=1e-12)
-    if not off < TOLERANCE:  # NaN included
-        raise _another(part, f"with its weights in MusicGen's layers what comes out is {off:.0%} off")
+def _compare(output: Tensor, expected: Tensor, part: str) -> None:
+    """Raise BackendError if the converted model's output is not that of the original."""
+    error = (output - expected.reshape(output.shape)).abs().max() / expected.abs().max().clamp(min=1e-12)
+    if not error < TOLERANCE:  # NaN included
+        raise _not_supported(part, f"its weights in MusicGen's layers give an output that is {error:.0%} off")
 
 
-def _another(part: str, why: str) -> BackendError:
+def _not_supported(part: str, reason: str) -> BackendError:
+    """The error for a model with other layers."""
     return BackendError(
-        f"its {part} is not built as MusicGen's is: {why}", "generator.model: facebook/musicgen-small, or one like it"
+        f"its {part} does not have MusicGen's layers: {reason}",
+        "generator.model: facebook/musicgen-small, or one like it",
     )

@@ -1,1 +1,1 @@
-"""MusicGen from transformers' checkpoints, on an engine of its own."""
+"""The generator `musicgen`: transformers' checkpoints, decoded by synthmir's engine."""

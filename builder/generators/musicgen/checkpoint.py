@@ -1,4 +1,4 @@
-"""MusicGen's published form: a Hub id or a folder, loaded by transformers, with its revision and its licence."""
+"""Load MusicGen's published checkpoints with transformers, from a Hub id or a folder."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ KINDS: dict[str, Any] = {
     "musicgen_melody": MusicgenMelodyForConditionalGeneration,
 }
 TOKENIZERS = ("tokenizer.json", "spiece.model")
-WITHOUT: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}  # cached_file: None for what is not there
-IDENTITY = ("*.safetensors", "*.bin", "config.json", *TOKENIZERS)  # what a folder's revision is made of
+OPTIONAL: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}  # cached_file: None for a missing file
+IDENTITY = ("*.safetensors", "*.bin", "config.json", *TOKENIZERS)  # the files that a folder's revision is a hash of
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A loaded MusicGen: its decoder in the data type asked for, the small rest (T5, EnCodec) in float32."""
+    """A loaded MusicGen: the decoder in the chosen data type, T5 and EnCodec in float32."""
 
     model: MusicgenForConditionalGeneration | MusicgenMelodyForConditionalGeneration
     tokenizer: Any
@@ -55,16 +55,23 @@ class Checkpoint:
 
     @property
     def channels(self) -> int:
-        """That the model plays: 1 or 2."""
+        """Audio channels of the model: 1 or 2."""
         config: Any = self.model.config
         return int(config.decoder.audio_channels)
 
     @classmethod
     def load(cls, name: str, revision: str | None, dtype: torch.dtype, device: torch.device) -> Checkpoint:
-        """Load `name`, a Hub id or a folder.
+        """Load a checkpoint.
 
-        Raises BackendError for what is not there, cannot be reached or is not MusicGen, and RecipeError for a folder
-        with a `revision`.
+        Args:
+            name: A Hub id or a folder.
+            revision: A commit, tag or branch on the Hub.
+            dtype: The data type of the decoder.
+            device: Where to load it.
+
+        Raises:
+            BackendError: It does not exist, cannot be reached or is not MusicGen.
+            RecipeError: A `revision` of a folder.
         """
         folder = Path(name).expanduser()
         if not (local := is_folder(folder)) and re.match(r"[./~]", name):
@@ -72,7 +79,7 @@ class Checkpoint:
         if local and revision is not None:
             raise RecipeError(f"generator.revision: {name} is a folder, which has no revisions", "leave revision out")
         source = str(folder) if local else name
-        with _told(name, revision):
+        with loading_errors(name, revision):
             require_hub(source, "generator.model: {}", revision)
             config_file = cached_file(source, "config.json", revision=revision)
             kind = PreTrainedConfig.get_config_dict(source, revision=revision)[0].get("model_type")
@@ -81,27 +88,27 @@ class Checkpoint:
                     f"{name}: is {f'a {kind}' if kind else 'no'} model, not MusicGen ({' or '.join(KINDS)})",
                     "generator.model: facebook/musicgen-small, or a folder saved by transformers",
                 )
-            if not local:  # from here on, what the branch or tag meant now
+            if not local:  # the commit of the branch or tag, for all files
                 revision = Path(str(config_file)).parent.name
-            found = (cached_file(source, file, revision=revision, **WITHOUT) for file in TOKENIZERS)
-            if not any(found):  # transformers would make an empty one, and every prompt would mean the same
-                raise BackendError(f"{name}: has no tokenizer", f"one of {' or '.join(TOKENIZERS)} belongs there")
+            files = (cached_file(source, file, revision=revision, **OPTIONAL) for file in TOKENIZERS)
+            if not any(files):  # transformers would make an empty tokenizer, for which all prompts are equal
+                raise BackendError(f"{name}: has no tokenizer", f"add {' or '.join(TOKENIZERS)}")
             refuse_code(source, revision)
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-            card = cached_file(source, "README.md", revision=revision, **WITHOUT)
+            card = cached_file(source, "README.md", revision=revision, **OPTIONAL)
             model: Any = KINDS[kind].from_pretrained(source, revision=revision or "main", dtype=torch.float32)
         model.decoder.to(dtype)
         return cls(
             model=model.to(device).eval(),
             tokenizer=tokenizer,
-            revision=_hash(folder) if local else str(revision),
-            license=_license(Path(card).parent) if card else LICENSE,
+            revision=hash_folder(folder) if local else str(revision),
+            license=read_license(Path(card).parent) if card else LICENSE,
         )
 
 
 @contextmanager
-def _told(name: str, revision: str | None) -> Iterator[None]:
-    """Loads quietly; what goes wrong is told in our words."""
+def loading_errors(name: str, revision: str | None) -> Iterator[None]:
+    """Silence transformers while it loads, and turn its errors into BackendError."""
     bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -109,16 +116,16 @@ def _told(name: str, revision: str | None) -> Iterator[None]:
         yield
     except BackendError:
         raise
-    except Exception as error:  # what damaged files raise in four libraries has no common type
-        raise _in_words(name, revision, error) from error
+    except Exception as error:  # damaged files raise errors of four libraries without a common type
+        raise _describe_error(name, revision, error) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
 
 
-def _in_words(name: str, revision: str | None, error: Exception) -> BackendError:
-    """What went wrong: transformers wraps what the Hub said, and says little of it."""
+def _describe_error(name: str, revision: str | None, error: Exception) -> BackendError:
+    """The error for a user. The cause is found in the chain, as transformers wraps the Hub's errors."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)
@@ -129,7 +136,9 @@ def _in_words(name: str, revision: str | None, error: Exception) -> BackendError
     at = f" at revision {revision}" if revision else ""
     by_folder = f"generator.model: DIR, after: hf download {name} --local-dir DIR"
     if any_is(GatedRepoError):
-        return BackendError(f"{name}: the Hub gives it to those alone who asked for it", "ask; then: hf auth login")
+        return BackendError(
+            f"{name}: access on the Hub is restricted", "ask for access on the model's page; then: hf auth login"
+        )
     if any_is(RepositoryNotFoundError):
         return BackendError(
             f"{name}: the Hub has no such model, or it is private",
@@ -138,38 +147,38 @@ def _in_words(name: str, revision: str | None, error: Exception) -> BackendError
     if any_is(RevisionNotFoundError):
         return BackendError(
             f"{name}: has no revision {revision!r}",
-            "generator.revision: a commit, tag or branch of it; without one, the newest is taken and written down",
+            "generator.revision: a commit, tag or branch; without one, the newest is taken and recorded",
         )
     if any_is(OfflineModeIsEnabled) or (any_is(LocalEntryNotFoundError) and is_offline_mode()):
         return BackendError(
-            f"{name}{at}: is not on this machine, and the Hub is not asked: HF_HUB_OFFLINE is set",
+            f"{name}{at}: is not on this machine, and HF_HUB_OFFLINE is set",
             f"unset HF_HUB_OFFLINE; or on a machine with a network, {by_folder}",
         )
     if any_is(LocalEntryNotFoundError, ConnectionError, HfHubHTTPError):
         return BackendError(
             f"{name}{at}: is not on this machine, and the Hub cannot be reached",
-            f"mend the connection and run the same command again; or on a machine with a network, {by_folder}",
+            f"check the connection and run the same command again; or on a machine with a network, {by_folder}",
         )
     if any_is(HFValidationError):
-        return BackendError(f"{name}: is no folder, and no Hub id", "generator.model: a folder, or OWNER/NAME")
+        return BackendError(f"{name}: is not a folder or a Hub id", "generator.model: a folder, or OWNER/NAME")
     again = f"ID --local-dir {name}" if Path(name).expanduser().is_dir() else f"{name} --force-download"
     return BackendError(
         f"{name}{at}: cannot be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
-        f"if the copy is damaged or incomplete, fetch it again: hf download {again}",
+        f"if the copy is damaged or incomplete, download it again: hf download {again}",
     )
 
 
-def _hash(folder: Path) -> str:
-    """12 hex digits for the content of a checkpoint folder."""
-    whole = hashlib.sha256()
+def hash_folder(folder: Path) -> str:
+    """12 hex digits of the content of a checkpoint folder."""
+    digest = hashlib.sha256()
     for pattern in IDENTITY:
         for path in sorted(folder.glob(pattern)):
             with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()[:12]
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
 
 
-def _license(folder: Path) -> str:
-    """What the model card in a folder says, else that of Meta's weights: who trains on with them inherits it."""
+def read_license(folder: Path) -> str:
+    """The licence in a folder's model card, else that of Meta's weights, which fine-tuned weights inherit."""
     card = folder / "README.md"
     return str(ModelCard.load(card).data.get("license") or LICENSE) if card.is_file() else LICENSE

@@ -1,4 +1,4 @@
-"""Codes to sound: the decoder of EnCodec (Defossez et al. 2022), in layers or, on CPUs, as products."""
+"""Decode EnCodec's codes to sound (Defossez et al. 2022, arXiv 2210.13438), on CPUs as matrix products."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.nn.functional import elu
 from torch.nn.utils import parametrize
 from transformers import EncodecModel
 
-from .kernels.linear import packs, product
+from .kernels.linear import can_pack, make_product
 
-GPU_CLIPS = 16  # decoded at once: the activations of one take 600 MB for 30 seconds
-CHUNK = 50  # frames: what is alive of a second of sound stays in the processor's cache
-HALO = 2  # frames on either side that a sample depends on, behind the LSTM
+GPU_CLIPS = 16  # decoded at once; the activations of a clip of 30 s take 600 MB
+CHUNK = 50  # frames: the activations of a second of sound fit into the processor's cache
+HALO = 2  # frames on either side that a sample depends on, after the LSTM
 
 
 class Decoder(Protocol):
-    """Features float32 [clips, width, frames] -> sound float32 [clips, samples]."""
+    """Turns features, float32 [clips, width, frames], into sound, float32 [clips, samples]."""
 
     def __call__(self, features: Tensor) -> Tensor:
         """Decode."""
@@ -26,37 +26,42 @@ class Decoder(Protocol):
 
 
 class Codec:
-    """The decoder half of a loaded EnCodec, computed in `dtype`.
+    """The decoder of a loaded EnCodec, computed in `dtype`.
 
-    bfloat16 lies 45 to 50 dB under the sound itself: EnCodec's own error is far louder.
+    The error of bfloat16 is 45 to 50 dB below the sound, far less than EnCodec's own error.
     """
 
     def __init__(self, model: EncodecModel, dtype: torch.dtype, channels: int = 1) -> None:
         self.sampling_rate = int(model.config.sampling_rate)
         self.frame_rate = int(model.config.frame_rate)
         self._channels = channels
-        # EnCodec's convolutions and LSTM come out garbled on Apple's MPS; there the codec stays on the CPU.
+        # EnCodec's convolutions and LSTM give wrong results on Apple's MPS, so there the codec is on the CPU.
         self._device = torch.device("cpu") if model.device.type == "mps" else model.device
         self._quantizer = model.quantizer.to(self._device)
-        folded = _folded(model).to(self._device)
-        as_products = self._device.type == "cpu" and packs(dtype) and Products.suits(model)
-        self._decoder: Decoder = Products(folded, dtype) if as_products else Layers(folded, dtype)
+        folded = _fold_weight_norm(model).to(self._device)
+        as_products = self._device.type == "cpu" and can_pack(dtype) and ProductDecoder.suits(model)
+        self._decoder: Decoder = ProductDecoder(folded, dtype) if as_products else LayerDecoder(folded, dtype)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, fold: bool = True) -> Tensor:
-        """int64 [batch, codebooks, frames] -> float32 [batch, samples] on the CPU, left and right averaged.
+        """Decode a batch.
 
-        Without `fold`, float32 [batch, samples, channels].
+        Args:
+            codes: int64 [batch, codebooks, frames].
+            fold: Whether the channels are averaged.
+
+        Returns:
+            On the CPU, float32 [batch, samples], or without `fold` float32 [batch, samples, channels].
         """
-        # In stereo the codebooks of left and right alternate, and each side is a clip of its own to the codec.
+        # In stereo the codebooks of left and right alternate, and the codec decodes each side as a clip.
         sides = codes.to(self._device).unflatten(1, (-1, self._channels)).movedim(2, 1).flatten(0, 1)
         sound = self._decoder(self._quantizer.decode(sides.transpose(0, 1)))
         sound = sound.unflatten(0, (-1, self._channels))
         return (sound.mean(1) if fold else sound.transpose(1, 2)).cpu()
 
 
-class Layers:
-    """The layers as transformers has them, a few clips at a time."""
+class LayerDecoder:
+    """Decodes with transformers' layers, GPU_CLIPS clips at a time."""
 
     def __init__(self, decoder: nn.Module, dtype: torch.dtype) -> None:
         self._decoder, self._dtype = decoder.to(dtype).eval(), dtype
@@ -67,11 +72,11 @@ class Layers:
         return torch.cat(parts)
 
 
-class Products:
-    """The same as matrix products over [time, channels], a second of one clip at a time.
+class ProductDecoder:
+    """Decodes with matrix products over [time, channels], one second of one clip at a time.
 
-    There, the taps of a convolution are neighbours in memory and a transposed one needs no overlapping sums. What is
-    alive stays in the cache, whatever the length, and a clip's sound does not depend on its batch.
+    The taps of a convolution are neighbours in memory, and a transposed convolution needs no overlapping sums. The
+    activations fit into the cache whatever the length, and a clip's sound does not depend on its batch.
     """
 
     def __init__(self, decoder: Any, dtype: torch.dtype) -> None:
@@ -91,7 +96,7 @@ class Products:
 
     @staticmethod
     def suits(model: EncodecModel) -> bool:
-        """Whether the model is built as MusicGen's is."""
+        """Whether the model has the layers of MusicGen's codec, which are the ones implemented here."""
         config = model.config
         return (
             not config.use_causal_conv
@@ -110,7 +115,7 @@ class Products:
         return torch.stack([self._sound(clip.contiguous()) for clip in (x + y).unbind(1)])
 
     def _sound(self, x: Tensor) -> Tensor:
-        """[frames, channels] -> [samples]."""
+        """Decode features of one clip, [frames, channels], to [samples]."""
         parts = []
         for start in range(0, len(x), CHUNK):
             end = min(start + CHUNK, len(x))
@@ -128,15 +133,15 @@ class Products:
 
 
 class Convolution:
-    """A convolution of stride 1, reflected at the ends, over [time, channels]."""
+    """A convolution of stride 1 over [time, channels], with reflected ends."""
 
     def __init__(self, conv: nn.Conv1d, dtype: torch.dtype) -> None:
         (self._taps,), (self._dilation,) = conv.kernel_size, conv.dilation
         weight = conv.weight.detach().transpose(1, 2).flatten(1)  # [outputs, taps x inputs]
-        self._apply = product(weight.to(dtype), None if conv.bias is None else conv.bias.detach().to(dtype))
+        self._apply = make_product(weight.to(dtype), None if conv.bias is None else conv.bias.detach().to(dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[time, inputs] -> [time, outputs]."""
+        """Map [time, inputs] to [time, outputs]."""
         if self._taps == 1:
             return self._apply(x)
         time, reach = len(x), (self._taps - 1) * self._dilation
@@ -156,12 +161,12 @@ class Upsampling:
         now, before = weight.split(self._stride, dim=2)
         matrix = torch.cat([before, now]).permute(2, 1, 0).flatten(0, 1)  # [stride x outputs, 2 x inputs]
         bias = None if conv.bias is None else conv.bias.detach().repeat(self._stride).to(dtype)
-        self._apply, self._outputs = product(matrix.to(dtype), bias), weight.shape[1]
+        self._apply, self._outputs = make_product(matrix.to(dtype), bias), weight.shape[1]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[time, inputs] -> [time x stride, outputs]."""
-        nothing = x.new_zeros(1, x.shape[1])
-        pairs = torch.cat([torch.cat([nothing, x]), torch.cat([x, nothing])], dim=1)
+        """Map [time, inputs] to [time x stride, outputs]."""
+        zeros = x.new_zeros(1, x.shape[1])
+        pairs = torch.cat([torch.cat([zeros, x]), torch.cat([x, zeros])], dim=1)
         right = self._stride // 2
         return self._apply(pairs).view(-1, self._outputs)[self._stride - right : -right or None]
 
@@ -175,22 +180,22 @@ class Recurrence:
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         }
         bias = (weights["bias_ih"] + weights["bias_hh"]).to(dtype)
-        self._read = product(weights["weight_ih"].to(dtype), bias)
-        self._recur = product(weights["weight_hh"].to(dtype))
+        self._read = make_product(weights["weight_ih"].to(dtype), bias)
+        self._recur = make_product(weights["weight_hh"].to(dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[time, clips, channels] -> the same."""
+        """Map [time, clips, channels] to the same shape."""
         hidden, cell, out = x.new_zeros(x.shape[1:]), torch.zeros(x.shape[1:]), torch.empty_like(x)
-        for step, told in enumerate(self._read(x.flatten(0, 1)).view(*x.shape[:2], -1)):
-            enter, forget, new, show = (told + self._recur(hidden)).float().chunk(4, dim=1)
-            cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
-            hidden = (show.sigmoid() * cell.tanh()).to(x.dtype)
+        for step, inputs in enumerate(self._read(x.flatten(0, 1)).view(*x.shape[:2], -1)):
+            input_gate, forget_gate, new, output_gate = (inputs + self._recur(hidden)).float().chunk(4, dim=1)
+            cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * new.tanh()
+            hidden = (output_gate.sigmoid() * cell.tanh()).to(x.dtype)
             out[step] = hidden
         return out
 
 
-def _folded(model: EncodecModel) -> nn.Module:
-    """A copy of the decoder with its weight norm computed once, in float32, before any precision goes."""
+def _fold_weight_norm(model: EncodecModel) -> nn.Module:
+    """A copy of the decoder with its weight norm computed once, in float32."""
     folded = type(model.decoder)(model.config)
     for module in list(folded.modules()):
         if parametrize.is_parametrized(module):

@@ -1,9 +1,9 @@
-"""The decode engine: a loaded MusicGen's own weights, run one step at a time as fast as the machine lets them.
+"""Decode MusicGen's codes step by step, with the weights of a loaded checkpoint.
 
-Computes what transformers' `generate` computes (greedy and in float32: the same tokens), without what makes it slow:
-the cache of keys and values is one static block, keys and values of the text are computed once, projections are fused
-and on CPUs packed, attention suits one query a step, and on GPUs a step is a captured graph. The half of the batch
-that is decoded without text skips cross-attention, which is exactly nought there: its keys and values are zeros.
+Gives the tokens of transformers' `generate` (the same ones when greedy and in float32) and is faster: the cache of
+keys and values is one static block, the text's keys and values are computed once, projections are fused, and packed on
+CPUs, attention is made for one query a step, and on GPUs a step is a captured graph. The rows that are decoded without
+text skip cross-attention, whose output is exactly zero there, as its keys and values are.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from transformers import MusicgenForConditionalGeneration
 from transformers.activations import ACT2FN
 
 from ...cpu_kernels import allocate_large_pages
-from .kernels.attention import attend, kernel
-from .kernels.linear import Product, product
-from .sampling import Sampling, choose, guide
+from .kernels.attention import attend, load_kernel
+from .kernels.linear import Product, make_product
+from .sampling import Sampling, apply_guidance, sample_tokens
 
 GRAPH_STEPS = 64  # steps that share a captured graph, which reads the cache up to the last of them
-USUAL_TEXT = 32  # tokens
-TEXT_STEP = 16  # on GPUs texts are padded to a multiple of it, so that few shapes are captured
+USUAL_TEXT = 32  # tokens, assumed for the memory of a clip
+TEXT_STEP = 16  # on GPUs texts are padded to a multiple of it, so that there are few shapes to capture
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,18 @@ class Norm:
     eps: float
 
     @classmethod
-    def of(cls, module: nn.LayerNorm) -> Norm:
-        """The weights of a loaded one."""
+    def from_module(cls, module: nn.LayerNorm) -> Norm:
+        """Copy the weights of a loaded module."""
         return cls(module.weight.detach().clone(), module.bias.detach().clone(), module.eps)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[rows, width] -> the same."""
+        """Normalise [rows, width]."""
         return layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 @dataclass(frozen=True, slots=True)
 class Cross:
-    """The part of a layer that attends to the text."""
+    """The cross-attention of a layer, to the text."""
 
     norm: Norm
     query: Product
@@ -58,12 +58,12 @@ class Cross:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer of the decoder, its projections fused."""
+    """One layer of the decoder, with fused projections."""
 
     norm: Norm
     qkv: Product
     out: Product
-    cross: Cross | None  # None where the text stands in front of the codes (see melody.py)
+    cross: Cross | None  # None where the text is a prefix of the codes (see melody.py)
     last_norm: Norm
     up: Product
     down: Product
@@ -71,25 +71,26 @@ class Layer:
 
 @dataclass(slots=True)
 class Run:
-    """A batch while it is decoded. Rows are the clips with their text, then with guidance the same without text."""
+    """The state of a batch. Rows are the clips with text, followed with guidance by the same clips without text."""
 
     codes: Tensor  # int64 [batch, codebooks, steps + 1], written step by step
     uniforms: Tensor  # float32 [steps, batch, codebooks]
-    position: Tensor  # int64 [1]: the step that comes next
-    finite: Tensor  # bool [batch]: every logit so far was a number
+    position: Tensor  # int64 [1]: the next step
+    finite: Tensor  # bool [batch]: all logits so far are finite
     cache: Tensor  # [layers, 2, rows, heads, steps, size]: keys, values
     text: Tensor  # [layers, 2, batch, heads, length, size]: keys, values
     text_mask: Tensor  # bool [batch, 1, 1, length]
     text_lengths: Tensor  # int64 [batch]
     frames: int
-    starts: Tensor | None = None  # int64 [rows]: where in the cache a row's codes begin; None: all at its beginning
+    starts: Tensor | None = None  # int64 [rows]: where a row's codes start in the cache; None: all at 0
 
 
 class Engine:
-    """Decodes with the weights of `model`, on its device and in its data type.
+    """Decodes with the weights of a model, on its device and in its data type.
 
-    `plain` does without a compiler, graphs and operators outside torch's API. All that `Engine` keeps of the model's
-    decoder are copies of its weights, so that `model.decoder` may be deleted.
+    Args:
+        model: The loaded checkpoint. The engine copies the decoder's weights: `model.decoder` may be deleted.
+        plain: Use neither compiled kernels, nor graphs, nor operators outside of torch's API.
     """
 
     def __init__(self, model: MusicgenForConditionalGeneration, plain: bool = False) -> None:
@@ -99,23 +100,23 @@ class Engine:
         self.dtype, self.device = lm.dtype, lm.device
         self.heads, self.size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         self.codebooks, self.vocabulary, self.pad = config.num_codebooks, config.vocab_size, config.pad_token_id
-        # A codebook begins a step after the one before it. In stereo those of left and right alternate, in step.
+        # Each codebook is one step later than the one before. In stereo, those of left and right alternate, in step.
         self.delays = (torch.arange(self.codebooks) // config.audio_channels).to(self.device)
         self._activation: Callable[[Tensor], Tensor] = ACT2FN[config.activation_function]
-        self._kernel = kernel(self.dtype, self.size) if self.device.type == "cpu" and not plain else None
+        self._kernel = load_kernel(self.dtype, self.size) if self.device.type == "cpu" and not plain else None
         self._captures = self.device.type == "cuda" and not plain
         self._run: Run | None = None
         self._graphs: tuple[Sampling, list[torch.cuda.CUDAGraph]] | None = None
 
         def fused(*linears: Any) -> Product:
-            return product(torch.cat([linear.weight.detach() for linear in linears]), plain=plain)
+            return make_product(torch.cat([linear.weight.detach() for linear in linears]), plain=plain)
 
         def cross(layer: Any) -> Cross | None:
             if not hasattr(layer, "encoder_attn"):
                 return None
             attention = layer.encoder_attn
             return Cross(
-                norm=Norm.of(layer.encoder_attn_layer_norm),
+                norm=Norm.from_module(layer.encoder_attn_layer_norm),
                 query=fused(attention.q_proj),
                 keys_values=fused(attention.k_proj, attention.v_proj),
                 out=fused(attention.out_proj),
@@ -125,15 +126,15 @@ class Engine:
             self._tokens = torch.cat([table.weight.detach() for table in decoder.embed_tokens])
             self._offsets = torch.arange(self.codebooks, device=self.device) * (self.vocabulary + 1)
             self._positions = decoder.embed_positions.weights.to(self.device, self.dtype, copy=True)
-            self._norm = Norm.of(decoder.layer_norm)
+            self._norm = Norm.from_module(decoder.layer_norm)
             self._heads = fused(*lm.lm_heads)
             self._layers = [
                 Layer(
-                    norm=Norm.of(layer.self_attn_layer_norm),
+                    norm=Norm.from_module(layer.self_attn_layer_norm),
                     qkv=fused(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
                     out=fused(layer.self_attn.out_proj),
                     cross=cross(layer),
-                    last_norm=Norm.of(layer.final_layer_norm),
+                    last_norm=Norm.from_module(layer.final_layer_norm),
                     up=fused(layer.fc1),
                     down=fused(layer.fc2),
                 )
@@ -142,25 +143,25 @@ class Engine:
 
     @property
     def max_frames(self) -> int:
-        """The longest clip that there are positions for."""
+        """Frames of the longest clip that the position embeddings allow."""
         return len(self._positions) - int(self.delays[-1])
 
-    def steps(self, frames: int) -> int:
-        """Steps that `frames` frames take: the last codebook ends as much later as it began."""
+    def count_steps(self, frames: int) -> int:
+        """The number of steps for `frames` frames: the last codebook starts and ends later than the first."""
         return frames + int(self.delays[-1])
 
     def bytes_per_clip(self, frames: int, sampling: Sampling) -> int:
-        """Memory that one more clip in the batch takes: nearly all of it keys and values."""
+        """The memory of one clip in the batch, nearly all of it keys and values."""
         rows = 2 if sampling.guided else 1
-        kept, _ = self._extents(self.steps(frames), USUAL_TEXT)
+        kept, _ = self._cache_lengths(self.count_steps(frames), USUAL_TEXT)
         return len(self._layers) * 2 * rows * self.heads * self.size * kept * self._tokens.element_size()
 
-    def _extents(self, steps: int, length: int) -> tuple[int, int]:
-        """How many keys are cached of what is decoded, and how many of the text beside it."""
+    def _cache_lengths(self, steps: int, length: int) -> tuple[int, int]:
+        """The lengths of the cache of codes and of the cache of the text."""
         return steps, length
 
     def release(self) -> None:
-        """Give back the memory of the last batch."""
+        """Free the memory of the last batch."""
         self._run = self._graphs = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -171,12 +172,18 @@ class Engine:
     ) -> tuple[Tensor, Tensor]:
         """Decode a batch.
 
-        `states` [batch, length, width] is the text as the decoder is given it (see `text_states`), `mask` [batch,
-        length] is nonzero for tokens, which come before padding; `uniforms` [batch, steps(frames), codebooks] are in
-        [0, 1). Returns codes int64 [batch, codebooks, frames], and bool [batch], False where a logit was no number.
+        Args:
+            states: The encoded text, [batch, length, width] (see `encode_text`).
+            mask: [batch, length], nonzero for tokens, which are in front of the padding.
+            frames: The length of the clips.
+            uniforms: Random numbers in [0, 1), float32 [batch, count_steps(frames), codebooks].
+            sampling: How tokens are sampled.
+
+        Returns:
+            Codes, int64 [batch, codebooks, frames], and bool [batch], False for a clip with non-finite logits.
         """
-        run = self._begin(states, mask, frames, uniforms, sampling)
-        steps = self.steps(frames)
+        run = self._start_run(states, mask, frames, uniforms, sampling)
+        steps = self.count_steps(frames)
         if self._captures:
             for step, graph in enumerate(self._capture(run, sampling)):
                 for _ in range(min(GRAPH_STEPS, steps - step * GRAPH_STEPS)):
@@ -185,20 +192,20 @@ class Engine:
             for step in range(steps):
                 self._step(run, sampling, step + 1)
         if not (finite := run.finite.clone()).all():
-            self.release()  # the cache holds what is no number
+            self.release()  # the cache has NaN
         places = torch.arange(1, frames + 1, device=self.device) + self.delays[:, None]
         return run.codes.gather(2, places.expand(len(run.codes), -1, -1)), finite
 
-    def _begin(self, states: Tensor, mask: Tensor, frames: int, uniforms: Tensor, sampling: Sampling) -> Run:
-        """A run for the batch, in the buffers of the one before where they fit."""
+    def _start_run(self, states: Tensor, mask: Tensor, frames: int, uniforms: Tensor, sampling: Sampling) -> Run:
+        """Set up the state of a batch, in the buffers of the last batch if they have the same shapes."""
         batch, length, _ = states.shape
-        steps, layers = self.steps(frames), len(self._layers)
+        steps, layers = self.count_steps(frames), len(self._layers)
         if self._captures:
             padding = -length % TEXT_STEP
             states, mask = nn.functional.pad(states, (0, 0, 0, padding)), nn.functional.pad(mask, (0, padding))
             length += padding
         rows = 2 * batch if sampling.guided else batch
-        kept, beside = self._extents(steps, length)
+        kept, beside = self._cache_lengths(steps, length)
         if self._run is None or (batch, rows, steps, kept, beside) != (
             len(self._run.codes),
             self._run.cache.shape[2],
@@ -231,11 +238,11 @@ class Engine:
         run.finite.fill_(True)
         run.text_mask.copy_(mask[:, None, None] != 0)
         run.text_lengths.copy_((mask != 0).sum(1))
-        self._tell(run, states.to(self.device, self.dtype))
+        self._cache_text(run, states.to(self.device, self.dtype))
         return run
 
-    def _tell(self, run: Run, states: Tensor) -> None:
-        """Keep the keys and values of a text [batch, length, width]."""
+    def _cache_text(self, run: Run, states: Tensor) -> None:
+        """Compute the keys and values of a text [batch, length, width]."""
         batch, length, _ = states.shape
         for layer, place in zip(self._layers, run.text, strict=True):
             assert layer.cross is not None
@@ -243,9 +250,13 @@ class Engine:
             place.copy_(keys_values.permute(2, 0, 3, 1, 4))
 
     def _step(self, run: Run, sampling: Sampling, length: int, exact: bool = True) -> None:
-        """Read the codes at `run.position` and write those that follow; the cache is read up to `length`.
+        """Read the codes at `run.position` and write the next ones.
 
-        `exact`: the cache is written up to `length`; else what lies behind `run.position` is masked.
+        Args:
+            run: The batch.
+            sampling: How tokens are sampled.
+            length: How much of the cache is read.
+            exact: Whether the cache is filled up to `length`; else positions after `run.position` are masked.
         """
         batch = len(run.codes)
         codes = run.codes.index_select(2, run.position).squeeze(2)
@@ -254,22 +265,22 @@ class Engine:
             x = x.repeat(2, 1)
         places = run.position if run.starts is None else run.position + run.starts
         x = x + self._positions.index_select(0, places)
-        length += run.cache.shape[4] - len(run.uniforms)  # what stands in front of the codes
+        length += run.cache.shape[4] - len(run.uniforms)  # the prefix of the codes
         seen = None
         if not exact or run.starts is not None:
             seen = (torch.arange(length, device=self.device) <= places[:, None])[:, None, None]
         for layer, cache, text in zip(self._layers, run.cache, run.text, strict=True):
             layer.out(self._self_attention(places, layer.qkv(layer.norm(x)), cache, length, seen), onto=x)
             if layer.cross is not None:
-                told, cross = x[:batch], layer.cross
-                cross.out(self._cross_attention(run, cross.query(cross.norm(told)), text), onto=told)
+                with_text, cross = x[:batch], layer.cross
+                cross.out(self._cross_attention(run, cross.query(cross.norm(with_text)), text), onto=with_text)
             layer.down(self._activation(layer.up(layer.last_norm(x))), onto=x)
         logits = self._heads(self._norm(x)).float()
         if sampling.guided:
-            logits = guide(logits, sampling.guidance)
-        run.finite &= logits.sum(1).isfinite()  # a NaN or an infinity stays one in the sum
+            logits = apply_guidance(logits, sampling.guidance)
+        run.finite &= logits.sum(1).isfinite()  # NaN and infinity remain in the sum
         logits = logits.view(batch, self.codebooks, self.vocabulary)
-        chosen = choose(logits, run.uniforms.index_select(0, run.position).squeeze(0), sampling)
+        chosen = sample_tokens(logits, run.uniforms.index_select(0, run.position).squeeze(0), sampling)
         frame = run.position - self.delays
         chosen = torch.where((frame >= 0) & (frame < run.frames), chosen, self.pad)
         run.position += 1
@@ -278,7 +289,7 @@ class Engine:
     def _self_attention(self, places: Tensor, qkv: Tensor, cache: Tensor, length: int, seen: Tensor | None) -> Tensor:
         keys, values = cache
         if self._kernel is not None:
-            return self._kernel.step(qkv, keys, values, length - 1)
+            return self._kernel.attend_step(qkv, keys, values, length - 1)
         query, key, value = qkv.view(len(qkv), 3, self.heads, 1, self.size).unbind(1)
         keys.index_copy_(2, places, key)
         values.index_copy_(2, places, value)
@@ -287,11 +298,11 @@ class Engine:
     def _cross_attention(self, run: Run, query: Tensor, text: Tensor) -> Tensor:
         keys, values = text
         if self._kernel is not None:
-            return self._kernel.over(query, keys, values, run.text_lengths)
+            return self._kernel.attend_prefix(query, keys, values, run.text_lengths)
         return attend(query.view(len(query), self.heads, 1, self.size), keys, values, run.text_mask)
 
     def _capture(self, run: Run, sampling: Sampling) -> list[torch.cuda.CUDAGraph]:
-        """A graph for every GRAPH_STEPS steps, captured once for a run's buffers."""
+        """One graph for every GRAPH_STEPS steps, captured once for the buffers of a run."""
         if self._graphs is None or self._graphs[0] != sampling:
             steps = len(run.uniforms)
             graphs: list[torch.cuda.CUDAGraph] = []
@@ -299,7 +310,7 @@ class Engine:
             kept = [buffer.clone() for buffer in (run.codes, run.position, run.finite)]
             side = torch.cuda.Stream(self.device)
             side.wait_stream(torch.cuda.current_stream(self.device))
-            with torch.cuda.stream(side):  # a first time outside, for what libraries set up when first called
+            with torch.cuda.stream(side):  # once without capture, as libraries initialise themselves at the first call
                 for length in lengths:
                     self._step(run, sampling, length, exact=False)
             torch.cuda.current_stream(self.device).wait_stream(side)
@@ -314,8 +325,17 @@ class Engine:
         return self._graphs[1]
 
 
-def text_states(model: MusicgenForConditionalGeneration, ids: Tensor, mask: Tensor) -> Tensor:
-    """Token ids and mask [batch, length] -> the text as the decoder is given it, [batch, length, width]."""
+def encode_text(model: MusicgenForConditionalGeneration, ids: Tensor, mask: Tensor) -> Tensor:
+    """Encode text for the decoder.
+
+    Args:
+        model: The loaded checkpoint with its text encoder.
+        ids: Token ids, [batch, length].
+        mask: [batch, length], 0 for padding.
+
+    Returns:
+        [batch, length, width], zero where the mask is.
+    """
     states = model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
     if hasattr(model, "enc_to_dec_proj"):
         states = model.enc_to_dec_proj(states)

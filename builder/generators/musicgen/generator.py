@@ -1,4 +1,4 @@
-"""MusicGen (Copet et al. 2023, arXiv 2306.05284): transformers' checkpoints on our own decode engine."""
+"""MusicGen (Copet et al. 2023, arXiv 2306.05284): checkpoints of transformers, decoded by synthmir's engine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ...errors import BackendError, DataError, RecipeError
 from ...records import strip_paths
 from .checkpoint import Checkpoint
 from .codec import Codec
-from .engine import Engine, text_states
+from .engine import Engine, encode_text
 from .melody import MelodyEngine
-from .sampling import Sampling, uniforms
+from .sampling import Sampling, draw_uniforms
 
 if TYPE_CHECKING:
     from ...settings import GeneratorSettings
@@ -32,27 +32,29 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MODEL = "facebook/musicgen-small"
-MAX_SECONDS = 30.0  # what MusicGen was trained on
-MAX_TOKENS = 512  # what T5 was trained on
-MAX_BATCH = {"cpu": 32, "cuda": 256}  # clips; more are not faster
-MEMORY_SHARE = 0.6  # of what is free, for keys and values
-BATCHES = 4  # batches' worth of prompts among which those of a length are put together
+MAX_SECONDS = 30.0  # the length that MusicGen was trained on
+MAX_TOKENS = 512  # the length that T5 was trained on
+MAX_BATCH = {"cpu": 32, "cuda": 256}  # clips; larger batches are not faster
+MEMORY_SHARE = 0.6  # of the free memory, for keys and values
+BATCHES = 4  # batches in one call, among which prompts of similar length are grouped
 
 
 class MusicGen:
     """The generator `musicgen`: MusicGen checkpoints in the format of transformers.
 
-    Stereo models are folded to mono, unless the recipe keeps their channels; melody models hear the prompt alone.
-    A clip's noise is drawn from its own seed. On CPUs where products are packed (see linear.py) it is the same bit
-    for bit in any batch, order, shard or process on the same kind of machine. On GPUs, and where torch's own products
-    are used, it is so in the same batch; in another one sums are added up in another order, and where a draw falls
-    that close to the border of two tokens the clip goes on as another take of its prompt.
+    Stereo models are averaged to mono, unless the recipe keeps their channels. Melody models get the prompt only, no
+    melody. The random numbers of a clip depend on its seed only.
+
+    Reproducibility: on CPUs with packed products (see kernels/linear.py) a clip is the same bit for bit in any batch,
+    order, shard and process on the same kind of machine. On GPUs, and with torch's own products, that holds within the
+    same batch. In another batch sums are rounded differently, and where a random number is that close to the boundary
+    of two tokens, the clip continues differently from there.
     """
 
     name = "musicgen"
     samples = True
     single_core = False
-    _load = staticmethod(Checkpoint.load)  # other forms that the same weights are published in have their own
+    _load = staticmethod(Checkpoint.load)  # overridden for weights in another format
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
         if settings.seconds > MAX_SECONDS:
@@ -61,7 +63,7 @@ class MusicGen:
         self.device = pick_device(settings.device)
         self.dtype = pick_dtype(settings.dtype, self.device)
         self.sampling = Sampling(settings.guidance, settings.temperature, settings.top_k, settings.top_p)
-        self.retried = 0  # clips that half precision lost and float32 made
+        self.retried = 0  # clips that were NaN in half precision and were made again in float32
         if self.device.type == "cpu":
             tune_allocator()
         checkpoint = self._load(self._model, settings.revision, self.dtype, self.device)
@@ -73,15 +75,15 @@ class MusicGen:
             )
         self._tokenizer = checkpoint.tokenizer
         limit = MAX_BATCH.get(self.device.type, 1)
-        self._player = Player(checkpoint, self.dtype, self.sampling, settings.stereo)
-        self._exact: Player | None = None
-        self.sampling_rate = self._player.codec.sampling_rate
+        self._loaded = LoadedModel(checkpoint, self.dtype, self.sampling, settings.stereo)
+        self._exact: LoadedModel | None = None
+        self.sampling_rate = self._loaded.codec.sampling_rate
         self.seconds = settings.seconds
-        self.batch_size = settings.batch_size or self._fitting(limit)
-        model = strip_paths(self._model, Path.cwd())  # it is in every shard, which is published as it is
+        self.batch_size = settings.batch_size or self._find_batch_size(limit)
+        model = strip_paths(self._model, Path.cwd())  # `about` is in every shard, and shards are published
         self.about = (
             f"MusicGen ({model}, {str(self.dtype).removeprefix('torch.')}), Copet et al. 2023: a language model "
-            "over EnCodec's codes, told what to play by the prompt alone."
+            "over EnCodec's codes, conditioned on the prompt only."
         )
 
     @property
@@ -90,18 +92,23 @@ class MusicGen:
 
     @property
     def _frames(self) -> int:
-        return ceil(self._samples * self._player.codec.frame_rate / self.sampling_rate)
+        return ceil(self._samples * self._loaded.codec.frame_rate / self.sampling_rate)
 
     @property
     def rows_at_once(self) -> int:
-        """How many rows to hand to `generate` at once, so that prompts of like length can share a batch."""
+        """The rows for one call of `generate`: several batches, so that prompts of similar length share a batch."""
         return BATCHES * self.batch_size
 
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
-        """One float32 [samples] in [-1, 1] a row, in stereo [samples, 2]; `seconds` long, in order.
+        """Make a clip for each row.
 
-        Louder clips are scaled down. Raises DataError for an empty prompt, and BackendError where not even one clip
-        fits into memory. A clip that not even float32 can make is all NaN.
+        Returns:
+            In order, float32 [samples] in [-1, 1], in stereo [samples, 2], `seconds` long. Clips with higher peaks are
+            scaled down. A clip whose logits are not finite in float32 either is all NaN.
+
+        Raises:
+            DataError: A prompt is empty.
+            BackendError: One clip alone does not fit into memory.
         """
         texts = self._tokens(rows)
         made: dict[int, np.ndarray] = {}
@@ -109,74 +116,76 @@ class MusicGen:
         while waiting:
             batch = waiting[: self.batch_size]
             try:
-                sound = self._play([texts[index] for index in batch], [rows[index].seed for index in batch])
+                sound = self._generate_batch([texts[index] for index in batch], [rows[index].seed for index in batch])
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
-                self._halve(len(batch), error)
+                self._halve_batch_size(len(batch), error)
                 continue
             made.update(zip(batch, sound, strict=True))
             waiting = waiting[len(batch) :]
         return [made[index] for index in range(len(rows))]
 
     def _tokens(self, rows: Sequence[Clip]) -> list[list[int]]:
-        """Each prompt's token ids, cut where the text encoder ends."""
+        """The token ids of each prompt, truncated to what the text encoder takes."""
         if not rows:
             return []
         if empty := [row.id for row in rows if not row.prompt.text.strip()]:
-            raise DataError(f"clip {empty[0]}: the prompt is empty ({len(empty)} such)", "mend the source of prompts")
+            raise DataError(
+                f"clip {empty[0]}: the prompt is empty ({len(empty)} such)", "correct the source of the prompts"
+            )
         limit = min(self._tokenizer.model_max_length, MAX_TOKENS)
         texts: list[list[int]] = self._tokenizer([row.prompt.text for row in rows], verbose=False).input_ids
         for row, text in zip(rows, texts, strict=True):
             if len(text) > limit:
-                log.warning(
-                    "clip %s: the prompt has %d tokens; what follows %d is not heard", row.id, len(text), limit
-                )
+                log.warning("clip %s: the prompt has %d tokens and is truncated to %d", row.id, len(text), limit)
         cut = self._tokenizer([row.prompt.text for row in rows], truncation=True, max_length=limit).input_ids
         return [list(text) for text in cut]
 
     @torch.inference_mode()
-    def _play(self, texts: list[list[int]], seeds: list[int]) -> list[np.ndarray]:
-        """A batch, whose lost clips are tried again in float32."""
-        sound = self._player.play(texts, seeds, self._frames)
+    def _generate_batch(self, texts: list[list[int]], seeds: list[int]) -> list[np.ndarray]:
+        """Make a batch; clips that are not finite are made again in float32."""
+        sound = self._loaded.generate(texts, seeds, self._frames)
         lost = (~sound.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
         if lost and self.dtype != torch.float32:
             self.retried += len(lost)
-            log.warning("%d clip(s) came out of %s as no numbers: made again in float32", len(lost), self.dtype)
-            again = self._in_float32().play([texts[i] for i in lost], [seeds[i] for i in lost], self._frames)
+            log.warning("%d clip(s) are NaN in %s: made again in float32", len(lost), self.dtype)
+            again = self._load_in_float32().generate([texts[i] for i in lost], [seeds[i] for i in lost], self._frames)
             sound[lost] = again
         sound = sound[:, : self._samples]
         sound = sound / sound.abs().flatten(1).amax(1).clamp(min=1.0).view(-1, *[1] * (sound.dim() - 1))
         return list(sound.numpy())
 
-    def _in_float32(self) -> Player:
+    def _load_in_float32(self) -> LoadedModel:
+        """The same checkpoint in float32, loaded once."""
         if self._exact is None:
             checkpoint = self._load(self._model, self._settings.revision, torch.float32, self.device)
-            self._exact = Player(checkpoint, torch.float32, self.sampling, self._settings.stereo)
+            self._exact = LoadedModel(checkpoint, torch.float32, self.sampling, self._settings.stereo)
         return self._exact
 
-    def _fitting(self, limit: int) -> int:
-        """The largest batch whose keys and values fit into the memory that is free."""
+    def _find_batch_size(self, limit: int) -> int:
+        """The largest batch, up to `limit`, whose keys and values fit into the free memory."""
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
         else:
             free = psutil.virtual_memory().available
-        clip = self._player.engine.bytes_per_clip(self._frames, self.sampling)
+        clip = self._loaded.engine.bytes_per_clip(self._frames, self.sampling)
         return max(1, min(limit, int(MEMORY_SHARE * free) // clip))
 
-    def _halve(self, tried: int, error: BaseException) -> None:
+    def _halve_batch_size(self, tried: int, error: BaseException) -> None:
+        """Use half of the batch that did not fit into memory. Raises BackendError if that was one clip."""
         if tried == 1:
             raise BackendError(
                 f"one clip of {self.seconds:g} s does not fit into the memory of {self.device}",
                 "choose a smaller generator.model, fewer generator.seconds, or dtype: bfloat16",
             ) from error
         self.batch_size = max(1, tried // 2)
-        self._player.engine.release()
-        log.warning("out of memory with %d clips at once: going on with %d", tried, self.batch_size)
+        self._loaded.engine.release()
+        log.warning("out of memory with %d clips at once: continuing with %d", tried, self.batch_size)
 
 
-class Player:
-    """A checkpoint made ready to play: text encoder, engine and codec."""
+class LoadedModel:
+    """A checkpoint ready to generate: text encoder, engine and codec."""
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, sampling: Sampling, stereo: bool = False) -> None:
         model: Any = checkpoint.model
@@ -185,25 +194,32 @@ class Player:
         melody = isinstance(model, MusicgenMelodyForConditionalGeneration)
         self.engine = MelodyEngine(model) if melody else Engine(model)
         self.codec = Codec(model.audio_encoder, dtype, model.config.decoder.audio_channels)
-        del model.decoder, model.audio_encoder  # the engine and the codec have copies made to their needs
+        del model.decoder, model.audio_encoder  # the engine and the codec have copies
 
     @torch.inference_mode()
-    def play(self, texts: Sequence[list[int]], seeds: Sequence[int], frames: int) -> Tensor:
-        """Token ids and seeds of a batch -> float32 [batch, samples] on the CPU, in stereo [batch, samples, 2].
+    def generate(self, texts: Sequence[list[int]], seeds: Sequence[int], frames: int) -> Tensor:
+        """Generate a batch.
 
-        A lost clip is all NaN.
+        Args:
+            texts: The token ids of each prompt.
+            seeds: The seed of each clip.
+            frames: The length of the clips, in frames of the codec.
+
+        Returns:
+            float32 [batch, samples] on the CPU, in stereo [batch, samples, 2]. A clip with logits that are not finite
+            is all NaN.
         """
         states, mask = self._read(texts)
-        noise = uniforms(seeds, self.engine.steps(frames), self.engine.codebooks)
+        noise = draw_uniforms(seeds, self.engine.count_steps(frames), self.engine.codebooks)
         codes, finite = self.engine.decode(states, mask, frames, noise, self._sampling)
         sound = self.codec.decode(codes, fold=not self._stereo)
         sound[~finite.cpu()] = torch.nan
         return sound
 
     def _read(self, texts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        """Token ids -> what the decoder is told, [batch, length, width], and its mask."""
+        """Encode token ids: [batch, length, width] and the mask [batch, length]."""
         device = self.engine.device
-        # On a CPU each for itself: T5's sums then do not depend on the batch, and it is a hundredth of the time.
+        # On a CPU one by one: T5's sums then do not depend on the batch, and it takes a hundredth of the time.
         together = 1 if device.type == "cpu" else len(texts)
         parts: list[Tensor] = []
         masks: list[Tensor] = []
@@ -211,21 +227,23 @@ class Player:
             some = [torch.tensor(text, device=device) for text in texts[start : start + together]]
             ids = pad_sequence(some, batch_first=True, padding_value=self._pad)
             masks += [torch.ones_like(text) for text in some]
-            parts += text_states(self._model, ids, pad_sequence(masks[start:], batch_first=True)).unbind()
+            parts += encode_text(self._model, ids, pad_sequence(masks[start:], batch_first=True)).unbind()
         return pad_sequence(parts, batch_first=True), pad_sequence(masks, batch_first=True)
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is a CUDA GPU where there is one, else the CPU; `mps` is taken only where it is named.
+    """The device of a name. "auto" is a CUDA GPU if there is one, else the CPU; "mps" must be named.
 
-    Raises RecipeError for no device, BackendError for one that is absent.
+    Raises:
+        RecipeError: Not the name of a device.
+        BackendError: The device is not on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise RecipeError(f"generator.device: {name!r} is no device", "auto, cpu, cuda, cuda:N or mps") from error
+        raise RecipeError(f"generator.device: {name!r} is not a device", "auto, cpu, cuda, cuda:N or mps") from error
     present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (device.index or 0) >= present.get(device.type, 0):
         raise BackendError(f"generator.device: there is no {name!r} on this machine", "device: auto, or cpu")
@@ -233,7 +251,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the machine computes with it, on other GPUs float16, else float32."""
+    """The data type of a name. "auto" is bfloat16 if the device supports it, else float16 on GPUs, else float32."""
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":
@@ -243,4 +261,5 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error is one of memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""From logits to tokens: guidance, temperature, top-k and top-p, then the inverse of the cumulative distribution."""
+"""Sample tokens from logits: guidance, temperature, top-k and top-p, then inverse transform sampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kernels.native import FAULTS, NUMBER, POINTER, library
+from .kernels.native import FAULTS, NUMBER, POINTER, load_library
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ SOURCE = Path(__file__).parent / "kernels/select.c"
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a token is chosen. The filters and their order are those of transformers' `generate`."""
+    """How tokens are sampled. The filters and their order are those of transformers' `generate`."""
 
-    guidance: float = 3.0  # classifier-free guidance (Ho, Salimans 2022); 1 is none
+    guidance: float = 3.0  # classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598); 1: none
     temperature: float = 1.0
     top_k: int = 250  # 0: all
     top_p: float = 1.0
@@ -32,27 +32,42 @@ class Sampling:
 
     @property
     def guided(self) -> bool:
-        """Whether every clip is decoded twice, with its text and without."""
+        """Whether every clip is decoded twice, with and without its text."""
         return self.guidance > 1.0
 
 
-def uniforms(seeds: Sequence[int], steps: int, codebooks: int) -> Tensor:
-    """float32 [clips, steps, codebooks] in [0, 1): each clip's from its own seed, whatever it is decoded with."""
-    drawn = [np.random.default_rng(seed).random((steps, codebooks), dtype=np.float32) for seed in seeds]
-    return torch.from_numpy(np.stack(drawn))
+def draw_uniforms(seeds: Sequence[int], steps: int, codebooks: int) -> Tensor:
+    """Draw the random numbers of clips in [0, 1), each from its seed: float32 [clips, steps, codebooks]."""
+    numbers = [np.random.default_rng(seed).random((steps, codebooks), dtype=np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(numbers))
 
 
-def guide(logits: Tensor, guidance: float) -> Tensor:
-    """Logits [2 x batch, ...], those with text first -> [batch, ...], away from what is said without text."""
+def apply_guidance(logits: Tensor, guidance: float) -> Tensor:
+    """Apply classifier-free guidance.
+
+    Args:
+        logits: [2 x batch, ...], first with text, then without.
+        guidance: How far to move from the logits without text; 1 gives those with text.
+
+    Returns:
+        [batch, ...].
+    """
     with_text, without = logits.chunk(2)
     return without + (with_text - without) * guidance
 
 
-def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
-    """float32 logits [..., vocabulary] and uniforms [...] in [0, 1) -> tokens [...].
+def sample_tokens(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
+    """Sample a token for each row of logits by inverting its cumulative distribution, in vocabulary order.
 
-    Sampling inverts the cumulative distribution in vocabulary order. In order of probability two nearly equal logits
-    would change places by rounding alone, and with them the token.
+    In order of probability, rounding alone could swap two nearly equal logits and change the token.
+
+    Args:
+        logits: float32 [..., vocabulary].
+        uniforms: Random numbers in [0, 1), [...].
+        sampling: The filters and the temperature.
+
+    Returns:
+        Tokens, int64 [...].
     """
     if sampling.greedy:
         return logits.argmax(-1)
@@ -60,18 +75,18 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     if 0 < sampling.top_k < logits.shape[-1]:
         logits = keep_largest(logits, sampling.top_k)
     if sampling.top_p < 1.0:
-        logits = _nucleus(logits, sampling.top_p)
+        logits = _keep_nucleus(logits, sampling.top_p)
     cumulative = logits.softmax(-1).cumsum(-1)
     total = cumulative[..., -1:]
-    # Strictly under the total, however the product rounds: the first entry above it has a probability of its own.
+    # Strictly below the total despite rounding, so that the first entry above it has a probability above zero.
     target = torch.minimum(uniforms[..., None] * total, total * (1 - torch.finfo(total.dtype).eps))
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
 
 
 def keep_largest(x: Tensor, k: int) -> Tensor:
-    """float32 [..., length] -> the same with -inf for all that is less than the k-th largest.
+    """Replace all values of float32 [..., length] that are less than the k-th largest of their row by -inf.
 
-    By a C kernel on CPUs where there is one: torch's own takes four times as long, as much as a layer of the decoder.
+    On CPUs a C kernel is used if it can be built: torch takes four times as long, as much as a layer of the decoder.
     """
     if x.device.type == "cpu" and x.dtype == torch.float32 and (kernel := _kernel()) is not None:
         return _by_kernel(kernel, x, k)
@@ -79,10 +94,12 @@ def keep_largest(x: Tensor, k: int) -> Tensor:
 
 
 def _plain(x: Tensor, k: int) -> Tensor:
+    """`keep_largest` with torch."""
     return x.masked_fill(x < x.topk(k, sorted=False).values.amin(-1, keepdim=True), -torch.inf)
 
 
 def _by_kernel(kernel: Callable[..., None], x: Tensor, k: int) -> Tensor:
+    """`keep_largest` with the C kernel."""
     x = x.contiguous()
     out = torch.empty_like(x)
     length = x.shape[-1]
@@ -92,9 +109,9 @@ def _by_kernel(kernel: Callable[..., None], x: Tensor, k: int) -> Tensor:
 
 @lru_cache
 def _kernel() -> Callable[..., None] | None:
-    """The kernel's function, None where it cannot be built or is wrong."""
+    """The kernel's function; None if it cannot be built or disagrees with torch."""
     try:
-        function = library(SOURCE).keep_largest
+        function = load_library(SOURCE).keep_largest
     except FAULTS as error:
         log.info("no kernel for selection: %s", getattr(error, "stderr", None) or error)
         return None
@@ -104,8 +121,8 @@ def _kernel() -> Callable[..., None] | None:
     return function if all(torch.equal(_by_kernel(function, x, k), _plain(x, k)) for k in (1, 50, 299, 300)) else None
 
 
-def _nucleus(logits: Tensor, top_p: float) -> Tensor:
-    """Keep the likeliest tokens that hold `top_p` of the probability (Holtzman et al. 2020), at least one."""
+def _keep_nucleus(logits: Tensor, top_p: float) -> Tensor:
+    """Keep the most likely tokens with a total probability of `top_p`, at least one (Holtzman et al. 2020)."""
     ordered, order = logits.sort(descending=False)
     drop = ordered.softmax(-1).cumsum(-1) <= 1 - top_p
     drop[..., -1] = False

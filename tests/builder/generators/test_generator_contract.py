@@ -84,7 +84,7 @@ def whole(generator: GeneratorBackend) -> list[np.ndarray]:
     return generator.generate(clips())
 
 
-def test_it_says_what_it_is(generator: GeneratorBackend, name: str) -> None:
+def test_attributes(generator: GeneratorBackend, name: str) -> None:
     assert generator.name == name and type(generator) is GENERATORS.load(name)
     assert generator.revision and isinstance(generator.revision, str)
     assert generator.license == generator.license.lower() and " " not in generator.license
@@ -100,18 +100,18 @@ def test_length_type_and_range(whole: list[np.ndarray], generator: GeneratorBack
         assert np.isfinite(audio).all() and np.abs(audio).max() <= 1.0
 
 
-def test_nothing_asked_nothing_made(generator: GeneratorBackend) -> None:
+def test_no_rows_give_no_clips(generator: GeneratorBackend) -> None:
     assert generator.generate([]) == []
 
 
-def test_neighbours_and_order_do_not_matter(whole: list[np.ndarray], generator: GeneratorBackend) -> None:
+def test_clip_does_not_depend_on_batch_and_order(whole: list[np.ndarray], generator: GeneratorBackend) -> None:
     for row in (3, 0):
         np.testing.assert_array_equal(generator.generate(clips()[row : row + 1])[0], whole[row])
     for audio, same in zip(generator.generate(clips()[::-1]), whole[::-1], strict=True):
         np.testing.assert_array_equal(audio, same)
 
 
-def test_batch_size_does_not_matter(
+def test_clip_does_not_depend_on_the_batch_size(
     whole: list[np.ndarray], name: str, model: str | None, taxonomy: Taxonomy, generator: GeneratorBackend
 ) -> None:
     other = load_generator(settings(name, model, batch_size=2), taxonomy)
@@ -120,13 +120,13 @@ def test_batch_size_does_not_matter(
         np.testing.assert_array_equal(audio, same)
 
 
-def test_the_seed_matters(generator: GeneratorBackend, whole: list[np.ndarray]) -> None:
+def test_clip_depends_on_the_seed(generator: GeneratorBackend, whole: list[np.ndarray]) -> None:
     row = clips()[0]
     other = generator.generate([Clip(row.id, row.prompt, row.prompt_group, row.seed + 1, row.split)])[0]
     assert np.abs(other - whole[0]).max() > 1e-3
 
 
-def test_the_same_in_another_process(
+def test_clip_is_the_same_in_another_process(
     whole: list[np.ndarray], name: str, model: str | None, generator: GeneratorBackend, tmp_path: Path
 ) -> None:
     import hashlib
@@ -136,6 +136,6 @@ def test_the_same_in_another_process(
     assert run.out.read_text().split() == [generator.revision, hashlib.sha256(whole[2].tobytes()).hexdigest()]
 
 
-def test_an_unknown_one() -> None:
+def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(BackendError, match="no generator called 'theremin'"):
         GENERATORS.load("theremin")

@@ -1,1 +1,1 @@
-"""What the engine computes with: attention, products, and small C kernels."""
+"""The engine's operations: attention, matrix products and small C kernels."""

@@ -1,6 +1,6 @@
 // Attention of one query a row over a cache of keys and values, for the step of an autoregressive decoder.
-// Built when first used, see attention.py, with SIZE (of a head, a multiple of 8) and SCALE defined. One pass over the
-// keys, one over the values, nothing is copied: the speed is that of the memory.
+// Built at its first use (see attention.py), with SIZE (of a head, a multiple of 8) and SCALE defined. One pass over
+// the keys and one over the values without copies: the speed is limited by the memory.
 
 #include <math.h>
 #include <stdint.h>
@@ -16,12 +16,12 @@
 #endif
 #define BLOCK (2 * LANES)
 #define BLOCKS (SIZE / BLOCK)
-#define AHEAD 32  // positions that are asked of the memory before they are needed
+#define AHEAD 32  // positions that are prefetched
 _Static_assert(SIZE % BLOCK == 0, "heads are a multiple of 8 wide");
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
-typedef struct { floats a, b; } block;  // BLOCK numbers: first and second half, or of bfloat16 the even and the odd
+typedef struct { floats a, b; } block;  // BLOCK numbers: first and second half; of bfloat16 the even and the odd ones
 
 static inline block load_float32(const float *x) {
     block out;
@@ -31,7 +31,7 @@ static inline block load_float32(const float *x) {
 
 static inline void store_float32(float *x, block value) { memcpy(x, &value, sizeof value); }
 
-static inline block load_bfloat16(const uint16_t *x) {  // two in a word: no conversion but a shift and a mask
+static inline block load_bfloat16(const uint16_t *x) {  // two in a word: converted by a shift and a mask
     words pairs;
     memcpy(&pairs, x, sizeof pairs);
     return (block){(floats)(pairs << 16), (floats)(pairs & 0xFFFF0000)};
@@ -47,7 +47,7 @@ static inline void store_bfloat16(uint16_t *x, block value) {
     memcpy(x, &pairs, sizeof pairs);
 }
 
-// Asks the memory for what is read AHEAD positions from now: of `rows`, or, past their end, of what is read next.
+// Prefetches what is read AHEAD positions later: of `rows`, or after their end, of what is read next.
 #define ASK(rows, next, t, length)                                                                              \
     do {                                                                                                        \
         const char *at = (const char *)((t) + AHEAD < (length) ? (rows) + ((t) + AHEAD) * SIZE                  \
@@ -78,8 +78,8 @@ static inline float exponential(float x) {
 }
 
 // query, new_keys, new_values: [rows, heads, SIZE], rows `stride` apart; keys, values: [rows, heads, capacity, SIZE];
-// out: [rows, heads, SIZE]. Row r looks at its first lengths[r] positions, or at `length` where lengths is null. The
-// new ones, where they are not null, are first written to position length - 1.
+// out: [rows, heads, SIZE]. Row r attends to its first lengths[r] positions, or to `length` if lengths is null. New
+// keys and values, if not null, are first written to position length - 1.
 #define ATTEND(KIND, TYPE)                                                                                             \
     static void attend_##KIND(const TYPE *query, const TYPE *new_key, const TYPE *new_value, TYPE *keys, TYPE *values, \
                               TYPE *out, float *scores, int64_t length, const TYPE *next) {                            \

@@ -1,8 +1,8 @@
-"""Attention of one query a row over cached keys and values: torch's own, and a small C kernel for the CPU.
+"""Attention of one query a row over cached keys and values: with torch, and with a C kernel on CPUs.
 
-torch's scaled_dot_product_attention is made for many queries; with one, in bfloat16 on a CPU, it takes five times
-as long as reading the cache does. `attention.c` reads it once. It is built by the machine's C compiler when it is
-first asked for (half a second) and must agree with torch; where either fails, torch's attention is used.
+torch's scaled_dot_product_attention is made for many queries. With one, in bfloat16 on a CPU, it takes five times as
+long as reading the cache. `attention.c` reads the cache once. The machine's C compiler builds it at the first use, in
+half a second, and it must agree with torch; otherwise torch's attention is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from .native import FAULTS, NUMBER, POINTER, library
+from .native import FAULTS, NUMBER, POINTER, load_library
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,16 @@ NAMES = {torch.float32: "attend_float32_rows", torch.bfloat16: "attend_bfloat16_
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """query [rows, heads, 1, size], keys and values [rows, heads, length, size] -> [rows, heads x size].
+    """Attend with one query a row.
 
-    `mask` is a bool tensor that broadcasts to [rows, heads, 1, length]; False is not looked at.
+    Args:
+        query: [rows, heads, 1, size].
+        keys: [rows, heads, length, size].
+        values: [rows, heads, length, size].
+        mask: bool, broadcast to [rows, heads, 1, length]; False is ignored.
+
+    Returns:
+        [rows, heads x size].
     """
     return scaled_dot_product_attention(query, keys, values, attn_mask=mask).flatten(1)
 
@@ -39,17 +46,24 @@ class Kernel:
     def __init__(self, function: Callable[..., None], size: int) -> None:
         self._function, self.size = function, size
 
-    def step(self, qkv: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
-        """Write a step's key and value to `position`, and attend to it and all before.
+    def attend_step(self, qkv: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
+        """Write the key and value of a step to `position`, and attend to all positions up to it.
 
-        qkv [rows, 3 x heads x size]; keys, values [rows, heads, capacity, size], contiguous -> [rows, heads x size].
+        Args:
+            qkv: Query, key and value, [rows, 3 x heads x size].
+            keys: The cache, contiguous, [rows, heads, capacity, size].
+            values: Likewise.
+            position: Where to write.
+
+        Returns:
+            [rows, heads x size].
         """
         width = qkv.shape[1] // 3
         first, item = qkv.data_ptr(), qkv.element_size() * width
         return self._call(first, first + item, first + 2 * item, 3 * width, keys, values, None, position + 1)
 
-    def over(self, query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor) -> Tensor:
-        """Attend to the first `lengths` [rows] (int64) positions. query [rows, heads x size] -> the same shape."""
+    def attend_prefix(self, query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor) -> Tensor:
+        """Attend with [rows, heads x size] to the first `lengths` (int64 [rows]) positions: the same shape."""
         return self._call(query.data_ptr(), None, None, query.shape[1], keys, values, lengths.data_ptr(), 0)
 
     def _call(
@@ -84,12 +98,14 @@ class Kernel:
 
 
 @lru_cache
-def kernel(dtype: torch.dtype, size: int) -> Kernel | None:
-    """The kernel for heads of `size`, built and checked against torch; None where that cannot be had."""
+def load_kernel(dtype: torch.dtype, size: int) -> Kernel | None:
+    """Build the kernel for heads of `size` and compare it with torch; None if either fails."""
     if dtype not in NAMES:
         return None
     try:
-        built = Kernel(_signed(getattr(library(SOURCE, f"SIZE={size}", f"SCALE={size**-0.5}f"), NAMES[dtype])), size)
+        built = Kernel(
+            _signed(getattr(load_library(SOURCE, f"SIZE={size}", f"SCALE={size**-0.5}f"), NAMES[dtype])), size
+        )
     except FAULTS as error:
         log.info("no attention kernel: %s", getattr(error, "stderr", None) or error)
         return None
@@ -100,13 +116,14 @@ def kernel(dtype: torch.dtype, size: int) -> Kernel | None:
 
 
 def _signed(function: Callable[..., None]) -> Callable[..., None]:
+    """The function with its argument types set."""
     function.argtypes = [POINTER] * 7 + [NUMBER] * 5 + [ctypes.c_int]  # type: ignore[attr-defined]
     function.restype = None  # type: ignore[attr-defined]
     return function
 
 
 def _agrees(built: Kernel, dtype: torch.dtype) -> bool:
-    """Whether the kernel computes what torch does, to the data type's precision."""
+    """Whether the kernel agrees with torch to the data type's precision."""
     rows, heads, capacity, position, size = 3, 2, 40, 36, built.size
     noise = torch.Generator().manual_seed(0)
     qkv = torch.randn(rows, 3 * heads * size, generator=noise).to(dtype)
@@ -116,8 +133,8 @@ def _agrees(built: Kernel, dtype: torch.dtype) -> bool:
     seen = slice(position + 1)
     wanted = attend(query.float(), keys[:, :, seen].float(), values[:, :, seen].float())
     keys[:, :, position], values[:, :, position] = 0, 0
-    found = built.step(qkv, keys, values, position)
+    found = built.attend_step(qkv, keys, values, position)
     lengths = torch.full((rows,), position + 1)
-    again = built.over(query.flatten(1).contiguous(), keys, values, lengths)
+    again = built.attend_prefix(query.flatten(1).contiguous(), keys, values, lengths)
     tolerance = 4 * torch.finfo(dtype).eps
     return all(torch.allclose(part.float(), wanted, rtol=tolerance, atol=tolerance) for part in (found, again))

@@ -1,5 +1,5 @@
-// x @ weight.T in bfloat16 for few rows, as a decoder's step has them: the weights are read once, in the order in which
-// they lie. Built when first used, see linear.py. A row's sums do not depend on the rows it comes with.
+// x @ weight.T in bfloat16 for few rows, as in a decoder's step: the weights are read once, in the order of the memory.
+// Built at its first use (see linear.py). A row's sums do not depend on the other rows.
 
 #include <immintrin.h>
 #include <stdint.h>
@@ -8,10 +8,10 @@
 #define LANES 16           // outputs in a vector
 #define PANEL (2 * LANES)  // outputs computed at once
 #define TILE 8             // rows computed at once: 16 sums, enough to hide the latency of an addition
-#define BATCH 64           // rows whose sums are kept while the panel passes
-#define STRETCH 64         // pairs of inputs that all rows pass before the next: 8 KB of weights, in the first cache
+#define BATCH 64           // rows whose sums are kept for a panel
+#define STRETCH 64         // pairs of inputs for all rows before the next ones: 8 KB of weights, in the L1 cache
 
-// Adds a stretch of inputs to the sums of a few rows, and asks for the weights a stretch ahead.
+// Adds a stretch of inputs to the sums of a few rows, and prefetches the weights of the next stretch.
 static inline void add(const uint16_t *x, const uint16_t *panel, __m512 (*kept)[2], int64_t pairs, int64_t inputs,
                        const int rows) {
     __m512 sums[TILE][2];
@@ -37,7 +37,7 @@ static inline __m512 widened(const uint16_t *x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(numbers), 16));
 }
 
-// One panel of outputs for at most BATCH rows; `onto`: added to what is there.
+// One panel of outputs for at most BATCH rows; `onto`: added to the output.
 static void pass(const uint16_t *x, const uint16_t *panel, const float *bias, uint16_t *out, int64_t rows,
                  int64_t inputs, int64_t outputs, int onto) {
     __m512 sums[BATCH][2];

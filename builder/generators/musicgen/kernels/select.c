@@ -1,5 +1,5 @@
 // Keeps the k largest of each row of float32. The k-th is found by its bits, 11 at a time, most significant first. Built
-// when first used, see sampling.py. A row with a NaN is lost anyway: it ends, and the NaN stays.
+// at its first use (see sampling.py). In a row with NaN the result is not defined, but the NaN remains.
 
 #include <math.h>
 #include <stdint.h>
@@ -8,14 +8,14 @@
 #define BITS 11
 #define BINS (1 << BITS)
 
-static inline uint32_t key(float x) {  // in the order of the numbers
+static inline uint32_t key(float x) {  // ordered like the numbers
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
 static float kth_largest(const float *row, int64_t length, int64_t k) {
-    uint32_t prefix = 0, known = 0;  // the bits that are found, and which they are
+    uint32_t prefix = 0, known = 0;  // the bits that are known, and their mask
     for (int shift = 32 - BITS;; shift = shift > BITS ? shift - BITS : 0) {
         uint32_t counts[BINS] = {0};
         const uint32_t fresh = ((uint32_t)(BINS - 1) << shift) & ~known;

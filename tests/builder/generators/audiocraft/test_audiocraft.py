@@ -22,8 +22,8 @@ from builder.errors import BackendError, RecipeError
 from builder.generators.audiocraft import generator as audiocraft
 from builder.generators.audiocraft.generator import AudioCraft
 from builder.generators.base import load_generator
-from builder.generators.musicgen.engine import Engine, text_states
-from builder.generators.musicgen.sampling import Sampling, uniforms
+from builder.generators.musicgen.engine import Engine, encode_text
+from builder.generators.musicgen.sampling import Sampling, draw_uniforms
 from builder.recipe import Recipe
 from builder.settings import GeneratorSettings
 from tests.builder.generators.audiocraft import checkpoints as made
@@ -68,7 +68,7 @@ def make(folder: Path | str, **options: Any) -> AudioCraft:
 
 
 def load(folder: Path | str, revision: str | None = None) -> Any:
-    return audiocraft.load(str(folder), revision, torch.float32, torch.device("cpu"))
+    return audiocraft.load_checkpoint(str(folder), revision, torch.float32, torch.device("cpu"))
 
 
 def clips(texts: list[str] = TEXTS) -> list[Clip]:
@@ -88,7 +88,7 @@ def theirs(folder: Path, guidance: float) -> Any:
 @needs_audiocraft
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("case", CASES)
-def test_the_likeliest_tokens_are_audiocraft_s_own(there: Path, case: str, guidance: float) -> None:
+def test_greedy_tokens_agree_with_audiocraft(there: Path, case: str, guidance: float) -> None:
     folder = checkpoint(there, case)
     own, loaded = theirs(folder, guidance), load(folder)
     engine = Engine(loaded.model)
@@ -98,9 +98,9 @@ def test_the_likeliest_tokens_are_audiocraft_s_own(there: Path, case: str, guida
         texts = [torch.tensor(ids) for ids in loaded.tokenizer(batch).input_ids]
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(ids) for ids in texts], batch_first=True)
         ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
-        noise = uniforms(range(len(batch)), engine.steps(FRAMES), engine.codebooks)
+        noise = draw_uniforms(range(len(batch)), engine.count_steps(FRAMES), engine.codebooks)
         with torch.inference_mode():
-            states = text_states(loaded.model, ids, mask)
+            states = encode_text(loaded.model, ids, mask)
         codes, _ = engine.decode(states, mask, FRAMES, noise, Sampling(guidance=guidance, greedy=True))
         assert torch.equal(codes, torch.cat(wanted[: len(batch)]))
     if case != "t5":  # texts of one length, where audiocraft's batch holds no padding either
@@ -109,7 +109,7 @@ def test_the_likeliest_tokens_are_audiocraft_s_own(there: Path, case: str, guida
 
 @needs_audiocraft
 @pytest.mark.parametrize("case", CASES)
-def test_the_sound_is_audiocraft_s_own(there: Path, case: str) -> None:
+def test_sound_agrees_with_audiocraft(there: Path, case: str) -> None:
     folder = checkpoint(there, case)
     stereo = case == "stereo"
     own = theirs(folder, 3.0)
@@ -125,7 +125,7 @@ def test_the_sound_is_audiocraft_s_own(there: Path, case: str) -> None:
 
 @needs_audiocraft
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_clip_is_the_same_alone_in_a_batch_and_in_any_order(there: Path, dtype: str) -> None:
+def test_clip_does_not_depend_on_batch_and_order(there: Path, dtype: str) -> None:
     folder, rows = checkpoint(there, "t5"), clips()
     together = make(folder, dtype=dtype).generate(rows)
     alone = make(folder, dtype=dtype, batch_size=1).generate(rows)
@@ -137,16 +137,16 @@ def test_a_clip_is_the_same_alone_in_a_batch_and_in_any_order(there: Path, dtype
 
 
 @needs_audiocraft
-def test_the_decoder_is_rounded_and_nothing_else(folder: Path) -> None:
+def test_only_the_decoder_is_in_half_precision(folder: Path) -> None:
     loaded = load(folder)
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
-    half = audiocraft.load(str(folder), None, torch.bfloat16, torch.device("cpu")).model
+    half = audiocraft.load_checkpoint(str(folder), None, torch.bfloat16, torch.device("cpu")).model
     assert {parameter.dtype for parameter in half.decoder.parameters()} == {torch.bfloat16}
     assert {parameter.dtype for parameter in half.audio_encoder.parameters()} == {torch.float32}
 
 
 @needs_audiocraft
-def test_a_corpus_is_built_with_it(folder: Path, tmp_path: Path) -> None:
+def test_corpus_from_an_audiocraft_checkpoint(folder: Path, tmp_path: Path) -> None:
     generator = {"name": "audiocraft", "model": str(folder), "seconds": 1, "dtype": "float32", "batch_size": 4}
     content = {"name": "tiny", "prompts": {"per_genre": 2}, "generator": generator, "embedder": {"name": "levels"}}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
@@ -157,7 +157,9 @@ def test_a_corpus_is_built_with_it(folder: Path, tmp_path: Path) -> None:
 
 
 @needs_audiocraft
-def test_what_half_precision_loses_is_loaded_again_in_float32(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_that_are_nan_in_half_precision_are_made_in_float32(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted, decode = make(folder).generate(clips()), Engine.decode
 
     def overflowing(self: Any, states: torch.Tensor, *rest: Any) -> Any:
@@ -171,7 +173,7 @@ def test_what_half_precision_loses_is_loaded_again_in_float32(folder: Path, monk
 
 
 @needs_audiocraft
-def test_a_gpu_s_half_precision_is_not_asked_of_audiocraft(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audiocraft_loads_in_float32_on_the_cpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = import_module("audiocraft.models").MusicGen
     asked, get = [], model.get_pretrained
     monkeypatch.setattr(
@@ -194,7 +196,7 @@ def test_a_gpu_s_half_precision_is_not_asked_of_audiocraft(folder: Path, monkeyp
     ],
     ids=["relu", "own attention", "torch's attention", "residual layers", "causal", "more codebooks"],
 )
-def test_other_builds_that_the_engine_and_the_codec_know(
+def test_supported_variants_of_the_layers(
     there: Path, tmp_path: Path, language: dict[str, Any], sound: dict[str, Any]
 ) -> None:
     folder = made.musicgen(tmp_path / "other", language, sound=sound)
@@ -219,7 +221,7 @@ def cached(hub: Path, name: str, files: Path) -> str:
 
 
 @needs_audiocraft
-def test_a_model_of_the_hub_is_pinned_and_may_name_its_codec(
+def test_hub_model_is_pinned_to_its_commit_and_may_refer_to_a_codec(
     there: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub, files, sound = tmp_path / "hub", tmp_path / "files", tmp_path / "sound"
@@ -227,9 +229,9 @@ def test_a_model_of_the_hub_is_pinned_and_may_name_its_codec(
     shutil.copytree(folder, files)
     torch.save({"pretrained": "facebook/encodec_32khz", "exported": True}, files / "compression_state_dict.bin")
     commit = cached(hub, "facebook/musicgen-small", files)
-    with pytest.raises(BackendError, match="its codec facebook/encodec_32khz") as told:
+    with pytest.raises(BackendError, match="its codec facebook/encodec_32khz") as caught:
         load("small")
-    assert told.value.fix is not None and "hf download facebook/encodec_32khz" in told.value.fix
+    assert caught.value.fix is not None and "hf download facebook/encodec_32khz" in caught.value.fix
     checkpoints.model().audio_encoder.save_pretrained(sound)
     cached(hub, "facebook/encodec_32khz", sound)
     assert load("small").revision == load("facebook/musicgen-small", commit).revision == commit
@@ -244,26 +246,26 @@ def test_a_model_of_the_hub_is_pinned_and_may_name_its_codec(
 # bad input
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audiocraft, "find_spec", lambda name: None)
-    with pytest.raises(BackendError, match="needs the package audiocraft") as told:
+    with pytest.raises(BackendError, match="needs the package audiocraft") as caught:
         make("facebook/musicgen-small")
-    assert told.value.fix is not None and "uv sync --extra audiocraft" in told.value.fix
+    assert caught.value.fix is not None and "uv sync --extra audiocraft" in caught.value.fix
 
 
 @needs_audiocraft
-def test_a_package_that_audiocraft_needs_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dependency_of_audiocraft_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         raise ModuleNotFoundError("No module named 'xformers'", name="xformers")
 
     monkeypatch.setattr(audiocraft, "import_module", missing)
-    with pytest.raises(BackendError, match="needs the package xformers") as told:
+    with pytest.raises(BackendError, match="needs the package xformers") as caught:
         load(folder)
-    assert told.value.fix is not None and "uv sync --extra audiocraft" in told.value.fix
+    assert caught.value.fix is not None and "uv sync --extra audiocraft" in caught.value.fix
 
 
 @needs_audiocraft
-def test_a_folder_by_one_of_audiocraft_s_short_names_is_a_folder(there: Path, folder: Path) -> None:
+def test_folder_called_like_a_short_name_is_used(there: Path, folder: Path) -> None:
     (there / "small").symlink_to(folder)
     assert load("small").revision == load(folder).revision
     (there / "small").unlink()
@@ -274,14 +276,14 @@ def test_a_folder_by_one_of_audiocraft_s_short_names_is_a_folder(there: Path, fo
     ("name", "error"),
     [("/no/such/folder", "no such folder"), ("no-such/model", "is not on this machine"), ("a b", "a b: ")],
 )
-def test_a_model_that_is_not_there(name: str, error: str) -> None:
-    with pytest.raises(BackendError, match=error) as told:
+def test_missing_model_is_an_error(name: str, error: str) -> None:
+    with pytest.raises(BackendError, match=error) as caught:
         load(name)
-    assert name in str(told.value) and told.value.fix
+    assert name in str(caught.value) and caught.value.fix
 
 
 @needs_audiocraft
-def test_a_folder_has_no_revision(folder: Path) -> None:
+def test_revision_of_a_folder_is_refused(folder: Path) -> None:
     with pytest.raises(RecipeError, match="revision"):
         load(folder, "main")
 
@@ -304,13 +306,13 @@ def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 @needs_audiocraft
-def test_nothing_pickled_is_executed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickled_code_is_not_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # which audiocraft's own loading would obey
     for file in audiocraft.FILES:
         copy, sprung = tmp_path / file, tmp_path / f"{file}.sprung"
         shutil.copytree(folder, copy)
         changed(copy / file, lambda content, sprung=sprung: content.update(trap=Trap(sprung)))
-        with pytest.raises(BackendError, match=f"{file} holds objects that are no weights"):
+        with pytest.raises(BackendError, match=f"{file} holds other objects than weights"):
             load(copy)
         assert not sprung.exists()
 
@@ -322,19 +324,22 @@ def test_nothing_pickled_is_executed(folder: Path, tmp_path: Path, monkeypatch: 
         (lambda path: (path / "state_dict.bin").unlink(), "has no state_dict.bin"),
         (lambda path: (path / "compression_state_dict.bin").unlink(), "has no compression_state_dict.bin"),
         (lambda path: (path / "state_dict.bin").write_bytes(b"torn"), "cannot be loaded"),
-        (lambda path: torch.save([1], path / "state_dict.bin"), "not what audiocraft exports"),
-        (lambda path: changed(path / "state_dict.bin", lambda content: content.pop("xp.cfg")), "not what audiocraft"),
+        (lambda path: torch.save([1], path / "state_dict.bin"), "not in the format that audiocraft exports"),
+        (
+            lambda path: changed(path / "state_dict.bin", lambda content: content.pop("xp.cfg")),
+            "not in the format that audiocraft",
+        ),
         (lambda path: changed(path / "state_dict.bin", lambda content: content["best_state"].popitem()), "cannot be"),
     ],
     ids=["no language model", "no codec", "torn", "a list", "no settings", "a weight too few"],
 )
-def test_a_folder_that_is_no_checkpoint(folder: Path, tmp_path: Path, damage: Any, error: str) -> None:
+def test_incomplete_and_damaged_checkpoints_are_refused(folder: Path, tmp_path: Path, damage: Any, error: str) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     damage(copy)
-    with pytest.raises(BackendError, match=error) as told:
+    with pytest.raises(BackendError, match=error) as caught:
         load(copy)
-    assert str(copy) in str(told.value) and told.value.fix
+    assert str(copy) in str(caught.value) and caught.value.fix
 
 
 def transformer(**options: Any) -> dict[str, Any]:
@@ -345,44 +350,44 @@ def transformer(**options: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("language", "sound", "error"),
     [
-        (transformer(bias_attn=True), {}, "not all weights have a place, .*bias"),
-        (transformer(layer_scale=0.5), {}, "not all weights have a place, .*layer_scale"),
-        (transformer(norm_first=False), {}, "not all weights have a place"),
-        (transformer(positional_embedding="rope"), {}, "not all weights have a place, .*rope"),
+        (transformer(bias_attn=True), {}, "have no place or are missing: .*bias"),
+        (transformer(layer_scale=0.5), {}, "have no place or are missing: .*layer_scale"),
+        (transformer(norm_first=False), {}, "have no place or are missing"),
+        (transformer(positional_embedding="rope"), {}, "have no place or are missing: .*rope"),
         (transformer(positional_scale=0.5), {}, "language model .* off"),
-        (transformer(kv_repeat=2), {}, "not all weights have a place, .*self_attn.k_proj"),
-        ({"codebooks_pattern": {"modeling": "parallel"}}, {}, "codebooks do not begin"),
-        ({"codebooks_pattern": {"delay": {"delays": [0, 2, 4, 6]}}}, {}, "codebooks do not begin"),
-        ({"fuser": {"cross": [], "prepend": ["description"]}}, {}, "not by cross-attention to a text alone"),
-        ({"fuser": {"cross_attention_pos_emb": True}}, {}, "not by cross-attention to a text alone"),
+        (transformer(kv_repeat=2), {}, "have no place or are missing: .*self_attn.k_proj"),
+        ({"codebooks_pattern": {"modeling": "parallel"}}, {}, "codebooks are not delayed"),
+        ({"codebooks_pattern": {"delay": {"delays": [0, 2, 4, 6]}}}, {}, "codebooks are not delayed"),
+        ({"fuser": {"cross": [], "prepend": ["description"]}}, {}, "not cross-attention to one text"),
+        ({"fuser": {"cross_attention_pos_emb": True}}, {}, "not cross-attention to one text"),
         ({}, {"seanet": {"decoder": {"final_activation": "Tanh"}}}, "EnCodec .* off"),
-        ({}, {"seanet": {"disable_norm_outer_blocks": 1}}, "EnCodec .* not all weights have a place"),
+        ({}, {"seanet": {"disable_norm_outer_blocks": 1}}, "EnCodec .* have no place or are missing"),
     ],
     ids=lambda case: None if isinstance(case, dict) else case[:20],
 )
-def test_layers_that_musicgen_has_not(
+def test_other_layers_than_musicgens_are_refused(
     there: Path, tmp_path: Path, language: dict[str, Any], sound: dict[str, Any], error: str
 ) -> None:
-    with pytest.raises(BackendError, match=error) as told:
+    with pytest.raises(BackendError, match=error) as caught:
         load(made.musicgen(tmp_path / "other", language, sound=sound))
-    assert str(tmp_path) in str(told.value)
+    assert str(tmp_path) in str(caught.value)
 
 
 @needs_audiocraft
 @pytest.mark.parametrize(
     ("settings", "error"),
     [
-        ({"conditioners": {"self_wav": {"model": "chroma_stem"}}}, "told by description and self_wav"),
-        ({"conditioners": {"description": {"lut": {"tokenizer": "whitespace"}}}}, "not read by T5 as they stand"),
+        ({"conditioners": {"self_wav": {"model": "chroma_stem"}}}, "has the conditions description and self_wav"),
+        ({"conditioners": {"description": {"lut": {"tokenizer": "whitespace"}}}}, "neither read by T5 unchanged"),
         (
             made.merged(made.T5_READER, {"conditioners": {"description": {"t5": {"normalize_text": True}}}}),
-            "not read by",
+            "neither read by",
         ),
-        ({"interleave_stereo_codebooks": {"use": True, "per_timestep": True}}, "take turns in time"),
+        ({"interleave_stereo_codebooks": {"use": True, "per_timestep": True}}, "alternate in time"),
     ],
     ids=["melody", "words", "normalised", "turns"],
 )
-def test_what_is_refused_before_it_is_built(
+def test_unsupported_settings_are_refused_before_audiocraft_loads(
     folder: Path, tmp_path: Path, settings: dict[str, Any], error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For what audiocraft would fetch, demucs or spaCy's English, is fetched while it builds."""
@@ -404,7 +409,7 @@ def test_what_is_refused_before_it_is_built(
         ("model.safetensors", "has no weights"),
     ],
 )
-def test_a_text_encoder_that_is_not_whole(
+def test_incomplete_text_encoder_is_refused(
     there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, error: str
 ) -> None:
     folder = checkpoint(there, "t5")
@@ -416,9 +421,9 @@ def test_a_text_encoder_that_is_not_whole(
 
 
 @needs_audiocraft
-def test_a_text_encoder_that_is_not_there(there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_text_encoder_is_an_error(there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = checkpoint(there, "t5")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BackendError, match="its text encoder t5-small") as told:
+    with pytest.raises(BackendError, match="its text encoder t5-small") as caught:
         load(folder)
-    assert told.value.fix is not None and "hf download t5-small" in told.value.fix
+    assert caught.value.fix is not None and "hf download t5-small" in caught.value.fix

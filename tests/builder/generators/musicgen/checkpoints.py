@@ -22,7 +22,7 @@ from transformers import (
 )
 
 VOCABULARY = 64  # codes
-CHROMA = 23  # frames of melody in front of the text, for models that hear one
+CHROMA = 23  # frames of melody in front of the text, in melody models
 TEXTS = [
     "a rock track. distorted guitars over a driving beat",
     "an electronica track with a warm pad and a slow pulse",

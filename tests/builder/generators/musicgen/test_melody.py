@@ -1,4 +1,4 @@
-"""Melody checkpoints told by text alone: against transformers' `generate`, and as `musicgen` plays them."""
+"""Melody checkpoints conditioned on text only: compared with transformers' `generate`, and in the generator."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from builder.generators.musicgen.engine import text_states
+from builder.generators.musicgen.engine import encode_text
 from builder.generators.musicgen.kernels import linear
 from builder.generators.musicgen.melody import MelodyEngine
-from builder.generators.musicgen.sampling import Sampling, uniforms
+from builder.generators.musicgen.sampling import Sampling, draw_uniforms
 from tests.builder.generators.musicgen import checkpoints
 from tests.builder.generators.musicgen.test_engine import FRAMES, TEXTS, generated, inputs
 from tests.builder.generators.musicgen.test_musicgen import clips, make
@@ -30,15 +30,15 @@ def stereo() -> Any:
     return checkpoints.model(melody=True, stereo=True)
 
 
-def told(model: Any, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+def encode(model: Any, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     batch = inputs(texts)
     with torch.inference_mode():
-        return text_states(model, batch["input_ids"], batch["attention_mask"]), batch["attention_mask"]
+        return encode_text(model, batch["input_ids"], batch["attention_mask"]), batch["attention_mask"]
 
 
 def played(engine: Any, states: torch.Tensor, mask: torch.Tensor, sampling: Sampling, frames: int = FRAMES) -> Any:
     codes, finite = engine.decode(
-        states, mask, frames, uniforms(range(len(states)), engine.steps(frames), engine.codebooks), sampling
+        states, mask, frames, draw_uniforms(range(len(states)), engine.count_steps(frames), engine.codebooks), sampling
     )
     assert finite.all()
     return codes
@@ -46,35 +46,37 @@ def played(engine: Any, states: torch.Tensor, mask: torch.Tensor, sampling: Samp
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("channels", ["mono", "stereo"])
-def test_greedy_tokens_are_those_of_generate(channels: str, guidance: float, request: pytest.FixtureRequest) -> None:
+def test_greedy_tokens_agree_with_transformers_generate(
+    channels: str, guidance: float, request: pytest.FixtureRequest
+) -> None:
     model, greedy = request.getfixturevalue(channels), Sampling(guidance=guidance, greedy=True)
     options = {"do_sample": False, "guidance_scale": guidance}
     alone = torch.cat([generated(model, inputs([text]), **options) for text in RAGGED])
-    together = generated(model, inputs(RAGGED), **options)  # where `generate` lets the padding be heard
-    states, mask = told(model, RAGGED)
+    together = generated(model, inputs(RAGGED), **options)  # here `generate` attends to the padding
+    states, mask = encode(model, RAGGED)
     for engine in (MelodyEngine(model, plain=True), MelodyEngine(model)):
         assert torch.equal(played(engine, states, mask, greedy), alone)
-        assert torch.equal(played(engine, *told(model, RAGGED[2:3]), greedy), alone[2:3])
+        assert torch.equal(played(engine, *encode(model, RAGGED[2:3]), greedy), alone[2:3])
         assert torch.equal(played(engine, states, torch.ones_like(mask), greedy), together)
     assert not torch.equal(alone, together) and alone.unique().numel() > 8
 
 
-def test_positions_go_on_where_the_published_table_ends() -> None:
+def test_positions_are_extended_beyond_the_published_table() -> None:
     model = checkpoints.model(melody=True, max_position_embeddings=40)
     wanted = generated(model, inputs(TEXTS[:1]), do_sample=False)
-    found = played(MelodyEngine(model), *told(model, TEXTS[:1]), Sampling(guidance=3.0, greedy=True))
-    assert checkpoints.CHROMA + FRAMES > 40 and torch.equal(found, wanted)
+    codes = played(MelodyEngine(model), *encode(model, TEXTS[:1]), Sampling(guidance=3.0, greedy=True))
+    assert checkpoints.CHROMA + FRAMES > 40 and torch.equal(codes, wanted)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_a_masked_step_is_an_exact_one(mono: Any, guidance: float) -> None:
+def test_masked_step_equals_exact_step(mono: Any, guidance: float) -> None:
     """GPU graphs read the cache past what is written, behind a mask: the same tokens must come of it."""
     engine, sampling = MelodyEngine(mono, plain=True), Sampling(guidance=guidance, top_k=20)
-    states, mask = told(mono, TEXTS)
+    states, mask = encode(mono, TEXTS)
     wanted = played(engine, states, mask, sampling)
-    steps = engine.steps(FRAMES)
+    steps = engine.count_steps(FRAMES)
     with torch.inference_mode():
-        run = engine._begin(states, mask, FRAMES, uniforms(range(8), steps, 4), sampling)
+        run = engine._start_run(states, mask, FRAMES, draw_uniforms(range(8), steps, 4), sampling)
         for _ in range(steps):
             engine._step(run, sampling, steps, exact=False)
     places = torch.arange(1, FRAMES + 1) + engine.delays[:, None]
@@ -82,14 +84,14 @@ def test_a_masked_step_is_an_exact_one(mono: Any, guidance: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_a_clip_is_the_same_bit_for_bit_in_any_batch(dtype: torch.dtype) -> None:
-    if not linear.packs(dtype):
+def test_clip_is_bit_identical_in_any_batch(dtype: torch.dtype) -> None:
+    if not linear.can_pack(dtype):
         pytest.skip("products are not packed here")
     model = checkpoints.model(melody=True)
-    states, mask = told(model, TEXTS)
+    states, mask = encode(model, TEXTS)
     model.decoder.to(dtype)
     sampling = Sampling(top_k=40)
-    noise = uniforms(range(8), MelodyEngine(model).steps(FRAMES), 4)
+    noise = draw_uniforms(range(8), MelodyEngine(model).count_steps(FRAMES), 4)
 
     def play(engine: MelodyEngine, chosen: list[int]) -> torch.Tensor:
         length = int(mask[chosen].sum(1).max())
@@ -102,19 +104,21 @@ def test_a_clip_is_the_same_bit_for_bit_in_any_batch(dtype: torch.dtype) -> None
     assert torch.equal(play(MelodyEngine(model), [6, 1, 4]), alone[[6, 1, 4]])
 
 
-def test_a_text_that_is_no_number_harms_no_other(mono: Any) -> None:
+def test_text_with_nan_does_not_affect_others(mono: Any) -> None:
     engine, sampling = MelodyEngine(mono), Sampling()
-    states, mask = told(mono, TEXTS[:3])
+    states, mask = encode(mono, TEXTS[:3])
     wanted = played(engine, states, mask, sampling)
     broken = states.clone()
     broken[1] = torch.nan
-    codes, finite = engine.decode(broken, mask, FRAMES, uniforms(range(3), engine.steps(FRAMES), 4), sampling)
+    codes, finite = engine.decode(
+        broken, mask, FRAMES, draw_uniforms(range(3), engine.count_steps(FRAMES), 4), sampling
+    )
     assert finite.tolist() == [True, False, True]
     assert torch.equal(codes[[0, 2]], wanted[[0, 2]])
     assert torch.equal(played(engine, states, mask, sampling), wanted)
 
 
-def test_the_generator_plays_it(tmp_path: Path) -> None:
+def test_generator_with_a_melody_checkpoint(tmp_path: Path) -> None:
     folder = checkpoints.musicgen(tmp_path, melody=True)
     generator = make(folder, seconds=1.01)
     sounds = generator.generate(clips(4))
@@ -122,6 +126,6 @@ def test_the_generator_plays_it(tmp_path: Path) -> None:
     for sound, same in zip(sounds, again, strict=True):
         assert sound.shape == (32_320,) and np.isfinite(sound).all() and np.abs(sound).max() > 0.01
         np.testing.assert_allclose(same, sound, atol=1e-4)
-    engine = generator._player.engine
+    engine = generator._loaded.engine
     width, steps, text = 32, 54, 32
     assert engine.bytes_per_clip(51, Sampling()) == 2 * 2 * 2 * width * (checkpoints.CHROMA + text + steps) * 4

@@ -65,7 +65,7 @@ def clips(count: int = 8) -> list[Clip]:
 
 @pytest.mark.parametrize("seconds", [1.0, 1.01, 1.2345])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_clips_have_the_length_asked_for(folder: Path, seconds: float, dtype: str) -> None:
+def test_length_of_clips(folder: Path, seconds: float, dtype: str) -> None:
     sounds = make(folder, seconds=seconds, dtype=dtype).generate(clips(3))
     for sound in sounds:
         assert sound.shape == (round(seconds * 32_000),) and sound.dtype == np.float32
@@ -74,7 +74,7 @@ def test_clips_have_the_length_asked_for(folder: Path, seconds: float, dtype: st
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_clip_is_the_same_alone_in_a_batch_and_in_any_order(folder: Path, dtype: str) -> None:
+def test_clip_does_not_depend_on_batch_and_order(folder: Path, dtype: str) -> None:
     rows = clips()
     eight = make(folder, dtype=dtype).generate(rows)
     one = make(folder, dtype=dtype, batch_size=1).generate(rows)
@@ -84,7 +84,7 @@ def test_a_clip_is_the_same_alone_in_a_batch_and_in_any_order(folder: Path, dtyp
         np.testing.assert_allclose(some, wanted, atol=1e-4)
 
 
-def test_a_seed_makes_the_clip_and_settings_change_it(folder: Path) -> None:
+def test_clip_depends_on_seed_and_settings(folder: Path) -> None:
     row = clips(1)[0]
     other = Clip("c0", row.prompt, "g", row.seed + 1, "train")
     first = make(folder).generate([row])[0]
@@ -94,7 +94,7 @@ def test_a_seed_makes_the_clip_and_settings_change_it(folder: Path) -> None:
         assert not np.array_equal(first, make(folder, **option).generate([row])[0])
 
 
-def test_thirty_seconds_are_the_most(folder: Path) -> None:
+def test_at_most_thirty_seconds(folder: Path) -> None:
     assert make(folder, seconds=30.0).generate(clips(1))[0].shape == (960_000,)
     longer = GeneratorSettings.model_construct(**{**GeneratorSettings().model_dump(), "seconds": 31.0})
     with pytest.raises(RecipeError, match=r"31.*30"):
@@ -107,7 +107,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.musicgen(tmp_path_factory.mktemp("stereo"), stereo=True)
 
 
-def test_stereo_is_folded_to_mono_or_kept(wide: Path) -> None:
+def test_stereo_is_averaged_to_mono_or_kept(wide: Path) -> None:
     folded = make(wide).generate(clips(2))
     kept = make(wide, stereo=True).generate(clips(2))
     assert [sound.shape for sound in (*folded, *kept)] == [(32_000,)] * 2 + [(32_000, 2)] * 2
@@ -117,41 +117,41 @@ def test_stereo_is_folded_to_mono_or_kept(wide: Path) -> None:
         np.testing.assert_allclose(mono, both.mean(1), atol=1e-6)
 
 
-def test_a_mono_model_does_not_play_in_stereo(folder: Path) -> None:
-    with pytest.raises(RecipeError, match=r"generator\.stereo: .* plays mono") as told:
+def test_stereo_with_a_mono_model_is_refused(folder: Path) -> None:
+    with pytest.raises(RecipeError, match=r"generator\.stereo: .* plays mono") as caught:
         make(folder, stereo=True)
-    assert "musicgen-stereo" in str(told.value)
+    assert "musicgen-stereo" in str(caught.value)
 
 
 def test_loud_stereo_keeps_its_balance(wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = make(wide, stereo=True)
     quiet = generator.generate(clips(2))
-    play = generator._player.play
-    monkeypatch.setattr(generator._player, "play", lambda *rest: 20 * play(*rest))
+    generate = generator._loaded.generate
+    monkeypatch.setattr(generator._loaded, "generate", lambda *rest: 20 * generate(*rest))
     for loud, wanted in zip(generator.generate(clips(2)), quiet, strict=True):
         np.testing.assert_allclose(loud, wanted / np.abs(wanted).max(), rtol=1e-4, atol=1e-6)
 
 
-def test_loud_clips_are_scaled_down_not_cut(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loud_clips_are_scaled_down(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = make(folder)
     quiet = generator.generate(clips(2))
-    play = generator._player.play
-    monkeypatch.setattr(generator._player, "play", lambda *rest: 20 * play(*rest))
+    generate = generator._loaded.generate
+    monkeypatch.setattr(generator._loaded, "generate", lambda *rest: 20 * generate(*rest))
     for loud, wanted in zip(generator.generate(clips(2)), quiet, strict=True):
         assert np.abs(loud).max() == pytest.approx(1.0)
         np.testing.assert_allclose(loud, wanted / np.abs(wanted).max(), rtol=1e-4, atol=1e-6)
 
 
-def test_revision_and_licence_are_the_folder_s_own(folder: Path, tmp_path: Path) -> None:
+def test_revision_and_licence_of_a_folder(folder: Path, tmp_path: Path) -> None:
     other = checkpoints.musicgen(tmp_path, seed=1)
-    (other / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Our own\n")
+    (other / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Fine-tuned\n")
     ours, theirs = make(folder), make(other)
     assert ours.revision == make(folder).revision != theirs.revision
     assert (ours.license, theirs.license) == ("cc-by-nc-4.0", "apache-2.0")
     assert f"(./{folder.name}, float32)" in ours.about
 
 
-def test_auto_takes_what_the_machine_does_best() -> None:
+def test_auto_device_and_dtype() -> None:
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     fast = torch.cpu.get_capabilities()
     half = fast.get("avx512_bf16") or fast.get("amx_bf16")
@@ -159,7 +159,7 @@ def test_auto_takes_what_the_machine_does_best() -> None:
     assert pick_dtype("float16", torch.device("cpu")) == torch.float16
 
 
-def test_mps_is_taken_where_it_is_named_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mps_must_be_named_and_available(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackendError, match="there is no 'mps' on this machine"):
         pick_device("mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
@@ -167,7 +167,7 @@ def test_mps_is_taken_where_it_is_named_and_there(monkeypatch: pytest.MonkeyPatc
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_the_codec_of_a_model_on_mps_is_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codec_is_on_the_cpu_with_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = torch.arange(160).view(1, 4, 40) % 8
     expected = Codec(checkpoints.model().audio_encoder, torch.float32).decode(codes)
     monkeypatch.setattr(EncodecModel, "device", property(lambda _: torch.device("mps")))
@@ -195,9 +195,7 @@ def out_of_memory_over(clips_at_most: int, monkeypatch: pytest.MonkeyPatch, erro
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_out_of_memory_halves_the_batch_and_loses_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
+def test_out_of_memory_halves_the_batch(folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     wanted = make(folder).generate(clips())
     tried = out_of_memory_over(3, monkeypatch, error)
     generator = make(folder)
@@ -207,20 +205,20 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     assert generator.batch_size == 2
 
 
-def test_out_of_memory_with_one_clip_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_with_one_clip_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out_of_memory_over(0, monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(BackendError, match="one clip of 1 s does not fit"):
         make(folder).generate(clips(2))
 
 
-def test_other_faults_are_not_taken_for_a_lack_of_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_than_memory_are_raised(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out_of_memory_over(0, monkeypatch, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes"):
         make(folder).generate(clips(2))
 
 
-def test_the_batch_is_what_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = make(folder)._player.engine.bytes_per_clip(50, musicgen.Sampling())
+def test_batch_size_fits_into_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = make(folder)._loaded.engine.bytes_per_clip(50, musicgen.Sampling())
     assert clip == 2 * 2 * 2 * 32 * 53 * 4  # layers, keys and values, guidance, width, steps, bytes
     for free, batch in ((0, 1), (6.1 * clip / 0.6, 6), (1e12, 32)):
         monkeypatch.setattr(musicgen.psutil, "virtual_memory", lambda free=free: type("", (), {"available": free})())
@@ -229,7 +227,7 @@ def test_the_batch_is_what_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         assert generator.rows_at_once >= batch
 
 
-def test_many_clips_take_no_more_memory_than_a_few(folder: Path) -> None:
+def test_memory_does_not_grow_with_the_clips(folder: Path) -> None:
     generator = make(folder, batch_size=16, dtype="auto")
     rows = [Clip(f"c{n}", clips(8)[n % 8].prompt, "g", n, "train") for n in range(64)]
     generator.generate(rows)
@@ -242,7 +240,9 @@ def test_many_clips_take_no_more_memory_than_a_few(folder: Path) -> None:
 # not a number
 
 
-def test_what_half_precision_loses_float32_makes_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_that_are_nan_in_half_precision_are_made_in_float32(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = make(folder).generate(clips(4))
     decode = musicgen.Engine.decode
 
@@ -259,7 +259,7 @@ def test_what_half_precision_loses_float32_makes_again(folder: Path, monkeypatch
     assert sum(np.allclose(sound, exact, atol=1e-4) for sound, exact in zip(sounds, wanted, strict=True)) == 1
 
 
-def test_what_float32_loses_is_left_to_the_quality_gate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_that_are_nan_in_float32_are_returned_as_nan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = musicgen.Engine.decode
     monkeypatch.setattr(musicgen.Engine, "decode", lambda self, states, *rest: decode(self, states / 0, *rest))
     generator = make(folder)
@@ -270,14 +270,14 @@ def test_what_float32_loses_is_left_to_the_quality_gate(folder: Path, monkeypatc
 # bad input
 
 
-def test_an_empty_prompt_names_its_clip(folder: Path) -> None:
+def test_error_for_an_empty_prompt_names_the_clip(folder: Path) -> None:
     rows = clips(3)
     rows[1] = Clip("c1", Prompt(" \n", "", "rock"), "g", 1, "train")
     with pytest.raises(DataError, match=r"clip c1.*empty"):
         make(folder).generate(rows)
 
 
-def test_a_long_prompt_is_cut_and_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_long_prompt_is_truncated_with_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = " ".join(3 * checkpoints.TEXTS)
     long = Clip("c0", Prompt(text, text, "rock"), "g", 1, "train")
     with caplog.at_level(logging.WARNING):
@@ -290,18 +290,18 @@ def test_a_long_prompt_is_cut_and_said(folder: Path, caplog: pytest.LogCaptureFi
     [
         ("/no/such/folder", "there is no such folder"),
         ("no-such/model", r"is not on this machine.*HF_HUB_OFFLINE.*\n.*hf download no-such/model --local-dir DIR"),
-        ("a b", "no folder, and no Hub id"),
+        ("a b", "is not a folder or a Hub id"),
     ],
 )
-def test_a_model_that_is_not_there(name: str, error: str) -> None:
-    with pytest.raises(BackendError, match=error) as told:
+def test_missing_model_is_an_error(name: str, error: str) -> None:
+    with pytest.raises(BackendError, match=error) as caught:
         make(name)
-    assert name in str(told.value) and told.value.fix
+    assert name in str(caught.value) and caught.value.fix
 
 
 @pytest.fixture(scope="module")
 def shelf(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What stands on the Hub of these tests."""
+    """The models on the Hub of these tests."""
     place = tmp_path_factory.mktemp("shelf")
     bert, mute = place / "bert", place / "mute"
     for made in (bert, mute):
@@ -313,7 +313,7 @@ def shelf(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 @pytest.mark.parametrize("revision", [None, "v1", loopback.COMMIT], ids=["newest", "tag", "commit"])
-def test_a_model_of_the_hub_is_pinned_to_its_commit(
+def test_hub_model_is_pinned_to_its_commit(
     folder: Path, shelf: dict[str, Path], revision: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loopback.hub(monkeypatch, tmp_path, shelf)
@@ -330,12 +330,12 @@ def test_a_model_of_the_hub_is_pinned_to_its_commit(
     [
         ("me/nothing", None, "me/nothing: the Hub has no such model"),
         ("me/tiny", "v9", r"me/tiny: has no revision 'v9'\n.*generator\.revision"),
-        ("me/gated", None, "gives it to those alone who asked"),
+        ("me/gated", None, "access on the Hub is restricted"),
         ("me/bert", None, "me/bert: is a bert model, not MusicGen"),
         ("me/mute", None, "me/mute: has no tokenizer"),
     ],
 )
-def test_what_the_hub_refuses_is_told(
+def test_errors_of_the_hub_are_explained(
     name: str,
     revision: str | None,
     error: str,
@@ -344,19 +344,19 @@ def test_what_the_hub_refuses_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loopback.hub(monkeypatch, tmp_path, shelf, locked={"me/gated"})
-    with pytest.raises(BackendError, match=error) as told:
+    with pytest.raises(BackendError, match=error) as caught:
         make(name, revision=revision)
-    assert told.value.fix
+    assert caught.value.fix
 
 
-def test_no_network_is_told_and_how_to_do_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_without_network_names_the_download_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loopback.no_network(monkeypatch, tmp_path)
-    with pytest.raises(BackendError, match="me/tiny: is not on this machine, and the Hub cannot be reached") as told:
+    with pytest.raises(BackendError, match="me/tiny: is not on this machine, and the Hub cannot be reached") as caught:
         make("me/tiny")
-    assert "generator.model: DIR, after: hf download me/tiny --local-dir DIR" in str(told.value)
+    assert "generator.model: DIR, after: hf download me/tiny --local-dir DIR" in str(caught.value)
 
 
-def test_a_folder_has_no_revision(folder: Path) -> None:
+def test_revision_of_a_folder_is_refused(folder: Path) -> None:
     with pytest.raises(RecipeError, match="revision"):
         make(folder, revision="main")
 
@@ -374,19 +374,19 @@ def test_a_folder_has_no_revision(folder: Path) -> None:
         (lambda path: (path / "tokenizer.json").write_text("{"), "cannot be loaded"),
     ],
 )
-def test_a_folder_that_is_no_musicgen(tmp_path: Path, damage: Any, error: str) -> None:
+def test_other_folders_than_musicgen_are_refused(tmp_path: Path, damage: Any, error: str) -> None:
     damage(checkpoints.musicgen(tmp_path))
     with pytest.raises(BackendError, match=error):
         make(tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there(folder: Path) -> None:
+def test_missing_gpu_is_an_error(folder: Path) -> None:
     with pytest.raises(BackendError, match="no 'cuda' on this machine"):
         make(folder, device="cuda")
 
 
-def test_a_device_that_is_none(folder: Path) -> None:
+def test_unknown_device_is_refused(folder: Path) -> None:
     with pytest.raises(RecipeError, match="toaster"):
         make(folder, device="toaster")
 
@@ -403,7 +403,7 @@ def recipe(folder: Path, place: Path, **options: Any) -> Recipe:
     return Recipe.load(path)
 
 
-def test_a_corpus_stopped_and_resumed_is_the_corpus_made_at_once(
+def test_stopped_and_resumed_corpus_equals_an_uninterrupted_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = recipe(folder, tmp_path)
@@ -431,7 +431,7 @@ def test_a_corpus_stopped_and_resumed_is_the_corpus_made_at_once(
     )
 
 
-def test_a_build_killed_and_resumed_is_the_build_left_alone(folder: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_build_equals_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
     ours = recipe(folder, tmp_path)
     build(ours, tmp_path / "whole", clips_per_shard=2)
     out = tmp_path / "parts"
@@ -457,12 +457,12 @@ def test_a_build_killed_and_resumed_is_the_build_left_alone(folder: Path, tmp_pa
     }
 
 
-def test_a_stereo_corpus_is_one_for_all_that_read_it(wide: Path, tmp_path: Path) -> None:
+def test_stereo_corpus_opens_with_all_readers(wide: Path, tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     build(recipe(wide, tmp_path, stereo=True), root)
     embed_corpus(root, EmbedderSettings(name="levels"))
-    found = verify(root)
-    assert not found.faults and found.clips == 20 and found.embeddings == {"levels": 20}
+    report = verify(root)
+    assert not report.faults and report.clips == 20 and report.embeddings == {"levels": 20}
     for row in load_dataset(str(root), split="validation").cast_column("audio", Audio(decode=False)):
         samples, rate = decode_audio(row["audio"]["bytes"])
         assert samples.shape == (32_000, 2) and rate == 32_000 and row["duration"] == 1.0
@@ -474,7 +474,7 @@ def test_a_stereo_corpus_is_one_for_all_that_read_it(wide: Path, tmp_path: Path)
     assert all(read_footer(path)["channels"] == 2 for path in (root / "data").iterdir())
 
 
-def test_what_was_made_again_and_how_it_was_sampled_is_in_record_and_card(
+def test_record_and_card_have_retries_and_sampling(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode, calls = musicgen.Engine.decode, []
@@ -495,7 +495,7 @@ def test_what_was_made_again_and_how_it_was_sampled_is_in_record_and_card(
     assert "| sampling | guidance 3, temperature 1, top-k 250, top-p 0.9 |" in card
 
 
-def test_a_fault_of_the_checkpoint_ends_a_build_in_words_and_is_mended(folder: Path, tmp_path: Path) -> None:
+def test_build_with_a_damaged_checkpoint_fails_and_resumes_after_repair(folder: Path, tmp_path: Path) -> None:
     ours = recipe(folder, tmp_path)
     with pytest.raises(SynthmirError, match="gone"):
         build(ours.with_options({"generator.model": str(tmp_path / "gone")}), tmp_path / "out")
