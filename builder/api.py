@@ -180,7 +180,8 @@ def describe_corpus(corpus: Corpus) -> list[str]:
     record = corpus.record()
     lines = [f"corpus {corpus.root}: {record['rows']:,} clips, {record['details']['rejected']} rejected"]
     return lines + [
-        f"{name} has no embeddings of the new clips yet: {corpus.embed_command(name)}" for name in corpus.behind()
+        f"{name} has no embeddings of the new clips yet: {corpus.embed_command(name)}"
+        for name in corpus.incomplete_embeddings()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Audio in and out: FLAC bytes, files of any kind to mono float32, resampling, windows, levels."""
+"""Audio: FLAC encoding, decoding of files of any format, resampling, windows, loudness and peak."""
 
 from __future__ import annotations
 
@@ -23,17 +23,25 @@ if TYPE_CHECKING:
     from soundfile import SoundFile
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".au", ".aif", ".aiff"})
-MIN_LOUDNESS = -70.0  # LUFS: the absolute gate of ITU-R BS.1770, reported for silence and for under 0.4 s
-MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz: beyond, a second of it is filters of gigabytes or hours of nothing
-MAX_HELD = 1 << 27  # samples that are held at once, 512 MiB: 70 minutes at 32 kHz
-MAX_HOURS = 24  # of one file that is streamed
-ENDLESS = 1 << 62  # frames: the length of a stream that does not say how long it is
-BLOCK_SECONDS, BLOCK_VALUES = 60, 1 << 24  # what is decoded at a time: 64 MiB at most, whatever the channels
-REACH = 20  # samples of the lower rate that a resampler's filter sees to each side, at most
+MIN_LOUDNESS = -70.0  # LUFS: the absolute gate of ITU-R BS.1770; also the loudness of silence and of less than 0.4 s
+MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz: other rates need filters of gigabytes, or state lengths of hours
+MAX_HELD = 1 << 27  # samples in memory, 512 MiB: 70 minutes at 32 kHz
+MAX_HOURS = 24  # of a file that is streamed
+ENDLESS = 1 << 62  # frames: the length of a stream that does not state it
+BLOCK_SECONDS, BLOCK_VALUES = 60, 1 << 24  # decoded at a time: at most 64 MiB for any number of channels
+REACH = 20  # samples of the lower rate that the filter of a resampler covers on each side, at most
 
 
 def encode_flac(samples: np.ndarray, sampling_rate: int) -> bytes:
-    """float32 [samples] or [samples, channels] in [-1, 1] -> FLAC bytes, 16 bits."""
+    """Encode audio as 16-bit FLAC.
+
+    Args:
+        samples: float32 [samples] or [samples, channels] in [-1, 1].
+        sampling_rate: Hz.
+
+    Returns:
+        The bytes of a FLAC file.
+    """
     import soundfile
 
     buffer = BytesIO()
@@ -42,33 +50,48 @@ def encode_flac(samples: np.ndarray, sampling_rate: int) -> bytes:
 
 
 def decode_audio(source: str | Path | bytes, seconds: float | None = None) -> tuple[np.ndarray, int]:
-    """A file or its bytes -> float32 [samples, channels] in [-1, 1], and the sampling rate in Hz.
+    """Decode audio: WAV, FLAC, MP3, Ogg, AU or AIFF of any bit depth.
 
-    Reads what libsndfile reads: WAV, FLAC, MP3, OGG, AU, AIFF of any bit depth. Raises DataError for what it cannot,
-    for what is truncated, for audio of zero length or with samples that are NaN or infinite, and for more than
-    `seconds` (where given) or than MAX_HELD numbers.
+    Args:
+        source: A file, or its bytes.
+        seconds: The longest audio that is accepted. Default: MAX_HELD values.
+
+    Returns:
+        float32 [samples, channels] in [-1, 1], and the sampling rate in Hz.
+
+    Raises:
+        DataError: The audio cannot be read, is truncated, empty or too long, or has samples that are not finite.
     """
-    held: np.ndarray | None = None
+    samples: np.ndarray | None = None
     rate = 0
     for block, rate in read_blocks(source, seconds):
-        done = 0 if held is None else len(held)
+        done = 0 if samples is None else len(samples)
         if done + len(block) > MAX_HELD // block.shape[1]:
-            raise _too_long(_called(source), MAX_HELD // block.shape[1] / rate)
-        if held is None:
-            held = block
+            raise _length_error(_name_source(source), MAX_HELD // block.shape[1] / rate)
+        if samples is None:
+            samples = block
             continue
-        held = held if held.base is None else held.copy()
-        held.resize((done + len(block), block.shape[1]), refcheck=False)  # where it is: memory is not taken twice
-        held[done:] = block
-    assert held is not None, "blocks raises where there is none"
-    return held, rate
+        samples = samples if samples.base is None else samples.copy()
+        samples.resize((done + len(block), block.shape[1]), refcheck=False)  # in place, so memory is not used twice
+        samples[done:] = block
+    assert samples is not None, "read_blocks raises an error without blocks"
+    return samples, rate
 
 
 def load_audio(source: str | Path | bytes, sampling_rate: int, seconds: float | None = None) -> np.ndarray:
-    """A file or its bytes -> float32 [samples] at `sampling_rate`, channels averaged to mono. Raises DataError.
+    """Load audio as mono at a sampling rate.
 
-    No more than `seconds` from its start, where given; else the whole, which must not be longer than MAX_HELD samples:
-    `stream_audio` takes audio of any length.
+    Args:
+        source: A file, or its bytes.
+        sampling_rate: Hz of the result.
+        seconds: Load at most so much from the start. Default: all, up to MAX_HELD samples; see `stream_audio` for
+            longer audio.
+
+    Returns:
+        float32 [samples], the mean of the channels.
+
+    Raises:
+        DataError: As `decode_audio`.
     """
     limit = MAX_HELD if seconds is None else round(seconds * sampling_rate)
     parts, done = [], 0
@@ -77,14 +100,22 @@ def load_audio(source: str | Path | bytes, sampling_rate: int, seconds: float | 
         if (done := done + len(part)) > limit:
             if seconds is not None:
                 break
-            raise _too_long(_called(source), limit / sampling_rate)
+            raise _length_error(_name_source(source), limit / sampling_rate)
     return (parts[0] if len(parts) == 1 else np.concatenate(parts))[:limit]
 
 
 def stream_audio(source: str | Path | bytes, sampling_rate: int) -> Iterator[np.ndarray]:
-    """A file or its bytes -> blocks of float32 [samples] at `sampling_rate`, channels averaged to mono.
+    """Load audio of any length as mono, in blocks, so that memory does not grow with the length.
 
-    Five hours take no more memory than two minutes. Raises DataError, once the fault is reached.
+    Args:
+        source: A file, or its bytes.
+        sampling_rate: Hz of the result.
+
+    Yields:
+        float32 [n] blocks, the mean of the channels.
+
+    Raises:
+        DataError: As `decode_audio`, once the fault is reached.
     """
     read = read_blocks(source, 3600 * MAX_HOURS)
     first, rate = next(read)
@@ -94,14 +125,23 @@ def stream_audio(source: str | Path | bytes, sampling_rate: int) -> Iterator[np.
 
 
 def read_blocks(source: str | Path | bytes, seconds: float | None = None) -> Iterator[tuple[np.ndarray, int]]:
-    """A file or its bytes -> blocks of float32 [n, channels], each with the rate in Hz.
+    """Decode audio in blocks.
 
-    What a header says is never believed further than a block of it: a few bytes may claim hours. Of files joined end
-    to end all are read; the first says how many channels there are. Raises DataError as `decode_audio` does, and for
-    audio that lasts longer than `seconds`.
+    Memory is reserved for one block at a time, as a header of a few bytes may claim hours. Files that were joined end
+    to end are read as one, with the channels of the first.
+
+    Args:
+        source: A file, or its bytes.
+        seconds: The longest audio that is accepted. Default: any.
+
+    Yields:
+        float32 [n, channels] in [-1, 1], and the sampling rate in Hz.
+
+    Raises:
+        DataError: As `decode_audio`.
     """
-    name, done = _called(source), 0
-    with _audio_errors(name), _source(source) as file:
+    name, done = _name_source(source), 0
+    with _audio_errors(name), _open_source(source) as file:
         rate = channels = 0
         for stream in _checked_streams(name, file):
             got = 0
@@ -112,38 +152,45 @@ def read_blocks(source: str | Path | bytes, seconds: float | None = None) -> Ite
                 if audio.samplerate != rate:
                     raise DataError(
                         f"{name}: its sampling rate changes from {rate:,} to {audio.samplerate:,} Hz",
-                        "cut it where it does, into files of one rate each",
+                        "split it into files of one sampling rate each",
                     )
                 limit = ENDLESS if seconds is None else seconds * rate + 1
                 if limit < frames < ENDLESS:
-                    raise _too_long(name, seconds)
+                    raise _length_error(name, seconds)
                 size = max(1, min(BLOCK_SECONDS * rate, BLOCK_VALUES // max(channels, audio.channels)))
                 while len(samples := audio.read(min(size, frames - got), dtype="float32", always_2d=True)):
                     got += len(samples)
                     if done + got > limit:
-                        raise _too_long(name, seconds)
+                        raise _length_error(name, seconds)
                     if not np.isfinite(samples).all():
-                        raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite)")
+                        raise DataError(f"{name}: has samples that are not finite (NaN or infinite)")
                     if audio.channels != channels:
                         samples = np.repeat(to_mono(samples)[:, None], channels, axis=1)
                     yield samples, rate
                 done += got
-                # What FLAC says of its length is exact; of MPEG a decoder may drop frames that refer to others.
+                # The length that FLAC states is exact; an MPEG decoder may drop frames that refer to missing ones.
                 spare = {"FLAC": 0, "MP3": 4_608}.get(audio.format, ENDLESS)
                 if got + spare < frames < ENDLESS:
-                    raise _truncated(name, f"it has {got:,} of the {frames:,} samples that its header states")
+                    raise _truncation_error(name, f"it has {got:,} of the {frames:,} samples that its header states")
     if not done:
         raise DataError(f"{name}: holds no samples")
 
 
 def measure_audio(source: str | Path | bytes) -> tuple[int, int, int]:
-    """Samples a channel, channels and rate in Hz of a file or its bytes, without decoding it. Raises DataError.
+    """Measure the length of audio without decoding it.
 
-    Of MP3 the samples are counted, which may be up to two frames more than are decoded; of what does not say how long
-    it is they are ENDLESS.
+    Args:
+        source: A file, or its bytes.
+
+    Returns:
+        Samples per channel, channels, and sampling rate in Hz. For MP3, up to two frames more than are decoded; for a
+        format that does not state its length, ENDLESS samples.
+
+    Raises:
+        DataError: The audio cannot be read, or is truncated.
     """
-    name, total, channels, rate = _called(source), 0, 0, 0
-    with _audio_errors(name), _source(source) as file:
+    name, total, channels, rate = _name_source(source), 0, 0, 0
+    with _audio_errors(name), _open_source(source) as file:
         for stream in _checked_streams(name, file):
             with _open_decoder(file, stream) as (audio, frames):
                 total, channels, rate = total + frames, channels or audio.channels, rate or audio.samplerate
@@ -152,7 +199,7 @@ def measure_audio(source: str | Path | bytes) -> tuple[int, int, int]:
 
 @contextmanager
 def _audio_errors(name: str) -> Iterator[None]:
-    """DataError for what libsndfile and the file system raise."""
+    """Turn errors of libsndfile and of the file system into DataError."""
     import soundfile
 
     try:
@@ -165,10 +212,10 @@ def _audio_errors(name: str) -> Iterator[None]:
 
 
 def _checked_streams(name: str, file: IO[bytes]) -> list[Stream]:
-    """What a decoder is to be given, one after the other. Raises DataError where some of the file is missing."""
+    """The streams of a file. Raises DataError where a part of it is missing."""
     layout = find_streams(file)
     if layout.fault:
-        raise _truncated(name, layout.fault)
+        raise _truncation_error(name, layout.fault)
     return layout.streams
 
 
@@ -176,22 +223,22 @@ def _checked_streams(name: str, file: IO[bytes]) -> list[Stream]:
 def _decoder_class() -> type[SoundFile]:
     from soundfile import SoundFile
 
-    class Forward(SoundFile):
-        """Read from start to end: soundfile otherwise seeks after each read, which fails where no length is known."""
+    class ForwardDecoder(SoundFile):
+        """Reads from start to end: soundfile would seek after each read, which fails where no length is known."""
 
         def seekable(self) -> bool:
             return False
 
-    return Forward
+    return ForwardDecoder
 
 
 @contextmanager
 def _open_decoder(file: IO[bytes], stream: Stream) -> Iterator[tuple[SoundFile, int]]:
-    """A decoder of a stream, and how many samples a channel it has."""
+    """Open a decoder of a stream; also gives the samples per channel."""
     decoder = _decoder_class()
     if stream.plain:
         file.seek(0)
-        # By descriptor: libsndfile takes no name that is not UTF-8, and tells a missing file as a "System error".
+        # By descriptor: libsndfile refuses names that are not UTF-8, and reports a missing file as "System error".
         with decoder(file.fileno() if isinstance(file, FileIO) else file, closefd=False) as audio:
             if stream.frames <= audio.frames:
                 yield audio, stream.frames or min(audio.frames, ENDLESS)
@@ -205,48 +252,62 @@ def _open_decoder(file: IO[bytes], stream: Stream) -> Iterator[tuple[SoundFile, 
             raise splice.error
 
 
-def _called(source: str | Path | bytes) -> str:
+def _name_source(source: str | Path | bytes) -> str:
     return "audio bytes" if isinstance(source, bytes) else str(source)
 
 
 @contextmanager
-def _source(source: str | Path | bytes) -> Iterator[IO[bytes]]:
+def _open_source(source: str | Path | bytes) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
         yield BytesIO(source)
         return
     kind = Path(source).stat().st_mode
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # a pipe would be waited for, a device read without end
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # a pipe would block, a device may never end
         raise DataError(f"{source}: cannot be read: not a file")
     with Path(source).open("rb", buffering=0) as file:
         yield file
 
 
-def _truncated(name: str, fault: str) -> DataError:
+def _truncation_error(name: str, fault: str) -> DataError:
     return DataError(
         f"{name}: is truncated or damaged: {fault}",
-        "get the file again, or write out what is left of it: ffmpeg -i IN OUT",
+        "get the file again, or save what is left of it: ffmpeg -i IN OUT",
     )
 
 
-def _too_long(name: str, seconds: float | None) -> DataError:
-    told = "" if seconds is None else f" {seconds / 60:.3g} min" if seconds > 99 else f" {seconds:g} s"
-    return DataError(f"{name}: is longer than the{told} that are taken here", "cut it into shorter files")
+def _length_error(name: str, seconds: float | None) -> DataError:
+    limit = "" if seconds is None else f" {seconds / 60:.3g} min" if seconds > 99 else f" {seconds:g} s"
+    return DataError(f"{name}: is longer than the limit of{limit}", "split it into shorter files")
 
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
-    """float32 [samples, channels] -> float32 [samples], the channels' mean.
+    """Average the channels.
 
-    As a product: numpy's own mean over so short an axis takes longer than it takes to decode an MP3.
+    Args:
+        samples: float32 [samples, channels].
+
+    Returns:
+        float32 [samples].
     """
     channels = samples.shape[1]
+    # A product, as numpy's mean over so short an axis takes longer than decoding an MP3.
     return samples[:, 0] if channels == 1 else samples @ np.full(channels, 1 / channels, np.float32)
 
 
 def decode_clip(data: bytes, longest: float, sampling_rate: int | None, num_channels: int) -> tuple[np.ndarray, int]:
-    """A clip's bytes -> float32 [samples], or [2, samples] for `num_channels` 2, and the sampling rate in Hz.
+    """Decode a clip with a given number of channels.
 
-    One channel is the mean of a stereo clip's; a mono clip's is repeated for two. Without `sampling_rate` it is the
-    clip's own. Raises DataError for what cannot be read, or is longer than `longest` seconds.
+    Args:
+        data: Bytes of an audio file.
+        longest: The longest clip that is accepted, in seconds.
+        sampling_rate: Hz of the result. Default: that of the clip.
+        num_channels: 1: the mean of a stereo clip. 2: both channels; the channel of a mono clip is repeated.
+
+    Returns:
+        float32 [samples] or [2, samples] in [-1, 1], and the sampling rate in Hz.
+
+    Raises:
+        DataError: As `decode_audio`.
     """
     samples, rate = decode_audio(data, longest)
     wanted = sampling_rate or rate
@@ -257,14 +318,14 @@ def decode_clip(data: bytes, longest: float, sampling_rate: int | None, num_chan
 
 
 def _resampled(blocks: Iterator[np.ndarray], origin: int, target: int) -> Iterator[np.ndarray]:
-    """Each block resampled with as much of its neighbours as the filter sees, so that no seam is left."""
+    """Resample blocks, each with as much of its neighbours as the filter covers, so that there are no seams."""
     if origin == target:
         yield from blocks
         return
     divisor = gcd(origin, target)
-    step, new = origin // divisor, target // divisor  # every `step` samples in are `new` out, and both grids meet
+    step, new = origin // divisor, target // divisor  # `step` samples in are `new` samples out
     context = step * ceil(REACH * max(1.0, origin / target) / step + 1)
-    held, before = np.zeros(0, np.float32), 0  # `before` samples at the front were given out already
+    held, before = np.zeros(0, np.float32), 0  # the first `before` samples were output already
     for block in blocks:
         if (ready := (len(held) - before - context) // step * step) > 0:
             out = resample(held[: before + ready + context], origin, target)
@@ -276,10 +337,15 @@ def _resampled(blocks: Iterator[np.ndarray], origin: int, target: int) -> Iterat
 
 
 def split_into_windows(samples: np.ndarray, window: int, hop: int | None = None) -> np.ndarray:
-    """float32 [samples] -> float32 [n, window], `hop` samples apart (default: end to end).
+    """Split audio into windows. The last one ends with the audio, so that nothing is left out.
 
-    The last window ends with the audio, so that nothing is left out. Audio shorter than a window is one shorter
-    window, [1, samples]: whether to pad it is the embedder's business.
+    Args:
+        samples: float32 [samples].
+        window: Samples in a window.
+        hop: Samples between the starts of windows. Default: `window`.
+
+    Returns:
+        float32 [n, window]; [1, samples] for audio that is shorter than a window.
     """
     if len(samples) <= window:
         return samples[None]
@@ -297,7 +363,15 @@ def _meter(sampling_rate: int) -> Any:
 
 
 def measure_loudness(samples: np.ndarray, sampling_rate: int) -> float:
-    """Integrated loudness in LUFS (ITU-R BS.1770-4) of [samples] or [samples, 2], never under -70."""
+    """Measure integrated loudness (ITU-R BS.1770-4).
+
+    Args:
+        samples: float32 [samples] or [samples, 2].
+        sampling_rate: Hz.
+
+    Returns:
+        LUFS, at least -70, which is also the value of silence and of less than 0.4 s.
+    """
     if len(samples) < 0.4 * sampling_rate:
         return MIN_LOUDNESS
     with np.errstate(divide="ignore"):
@@ -305,5 +379,5 @@ def measure_loudness(samples: np.ndarray, sampling_rate: int) -> float:
 
 
 def measure_peak(samples: np.ndarray) -> float:
-    """Highest sample in dB relative to full scale, never under -120."""
+    """Measure the highest sample of an array of any shape, in dB relative to full scale, at least -120."""
     return 20.0 * float(np.log10(max(1e-6, float(np.abs(samples).max(initial=0.0)))))

@@ -129,7 +129,7 @@ def plan(
     for line in format_capacity(capacity):
         print(line)
     if json is not None:
-        write_text(json, dumps(capacity.told(), indent=2) + "\n")
+        write_text(json, dumps(capacity.to_dict(), indent=2) + "\n")
 
 
 @app.command()

@@ -1,1 +1,1 @@
-"""Rows -> a corpus folder that `datasets.load_dataset` opens with nothing of ours installed."""
+"""Rows -> a corpus folder that `datasets.load_dataset` opens with nothing of synthmir installed."""

@@ -26,28 +26,39 @@ RECIPES = (
 REJECTED = "rejected.jsonl"
 CARD = "README.md"
 STATE = "state.json"  # in the work folder while a build is under way
-GROWTH = "growth"  # in the work folder: what the corpus, finished and whole beside it, is being extended by
+GROWTH = "growth"  # in the work folder: an extension of the finished corpus beside it
 BUILD_RECORD = "records/build.json"
 SHARD_FILE = re.compile(r"^(?P<split>[a-z]+)-(p(?P<part>\d\d)-)?(?P<index>\d{5})-of-(?P<total>\d{5,})\.parquet$")
 
 
 def embed_record(embedder: str) -> str:
-    """Where an embedding run is recorded."""
+    """Name of the record of an embedding run."""
     return f"records/embed-{embedder}.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A finished corpus on disk. `open` checks that it is one."""
+    """A finished corpus in a folder or a store, opened by `Corpus.open`.
+
+    Attributes:
+        root: The corpus folder.
+    """
 
     root: Path
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
-        """The corpus at `path`. Raises DataError for a folder that is none, or that is not finished."""
+        """Open a corpus.
+
+        Args:
+            path: Its folder, or its address in a store.
+
+        Raises:
+            DataError: There is no corpus, or it is not finished.
+        """
         root = to_path(path)
         if not is_folder(root):
-            raise DataError(f"{root}: there is no such folder", "build one: synthmir build RECIPE --out DIR")
+            raise DataError(f"{root}: no such folder", "build one: synthmir build RECIPE --out DIR")
         with storage_errors(root):
             begun = (root / WORK / STATE).exists()
             if begun or not (root / SUMS).exists():
@@ -61,69 +72,73 @@ class Corpus:
         return cls(root)
 
     def shards(self, config: str = "data") -> list[str]:
-        """Names of a config's shards ("data" or an embedder), relative to the root, in order of split and number."""
+        """Names of the shards of a config, relative to the root, ordered by split and number.
+
+        Args:
+            config: "data", or the name of an embedder.
+        """
         return sorted(f"{config}/{p.name}" for p in (self.root / config).glob("*.parquet"))
 
     def embeddings(self) -> list[str]:
-        """The configs of embeddings that the corpus has: its embedders', and those with damaged copies."""
-        found = [p.name for p in self.root.iterdir() if p.is_dir() and any(p.glob("*-of-*.parquet"))]
-        return sorted(name for name in found if name != "data")
+        """Names of the configs of embeddings, those with augmented copies included."""
+        names = [p.name for p in self.root.iterdir() if p.is_dir() and any(p.glob("*-of-*.parquet"))]
+        return sorted(name for name in names if name != "data")
 
     def embedders(self) -> list[str]:
-        """The embedders whose own configs the corpus has."""
+        """Names of the embedders that the corpus has a config of, without augmented copies."""
         details = {name: self.record(embed_record(name)).get("details", {}) for name in self.embeddings()}
-        return [name for name, told in details.items() if not told.get("augment")]
+        return [name for name, detail in details.items() if not detail.get("augment")]
 
-    def behind(self) -> dict[str, int]:
-        """The configs of embeddings that lack a part of the corpus, and which: it has grown since they were made."""
+    def incomplete_embeddings(self) -> dict[str, int]:
+        """Configs of embeddings that were not made for all parts of the corpus, and the first part that each lacks."""
         parts = {part_number(name) for name in self.shards()}
-        lacking = {name: parts - {part_number(shard) for shard in self.shards(name)} for name in self.embeddings()}
-        return {name: min(part) for name, part in lacking.items() if part}
+        missing = {name: parts - {part_number(shard) for shard in self.shards(name)} for name in self.embeddings()}
+        return {name: min(part) for name, part in missing.items() if part}
 
     def embed_command(self, config: str) -> str:
-        """What makes a config of embeddings that the corpus has, or what of it lacks."""
+        """The command that makes a config of embeddings, or completes it."""
         details = self.record(embed_record(config)).get("details", {})
         damages = "".join(f" --augment {damage}" for damage in details.get("augment", ()))
         return f"synthmir embed {self.root} --embedder {details.get('embedder', {}).get('name', config)}{damages}"
 
     def sums(self) -> dict[str, str]:
-        """SHA256SUMS as {file: hash}. Raises DataError for a line that is none."""
+        """SHA256SUMS as {file: hash}. Raises DataError for a file that is damaged."""
         try:
             lines = (self.root / SUMS).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{self.root / SUMS}: cannot be read: {error}", "copy the corpus anew") from error
+            raise DataError(f"{self.root / SUMS}: cannot be read: {error}", "copy the corpus again") from error
         pairs = [re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line) for line in lines]
         if bad := [n for n, pair in enumerate(pairs, 1) if pair is None]:
             raise DataError(f"{self.root / SUMS}: line {bad[0]} is not `hash  file`")
         for number, pair in enumerate(pairs, 1):
             if pair and (pair[2].startswith("/") or ".." in pair[2].split("/")):
-                raise DataError(f"{self.root / SUMS}: line {number} names a file that is outside of the corpus")
+                raise DataError(f"{self.root / SUMS}: line {number} names a file outside the corpus")
         return {pair[2]: pair[1] for pair in pairs if pair}
 
     def record(self, name: str = BUILD_RECORD) -> dict[str, Any]:
-        """A run record of the corpus, {} if it has none of that name."""
+        """Read a run record of the corpus, {} if it has none of that name. Raises DataError."""
         path = self.root / name
         try:
-            found = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
+            record = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: not JSON: {error}") from error
-        if not isinstance(found, dict) or (odd := find_wrong_type(found)) is not None:
-            why = f": {odd}" if isinstance(found, dict) else ""
-            raise DataError(f"{path}: not a run record{why}", "copy the corpus anew")
-        return found
+        if not isinstance(record, dict) or (fault := find_wrong_type(record)) is not None:
+            why = f": {fault}" if isinstance(record, dict) else ""
+            raise DataError(f"{path}: not a run record{why}", "copy the corpus again")
+        return record
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the recipe that the corpus was made from; of a grown one, a digest of its parts'."""
+        """Fingerprint of its recipe; of an extended corpus, a digest of the fingerprints of its parts."""
         return str(self.record().get("fingerprint"))
 
     def parts(self) -> list[dict[str, Any]]:
-        """What the record tells of each part, oldest first. A corpus that never grew is one part."""
+        """The records of its parts, oldest first. A corpus that was never extended is one part."""
         return list_parts(self.record())
 
 
 def list_parts(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a build's record tells of each part."""
+    """List the parts in the record of a build."""
     details = dict(record.get("details", {}))
     if "parts" in details:
         return list(details["parts"])
@@ -132,7 +147,7 @@ def list_parts(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def part_number(name: str) -> int:
-    """The number of the part that a shard belongs to, by its name; 0 for what the corpus began with."""
+    """The number of the part that a shard belongs to, by its name; 0 for the first part."""
     match = SHARD_FILE.match(name.rpartition("/")[2])
     return int(match["part"] or 0) if match else 0
 
@@ -159,17 +174,22 @@ def group_shards(shards: Iterable[str], where: str, fix: str) -> dict[str, list[
 
 
 def newest_shard(shards: Iterable[PathOrName]) -> PathOrName:
-    """The shard of the newest part: its label columns have every name that older shards have, and more after them."""
+    """The shard of the newest part, whose label columns have the names of all older parts."""
     return max(shards, key=lambda shard: part_number(shard if isinstance(shard, str) else shard.name))
 
 
 def list_corpus_files(root: Path) -> list[str]:
-    """Every file of a corpus but its sums and what is hidden, relative to the root, sorted."""
-    found = (PurePosixPath(name) for name in list_files(root))
-    return sorted(p.as_posix() for p in found if p.name != SUMS and not any(part.startswith(".") for part in p.parts))
+    """List the files of a corpus without hidden ones and SHA256SUMS, relative to the root, sorted."""
+    paths = (PurePosixPath(name) for name in list_files(root))
+    return sorted(p.as_posix() for p in paths if p.name != SUMS and not any(part.startswith(".") for part in p.parts))
 
 
 def write_sums(root: Path, known: dict[str, str]) -> None:
-    """Write SHA256SUMS over all files; hashes that are known already are not computed again."""
+    """Write SHA256SUMS of a corpus.
+
+    Args:
+        root: The corpus folder.
+        known: Hashes by file, which are not computed again.
+    """
     lines = [f"{known.get(name) or digest(root / name)}  {name}\n" for name in list_corpus_files(root)]
     write_text(root / SUMS, "".join(lines))

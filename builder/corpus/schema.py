@@ -1,4 +1,4 @@
-"""The columns: their types, and in words what they hold. The card's table is made from here."""
+"""The columns of a corpus: their types, and the descriptions that the card shows."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ if TYPE_CHECKING:
     from datasets import Features
 
 SAMPLING_RATE = 32_000  # Hz, of every corpus
-LONGEST = 60.0  # seconds of a clip that is decoded; a recipe's are 30 at most
+LONGEST = 60.0  # seconds of a clip that are decoded; recipes allow up to 30
 
 COLUMNS = {
-    "id": "unique and stable: genre, number within the genre, hash of the prompt",
+    "id": "unique and stable: genre, number in the genre, hash of the prompt",
     "audio": "the clip: {channels}, 32 kHz, FLAC (16 bits)",
-    "prompt": "the text that the generator was given",
-    "genre": "genre asked for",
-    "subgenre": "sub-genre asked for, null where the prompt names none",
-    "mood": "mood asked for, null where the prompt names none",
-    "instruments": "instruments that the prompt names; others may be heard",
-    "tempo_bpm": "tempo asked for, in beats per minute, null where the prompt gives none",
-    "key": 'key asked for ("A minor"), null where the prompt gives none',
+    "prompt": "text prompt of the generator",
+    "genre": "requested genre",
+    "subgenre": "requested sub-genre, null where the prompt names none",
+    "mood": "requested mood, null where the prompt names none",
+    "instruments": "instruments that the prompt names; the clip may have others",
+    "tempo_bpm": "requested tempo in beats per minute, null where the prompt gives none",
+    "key": 'requested key ("A minor"), null where the prompt gives none',
     "vocals": "whether the prompt asks for vocals",
-    "prompt_group": "clips of one description share it and never cross the splits",
-    "seed": "what the generator's randomness started from",
-    "generator": "what made the audio",
+    "prompt_group": "clips with the same description share it, and are in the same split",
+    "seed": "seed of the generator's random numbers",
+    "generator": "name of the generator",
     "generator_revision": "revision of its weights, or of its code and data",
     "guidance": "classifier-free guidance scale, null where the generator has none",
     "temperature": "sampling temperature, null where the generator has none",
@@ -33,14 +33,14 @@ COLUMNS = {
     "duration": "length in seconds",
     "loudness": "integrated loudness in LUFS (ITU-R BS.1770-4)",
     "peak": "highest sample in dBFS",
-    "attempts": "how often the clip was made before it passed the quality gate",
+    "attempts": "number of times the clip was made until it passed the quality gate",
     "embedding": "mean of the embeddings of the clip's windows",
 }
 LABELS = ("genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "prompt_group")
 
 
 class LabelNames(Protocol):
-    """The names of the label columns, in order: a taxonomy has them, and a corpus of several."""
+    """The class names of the label columns, in order, as a taxonomy has them."""
 
     @property
     def genre_names(self) -> list[str]: ...  # noqa: D102
@@ -53,7 +53,7 @@ class LabelNames(Protocol):
 
 
 def label_features(labels: LabelNames) -> dict[str, Any]:
-    """The label columns, which every config carries."""
+    """Make the features of the label columns, which every config has."""
     from datasets import ClassLabel, List, Value
 
     return {
@@ -69,7 +69,7 @@ def label_features(labels: LabelNames) -> dict[str, Any]:
 
 
 def audio_features(labels: LabelNames) -> Features:
-    """The columns of the `default` config."""
+    """Make the features of the `default` config."""
     from datasets import Audio, Features, Value
 
     return Features(
@@ -93,14 +93,19 @@ def audio_features(labels: LabelNames) -> Features:
 
 
 def embedding_features(labels: dict[str, Any], dim: int) -> Features:
-    """The columns of an embedder's config, with the label columns of the corpus it is made from."""
+    """Make the features of an embedder's config.
+
+    Args:
+        labels: The label columns of the corpus.
+        dim: Dimensions of the embeddings.
+    """
     from datasets import Features, List, Value
 
     return Features({"id": Value("string"), "embedding": List(Value("float32"), length=dim), **labels})
 
 
 class LabelEncoder:
-    """A clip's labels as the numbers that ClassLabel columns store."""
+    """Converts the labels of clips to the values that the label columns store."""
 
     def __init__(self, labels: LabelNames) -> None:
         self._genre = {name: i for i, name in enumerate(labels.genre_names)}

@@ -1,4 +1,4 @@
-"""Is a corpus what it says it is? Every file's hash, every shard's rows, every clip decoded."""
+"""Verify a corpus: the hash of every file, the rows of every shard, and the audio of every clip."""
 
 from __future__ import annotations
 
@@ -23,13 +23,21 @@ from .corpus import GROWTH, SHARD_FILE, STATE, Corpus, list_corpus_files, part_n
 from .schema import LONGEST, SAMPLING_RATE
 from .shards import WORK, hash_file, read_footer
 
-PEAK_TOLERANCE = 0.1  # dB: 16 bits round a sample
+PEAK_TOLERANCE = 0.1  # dB: rounding to 16 bits
 ROWS_AT_ONCE = 8  # clips of 30 s take 2 MB each
 
 
 @dataclass
 class Findings:
-    """What `verify` saw. `faults` is empty for a sound corpus."""
+    """The result of `verify`.
+
+    Attributes:
+        files: Files that SHA256SUMS lists.
+        shards: Shards of audio that were read.
+        clips: Clips that were decoded.
+        embeddings: Rows of each config of embeddings.
+        faults: Descriptions of all faults; empty for an intact corpus.
+    """
 
     files: int = 0
     shards: int = 0
@@ -39,11 +47,21 @@ class Findings:
 
 
 def verify(path: str | Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Findings:
-    """Check a finished corpus whole; `progress` is told how many clips were checked so far, and of how many.
+    """Verify a finished corpus.
 
-    Hashes of all files against SHA256SUMS, files that are not listed, footers, shard numbers and counts, schemas, ids
-    (unique, and the same in every config), every clip decoded with the rate, length and peak its row gives, embeddings
-    finite. Raises DataError only where there is no corpus to check; faults are listed in the findings.
+    Compares the hashes of all files with SHA256SUMS, and finds files that are not listed. Checks the footers, numbers,
+    row counts and columns of shards, and ids, which are unique and the same in every config. Decodes every clip, and
+    compares its sampling rate, length and peak with its row. Checks that embeddings are finite.
+
+    Args:
+        path: The corpus folder, or its address in a store.
+        progress: Called with the number of clips checked so far, and of all.
+
+    Returns:
+        What was checked, and all faults.
+
+    Raises:
+        DataError: There is no finished corpus.
     """
     corpus = Corpus.open(path)
     with storage_errors(corpus.root):
@@ -51,60 +69,60 @@ def verify(path: str | Path, progress: Callable[[int, int], None] = lambda done,
 
 
 def _verify(corpus: Corpus, progress: Callable[[int, int], None]) -> Findings:
-    found = Findings()
+    findings = Findings()
     total = int(corpus.record().get("rows", 0))
-    intact = _check_files(corpus, found)
+    intact = _check_files(corpus, findings)
     ids: dict[str, list[str]] = {}
     schemas: dict[int, dict[str, pa.Schema]] = {}
     with ThreadPoolExecutor(count_cores()) as pool:
         for name in corpus.shards():
             if name in intact:
-                _check_shard(corpus, name, found, ids, schemas, pool, lambda done: progress(done, total))
-    found.faults += _differences(schemas)
-    everything = [clip for part in ids.values() for clip in part]
-    if len(set(everything)) < len(everything):
-        found.faults.append(f"data: {len(everything) - len(set(everything))} id(s) stand twice")
+                _check_shard(corpus, name, findings, ids, schemas, pool, lambda done: progress(done, total))
+    findings.faults += _compare_schemas(schemas)
+    all_ids = [clip for shard in ids.values() for clip in shard]
+    if len(set(all_ids)) < len(all_ids):
+        findings.faults.append(f"data: {len(all_ids) - len(set(all_ids))} id(s) occur twice")
     for config in corpus.embeddings():
-        _check_embeddings(corpus, config, found, ids, intact)
-    return found
+        _check_embeddings(corpus, config, findings, ids, intact)
+    return findings
 
 
-def _check_files(corpus: Corpus, found: Findings) -> set[str]:
-    """Compare the files with their sums; returns the names of those that are there and intact."""
-    sums, there = corpus.sums(), list_corpus_files(corpus.root)
-    found.files = len(sums)
+def _check_files(corpus: Corpus, findings: Findings) -> set[str]:
+    """Compare the files with their sums, and return the names of those that are intact."""
+    sums, files = corpus.sums(), list_corpus_files(corpus.root)
+    findings.files = len(sums)
     work = corpus.root / WORK
-    if work.exists() and not (work / GROWTH / STATE).exists():  # what it is being extended by is no part of it yet
-        found.faults.append(f"{WORK}: unfinished work is left here; run the command that was stopped again")
-    found.faults += [f"{name}: not listed in SHA256SUMS (foreign file?)" for name in there if name not in sums]
-    found.faults += [f"{name}: missing" for name in sums if name not in there]
+    if work.exists() and not (work / GROWTH / STATE).exists():  # an extension under way is not part of it yet
+        findings.faults.append(f"{WORK}: unfinished work; run the command that was stopped again")
+    findings.faults += [f"{name}: not listed in SHA256SUMS (foreign file?)" for name in files if name not in sums]
+    findings.faults += [f"{name}: missing" for name in sums if name not in files]
     with ThreadPoolExecutor(count_cores()) as pool:
-        both = sorted(set(sums) & set(there))
-        actual = dict(zip(both, pool.map(lambda name: hash_file(corpus.root / name), both), strict=True))
-    found.faults += [
-        f"{name}: damaged or changed (its hash is not the listed one)" for name in both if actual[name] != sums[name]
+        listed = sorted(set(sums) & set(files))
+        actual = dict(zip(listed, pool.map(lambda name: hash_file(corpus.root / name), listed), strict=True))
+    findings.faults += [
+        f"{name}: damaged or changed (its hash is not the listed one)" for name in listed if actual[name] != sums[name]
     ]
     for config in ("data", *corpus.embeddings()):
-        found.faults += _numbering(corpus.shards(config), config)
-    for config, part in corpus.behind().items():
-        found.faults.append(
-            f"{config}: lacks the clips that the corpus has grown by (part {part}); "
+        findings.faults += _check_numbers(corpus.shards(config), config)
+    for config, part in corpus.incomplete_embeddings().items():
+        findings.faults.append(
+            f"{config}: lacks the clips that the corpus was extended by (part {part}); "
             f"run: {corpus.embed_command(config)}"
         )
-    return {name for name in both if actual[name] == sums[name]}
+    return {name for name in listed if actual[name] == sums[name]}
 
 
-def _numbering(names: list[str], config: str) -> Iterator[str]:
-    """Faults in a config's shard numbers: every split, and every part of it, goes from 0 to its total."""
+def _check_numbers(names: list[str], config: str) -> Iterator[str]:
+    """Faults in the numbers of a config's shards, which run from 0 to the total in every split and part."""
     totals: dict[tuple[str, str, str], set[int]] = {}
     for name in names:
         match = SHARD_FILE.match(name.split("/", 1)[1])
         if match is None:
-            yield f"{name}: not a shard's name"
+            yield f"{name}: not the name of a shard"
         else:
             totals.setdefault((match["split"], match["part"] or "", match["total"]), set()).add(int(match["index"]))
     if not totals:
-        yield f"{config}: holds no shard"
+        yield f"{config}: has no shard"
     for (split, part, total), indices in totals.items():
         if (first := next(number for number in count() if number not in indices)) < int(total):
             named = f"split {split!r}" + (f", part {int(part)}," if part else "")
@@ -114,7 +132,7 @@ def _numbering(names: list[str], config: str) -> Iterator[str]:
 def _check_shard(
     corpus: Corpus,
     name: str,
-    found: Findings,
+    findings: Findings,
     ids: dict[str, list[str]],
     schemas: dict[int, dict[str, pa.Schema]],
     pool: ThreadPoolExecutor,
@@ -125,33 +143,32 @@ def _check_shard(
         check_parquet(path)
         footer, file = read_footer(path), pq.ParquetFile(open_for_arrow(path))
         schema = file.schema_arrow
-        told = str(schema) + str((schema.metadata or {}).get(b"huggingface"))
-        schemas.setdefault(part_number(name), {})[told] = schema
+        description = str(schema) + str((schema.metadata or {}).get(b"huggingface"))
+        schemas.setdefault(part_number(name), {})[description] = schema
         recipes = [part["fingerprint"] for part in corpus.parts()]
         wanted = recipes[part_number(name)] if part_number(name) < len(recipes) else "none"
         if footer["fingerprint"] != wanted:
-            found.faults.append(f"{name}: made from another recipe ({footer['fingerprint']}, not {wanted})")
+            findings.faults.append(f"{name}: made from another recipe ({footer['fingerprint']}, not {wanted})")
         if footer["shard"] != name:
-            found.faults.append(f"{name}: was written as {footer['shard']}")
+            findings.faults.append(f"{name}: was written as {footer['shard']}")
         if file.metadata.num_rows != footer["planned"] - len(footer["rejected"]):
-            found.faults.append(f"{name}: {file.metadata.num_rows} rows, {footer['planned']} planned")
+            findings.faults.append(f"{name}: {file.metadata.num_rows} rows, {footer['planned']} planned")
         ids[name] = []
         columns = ["id", "audio", "duration", "peak"]
         for batch in read_batches(path, ROWS_AT_ONCE, columns):
             rows = batch.to_pylist()
             ids[name] += [row["id"] for row in rows]
-            fault_of = partial(_fault_of_clip, channels=footer.get("channels", 1))
-            found.faults += [f"{name}: {fault}" for fault in pool.map(fault_of, rows) if fault]
-            found.clips += len(rows)
-            progress(found.clips)
-        found.shards += 1
+            find_fault = partial(_find_clip_fault, channels=footer.get("channels", 1))
+            findings.faults += [f"{name}: {fault}" for fault in pool.map(find_fault, rows) if fault]
+            findings.clips += len(rows)
+            progress(findings.clips)
+        findings.shards += 1
     except (DataError, LookupError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
-        found.faults.append(f"{name}: cannot be read: {error}")
+        findings.faults.append(f"{name}: cannot be read: {error}")
 
 
-def _differences(schemas: dict[int, dict[str, pa.Schema]]) -> Iterator[str]:
-    """Faults in the columns: of one kind within a part; from part to part names of labels are appended, no more."""
-
+def _compare_schemas(schemas: dict[int, dict[str, pa.Schema]]) -> Iterator[str]:
+    """Faults in the columns: equal within a part, and between parts but for class names that were appended."""
     if any(len(kinds) > 1 for kinds in schemas.values()):
         yield "data: shards differ in their columns or features"
         return
@@ -163,18 +180,19 @@ def _differences(schemas: dict[int, dict[str, pa.Schema]]) -> Iterator[str]:
         yield error.message
         return
     for (_, older), (part, newer) in pairwise(parts.items()):
-        if list(older) != list(newer) or any(not _goes_on(older[name], newer[name]) for name in older):
-            yield f"data: part {part} differs in its columns or features from the one before"
+        if list(older) != list(newer) or any(not _is_continued(older[name], newer[name]) for name in older):
+            yield f"data: part {part} differs in its columns or features from the part before"
 
 
-def _goes_on(older: Any, newer: Any) -> bool:
+def _is_continued(older: Any, newer: Any) -> bool:
+    """Whether a column is equal, or has the same class names and more after them."""
     names, more = (getattr(getattr(kind, "feature", kind), "names", None) for kind in (older, newer))
     if names is None or more is None:
         return bool(older == newer)
     return bool(more[: len(names)] == names)
 
 
-def _fault_of_clip(row: dict[str, Any], channels: int) -> str | None:
+def _find_clip_fault(row: dict[str, Any], channels: int) -> str | None:
     try:
         samples, rate = decode_audio(row["audio"]["bytes"], seconds=LONGEST)
     except DataError as error:
@@ -183,14 +201,14 @@ def _fault_of_clip(row: dict[str, Any], channels: int) -> str | None:
         wanted = f"{SAMPLING_RATE} Hz {'stereo' if channels == 2 else 'mono'}"
         return f"clip {row['id']}: {rate} Hz, {samples.shape[1]} channel(s), not {wanted}"
     if abs(len(samples) / rate - row["duration"]) > 1 / rate:
-        return f"clip {row['id']}: {len(samples) / rate:.3f} s long, its row says {row['duration']:.3f}"
+        return f"clip {row['id']}: {len(samples) / rate:.3f} s long, its row has {row['duration']:.3f}"
     if abs(measure_peak(samples) - row["peak"]) > PEAK_TOLERANCE:
-        return f"clip {row['id']}: peaks at {measure_peak(samples):.2f} dBFS, its row says {row['peak']:.2f}"
+        return f"clip {row['id']}: peaks at {measure_peak(samples):.2f} dBFS, its row has {row['peak']:.2f}"
     return None
 
 
 def _check_embeddings(
-    corpus: Corpus, config: str, found: Findings, ids: dict[str, list[str]], intact: set[str]
+    corpus: Corpus, config: str, findings: Findings, ids: dict[str, list[str]], intact: set[str]
 ) -> None:
     rows = 0
     sums = corpus.sums()
@@ -205,21 +223,19 @@ def _check_embeddings(
             check_parquet(corpus.root / name, columns)
             table = pq.read_table(open_for_arrow(corpus.root / name), columns=columns)
         except (DataError, OSError, pa.ArrowException) as error:
-            found.faults.append(f"{name}: cannot be read: {error}")
+            findings.faults.append(f"{name}: cannot be read: {error}")
             continue
         rows += len(table)
         if footer.get("source_sha256") != sums.get(source):
             options = "".join(f" --augment {damage}" for damage in damages)
-            embedder = f"{footer.get('embedder', config)}{options}"
-            found.faults.append(
-                f"{name}: was made from other audio; run: synthmir embed {corpus.root} --embedder {embedder}"
-            )
-        copies = ["", *damages] if source.startswith("data/train-") else [""]  # of each clip, one after the other
+            command = f"synthmir embed {corpus.root} --embedder {footer.get('embedder', config)}{options}"
+            findings.faults.append(f"{name}: was made from other audio; to make it again: {command}")
+        copies = ["", *damages] if source.startswith("data/train-") else [""]  # of each clip, in this order
         if source in ids and table["id"].to_pylist() != [clip for clip in ids[source] for _ in copies]:
-            found.faults.append(f"{name}: its ids are not those of {source}")
+            findings.faults.append(f"{name}: its ids are not those of {source}")
         if damages and table["damage"].to_pylist() != copies * (len(table) // len(copies)):
-            found.faults.append(f"{name}: its damages are not {', '.join(damages)}, each clip clean first")
+            findings.faults.append(f"{name}: its damages are not {', '.join(damages)}, each clip clean first")
         values = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         if not np.isfinite(values).all():
-            found.faults.append(f"{name}: embeddings hold values that are no numbers")
-    found.embeddings[config] = rows
+            findings.faults.append(f"{name}: embeddings have values that are not finite")
+    findings.embeddings[config] = rows

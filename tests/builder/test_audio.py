@@ -72,7 +72,7 @@ def test_zero_length_and_no_numbers_are_told(tmp_path):
     with pytest.raises(DataError, match=r"zero.wav: holds no samples"):
         decode_audio(tmp_path / "zero.wav")
     soundfile.write(tmp_path / "nan.wav", np.full(100, np.nan), 32_000, subtype="FLOAT")
-    with pytest.raises(DataError, match=r"nan.wav: holds samples that are no numbers"):
+    with pytest.raises(DataError, match=r"nan.wav: has samples that are not finite"):
         decode_audio(tmp_path / "nan.wav")
 
 

@@ -14,9 +14,9 @@ from builder.corpus.shards import WORK
 from builder.corpus.verify import verify
 from builder.errors import DataError
 
-BEHIND = "lacks the clips that the corpus has grown by"  # they are not embedded yet
+BEHIND = "lacks the clips that the corpus was extended by"  # they are not embedded yet
 UNFINISHED = "this corpus is not finished"
-LEFT = ".work: unfinished work is left here; run the command that was stopped again"
+LEFT = ".work: unfinished work; run the command that was stopped again"
 
 
 @dataclass(frozen=True)

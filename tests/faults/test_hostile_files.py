@@ -114,7 +114,7 @@ def flac(samples: int, claimed: int, rate: int = 32_000) -> bytes:
 def test_a_flac_that_claims_hours_takes_no_memory_for_them(claimed: int) -> None:
     bomb = flac(32_000, claimed)
     with bounded(60):
-        with pytest.raises(DataError, match="is longer than the 60 s that are taken here"):
+        with pytest.raises(DataError, match="is longer than the limit of 60 s"):
             decode_audio(bomb, seconds=60)
         for read in (lambda: load_audio(bomb, 32_000), lambda: np.concatenate(list(stream_audio(bomb, 16_000)))):
             try:

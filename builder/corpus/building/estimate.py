@@ -1,4 +1,4 @@
-"""What a build will take, from a short timed probe on this machine."""
+"""Estimate the time and size of a build, from a few clips that are made on this machine."""
 
 from __future__ import annotations
 
@@ -20,39 +20,65 @@ from .plan import cut_shards, plan_clips
 from .quality import inspect_clip
 from .resume import plan_addition
 
-BUDGET = 60.0  # seconds of work that the probe is measured out for
-STEP = 4  # times as many clips are tried next
-SHORT = 1.0  # seconds: the length of clip that it begins with
+BUDGET = 60.0  # seconds that the probe may take, about
+STEP = 4  # factor of clips between two trials
+SHORT = 1.0  # seconds: length of the first clips
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Clips that were made, judged and encoded as a build does it."""
+    """Clips that were made, checked and encoded as in a build.
+
+    Attributes:
+        clips: Their number.
+        seconds: Length of each.
+        took: Seconds that all of them took.
+        flac_bytes: Size of all of them.
+    """
 
     clips: int
-    seconds: float  # of each
-    took: float  # seconds, for all
+    seconds: float
+    took: float
     flac_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A build on paper. Times and bytes are the probe's, scaled."""
+    """The estimated size and time of a build.
+
+    Attributes:
+        clips: Planned clips.
+        prompts: Distinct prompts.
+        shards: Parquet files.
+        audio_hours: Length of all clips.
+        flac_bytes: Size of all clips, scaled from the probe.
+        build_hours: Time that all workers take, scaled from the probe.
+        workers: Number of workers.
+        probe: Description of the clips that were made for the estimate, and of how they were scaled.
+    """
 
     clips: int
-    prompts: int  # distinct
+    prompts: int
     shards: int
     audio_hours: float
     flac_bytes: int
     build_hours: float
     workers: int
-    probe: str  # in words: what was made for it, and how that was scaled
+    probe: str
 
 
 def estimate_build(recipe: Recipe, workers: int | None = None, corpus: Path | None = None) -> Estimate:
-    """Plan the recipe, make a few of its clips, and scale up; of a `corpus` to extend, those that it lacks.
+    """Estimate a build: plan the recipe, make a few of its clips, and scale up. Writes nothing.
 
-    Writes nothing. Raises as `build` does.
+    Args:
+        recipe: The recipe.
+        workers: Number of workers. Default: as `build` chooses.
+        corpus: A finished corpus to extend, whose missing clips are estimated.
+
+    Raises:
+        RecipeError: The recipe cannot be planned.
+        BackendError: The generator is not available.
+        DataError: The recipe cannot extend the corpus.
     """
     if corpus is None:
         shards = cut_shards(plan_clips(recipe))
@@ -71,35 +97,35 @@ def estimate_build(recipe: Recipe, workers: int | None = None, corpus: Path | No
         flac_bytes=round(longest.flac_bytes / longest.clips * length / longest.seconds * len(clips)),
         build_hours=scale_seconds(samples, length) / longest.clips * len(clips) / workers / 3600,
         workers=workers,
-        probe=_told(samples, length, _batch(generator, clips)),
+        probe=_describe_probe(samples, length, _batch_size(generator, clips)),
     )
 
 
 def time_probe(generator: GeneratorBackend, clips: Sequence[Clip], recipe: Recipe) -> list[Sample]:
-    """A full batch at its full length; where that would take over a minute, at three lengths as near to it as may be.
+    """Time a batch of clips at full length, or at three shorter lengths where that would take over a minute.
 
-    Where not even a batch of one second ends in time, fewer clips.
+    Where a batch of one second takes too long as well, fewer clips are made.
     """
-    length, batch = recipe.generator.seconds, _batch(generator, clips)
-    _sample(generator, clips[:1], SHORT, recipe)  # the first call pays for what is set up once
-    short = _sample(generator, clips[:1], SHORT, recipe)
+    length, batch = recipe.generator.seconds, _batch_size(generator, clips)
+    _time_clips(generator, clips[:1], SHORT, recipe)  # the first call includes the set-up
+    short = _time_clips(generator, clips[:1], SHORT, recipe)
     while (more := min(batch, STEP * short.clips)) > short.clips and short.took * more / short.clips < BUDGET / 2:
-        short = _sample(generator, clips[:more], SHORT, recipe)
+        short = _time_clips(generator, clips[:more], SHORT, recipe)
     some = clips[: short.clips]
-    # A longer clip takes more in proportion, as each step attends to all before it, but not by the square.
+    # Longer clips take more than in proportion, as each step attends to all earlier ones, but less than by the square.
     reach = min(length, SHORT * (BUDGET / short.took) ** (2 / 3))
     if reach == length:
-        whole = _sample(generator, some, length, recipe)
+        whole = _time_clips(generator, some, length, recipe)
         if generator.single_core or whole.took > BUDGET / 4:
             return [whole]
-        return [_sample(generator, some, length, recipe)]  # again: a GPU's graphs of this length are there now
+        return [_time_clips(generator, some, length, recipe)]  # again: the graphs of a GPU for this length exist now
     if reach < 2 * SHORT:
         return [short]
-    return [short, *(_sample(generator, some, round(far, 1), recipe) for far in ((SHORT + reach) / 2, reach))]
+    return [short, *(_time_clips(generator, some, round(far, 1), recipe) for far in ((SHORT + reach) / 2, reach))]
 
 
 def scale_seconds(samples: Sequence[Sample], length: float) -> float:
-    """Seconds that the samples' clips would take at `length`: a part once, one by length and one by its square."""
+    """Seconds that the clips of the samples would take at another length: constant, linear and quadratic parts."""
     if len(samples) == 1:
         return samples[0].took * length / samples[0].seconds
     from scipy.optimize import nnls
@@ -109,7 +135,7 @@ def scale_seconds(samples: Sequence[Sample], length: float) -> float:
     return float(shares @ [1.0, length, length**2])
 
 
-def _sample(generator: GeneratorBackend, clips: Sequence[Clip], length: float, recipe: Recipe) -> Sample:
+def _time_clips(generator: GeneratorBackend, clips: Sequence[Clip], length: float, recipe: Recipe) -> Sample:
     settings, limits, rate = recipe.generator, recipe.quality, generator.sampling_rate
     generator.seconds = length
     clock = monotonic()
@@ -121,17 +147,17 @@ def _sample(generator: GeneratorBackend, clips: Sequence[Clip], length: float, r
     return Sample(len(clips), len(sound) / rate, max(monotonic() - clock, 1e-6), size)
 
 
-def _batch(generator: GeneratorBackend, clips: Sequence[Clip]) -> int:
-    """How many clips a build makes together."""
+def _batch_size(generator: GeneratorBackend, clips: Sequence[Clip]) -> int:
+    """How many clips a build makes at a time."""
     return min(getattr(generator, "batch_size", generator.rows_at_once), len(clips))
 
 
-def _told(samples: Sequence[Sample], length: float, batch: int) -> str:
+def _describe_probe(samples: Sequence[Sample], length: float, batch: int) -> str:
     longest = samples[-1]
-    words = f"{longest.clips} clip(s) of {longest.seconds:g} s made in {longest.took:.1f} s"
+    text = f"{longest.clips} clip(s) of {longest.seconds:g} s made in {longest.took:.1f} s"
     if longest.seconds != length:
         others = [f"{sample.seconds:g}" for sample in samples[:-1]]
-        words += f", scaled to {length:g} s" + (f" by {' and '.join(others)} s too" if others else " in proportion")
+        text += f", scaled to {length:g} s" + (f" by {' and '.join(others)} s too" if others else " in proportion")
     if longest.clips < batch:
-        words += f"; a build makes {batch} at once, which is no slower"
-    return words
+        text += f"; a build makes {batch} at a time, which is not slower"
+    return text

@@ -1,4 +1,4 @@
-"""A corpus as audio files beside a table, for tools that read no Parquet: mirdata's index, or `audiofolder`."""
+"""Export a corpus as audio files and tables: for mirdata, or as an `audiofolder` of `datasets`."""
 
 from __future__ import annotations
 
@@ -32,14 +32,20 @@ from .tables import Clip, format_cells, safe_name, write_tables
 
 LAYOUTS = ("mirdata", "audiofolder")
 FORMATS = ("flac", "wav")
-STATE = "export.json"  # in the work folder, which stays: an export is known by it
-PER_FOLDER = 5_000  # files; the Hub takes 10,000 a folder, and most file managers fewer
+STATE = "export.json"  # in the work folder, which is kept: it identifies the export
+PER_FOLDER = 5_000  # files in a folder; the Hub takes 10,000, and most file managers fewer
 ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: `clips` audio files, of which `kept` were there already, and the tables that list them."""
+    """The result of an export.
+
+    Attributes:
+        clips: Audio files in the export.
+        kept: How many of them an earlier run had written.
+        tables: The tables that list them.
+    """
 
     clips: int
     kept: int
@@ -55,26 +61,35 @@ def export_corpus(
     splits: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Export:
-    """Write a corpus to the folder `out` as audio files and tables. Stopped anywhere, the same call goes on.
+    """Export a corpus as audio files and tables. An export that was stopped resumes with the same call.
 
-    `layout` "mirdata": audio/GENRE/ID.flac, metadata.csv and NAME_index.json, as mirdata's loaders read it.
-    "audiofolder": SPLIT/GENRE/ID.flac and SPLIT/metadata.csv, which `load_dataset("audiofolder", data_dir=...)` opens;
-    metadata.parquet where readers of CSV would take a label, as `null` or `1990`, for something else.
-    FLAC is the corpus's own bytes; "wav" has the same samples in 16 bits. `splits`: only these, default all.
+    Args:
+        source: The corpus.
+        layout: "mirdata": audio/GENRE/ID.flac, metadata.csv and NAME_index.json, as mirdata's loaders read them.
+            "audiofolder": SPLIT/GENRE/ID.flac and SPLIT/metadata.csv, for `load_dataset("audiofolder",
+            data_dir=...)`; metadata.parquet where a label such as `null` or `1990` would be misread in CSV.
+        out: The folder to write to.
+        audio: "flac": the bytes of the corpus. "wav": the same samples in 16 bits.
+        splits: Export only these. Default: all.
+        progress: Called with the number of clips written so far, and of all.
 
-    Raises RecipeError for an option that is none; DataError for a corpus that is unfinished or damaged, a folder that
-    holds something else or another export, ids that stand twice, and a disk that is full.
+    Returns:
+        What was written.
+
+    Raises:
+        RecipeError: An option has an invalid value.
+        DataError: The corpus is unfinished or damaged, the folder holds something else, or the disk is full.
     """
     for name, value, known in (("layout", layout, LAYOUTS), ("audio format", audio, FORMATS)):
         if value not in known:
             raise RecipeError(f"{name} {value!r}: not known", f"one of {', '.join(known)}")
     if "://" in str(out):
-        raise RecipeError(f"{out}: audio files go to a folder of this machine", "give a path")
+        raise RecipeError(f"{out}: audio files can only be written to a folder of this machine", "give a path")
     corpus, root = Corpus.open(source), Path(out)
     with storage_errors(corpus.root):
-        shards = _shards(corpus, splits)
+        shards = _select_shards(corpus, splits)
         table, features = _read_rows(corpus, shards)
-    clips = _place(table, features, layout, audio)
+    clips = _assign_files(table, features, layout, audio)
     sums = corpus.sums()
     state = {
         "layout": layout,
@@ -82,7 +97,7 @@ def export_corpus(
         "splits": sorted({clip.split for clip in clips}),
         "data": hashlib.sha256("".join(f"{sums.get(name)} {name}\n" for name in shards).encode()).hexdigest(),
     }
-    _claim(root, state)
+    _claim_folder(root, state)
     with lock_folder(root / WORK), storage_errors(corpus.root):
         delete_temporary_files(root)
         md5, kept = _write_clips(corpus, shards, sums, clips, root, audio, progress)
@@ -90,20 +105,20 @@ def export_corpus(
     return Export(len(clips), kept, tables)
 
 
-def _shards(corpus: Corpus, splits: Sequence[str]) -> list[str]:
-    """The shards of the splits that are wanted."""
+def _select_shards(corpus: Corpus, splits: Sequence[str]) -> list[str]:
+    """The shards of the chosen splits."""
     by_split: dict[str, list[str]] = {}
     for name in corpus.shards():
         if (match := SHARD_FILE.match(name.rpartition("/")[2])) is None:
-            raise DataError(f"{corpus.root}/{name}: not a shard's name", f"see: synthmir verify {corpus.root}")
+            raise DataError(f"{corpus.root}/{name}: not the name of a shard", f"see: synthmir verify {corpus.root}")
         by_split.setdefault(match["split"], []).append(name)
     if missing := [split for split in splits if split not in by_split]:
-        raise DataError(f"{corpus.root}: has no split {missing[0]!r}", f"there are {', '.join(sorted(by_split))}")
+        raise DataError(f"{corpus.root}: has no split {missing[0]!r}", f"it has {', '.join(sorted(by_split))}")
     return [name for split, shards in by_split.items() if not splits or split in splits for name in shards]
 
 
 def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
-    """Everything but the audio, with the split of each row; and the columns' features."""
+    """All columns but the audio, with the split of each row; and the features of the columns."""
     parts = []
     for name in shards:
         try:
@@ -112,7 +127,7 @@ def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
             part = file.read([column for column in file.schema_arrow.names if column != "audio"])
             part.validate(full=True)
         except (OSError, pa.ArrowException) as error:
-            raise _damaged(corpus, name) from error
+            raise _damage_error(corpus, name) from error
         kind = file.schema_arrow.field("audio").type if "audio" in file.schema_arrow.names else pa.null()
         stored = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
         if not stored or not {"id", "genre"} <= set(part.column_names):
@@ -124,21 +139,21 @@ def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
         raise DataError(f"{corpus.root}: its shards differ in their columns: {error}", FIX) from error
     ids = table["id"].to_pylist()
     if twice := [id for id, times in Counter(ids).items() if times > 1]:
-        raise DataError(f"{corpus.root}: id {twice[0]!r} stands twice", f"see: synthmir verify {corpus.root}")
+        raise DataError(f"{corpus.root}: id {twice[0]!r} occurs twice", f"see: synthmir verify {corpus.root}")
     last = newest_shard(shards)
     return table, features_from_schema(parts[shards.index(last)].schema, corpus.root / last)
 
 
-def _damaged(corpus: Corpus, name: str) -> DataError:
-    fix = f"synthmir verify {corpus.root} tells how to make it anew"
-    return DataError(f"{corpus.root}/{name}: damaged or changed, it is not what SHA256SUMS lists", fix)
+def _damage_error(corpus: Corpus, name: str) -> DataError:
+    fix = f"see how to make it again: synthmir verify {corpus.root}"
+    return DataError(f"{corpus.root}/{name}: damaged or changed, its hash is not the one in SHA256SUMS", fix)
 
 
-def _place(table: pa.Table, features: Any, layout: str, audio: str) -> list[Clip]:
-    """Where each clip's file goes: by split or not, by genre, and by number where a genre has many."""
+def _assign_files(table: pa.Table, features: Any, layout: str, audio: str) -> list[Clip]:
+    """The file of each clip: by split in an audiofolder, by genre, and in numbered folders where a genre has many."""
     ids, splits = table["id"].to_pylist(), table["split"].to_pylist()
     genres = [safe_name(genre or "unlabelled") for genre in format_cells(table, features, "genre")]
-    if layout == "audiofolder":  # a genre "test" would be a split as well
+    if layout == "audiofolder":  # a genre "test" would be read as a split
         folders = [f"{split}/{hide_split(genre)}" for split, genre in zip(splits, genres, strict=True)]
     else:
         folders = [f"audio/{genre}" for genre in genres]
@@ -152,8 +167,8 @@ def _place(table: pa.Table, features: Any, layout: str, audio: str) -> list[Clip
     return clips
 
 
-def _claim(root: Path, state: dict[str, Any]) -> None:
-    """Take the folder, or go on in it. Raises DataError for one that is not ours or holds another export."""
+def _claim_folder(root: Path, state: dict[str, Any]) -> None:
+    """Begin an export in a folder, or resume one. Raises DataError where the folder holds something else."""
     marker = root / WORK / STATE
     try:
         if marker.is_file():
@@ -163,9 +178,7 @@ def _claim(root: Path, state: dict[str, Any]) -> None:
                 )
             return
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise DataError(
-                f"{root}: is there already and holds something else", "choose a folder that is new or empty"
-            )
+            raise DataError(f"{root}: exists and holds something else", "choose a folder that is new or empty")
     except (OSError, ValueError) as error:
         raise DataError(f"{marker}: cannot be read: {error}", "choose another folder") from error
     write_text(marker, json.dumps(state, indent=1))
@@ -175,44 +188,44 @@ def _write_clips(
     corpus: Corpus, shards: Sequence[str], sums: dict[str, str], clips: Sequence[Clip], root: Path, audio: str,
     progress: Callable[[int, int], None],
 ) -> tuple[list[str], int]:  # fmt: skip
-    """The audio files; returns each one's MD5, in the clips' order, and how many were there already."""
+    """Write the audio files; returns the MD5 of each, in the order of the clips, and how many existed already."""
     md5: list[str] = []
     kept = 0
     for folder in sorted({clip.file.rpartition("/")[0] for clip in clips}):
         make_folder(root / folder)
 
-    def put(row: dict[str, Any], clip: Clip) -> tuple[str, bool]:
+    def write_clip(row: dict[str, Any], clip: Clip) -> tuple[str, bool]:
         data = (row["audio"] or {}).get("bytes") or b""
         if audio == "wav":
-            data = _wav(data, clip.id)
+            data = _convert_to_wav(data, clip.id)
         path = root / clip.file
         with write_errors(path):
             same = path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
             if not same:
-                _put(path, data)
+                _write_file(path, data)
         return hashlib.md5(data, usedforsecurity=False).hexdigest(), same
 
     with ThreadPoolExecutor(count_cores()) as pool:
         for name in shards:
             if digest(corpus.root / name) != sums.get(name):
-                raise _damaged(corpus, name)
-            for batch in _audio(corpus, name):
-                for made, same in pool.map(put, batch.to_pylist(), clips[len(md5) : len(md5) + len(batch)]):
+                raise _damage_error(corpus, name)
+            for batch in _read_audio(corpus, name):
+                for made, same in pool.map(write_clip, batch.to_pylist(), clips[len(md5) : len(md5) + len(batch)]):
                     md5.append(made)
                     kept += same
                 progress(len(md5), len(clips))
     return md5, kept
 
 
-def _audio(corpus: Corpus, name: str) -> Iterator[pa.RecordBatch]:
+def _read_audio(corpus: Corpus, name: str) -> Iterator[pa.RecordBatch]:
     try:
         yield from read_batches(corpus.root / name, ROWS_AT_ONCE, ["audio"])
     except pa.ArrowException as error:
-        raise _damaged(corpus, name) from error
+        raise _damage_error(corpus, name) from error
 
 
-def _put(path: Path, data: bytes) -> None:
-    """Whole or not at all. Not synced clip by clip: an export that is gone on with compares every byte."""
+def _write_file(path: Path, data: bytes) -> None:
+    """Write a file atomically, without syncing it: an export that resumes compares every byte."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
@@ -221,8 +234,8 @@ def _put(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _wav(flac: bytes, id: str) -> bytes:
-    """The same samples, as integers: floats would be rounded to others."""
+def _convert_to_wav(flac: bytes, id: str) -> bytes:
+    """WAV with the same samples, read as integers: floats would be rounded."""
     import soundfile
 
     buffer = io.BytesIO()

@@ -234,7 +234,7 @@ def test_what_is_long_is_heard_as_it_is_read_with_the_same_answer(
     assert [track.id for track, _ in got] == ["0", "1", "2", "3"]
     for (_, one), (_, other) in zip(got, whole, strict=True):
         assert one == other if isinstance(one, str) else (one == other).all()
-    assert got[2][1] == "holds samples that are no numbers (NaN or infinite)"
+    assert got[2][1] == "has samples that are not finite (NaN or infinite)"
     alone = predict_audio(net, embedder, load_audio(music / "long.wav", embedder.sampling_rate))
     assert (got[1][1] == alone).all()
 

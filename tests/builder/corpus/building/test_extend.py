@@ -318,7 +318,7 @@ def test_only_what_is_new_is_embedded(wanted, tmp_path):
     embed_corpus(out, LEVELS)
     old = contents(out, "levels")
     build(wanted("b.yaml", genres="[funk, rock, pop]"), out, extend=True)
-    assert any("--embedder levels" in fault and "has grown by (part 1)" in fault for fault in verify(out).faults)
+    assert any("--embedder levels" in fault and "was extended by (part 1)" in fault for fault in verify(out).faults)
     done: list[int] = []
     embed_corpus(out, LEVELS, progress=lambda at, total: done.append(at))
     assert done[0] == 12 and done[-1] == 18

@@ -133,12 +133,12 @@ KILLED = """
 import sys
 from pathlib import Path
 from builder.corpus.export import export
-put = export._put
+put = export._write_file
 def slow(path, data):
     put(path, data)
     print(path.name, flush=True)
     import time; time.sleep(0.05)
-export._put = slow
+export._write_file = slow
 export.export_corpus(sys.argv[1], "audiofolder", sys.argv[2], audio="wav")
 """
 
@@ -186,9 +186,9 @@ def test_folders_that_are_not_ours_are_left_alone(corpus: Path, tmp_path: Path) 
     (tmp_path / "file").write_text("la")
     before = content(tmp_path)
     for name in ("mine", "file"):
-        with pytest.raises(DataError, match="is there already and holds something else"):
+        with pytest.raises(DataError, match="exists and holds something else"):
             export_corpus(corpus, "mirdata", tmp_path / name)
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists and holds"):
         export_corpus(corpus, "mirdata", corpus)
     assert content(tmp_path) == before
     export_corpus(corpus, "mirdata", tmp_path / "out")
@@ -329,7 +329,7 @@ def test_what_pandas_takes_for_missing_is_known() -> None:
 
 def test_a_name_with_the_separator_in_it_is_told() -> None:
     features = datasets.Features({"x": datasets.List(datasets.Value("string"))})
-    with pytest.raises(DataError, match="'a;b' has a ';' in it"):
+    with pytest.raises(DataError, match="'a;b' contains ';'"):
         format_cells(pa.table({"x": [["a;b", "c"]]}), features, "x")
 
 
@@ -341,7 +341,7 @@ def test_what_cannot_be_is_told(corpus: Path, tmp_path: Path) -> None:
             ("mirdata", tmp_path / "out"),
             {"splits": ["test"]},
             DataError,
-            "no split 'test'\n  fix: there are train, ",
+            "no split 'test'\n  fix: it has train, ",
         ),
         (("mirdata", "s3://bucket/out"), {}, RecipeError, "a folder of this machine"),
     ):
@@ -349,7 +349,7 @@ def test_what_cannot_be_is_told(corpus: Path, tmp_path: Path) -> None:
             export_corpus(corpus, *arguments, **options)  # type: ignore[arg-type]
     row = next(iter(stored(corpus)[0].values()))
     twice = forged(corpus, tmp_path / "twice", [row, row])
-    with pytest.raises(DataError, match="stands twice"):
+    with pytest.raises(DataError, match="occurs twice"):
         export_corpus(twice, "mirdata", tmp_path / "out")
     spoilt = forged(corpus, tmp_path / "spoilt", [row])
     (spoilt / "SHA256SUMS").write_text(f"{'0' * 64}  data/train-00000-of-00001.parquet\n")
