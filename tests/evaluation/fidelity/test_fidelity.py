@@ -91,18 +91,13 @@ def test_metrics_of_sets_with_a_known_difference(compared: tuple[Path, Fidelity]
     assert fidelity.corpus.labels == dict.fromkeys(GENRES, 100) and fidelity.corpus.fingerprint == "f" * 16
     limit = fidelity.frechet.both_infinite
     assert limit is not None and limit.value == pytest.approx(1.5**2, abs=0.5)  # equal but for one mean
-    assert fidelity.frechet.corpus_infinite is not None and fidelity.frechet.corpus_infinite.straight
-    assert (
-        fidelity.frechet.reference_halves is not None
-        and fidelity.frechet.reference_halves < fidelity.frechet.distance.value
-    )
+    frechet, prdc = fidelity.frechet, fidelity.manifold
+    assert frechet.corpus_infinite is not None and frechet.corpus_infinite.straight
+    assert frechet.reference_halves is not None and frechet.reference_halves < frechet.distance.value
     assert fidelity.kernel.rbf.low is not None and fidelity.kernel.rbf.low > 0
     assert fidelity.two_sample is not None and 0.65 < fidelity.two_sample.accuracy.value < 0.85
     assert fidelity.two_sample.p_value < 0.01
-    assert (
-        fidelity.manifold is not None
-        and fidelity.manifold.precision.n == fidelity.manifold.precision.n_reference == 240
-    )
+    assert prdc is not None and prdc.precision.n == prdc.precision.n_reference == 240
     assert fidelity.adherence is not None and fidelity.adherence.probe == "reference"
     assert fidelity.adherence.accuracy.value > 0.9 and sum(map(sum, fidelity.adherence.confusion_matrix)) == 300
     assert fidelity.diversity.n == 240 and 1 < fidelity.diversity.corpus < DIM
@@ -118,13 +113,9 @@ def test_duplicates_are_listed_by_id(compared: tuple[Path, Fidelity]) -> None:
     out, fidelity = compared
     assert [(pair.left, pair.right) for pair in fidelity.within.listed] == [("c9", "c100")]
     assert {(pair.left, pair.right) for pair in fidelity.against.listed} == {("c7", "r30"), ("c8", "r31")}
-    assert (fidelity.within.pairs, fidelity.within.clips, fidelity.within.spare, fidelity.within.largest_group) == (
-        1,
-        2,
-        1,
-        2,
-    )
-    assert (fidelity.against.pairs, fidelity.against.clips, fidelity.against.spare) == (2, 2, None)
+    within, against = fidelity.within, fidelity.against
+    assert (within.pairs, within.clips, within.spare, within.largest_group) == (1, 2, 1, 2)
+    assert (against.pairs, against.clips, against.spare) == (2, 2, None)
     assert sum(row.duplicates for row in fidelity.genres) == 2
     lines = [json.loads(line) for line in (out / "duplicates-reference.jsonl").read_text().splitlines()]
     assert [line["left"] for line in lines] == [pair.left for pair in fidelity.against.listed]
@@ -156,6 +147,7 @@ def test_the_page_the_section_and_the_table(compared: tuple[Path, Fidelity]) -> 
     assert "Fréchet distance" in table and "near-duplicates with the reference: 2 pair(s), 2 of 300 clips" in table
 
 
+@pytest.mark.usefixtures("unmapped")
 def test_all_metrics_on_audio(corpus: Path, tmp_path: Path) -> None:
     """The small corpus and a folder with two of its clips a little softer, one damaged file and a name with HTML."""
     real = tmp_path / "real music"
@@ -207,6 +199,7 @@ def test_a_folder_of_embeddings_and_a_benchmark_give_the_same_values(
     assert sum("it needs" in note or "they need" in note for note in embedded.left_out) >= 3
 
 
+@pytest.mark.usefixtures("unmapped")
 def test_the_distance_of_a_corpus_to_itself_is_zero(corpus: Path, tmp_path: Path) -> None:
     fidelity = measure_fidelity(corpus, str(corpus), tmp_path / "out")
     spread = np.square(fidelity.frechet.reference_halves or 1)
@@ -239,13 +232,11 @@ def test_missing_and_rare_labels_are_left_out_with_a_note(tmp_path: Path) -> Non
     assert fidelity.adherence is not None and fidelity.adherence.probe == "reference"
     itself = write_embeddings(tmp_path / "itself", *clouds(60, 1))
     fidelity = measure_fidelity(itself, str(bare), tmp_path / "out3")
-    assert (
-        fidelity.adherence is not None
-        and fidelity.adherence.probe == "corpus"
-        and fidelity.adherence.accuracy.value > 0.8
-    )
+    adherence = fidelity.adherence
+    assert adherence is not None and adherence.probe == "corpus" and adherence.accuracy.value > 0.8
 
 
+@pytest.mark.usefixtures("unmapped")
 def test_text_labels_in_a_column_declared_as_classes(tmp_path: Path) -> None:
     clips, genres = clouds(40, 1)
     corpus = write_embeddings(tmp_path / "corpus", clips, genres)
@@ -275,10 +266,8 @@ def test_constant_dimensions_are_counted(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unmapped")
 def test_random_samples_depend_on_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.fidelity.measure.SAMPLE", 50)
-    a, b = (
-        write_embeddings(tmp_path / "a", *clouds(120, 1)),
-        write_embeddings(tmp_path / "b", *clouds(90, 2), prefix="r"),
-    )
+    a = write_embeddings(tmp_path / "a", *clouds(120, 1))
+    b = write_embeddings(tmp_path / "b", *clouds(90, 2), prefix="r")
     first, same, other = (measure_fidelity(a, str(b), tmp_path / "out", seed=seed).kernel.rbf for seed in (0, 0, 1))
     assert first == same != other and first.n == first.n_reference == 50
 
@@ -288,51 +277,51 @@ def test_sets_that_cannot_be_compared_are_errors(fault: str, tmp_path: Path) -> 
     vectors, genres = clouds(30, 1)
     corpus, real = tmp_path / "corpus", tmp_path / "real"
     write_embeddings(corpus, vectors, genres)
-    message = [str(real)]
+    parts = [str(real)]
     if fault == "revision":
         write_embeddings(real, vectors, genres, revision="2")
-        message += ["revision '2'", "'1'", "same embedder"]
+        parts += ["revision '2'", "'1'", "same embedder"]
     elif fault == "dim":
         write_embeddings(real, vectors[:, :5], genres)
-        message += ["5 dimensions", "12"]
+        parts += ["5 dimensions", "12"]
     elif fault == "name":
         write_embeddings(real, vectors, genres, name="passt")
-        message += ["no embeddings of 'melstats' (there: passt)", "synthmir embed"]
+        parts += ["no embeddings of 'melstats' (there: passt)", "synthmir embed"]
     elif fault == "nan":
         vectors[4, 2] = np.nan
         write_embeddings(real, vectors, genres, prefix="r")
-        message += ["'r4'", "NaN or infinite"]
+        parts += ["'r4'", "NaN or infinite"]
     elif fault == "length":
         write_embeddings(real, vectors, genres)
         shutil.copy(real / "melstats/train-00000-of-00001.parquet", tmp_path / "kept")
         write_embeddings(real, vectors[:, :4], genres)
         shutil.copy(tmp_path / "kept", real / "melstats/train-00000-of-00001.parquet")
-        message += ["has 4 numbers"]
+        parts += ["has 4 numbers"]
     elif fault == "one":
         write_embeddings(real, vectors[:1], genres[:1])
-        message += ["1 clip(s)", "two at least"]
+        parts += ["1 clip(s)", "two at least"]
     elif fault == "none":
         write_embeddings(real, vectors, genres)
         shutil.rmtree(corpus / "melstats")
-        message = [str(corpus), "holds no embeddings", f"synthmir embed {corpus}"]
+        parts = [str(corpus), "holds no embeddings", f"synthmir embed {corpus}"]
     elif fault == "several":
         write_embeddings(real, vectors, genres)
         write_embeddings(corpus, vectors, genres, name="passt")
-        message = [str(corpus), "melstats, passt", "--embedder"]
+        parts = [str(corpus), "melstats, passt", "--embedder"]
     else:
         write_embeddings(real, vectors, genres)
         (corpus / "SHA256SUMS").unlink()
-        message = [str(corpus), "not a synthmir corpus"]
+        parts = [str(corpus), "not a synthmir corpus"]
     with pytest.raises(DataError) as error:
         measure_fidelity(corpus, str(real), tmp_path / "out")
-    assert all(part in str(error.value) for part in message), error.value
+    assert all(part in str(error.value) for part in parts), error.value
     assert not (tmp_path / "out" / "fidelity.json").exists()
 
 
-def test_audio_is_embedded_by_the_corpuss_embedder_only(music: Path, corpus: Path, tmp_path: Path) -> None:
+def test_audio_is_embedded_by_the_embedder_of_the_corpus(music: Path, corpus: Path, tmp_path: Path) -> None:
     vectors, genres = clouds(30, 1)
-    other = write_embeddings(tmp_path / "corpus", vectors, genres, revision="of another day")
-    with pytest.raises(DataError, match=r"revision of another day; here melstats has revision"):
+    other = write_embeddings(tmp_path / "corpus", vectors, genres, revision="old")
+    with pytest.raises(DataError, match=r"revision old; here melstats has revision"):
         measure_fidelity(other, str(music), tmp_path / "out")
     assert not (tmp_path / "out").exists(), "nothing was embedded"
     with pytest.raises(RecipeError, match="melstats has no"):
@@ -355,13 +344,12 @@ def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
         Figure(value=float("nan"), n=1)
 
 
+@pytest.mark.usefixtures("unmapped")
 def test_the_command_prints_the_table_and_where_the_page_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a, b = (
-        write_embeddings(tmp_path / "a", *clouds(60, 1)),
-        write_embeddings(tmp_path / "b", *clouds(60, 2), prefix="r"),
-    )
+    a = write_embeddings(tmp_path / "a", *clouds(60, 1))
+    b = write_embeddings(tmp_path / "b", *clouds(60, 2), prefix="r")
     app(["fidelity", str(a), "--against", str(b), "--similarity", "0.999"], standalone_mode=False)
     output = capsys.readouterr().out
     assert "Fréchet distance" in output and f"page  {tmp_path / 'fidelity' / 'fidelity.html'}" in output
