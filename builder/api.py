@@ -230,7 +230,7 @@ def embed(
 
     Args:
         source: A corpus folder or its address. With `out`, any audio data set or folder of audio files.
-        embedder: "melstats", "passt", or "hf:ID" with a Hub id or a folder.
+        embedder: "melstats", "musicnn", "passt", or "hf:ID" with a Hub id or a folder.
         out: Write the embeddings to this folder, not into the corpus.
         column: With `out`, the column that holds the audio.
         weights: The embedder's weights, a file or a folder.

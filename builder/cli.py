@@ -155,7 +155,7 @@ def embed(
     source: Annotated[
         str, typer.Argument(help="A corpus, folder or address; with --out any audio data set or folder of audio.")
     ],
-    embedder: Annotated[str, typer.Option(help="melstats, passt, or hf:<id or folder>.")] = "melstats",
+    embedder: Annotated[str, typer.Option(help="melstats, musicnn, passt, or hf:<id or folder>.")] = "melstats",
     out: Annotated[Path | None, typer.Option(help="Write the embeddings here, not into the corpus.")] = None,
     column: Annotated[str, typer.Option(help="With --out: the column that holds the audio.")] = "audio",
     weights: Annotated[str | None, typer.Option(help="Its weights: a file or a folder.")] = None,

@@ -192,7 +192,7 @@ def fidelity(
         against: Real music: a folder of audio, what `embed` wrote, NAME:PATH of a benchmark, another corpus; or
             "validation", the corpus's own held-out clips, as a floor.
         out: Where fidelity.json, its pictures and the page go. Default: `fidelity` beside the corpus.
-        embedder: "melstats", "passt", "hf:ID". Default: the one in the corpus.
+        embedder: "melstats", "musicnn", "passt", "hf:ID". Default: the one in the corpus.
         weights: The embedder's weights, a file or a folder.
         clap: A CLAP checkpoint, id or folder, which compares clips with their prompts.
         similarity: The cosine from which two clips are near-duplicates. Default: higher than chance.

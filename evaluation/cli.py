@@ -92,7 +92,7 @@ def fidelity(
     ],
     out: Annotated[Path | None, typer.Option(help="Default: `fidelity` beside the corpus.")] = None,
     embedder: Annotated[
-        str | None, typer.Option(help="melstats, passt, hf:<id or folder>. Default: the one in the corpus.")
+        str | None, typer.Option(help="melstats, musicnn, passt, hf:<id or folder>. Default: the one in the corpus.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights: a file or a folder.")] = None,
     clap: Annotated[
