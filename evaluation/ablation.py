@@ -1,4 +1,4 @@
-"""One recipe, some of its keys varied and all else held: what differs is made once, trained, scored, and tested."""
+"""Ablations: vary keys of one recipe, hold all others, train and score each combination, test the differences."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .statistics.across_seeds import score_seeds
 from .statistics.compare import adjust_p_values, compare_seeds, to_quantity
 
 MAX_CELLS = 1_000
-Bars = Callable[..., AbstractContextManager[Callable[[int, int | None], None]]]  # of a stage and a unit
+Bars = Callable[..., AbstractContextManager[Callable[[int, int | None], None]]]  # makes a progress bar: stage, unit
 
 
 @dataclass(frozen=True)
@@ -50,40 +50,47 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """ "prompts.vocals=instrumental, training.clips=100"."""
-        return ", ".join(f"{key}={_shown(value)}" for key, value in self.values.items()) or "as it stands"
+        """The varied values as text: "prompts.vocals=instrumental, training.clips=100"."""
+        return ", ".join(f"{key}={_format_value(value)}" for key, value in self.values.items()) or "as it is"
 
     @property
     def folder(self) -> str:
-        """A folder name of its own."""
+        """The name of its folder of models."""
         slug = re.sub(r"[^\w.=-]+", "-", self.name)[:80].strip("-.")
         return f"{slug}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """`training.hidden=[],[128]` -> {"training.hidden": [[], [128]]}; values are YAML. Raises RecipeError."""
+    """Parse options such as `training.hidden=[],[128]`; values are YAML.
+
+    Returns:
+        The values by key: {"training.hidden": [[], [128]]}.
+
+    Raises:
+        RecipeError: An option is not of that form, or a key is given twice.
+    """
     vary: dict[str, list[Any]] = {}
     for text in texts:
-        key, found, values = text.partition("=")
+        key, equals, values = text.partition("=")
         try:
-            told = parse_yaml(f"[{values}]") if found and values else None
+            parsed = parse_yaml(f"[{values}]") if equals and values else None
         except (yaml.YAMLError, RecursionError, ValueError):
-            told = None
-        if not told:
+            parsed = None
+        if not parsed:
             raise RecipeError(f"--vary {text!r}: is not KEY=VALUE,VALUE,...", "write prompts.strategy=template,tags")
         if key in vary:
             raise RecipeError(f"--vary {key}: given twice", "put its values in one list")
-        vary[key] = told
+        vary[key] = parsed
     return vary
 
 
 def make_cells(recipe: Recipe, vary: Mapping[str, Sequence[Any]]) -> list[Cell]:
-    """Every combination of the values. Raises RecipeError that names a key that there is not or a value that fails."""
+    """Return every combination of the values. Raises RecipeError for an unknown key or a value that is not valid."""
     for key, values in vary.items():
         _check_key(recipe, key)
         if len({json.dumps(value) for value in values}) < len(values):
-            raise RecipeError(f"--vary {key}: a value stands there twice", "give each value once")
-    combinations = [dict(zip(vary, some, strict=True)) for some in itertools.product(*vary.values())]
+            raise RecipeError(f"--vary {key}: a value is given twice", "give each value once")
+    combinations = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
     if len(combinations) > MAX_CELLS:
         raise RecipeError(f"{len(combinations)} combinations are more than {MAX_CELLS}", "vary fewer keys at once")
     return [Cell(values, recipe.with_values(values)) for values in combinations]
@@ -98,13 +105,27 @@ def ablate(
     bars: Bars | None = None,
     scale: ExecutorSettings | None = None,
 ) -> Ablation:
-    """Build, embed, train and score every cell of an ablation; write `out`/ablation.json.
+    """Build, embed, train and score every cell of an ablation, and write `out`/ablation.json.
 
-    Corpora lie in `out`/corpora by fingerprint, so that cells that share one share it; each cell has a model a seed
-    in `out`/models. Everything that is finished is kept: stopped anywhere, the same call goes on. Each cell is scored
-    on its own validation split, on the baseline's (less what any cell learnt from), and on the recipe's benchmarks;
-    each difference to the baseline on the same tracks is tested by paired resamples, with p-values by Holm over all
-    of one metric. Raises RecipeError, DataError, BackendError.
+    Each cell is scored on its own validation split, on the baseline's validation split (without clips whose
+    description any cell was trained on), and on the recipe's benchmarks. Its difference to the baseline on the same
+    tracks has an interval from paired resamples, and p-values adjusted by Holm over all comparisons of one metric.
+    Corpora are in `out`/corpora by fingerprint, so that cells share them; models are in `out`/models, one for each
+    cell and seed. Finished work is kept, so that the same call resumes a run that was stopped.
+
+    Args:
+        recipe: The recipe of the baseline.
+        out: The folder of results.
+        vary: Values by key; by default the recipe's `ablation.vary`. The first value of each key is the baseline's.
+        seeds: Trainings of each cell; by default the recipe's `ablation.seeds`.
+        workers: Of building and embedding.
+        bars: Makes a progress bar for each stage.
+        scale: Where the workers run.
+
+    Raises:
+        RecipeError: A key or a value is not valid.
+        DataError: A corpus or a benchmark cannot be used.
+        BackendError: A generator or an embedder cannot be loaded.
     """
     varied = {key: list(values) for key, values in (vary or recipe.ablation.vary).items()}
     if not varied:
@@ -112,7 +133,7 @@ def ablate(
     cells, out = make_cells(recipe, varied), Path(out)
     numbers = list(range(seeds or recipe.ablation.seeds))
     names = [name for name in recipe.evaluation.benchmarks if name != VALIDATION]
-    for name in names:  # one that is missing is told before the work
+    for name in names:  # a missing benchmark is reported before the work
         load_benchmark(name, None, recipe.training.task)
     for cell in cells:
         check_damages(cell.recipe.embedder.augment)
@@ -145,25 +166,25 @@ def ablate(
             models[cell.name] = [
                 EvaluatedModel.load(_models(out, cell) / f"seed-{seed}", cell.recipe.evaluation) for seed in numbers
             ]
-        judged, notes = _judge(cells, models, names, out, bars)
+        predictions, notes = _predict(cells, models, names, out, bars)
         record.rows = len(cells) * len(numbers)
         record.details = {"cells": len(cells), "seeds": numbers, "benchmarks": [printable(name) for name in names]}
     baseline = models[cells[0].name][0]
-    found = Ablation(
+    ablation = Ablation(
         schema=1,
         recipe=recipe.name,
         task=recipe.training.task,
         problem=baseline.problem,  # type: ignore[arg-type]
         vary=varied,
         seeds=len(numbers),
-        places=list(judged[cells[0].name]),
+        places=list(predictions[cells[0].name]),
         notes=notes,
-        cells=[_scores(cell, judged[cell.name], models[cell.name], out) for cell in cells],
-        differences=_differences(cells, judged),
+        cells=[_scores(cell, predictions[cell.name], models[cell.name], out) for cell in cells],
+        differences=_differences(cells, predictions),
         record=asdict(record),
     )
-    found.write(out / FILE)
-    return found
+    ablation.write(out / FILE)
+    return ablation
 
 
 def _check_key(recipe: Recipe, key: str) -> None:
@@ -204,17 +225,17 @@ def _models(out: Path, cell: Cell) -> Path:
 PredictionsByPlace = dict[str, list[Predictions]]  # one a seed
 
 
-def _judge(
+def _predict(
     cells: list[Cell], models: dict[str, list[EvaluatedModel]], names: list[str], out: Path, bars: Bars
 ) -> tuple[dict[str, PredictionsByPlace], list[str]]:
-    """What every model says everywhere, and what is to be told of it."""
-    taught: set[str | None] = set()
+    """Return the predictions of every model by cell and place, and notes about them."""
+    trained_groups: set[str | None] = set()
     for corpus, embedder in {(_corpus(out, cell), config_name(cell.recipe.embedder)) for cell in cells}:
-        taught |= set(open_dataset(corpus, embedder).groups("train"))
+        trained_groups |= set(open_dataset(corpus, embedder).groups("train"))
     baseline = _corpus(out, cells[0])
-    free = _untaught(baseline, config_name(cells[0].recipe.embedder), taught)
-    notes, hearings = [], dict[tuple[str, str, tuple[str, ...]], EmbeddedBenchmark]()
-    judged: dict[str, PredictionsByPlace] = {}
+    free = _untrained_ids(baseline, config_name(cells[0].recipe.embedder), trained_groups)
+    notes, embedded = [], dict[tuple[str, str, tuple[str, ...]], EmbeddedBenchmark]()
+    predictions: dict[str, PredictionsByPlace] = {}
     for cell in cells:
         by_place: PredictionsByPlace = {}
         corpus = _corpus(out, cell)
@@ -224,28 +245,29 @@ def _judge(
         for name in names:
             first = models[cell.name][0]
             key = (name, config_name(cell.recipe.embedder), tuple(first.labels))
-            if key not in hearings:
+            if key not in embedded:
                 bench = load_benchmark(name, first.labels, cell.recipe.training.task, first.problem)  # type: ignore[arg-type]
-                with bars(f"listen to {printable(name)}") as bar:
-                    hearings[key] = EmbeddedBenchmark(bench, first.embedder, out / "benchmarks", _counted(bar, bench))
-            by_place[printable(name)] = [hearings[key].predict(one) for one in models[cell.name]]
-        judged[cell.name] = by_place
+                with bars(f"embed {printable(name)}") as bar:
+                    embedded[key] = EmbeddedBenchmark(bench, first.embedder, out / "benchmarks", _counted(bar, bench))
+            by_place[printable(name)] = [embedded[key].predict(one) for one in models[cell.name]]
+        predictions[cell.name] = by_place
     if not free:
         notes.append(
-            "no clip of the baseline's validation split is new to every cell: differences are not tested on it"
+            "every clip of the baseline's validation split has a description that some cell was trained on: "
+            "differences are not tested on it"
         )
-    return judged, notes
+    return predictions, notes
 
 
-def _on(candidate: EvaluatedModel, corpus: Path) -> Predictions:
-    return predict_validation(candidate.model, corpus, candidate.model.config.threshold, candidate.trained.details)
+def _on(model: EvaluatedModel, corpus: Path) -> Predictions:
+    return predict_validation(model.model, corpus, model.model.config.threshold, model.trained.details)
 
 
-def _untaught(corpus: Path, embedder: str, taught: set[str | None]) -> set[str]:
-    """Ids of the validation split whose description no cell learnt from."""
+def _untrained_ids(corpus: Path, embedder: str, trained_groups: set[str | None]) -> set[str]:
+    """Return the ids of the validation clips whose description no cell was trained on."""
     dataset = open_dataset(corpus, embedder)
     pairs = zip(dataset.ids("validation"), dataset.groups("validation"), strict=True)
-    return {identity for identity, group in pairs if group not in taught}
+    return {identity for identity, group in pairs if group not in trained_groups}
 
 
 def _take_ids(predictions: Predictions, ids: set[str]) -> Predictions:
@@ -254,7 +276,7 @@ def _take_ids(predictions: Predictions, ids: set[str]) -> Predictions:
 
 def _scores(cell: Cell, places: PredictionsByPlace, models: list[EvaluatedModel], out: Path) -> CellScores:
     task, settings = cell.recipe.training.task, cell.recipe.evaluation
-    scores = {place: score_seeds(judged, task, settings) for place, judged in places.items()}
+    scores = {place: score_seeds(predictions, task, settings) for place, predictions in places.items()}
     rows = models[0].trained.details.get("rows", {}).get("train", 0)
     where = str(_corpus(out, cell).relative_to(out)), str(_models(out, cell).relative_to(out))
     return CellScores(
@@ -262,17 +284,17 @@ def _scores(cell: Cell, places: PredictionsByPlace, models: list[EvaluatedModel]
     )
 
 
-def _differences(cells: list[Cell], judged: dict[str, PredictionsByPlace]) -> list[CellDifference]:
+def _differences(cells: list[Cell], predictions: dict[str, PredictionsByPlace]) -> list[CellDifference]:
     first, *others = cells
     task, settings = first.recipe.training.task, first.recipe.evaluation
-    found = []
+    differences = []
     for cell in others:
-        for place, ours in judged[cell.name].items():
-            base = judged[first.name].get(place)
-            if place == OWN or base is None or list(base[0].ids) != list(ours[0].ids):
+        for place, varied in predictions[cell.name].items():
+            base = predictions[first.name].get(place)
+            if place == OWN or base is None or list(base[0].ids) != list(varied[0].ids):
                 continue
-            tested = compare_seeds(ours, base, task, settings)
-            found += [
+            tested = compare_seeds(varied, base, task, settings)
+            differences += [
                 CellDifference(
                     cell=cell.name,
                     benchmark=place,
@@ -284,13 +306,13 @@ def _differences(cells: list[Cell], judged: dict[str, PredictionsByPlace]) -> li
                     p=tested[key].p,
                     p_holm=tested[key].p,
                 )
-                for key in HEADLINES[ours[0].problem]
+                for key in HEADLINES[varied[0].problem]
                 if key in tested
             ]
-    return adjust_p_values(found)  # type: ignore[return-value]
+    return adjust_p_values(differences)  # type: ignore[return-value]
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list | bool) or value is None else str(value)
 
 

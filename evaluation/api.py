@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from builder.settings import EmbedderSettings, EvaluationSettings
     from training.settings import Chosen
 
-    from .classify import Answer
+    from .classify import Classification
     from .results.ablation import Ablation
     from .results.fidelity import Fidelity
     from .results.robustness import Robustness
@@ -374,7 +374,7 @@ def embed_benchmark_target(corpus: Path, chosen: Chosen, out: Path, progress: Pr
 
 def classify(
     model: str | Path, files: str | Path | Iterable[str | Path], *, top_k: int = 3, workers: int | None = None
-) -> list[Answer]:
+) -> list[Classification]:
     """Predict the labels of audio files.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a model hears in files."""
+"""Predict the labels of audio files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .benchmarks.track import Track
 from .inference.predict import Aggregate, check_aggregate, load_model_embedder, predict_tracks, problem_of
 from .results.scores import REGRESSION
 
-LISTED = 20  # reasons shown where no file can be read
+LISTED = 20  # unreadable files that an error names
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One file: labels with their probabilities, most likely first; or a number; or why there is neither."""
+class Classification:
+    """The prediction for one file: labels with probabilities, the most probable first; a number; or an error."""
 
     file: str
     labels: tuple[tuple[str, float], ...] = ()
@@ -38,8 +38,27 @@ def classify(
     top_k: int = 3,
     workers: int | None = None,
     aggregate: Aggregate = "mean",
-) -> list[Answer]:
-    """The `top_k` labels of each file, in order; a file that cannot be read says why. DataError if none can be."""
+) -> list[Classification]:
+    """Predict the labels of audio files of any rate, number of channels and length.
+
+    Args:
+        model_folder: A model folder.
+        files: Audio files.
+        top_k: How many labels to return for each file.
+        workers: Threads that decode.
+        aggregate: How the windows of a file become one prediction; see `aggregate_windows`.
+
+    Returns:
+        A prediction for each file, in order. A file that cannot be read has an `error`.
+
+    Raises:
+        DataError: No file can be read, or the folder holds no model.
+        RecipeError: `aggregate` is not defined for the model.
+
+    Example:
+        >>> classify(Path("model"), ["song.mp3"])[0].labels
+        (('Rock', 0.81), ('Pop', 0.12), ('Funk', 0.04))
+    """
     from training.models.classifier import load_model
 
     model = load_model(Path(model_folder))
@@ -47,39 +66,42 @@ def classify(
     check_aggregate(aggregate, problem)
     unit = "bpm" if model.config.task in TEMPO_TASKS else ""
     tracks = [Track(printable(str(file)), Path(file), -1) for file in files]
-    answers = []
+    predictions = []
     for track, result in predict_tracks(
         model, load_model_embedder(model), tracks, workers=workers, aggregate=aggregate
     ):
         if isinstance(result, str):
-            answers.append(Answer(track.id, error=result))
+            predictions.append(Classification(track.id, error=result))
         elif problem == REGRESSION:
-            answers.append(Answer(track.id, value=float(result[0]), unit=unit))
+            predictions.append(Classification(track.id, value=float(result[0]), unit=unit))
         else:
             order = np.argsort(-result, kind="stable")[:top_k]
-            answers.append(Answer(track.id, tuple((labels[index], float(result[index])) for index in order)))
-    if answers and all(answer.error for answer in answers):
-        lines = "\n".join(f"  - {answer.file}: {answer.error}" for answer in answers[:LISTED])
-        more = f"\n  ... and {len(answers) - LISTED} more" if len(answers) > LISTED else ""
+            predictions.append(
+                Classification(track.id, tuple((labels[index], float(result[index])) for index in order))
+            )
+    if predictions and all(one.error for one in predictions):
+        lines = "\n".join(f"  - {one.file}: {one.error}" for one in predictions[:LISTED])
+        more = f"\n  ... and {len(predictions) - LISTED} more" if len(predictions) > LISTED else ""
         raise DataError(
-            f"none of {len(answers)} file(s) can be read\n{lines}{more}", "check that they are whole audio files"
+            f"none of {len(predictions)} file(s) can be read\n{lines}{more}",
+            "check that they are complete audio files",
         )
-    return answers
+    return predictions
 
 
-def show(answers: Sequence[Answer], jsonl: bool = False) -> None:
-    """Write answers to standard output: one line a file, or one JSON object a file."""
-    width = max((len(answer.file) for answer in answers), default=0)
-    for answer in answers:
+def print_predictions(predictions: Sequence[Classification], jsonl: bool = False) -> None:
+    """Write predictions to standard output: a line for each file, or with `jsonl` a JSON object."""
+    width = max((len(one.file) for one in predictions), default=0)
+    for one in predictions:
         if jsonl:
-            told = {"file": answer.file, "labels": dict(answer.labels), "value": answer.value, "error": answer.error}
-            line = json.dumps(told, ensure_ascii=False)
+            row = {"file": one.file, "labels": dict(one.labels), "value": one.value, "error": one.error}
+            line = json.dumps(row, ensure_ascii=False)
         else:
-            line = f"{answer.file:{width}}  {_told(answer)}"
+            line = f"{one.file:{width}}  {_format(one)}"
         sys.stdout.write(f"{line}\n")
 
 
-def _told(answer: Answer) -> str:
-    if answer.value is not None:
-        return f"{answer.value:.1f} {answer.unit}".rstrip()
-    return answer.error or "  ".join(f"{label} {share:.1%}" for label, share in answer.labels)
+def _format(one: Classification) -> str:
+    if one.value is not None:
+        return f"{one.value:.1f} {one.unit}".rstrip()
+    return one.error or "  ".join(f"{label} {share:.1%}" for label, share in one.labels)

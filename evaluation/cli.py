@@ -193,9 +193,9 @@ def classify(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a file instead of a table.")] = False,
 ) -> None:
     """Predict the labels of audio files."""
-    from .classify import show
+    from .classify import print_predictions
 
-    show(api.classify(model, files, top_k=top_k), jsonl)
+    print_predictions(api.classify(model, files, top_k=top_k), jsonl)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Models -> scores.json: judged on their validation split and on real music, and held against one another."""
+"""Evaluate a model on its validation split and on benchmarks, compare it with others, and write scores.json."""
 
 from __future__ import annotations
 
@@ -42,47 +42,71 @@ def evaluate_model(
     against: Sequence[Path] = (),
     executor: Executor | None = None,
 ) -> dict[str, Any]:
-    """Judge a model on each of `on` and write `out/scores.json` and `out/predictions-<benchmark>.jsonl`.
+    """Evaluate a model and write `out/scores.json` and `out/predictions-<benchmark>.jsonl`.
 
-    `validation` is the split of `corpus`, or of the corpus that the model was trained on. The models of `against` are
-    judged on the same tracks, and each figure's difference goes into the scores. Everything named is looked up before
-    anything is judged. Tracks are heard here, by `workers` threads, or by the workers of an `executor`: no figure
-    depends on them. Returns what scores.json holds. Raises DataError, RecipeError, BackendError.
+    Recordings are cut into windows of the embedder's length that overlap by half, and `settings.aggregate` makes one
+    prediction of a track's windows. Everything that is named is looked up before anything is predicted.
+
+    Args:
+        model_folder: The model.
+        on: What to evaluate it on: "validation", or benchmarks such as "gtzan:PATH" and "folder:PATH".
+        out: The folder of results.
+        corpus: What holds the validation split; by default the corpus that the model was trained on.
+        settings: Bootstrap, aggregation and seed.
+        workers: Threads that decode. They do not change the scores.
+        tick: Called with the number of tracks that were just predicted.
+        against: Other models, of the same task and labels, to compare the model with on the same tracks.
+        executor: Whose workers embed the tracks; by default this process. It does not change the scores.
+
+    Returns:
+        The contents of scores.json.
+
+    Raises:
+        DataError: A model, a corpus or a benchmark cannot be used.
+        RecipeError: A setting is not valid.
+        BackendError: The embedder cannot be loaded.
+
+    Example:
+        >>> scores = evaluate_model(Path("model"), ["folder:music"], Path("report"))
+        >>> scores["benchmarks"][0]["accuracy"]["value"]
+        0.92
     """
     settings = settings or EvaluationSettings()
     out = Path(out)
-    ours = EvaluatedModel.load(Path(model_folder), settings)
-    others = [_rival(ours, EvaluatedModel.load(Path(folder), settings)) for folder in against]
+    evaluated = EvaluatedModel.load(Path(model_folder), settings)
+    others = [_check_comparable(evaluated, EvaluatedModel.load(Path(folder), settings)) for folder in against]
     names = list(dict.fromkeys(on))
-    config = ours.model.config
+    config = evaluated.model.config
     places: dict[str, Benchmark | Path] = {
-        name: corpus_of(ours.trained, ours.folder, corpus)
+        name: corpus_of(evaluated.trained, evaluated.folder, corpus)
         if name == VALIDATION
-        else load_benchmark(name, ours.labels, config.task, ours.problem)  # type: ignore[arg-type]
+        else load_benchmark(name, evaluated.labels, config.task, evaluated.problem)  # type: ignore[arg-type]
         for name in names
     }
     for other in others if VALIDATION in names else ():
         corpus_of(other.trained, other.folder, places[VALIDATION])  # type: ignore[arg-type]
 
-    with record_run("evaluate", ours.trained.fingerprint) as record:
-        thresholds, (why, *_) = zip(*(_threshold(one, corpus) for one in (ours, *others)), strict=True)
+    with record_run("evaluate", evaluated.trained.fingerprint) as record:
+        thresholds, (why, *_) = zip(*(_threshold(one, corpus) for one in (evaluated, *others)), strict=True)
         scored: list[BenchmarkScores] = []
         compared: list[Comparison] = []
         for name, place in places.items():
             if isinstance(place, Benchmark):
-                _leave_out_what_was_learnt(place, [ours, *others])
-            judged, *rivals = predict_with_models([ours, *others], place, workers, tick, thresholds, executor)
+                _leave_out_training_tracks(place, [evaluated, *others])
+            predictions, *of_others = predict_with_models(
+                [evaluated, *others], place, workers, tick, thresholds, executor
+            )
             if why:
-                judged = replace(judged, notes=[*judged.notes, why])
+                predictions = replace(predictions, notes=[*predictions.notes, why])
             file = _predictions_file(name, [entry.predictions for entry in scored])
-            judged.write(out / file)
+            predictions.write(out / file)
             about = _about(name, place) | {"predictions": file}
-            scored.append(score_predictions(judged, settings, config.task, **about))
-            for other, rival in zip(others, rivals, strict=True):
+            scored.append(score_predictions(predictions, settings, config.task, **about))
+            for other, theirs in zip(others, of_others, strict=True):
                 compared += compare_predictions(
-                    judged, rival, settings, config.task, printable(name), str(other.folder)
+                    predictions, theirs, settings, config.task, printable(name), str(other.folder)
                 )
-        window = ours.embedder.window_seconds if any(name != VALIDATION for name in names) else None
+        window = evaluated.embedder.window_seconds if any(name != VALIDATION for name in names) else None
         record.rows = sum(len(entry.skips) + entry.n for entry in scored)
         record.details = {
             "on": [printable(name) for name in names],
@@ -96,12 +120,12 @@ def evaluate_model(
     scores = Scores(
         schema=2,
         model=ScoredModel(
-            path=str(ours.folder),
+            path=str(evaluated.folder),
             task=config.task,
-            problem=ours.problem,  # type: ignore[arg-type]
+            problem=evaluated.problem,  # type: ignore[arg-type]
             embedder=dict(config.embedder),
-            fingerprint=ours.trained.fingerprint,
-            labels=ours.labels,
+            fingerprint=evaluated.trained.fingerprint,
+            labels=evaluated.labels,
             aggregate=settings.aggregate,
         ),
         benchmarks=scored,  # type: ignore[arg-type]
@@ -112,10 +136,10 @@ def evaluate_model(
     return scores.model_dump(mode="json", by_alias=True)
 
 
-def _leave_out_what_was_learnt(benchmark: Benchmark, candidates: Sequence[EvaluatedModel]) -> None:
-    """Where a model learnt from these recordings as its target, only those of the target's test part are judged on.
+def _leave_out_training_tracks(benchmark: Benchmark, candidates: Sequence[EvaluatedModel]) -> None:
+    """Keep only the target's test part where a model was trained on these recordings as its target.
 
-    Known from the training record, which names the test part of a target that had none of its own.
+    The training record names the test part of a target that had none of its own.
     """
     for one in candidates:
         target = (one.trained.details.get("strategy") or {}).get("target") or {}
@@ -123,14 +147,14 @@ def _leave_out_what_was_learnt(benchmark: Benchmark, candidates: Sequence[Evalua
         if not unseen:
             continue
         kept = [track for track in benchmark.tracks if track.id in unseen]
-        if learnt := len(benchmark.tracks) - len(kept) if kept else 0:
+        if left_out := len(benchmark.tracks) - len(kept) if kept else 0:
             benchmark.tracks = kept
-            benchmark.notes.append(f"left out {learnt} track(s) that {one.folder.name} learnt from or was chosen by")
+            benchmark.notes.append(f"left out {left_out} track(s) that {one.folder.name} was trained or selected on")
 
 
 def _about(name: str, place: Benchmark | Path) -> dict[str, Any]:
     if not isinstance(place, Benchmark):
-        return {"name": name, "source": str(place), "protocol": "The corpus' own split, by its stored embeddings."}
+        return {"name": name, "source": str(place), "protocol": "The corpus's own split, by its stored embeddings."}
     return {
         "name": printable(name),
         "source": place.source,
@@ -142,36 +166,36 @@ def _about(name: str, place: Benchmark | Path) -> dict[str, Any]:
     }
 
 
-def _rival(ours: EvaluatedModel, other: EvaluatedModel) -> EvaluatedModel:
-    """`other`, if it answers the same question. Raises DataError."""
-    if (other.model.config.task, other.problem) != (ours.model.config.task, ours.problem) or (
-        set(other.labels) != set(ours.labels)
+def _check_comparable(model: EvaluatedModel, other: EvaluatedModel) -> EvaluatedModel:
+    """Return the other model. Raises DataError where its task or its labels are not the first model's."""
+    if (other.model.config.task, other.problem) != (model.model.config.task, model.problem) or (
+        set(other.labels) != set(model.labels)
     ):
         raise DataError(
-            f"{other.folder}: tells {other.model.config.task} of {len(other.labels)} label(s), not what {ours.folder} "
-            "tells: their figures cannot be compared",
+            f"{other.folder}: predicts {other.model.config.task} with {len(other.labels)} label(s), and "
+            f"{model.folder} {model.model.config.task} with {len(model.labels)}: their scores cannot be compared",
             "compare models of the same task and labels",
         )
     return other
 
 
-def _threshold(candidate: EvaluatedModel, corpus: Path | None) -> tuple[float | None, str]:
-    """The model's own threshold, else one chosen on its validation split alone; and a note where there is neither."""
-    if candidate.problem != MULTI or candidate.model.config.threshold is not None:
-        return candidate.model.config.threshold, ""
+def _threshold(model: EvaluatedModel, corpus: Path | None) -> tuple[float | None, str]:
+    """Return the model's threshold, or one chosen on its validation split; and a note where there is neither."""
+    if model.problem != MULTI or model.model.config.threshold is not None:
+        return model.model.config.threshold, ""
     from training.optim.objectives import best_threshold
 
     try:
-        place = corpus_of(candidate.trained, candidate.folder, corpus)
-        judged = predict_validation(candidate.model, place, None, candidate.trained.details)
+        place = corpus_of(model.trained, model.folder, corpus)
+        validation = predict_validation(model.model, place, None, model.trained.details)
     except DataError as error:
-        return None, f"no F1: the model holds no threshold, and none can be chosen on its validation split: {error}"
-    held = judged.truth.any(axis=0)
-    return best_threshold(judged.outputs[:, held], judged.truth[:, held])[0], ""
+        return None, f"no F1: the model has no threshold, and none can be chosen on its validation split: {error}"
+    held = validation.truth.any(axis=0)
+    return best_threshold(validation.outputs[:, held], validation.truth[:, held])[0], ""
 
 
 def _predictions_file(name: str, taken: Sequence[str]) -> str:
-    """A file name of its own for each benchmark, whatever stands in its path."""
+    """Return a file name for the predictions of a benchmark that no other benchmark has."""
     slug = re.sub(r"[^\w.-]+", "-", printable(name)).strip("-.")[-80:]
     while f"predictions-{slug}.jsonl" in taken:
         slug += "-2"

@@ -1,7 +1,7 @@
-"""`evaluate.evaluator("audio-classification")` on pipelines of today, with `genre_report` unless told otherwise.
+"""`evaluate.evaluator("audio-classification")` for current pipelines, with `genre_report` as the default metric.
 
-`import evaluation.hf_evaluator` puts it in the place of the evaluator that `evaluate` 0.4.6 brings, which asks
-transformers for a TensorFlow class that version 5 does not have, and decodes audio by way of FFmpeg.
+`import evaluation.hf_evaluator` replaces the evaluator of `evaluate` 0.4.6, which needs a TensorFlow class that
+transformers 5 does not have, and decodes audio with FFmpeg.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ METRIC = str(FOLDER / "genre_report")
 
 
 class Evaluator(AudioClassificationEvaluator):
-    """Judges a pipeline, a model folder or a model id on a `datasets.Dataset` with audio and a label.
+    """Evaluates a pipeline, a model folder or a model id on a `datasets.Dataset` with audio and a label.
 
     The audio column may be `Audio`, decoded or not, paths, or what the pipeline takes; labels a `ClassLabel`, names or
     numbers. Files are read one at a time, without FFmpeg.
@@ -44,7 +44,7 @@ class Evaluator(AudioClassificationEvaluator):
         feature_extractor: Any = None,
         device: int | None = None,
     ) -> Pipeline:
-        """The pipeline as it is, or one made of a model, a folder or an id. Raises ValueError for another task's."""
+        """Return the pipeline, or make one of a model, a folder or an id. Raises ValueError for another task's."""
         from transformers import PreTrainedModel, pipeline
 
         if model_or_pipeline is None:
@@ -59,8 +59,8 @@ class Evaluator(AudioClassificationEvaluator):
 
     def prepare_data(
         self, data: Dataset, input_column: str, label_column: str, *args: Any, **kwargs: Any
-    ) -> tuple[dict[str, Any], Sounds]:
-        """The references as class numbers, and the recordings one by one."""
+    ) -> tuple[dict[str, Any], Recordings]:
+        """Return the references as class numbers, and the recordings, which are read one by one."""
         from datasets import ClassLabel
 
         from builder.io.hf_audio import stored_audio
@@ -72,24 +72,23 @@ class Evaluator(AudioClassificationEvaluator):
         if self._names is None and all(isinstance(value, str) for value in references):
             self._names = sorted(set(references))
             references = [self._names.index(value) for value in references]
-        return {"references": references}, Sounds(data, input_column)
+        return {"references": references}, Recordings(data, input_column)
 
     def predictions_processor(
         self, predictions: list[list[dict[str, Any]]], label_mapping: dict[str, int] | None
     ) -> dict[str, Any]:
-        """The likeliest label of each, as a class number: by `label_mapping`, else by the data set's names."""
-        said = [max(answers, key=lambda answer: answer["score"])["label"] for answers in predictions]
+        """Return the most probable label of each as a class number, by `label_mapping` or the data set's names."""
+        labels = [max(scores, key=lambda one: one["score"])["label"] for scores in predictions]
         if label_mapping is None and self._names is not None:
             label_mapping = {name: index for index, name in enumerate(self._names)}
         if label_mapping is None:
-            return {"predictions": said}
-        if stray := sorted({str(label) for label in said if label not in label_mapping}):
+            return {"predictions": labels}
+        if unknown := sorted({str(label) for label in labels if label not in label_mapping}):
             raise DataError(
-                f"the model answers {', '.join(stray)}, which is none of the data set's labels: "
-                f"{', '.join(label_mapping)}",
+                f"the model predicts {', '.join(unknown)}, and the data set's labels are {', '.join(label_mapping)}",
                 "give label_mapping={model's label: number in the label column}",
             )
-        return {"predictions": [label_mapping[label] for label in said]}
+        return {"predictions": [label_mapping[label] for label in labels]}
 
     def compute_metric(
         self,
@@ -98,19 +97,19 @@ class Evaluator(AudioClassificationEvaluator):
         strategy: str = "simple",
         **options: Any,
     ) -> dict[str, Any]:
-        """The metric's figures; by strategy "bootstrap" those that are numbers, each with its interval."""
+        """Return the metric's scores; by strategy "bootstrap" those that are numbers, each with its interval."""
         named = {"labels": self._names} if self._names and metric.name == "genre_report" else {}
-        found: dict[str, Any] = metric.compute(**metric_inputs, **named)
+        scores: dict[str, Any] = metric.compute(**metric_inputs, **named)
         if strategy == "simple":
-            return found
-        numbers = {key: value for key, value in found.items() if isinstance(value, int | float)}
+            return scores
+        numbers = {key: value for key, value in scores.items() if isinstance(value, int | float)}
         options = {key: options[key] for key in ("confidence_level", "n_resamples", "random_state") if key in options}
-        told = self._compute_confidence_interval(metric, metric_inputs, list(numbers), **options)
-        return {key: told[key] | {"score": value} for key, value in numbers.items()}
+        intervals = self._compute_confidence_interval(metric, metric_inputs, list(numbers), **options)
+        return {key: intervals[key] | {"score": value} for key, value in numbers.items()}
 
 
-class Sounds(list[Any]):
-    """A column of audio as pipelines take it: `raw` float32 [samples] and `sampling_rate` in Hz, read when needed."""
+class Recordings(list[Any]):
+    """A column of audio as pipelines take it: `raw`, float32 [samples], and `sampling_rate` in Hz, read on access."""
 
     def __init__(self, data: Dataset, column: str) -> None:
         super().__init__()
@@ -120,14 +119,14 @@ class Sounds(list[Any]):
         return len(self.data)
 
     def __getitem__(self, index: SupportsIndex | slice) -> Any:
-        return _sound(self.data[index][self.column])
+        return _read_audio(self.data[index][self.column])
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))
 
 
-def _sound(value: Any) -> Any:
-    """What a column holds as an input of a pipeline. Raises DataError for audio that cannot be read."""
+def _read_audio(value: Any) -> Any:
+    """Turn a value of the column into an input of a pipeline. Raises DataError for audio that cannot be read."""
     if isinstance(value, dict):
         value = {**value, "raw": value["array"]} if "array" in value else value.get("bytes") or value.get("path")
     if isinstance(value, bytes | str):

@@ -1,4 +1,4 @@
-"""The same tracks, damaged: how much of a model's figures survives codecs, narrow bands, noise and rooms."""
+"""Robustness: a model's scores on the same tracks, clean and damaged by codecs, filters, noise and rooms."""
 
 from __future__ import annotations
 
@@ -27,16 +27,23 @@ from .results.scores import HEADLINES, BenchmarkScores, Quantity
 from .statistics.compare import adjust_p_values, compare_predictions
 from .statistics.summary import score_predictions
 
-TRACKS = 500  # judged unless told otherwise: each of them once a level
+TRACKS = 500  # by default; each is predicted once for each level
 
 
 def parse_damages(chosen: Sequence[str] = ()) -> list[Damage]:
-    """`mp3`, all its levels, or `mp3:64`; nothing chosen is every kind. Raises RecipeError."""
-    found = []
+    """Parse damages as they are written on the command line.
+
+    Args:
+        chosen: "mp3" for all levels of a kind, or "mp3:64" for one. None of them: all levels of all kinds.
+
+    Raises:
+        RecipeError: There is no such kind or level.
+    """
+    damages = []
     for text in chosen or DAMAGES:
         levels = DAMAGES[text].levels if text in DAMAGES else ()
-        found += [Damage(text, level) for level in levels] or [Damage.parse(text)]
-    return list(dict.fromkeys(found))
+        damages += [Damage(text, level) for level in levels] or [Damage.parse(text)]
+    return list(dict.fromkeys(damages))
 
 
 def evaluate_robustness(
@@ -49,22 +56,36 @@ def evaluate_robustness(
     limit: int = TRACKS,
     tick: Tick = lambda _: None,
 ) -> Robustness:
-    """Judge a model on `limit` tracks of a benchmark (or `validation`), clean and through each of `damages`.
+    """Evaluate a model on the same tracks, clean and through each damage, and write `out/robustness.json`.
 
-    Writes `out/robustness.json` and a picture. Each figure has its 95 % interval, each drop that of paired resamples,
-    with p-values by Holm over all levels. Everything named is looked up before anything is judged. Raises DataError,
-    RecipeError, BackendError.
+    Each score has its 95 % interval, and each difference to the clean tracks that of paired resamples, with p-values
+    adjusted by Holm over all levels. Everything that is named is looked up before anything is predicted.
+
+    Args:
+        model_folder: The model.
+        on: "validation" or a benchmark, such as "gtzan:PATH".
+        out: The folder of results.
+        damages: As `parse_damages` takes them.
+        corpus: What holds the validation split; by default the corpus that the model was trained on.
+        settings: Bootstrap, aggregation and seed.
+        limit: At most so many tracks, drawn by the seed.
+        tick: Called with 1 after each track at each level.
+
+    Raises:
+        DataError: The model, the corpus or the benchmark cannot be used.
+        RecipeError: A damage or a setting is not valid.
+        BackendError: The embedder, or a package that a damage needs, is missing.
     """
     settings = settings or EvaluationSettings()
-    wanted, out = parse_damages(damages), Path(out)
-    for damage in wanted:  # a package that is missing is told before the work
+    parsed, out = parse_damages(damages), Path(out)
+    for damage in parsed:  # a missing package is reported before the work
         damage(np.zeros((4_800, 2), np.float32), 48_000)
-    ours = EvaluatedModel.load(Path(model_folder), settings)
-    task, problem = ours.model.config.task, ours.problem
+    model = EvaluatedModel.load(Path(model_folder), settings)
+    task, problem = model.model.config.task, model.problem
     bench = (
-        validation_clips(corpus_of(ours.trained, ours.folder, corpus), ours.labels, task, limit, settings.seed)
+        validation_clips(corpus_of(model.trained, model.folder, corpus), model.labels, task, limit, settings.seed)
         if on == VALIDATION
-        else load_benchmark(on, ours.labels, task, problem)  # type: ignore[arg-type]
+        else load_benchmark(on, model.labels, task, problem)  # type: ignore[arg-type]
     )
     chosen = sample_items(bench.tracks, limit, settings.seed)
     notes = list(bench.notes)
@@ -72,32 +93,32 @@ def evaluate_robustness(
         notes.append(f"{len(chosen)} of {len(bench.tracks)} tracks, drawn with seed {settings.seed}")
     bench.tracks = chosen
 
-    def judged(damage: Damage | None) -> Predictions:
-        found = predict_benchmark(
-            ours.model,
-            ours.embedder,
+    def predict(damage: Damage | None) -> Predictions:
+        predictions = predict_benchmark(
+            model.model,
+            model.embedder,
             bench,
             None,
             tick,
-            ours.model.config.threshold,
+            model.model.config.threshold,
             aggregate=settings.aggregate,
-            read=partial(heard, damage=damage, seed=settings.seed),
+            read=partial(read_damaged, damage=damage, seed=settings.seed),
         )
-        return replace(found, notes=())
+        return replace(predictions, notes=())
 
-    with record_run("robustness", ours.trained.fingerprint) as record:
-        clean = judged(None)
+    with record_run("robustness", model.trained.fingerprint) as record:
+        clean = predict(None)
         levels, drops = [], []
-        for damage in wanted:
-            through = judged(damage)
-            levels.append((damage, _figures(through, settings, task)))
-            drops.append(compare_predictions(through, clean, settings, task, printable(on), "clean"))
-        record.rows = len(chosen) * (1 + len(wanted))
-        record.details = {"damages": [str(damage) for damage in wanted], "settings": settings.model_dump(mode="json")}
-    adjusted = iter(adjust_p_values([drop for some in drops for drop in some]))
-    found = Robustness(
+        for damage in parsed:
+            damaged = predict(damage)
+            levels.append((damage, _headlines(damaged, settings, task)))
+            drops.append(compare_predictions(damaged, clean, settings, task, printable(on), "clean"))
+        record.rows = len(chosen) * (1 + len(parsed))
+        record.details = {"damages": [str(damage) for damage in parsed], "settings": settings.model_dump(mode="json")}
+    adjusted = iter(adjust_p_values([drop for of_level in drops for drop in of_level]))
+    robustness = Robustness(
         schema=1,
-        model=str(ours.folder),
+        model=str(model.folder),
         task=task,
         problem=problem,  # type: ignore[arg-type]
         benchmark=printable(on),
@@ -106,31 +127,43 @@ def evaluate_robustness(
         notes=notes,
         n=len(clean),
         skips=list(clean.skips),
-        clean=_figures(clean, settings, task),
+        clean=_headlines(clean, settings, task),
         levels=[
             Level(
                 kind=damage.kind,
                 level=damage.level,
                 unit=DAMAGES[damage.kind].unit,
                 about=DAMAGES[damage.kind].about,
-                figures=figures,
-                drops=[next(adjusted) for _ in some],
+                figures=scores,
+                drops=[next(adjusted) for _ in of_level],
             )
-            for (damage, figures), some in zip(levels, drops, strict=True)
+            for (damage, scores), of_level in zip(levels, drops, strict=True)
         ],
         record=asdict(record),
     )
-    found.write(out / FILE)
-    return found
+    robustness.write(out / FILE)
+    return robustness
 
 
-def heard(track: Track, sampling_rate: int, damage: Damage | None, seed: int) -> np.ndarray:
-    """A track, damaged as it lies on disk, then mono at `sampling_rate`; its noise follows from its id and `seed`.
+def read_damaged(track: Track, sampling_rate: int, damage: Damage | None, seed: int) -> np.ndarray:
+    """Decode a track, damage it at its own rate and channels, and resample it to mono.
 
-    Unlike `prediction.load` it holds the whole track: codecs, rooms, noise of a track's own level and stretched time
-    go over all of it. That takes at most (reverb) 50 bytes for each number of each channel, 1 GB for four minutes in
-    stereo at 44.1 kHz, in each thread that reads. Raises DataError for a track of more than `builder.audio.MAX_HELD`
-    numbers (25 minutes of that, 70 of mono at 32 kHz; 6.6 GB): it is skipped at every level alike, clean as well.
+    Unlike `read_track` this holds the whole track, as codecs, reverberation, noise relative to its level, and changes
+    of speed work on all of it. Reverberation takes the most: 50 bytes a sample and channel, which is 1 GB for four
+    minutes in stereo at 44.1 kHz, in each thread.
+
+    Args:
+        track: The track.
+        sampling_rate: Hz.
+        damage: None for no damage.
+        seed: Its noise follows from this and the track's id.
+
+    Returns:
+        float32 [samples], mono.
+
+    Raises:
+        DataError: The track cannot be read, or has more than `builder.audio.MAX_HELD` samples, 25 minutes in stereo at
+            44.1 kHz. It is then skipped at every level, and in the clean scores.
     """
     samples, rate = decode_audio(audio_source(track))
     if damage is not None:
@@ -138,7 +171,8 @@ def heard(track: Track, sampling_rate: int, damage: Damage | None, seed: int) ->
     return resample(to_mono(samples), rate, sampling_rate)
 
 
-def _figures(judged: Predictions, settings: EvaluationSettings, task: str) -> dict[str, Quantity | None]:
-    scores: BenchmarkScores = score_predictions(judged, settings, task, name="", predictions="")
-    found = {key: getattr(scores, key) for key in HEADLINES[judged.problem]}
-    return {key: None if figure is None else Quantity(**figure.model_dump()) for key, figure in found.items()}
+def _headlines(predictions: Predictions, settings: EvaluationSettings, task: str) -> dict[str, Quantity | None]:
+    """Return the headline scores of predictions."""
+    scores: BenchmarkScores = score_predictions(predictions, settings, task, name="", predictions="")
+    headlines = {key: getattr(scores, key) for key in HEADLINES[predictions.problem]}
+    return {key: None if score is None else Quantity(**score.model_dump()) for key, score in headlines.items()}

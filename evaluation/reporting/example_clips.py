@@ -1,4 +1,4 @@
-"""Clips of a corpus to look at and listen to: of each genre one that the model got right and one that it got wrong."""
+"""Choose example clips of a corpus for the report: of each genre one that the model got right, and one wrong."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is true of a clip and what the model said, in words, and whether that is right."""
+class Prediction:
+    """A clip's true and predicted label as text, and whether the prediction is correct."""
 
     truth: str
     predicted: str
@@ -32,15 +32,21 @@ class Example:
     id: str
     genre: str
     prompt: str
-    labels: tuple[tuple[str, str], ...]  # what else the prompt asks for, in words
+    labels: tuple[tuple[str, str], ...]  # other labels of the prompt, as text
     audio: bytes
-    verdict: Verdict | None  # of the model's task, where the model judged it
+    prediction: Prediction | None  # of the model, where there is one
 
 
-def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GENRE) -> list[Example]:
-    """`per_genre` clips of each genre, in the corpus's order; [] without a validation split or its columns.
+def choose_examples(corpus: Path, predictions: Mapping[str, Prediction], per_genre: int = PER_GENRE) -> list[Example]:
+    """Choose example clips of the validation split, misclassified ones among them.
 
-    `verdicts` by id. Only the chosen clips' audio is kept in memory.
+    Args:
+        corpus: A corpus folder.
+        predictions: The model's predictions by id of the clip.
+        per_genre: Clips of each genre.
+
+    Returns:
+        The clips by genre, in the corpus's order; none without a validation split. Only their audio is read.
     """
     if not Corpus(corpus).shards(AUDIO):
         return []
@@ -54,21 +60,21 @@ def pick(corpus: Path, verdicts: Mapping[str, Verdict], per_genre: int = PER_GEN
     for values in zip(*named.values(), strict=True):
         row = dict(zip(named, values, strict=True))
         by_genre.setdefault(row["genre"] or "", []).append(row)
-    chosen = [row for genre in sorted(by_genre) for row in _choose(by_genre[genre], verdicts, per_genre)]
+    chosen = [row for genre in sorted(by_genre) for row in _choose(by_genre[genre], predictions, per_genre)]
     audio = clips.audio([row["id"] for row in chosen], ["validation"])
-    return [_example(row, audio[row["id"]], verdicts.get(row["id"])) for row in chosen if row["id"] in audio]
+    return [_example(row, audio[row["id"]], predictions.get(row["id"])) for row in chosen if row["id"] in audio]
 
 
-def _choose(rows: list[Row], verdicts: Mapping[str, Verdict], count: int) -> list[Row]:
-    """One right, one wrong, then right ones; fewer wrong than right if `count` is odd."""
-    wrong_ids = {identity for identity, verdict in verdicts.items() if not verdict.right}
+def _choose(rows: list[Row], predictions: Mapping[str, Prediction], count: int) -> list[Row]:
+    """Choose `count` clips, half of them misclassified where there are enough; of an odd number fewer are."""
+    wrong_ids = {identity for identity, prediction in predictions.items() if not prediction.right}
     right = [row for row in rows if row["id"] not in wrong_ids]
     wrong = [row for row in rows if row["id"] in wrong_ids]
     few = min(len(wrong), max(count // 2, count - len(right)))
     return [*right[: count - few], *wrong[:few]]
 
 
-def _example(row: Row, audio: bytes, verdict: Verdict | None) -> Example:
+def _example(row: Row, audio: bytes, prediction: Prediction | None) -> Example:
     tempo, vocals = row.get("tempo_bpm"), row.get("vocals")
     labels = (
         ("sub-genre", row.get("subgenre")),
@@ -84,5 +90,5 @@ def _example(row: Row, audio: bytes, verdict: Verdict | None) -> Example:
         prompt=row.get("prompt") or "",
         labels=tuple((name, value) for name, value in labels if value),
         audio=audio,
-        verdict=verdict,
+        prediction=prediction,
     )

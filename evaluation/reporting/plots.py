@@ -1,4 +1,4 @@
-"""Pictures of scores, of training, of embeddings and of sound, as SVG or PNG bytes. No display, no global state."""
+"""Plots of scores, training, embeddings and audio, as the bytes of SVG or PNG files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ MAP_POINTS = 1_500  # t-SNE takes seconds up to here
 
 
 @styled
-def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = "Confusion") -> bytes:
-    """Counts [classes, classes], rows true -> SVG. Shade is the share of a row; cells tell counts."""
+def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = "Confusion") -> bytes:
+    """Plot a confusion matrix as SVG. Cells hold counts, and their shade is the share of the row.
+
+    Args:
+        confusion: [labels, labels] counts, rows true, columns predicted.
+        labels: Their names.
+        title: Of the plot.
+    """
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     roomy = len(labels) <= 6
@@ -42,13 +48,20 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], 
 
 
 @styled
-def genre_bars(per_class: Sequence[Mapping[str, Any]], title: str = "Precision, recall and F1 by class") -> bytes:
-    """Rows of `label, precision, recall, f1, support` and `intervals` where there are -> SVG with 95 % whiskers."""
+def plot_label_scores(
+    per_class: Sequence[Mapping[str, Any]], title: str = "Precision, recall and F1 by class"
+) -> bytes:
+    """Plot precision, recall and F1 of each label as SVG, with 95 % intervals where there are some.
+
+    Args:
+        per_class: `per_class` of scores.json.
+        title: Of the plot.
+    """
     figure, axes = panel(5.2, 0.55 * len(per_class) + 1.4, title)
-    for place, (name, told) in enumerate((("precision", "precision"), ("recall", "recall"), ("f1", "F1"))):
+    for place, (name, text) in enumerate((("precision", "precision"), ("recall", "recall"), ("f1", "F1"))):
         at = np.arange(len(per_class)) + (place - 1) * 0.26
         values = [row[name] for row in per_class]
-        axes.barh(at, values, 0.24, color=COLOURS[place], label=told)
+        axes.barh(at, values, 0.24, color=COLOURS[place], label=text)
         bounds = [(row.get("intervals") or {}).get(name) for row in per_class]
         for y, value, bound in zip(at, values, bounds, strict=True):
             if bound:
@@ -65,30 +78,48 @@ def genre_bars(per_class: Sequence[Mapping[str, Any]], title: str = "Precision, 
 
 
 @styled
-def reliability(bins: Sequence[Mapping[str, Any]], title: str = "How sure, and how often right") -> bytes:
-    """Bins of `low, high, n, confidence, share` -> SVG: the share that came true over the confidence; counts."""
+def plot_reliability(bins: Sequence[Mapping[str, Any]], title: str = "Reliability diagram") -> bytes:
+    """Plot a reliability diagram (Guo et al., ICML 2017) as SVG: share correct by confidence, with counts below.
+
+    Args:
+        bins: `calibration.equal_width` of scores.json.
+        title: Of the plot.
+    """
     figure = Figure(figsize=(4.6, 4.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     width = [row["high"] - row["low"] for row in bins]
     low = [row["low"] for row in bins]
-    above.plot([0, 1], [0, 1], color=INK, linewidth=0.8, ls=":", label="as sure as right")
+    above.plot([0, 1], [0, 1], color=INK, linewidth=0.8, ls=":", label="perfect calibration")
     above.bar(
-        low, [row["share"] for row in bins], width, align="edge", color=COLOURS[4], ec="white", label="share right"
+        low, [row["share"] for row in bins], width, align="edge", color=COLOURS[4], ec="white", label="share correct"
     )
     above.plot(
-        [row["confidence"] for row in bins], [row["share"] for row in bins], "o", color=COLOURS[0], ms=4, label="mean"
+        [row["confidence"] for row in bins],
+        [row["share"] for row in bins],
+        "o",
+        color=COLOURS[0],
+        ms=4,
+        label="mean confidence",
     )
     below.bar(low, [row["n"] for row in bins], width, align="edge", color=COLOURS[8], ec="white")
-    above.set(title=title, ylabel="share that came true", xlim=(0, 1), ylim=(0, 1.02))
-    below.set(xlabel="confidence", ylabel="claims")
+    above.set(title=title, ylabel="share correct", xlim=(0, 1), ylim=(0, 1.02))
+    below.set(xlabel="confidence", ylabel="predictions")
     above.grid(axis="y")
     above.legend(loc="upper left")
     return svg(figure)
 
 
 @styled
-def tag_dots(per_tag: Sequence[Mapping[str, Any]], n: int, title: str = "Average precision by label") -> bytes:
-    """Rows of `label, support, average_precision` (a figure with its bounds) -> SVG, the best first, chance marked."""
+def plot_average_precision(
+    per_tag: Sequence[Mapping[str, Any]], n: int, title: str = "Average precision by label"
+) -> bytes:
+    """Plot the average precision of each label as SVG, the best first, with 95 % intervals and the chance level.
+
+    Args:
+        per_tag: `per_tag` of scores.json.
+        n: Tracks in all.
+        title: Of the plot.
+    """
     rows = sorted(per_tag, key=lambda row: -row["average_precision"]["value"])
     figure, axes = panel(5.2, 0.24 * len(rows) + 1.5, title)
     at = np.arange(len(rows))
@@ -108,8 +139,17 @@ def tag_dots(per_tag: Sequence[Mapping[str, Any]], n: int, title: str = "Average
 
 
 @styled
-def number_scatter(truth: np.ndarray, estimate: np.ndarray, unit: str, title: str = "Told and true") -> bytes:
-    """float64 [n], [n] -> SVG: what was told over what is true. In bpm both axes are in octaves."""
+def plot_numbers(
+    truth: np.ndarray, estimate: np.ndarray, unit: str, title: str = "Predicted and true values"
+) -> bytes:
+    """Plot predicted over true numbers as SVG. Tempi in bpm get logarithmic axes.
+
+    Args:
+        truth: float64 [n].
+        estimate: float64 [n].
+        unit: "bpm", or "" for none.
+        title: Of the plot.
+    """
     figure, axes = panel(4.6, 4.6, title)
     ends = np.array([min(truth.min(), estimate.min()), max(truth.max(), estimate.max())])
     octaves = unit == "bpm" and ends[0] > 0
@@ -122,27 +162,33 @@ def number_scatter(truth: np.ndarray, estimate: np.ndarray, unit: str, title: st
         axes.set_yticks(ticks, map(str, ticks), minor=False)
         axes.minorticks_off()
     for factor, style in ((1.0, "-"), *(((2.0, "--"), (0.5, ":")) if octaves else ())):
-        name = {1.0: "the same", 2.0: "twice", 0.5: "half"}[factor]
+        name = {1.0: "equal", 2.0: "double", 0.5: "half"}[factor]
         axes.plot(ends, factor * ends, color=COLOURS[8], linewidth=0.8, ls=style, label=name)
     axes.plot(truth, estimate, "o", color=COLOURS[0], alpha=0.6, ms=4, mec="white", mew=0.3)
-    axes.set(xlim=ends, ylim=ends, xlabel=f"true {unit}".rstrip(), ylabel=f"told {unit}".rstrip())
+    axes.set(xlim=ends, ylim=ends, xlabel=f"true {unit}".rstrip(), ylabel=f"predicted {unit}".rstrip())
     axes.grid()
     axes.legend(loc="upper left")
     return svg(figure)
 
 
-LEARNT = {"accuracy": "accuracy (%)", "map": "mAP (%)", "within_4_percent": "within 4 % (%)"}  # the first there is
+# Of a training record; the first that there is is plotted.
+CURVE_METRICS = {"accuracy": "accuracy (%)", "map": "mAP (%)", "within_4_percent": "within 4 % (%)"}
 
 
 @styled
-def training_curve(curve: Sequence[Mapping[str, float]], best_epoch: int | None = None) -> bytes:
-    """Points of `epoch, train_loss, validation_loss` and a metric -> SVG: losses above, the metric below."""
+def plot_training(curve: Sequence[Mapping[str, float]], best_epoch: int | None = None) -> bytes:
+    """Plot a training as SVG: losses above, the validation metric below.
+
+    Args:
+        curve: `details.curve` of a training record: a point for each epoch.
+        best_epoch: The epoch whose weights were kept.
+    """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     losses, metric = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     epochs = [point["epoch"] for point in curve]
     losses.plot(epochs, [point["train_loss"] for point in curve], color=COLOURS[0], label="training")
     losses.plot(epochs, [point["validation_loss"] for point in curve], color=COLOURS[5], ls="--", label="validation")
-    key = next(key for key in LEARNT if key in curve[0])
+    key = next(key for key in CURVE_METRICS if key in curve[0])
     metric.plot(epochs, [100 * point[key] for point in curve], color=COLOURS[5], ls="--")
     for axes in (losses, metric):
         axes.grid(axis="y")
@@ -152,18 +198,23 @@ def training_curve(curve: Sequence[Mapping[str, float]], best_epoch: int | None 
         losses.plot([], [], color=INK, linewidth=0.8, ls=":", label=f"kept: epoch {best_epoch}")
     losses.legend(loc="upper right")
     losses.set(title="Learning curve", ylabel="loss", ylim=(0, None))
-    metric.set(xlabel="epoch", ylabel=f"validation\n{LEARNT[key]}")
+    metric.set(xlabel="epoch", ylabel=f"validation\n{CURVE_METRICS[key]}")
     metric.xaxis.get_major_locator().set_params(integer=True)
     return svg(figure)
 
 
 @styled
-def embedding_map(
+def plot_embeddings(
     embeddings: np.ndarray, classes: np.ndarray, labels: Sequence[str], seed: int = 0, title: str = "Map of embeddings"
 ) -> bytes:
-    """float32 [n, dim] and int [n] -> SVG: t-SNE of the standardised vectors (van der Maaten and Hinton 2008).
+    """Plot embeddings in two dimensions as SVG: t-SNE of the standardised vectors (van der Maaten and Hinton 2008).
 
-    At most 1,500 points, drawn by `seed`; the same input gives the same picture. Needs three vectors or more.
+    Args:
+        embeddings: float32 [n, dim], three rows or more. Of more than 1,500 rows so many are drawn.
+        classes: int [n], indices into `labels`.
+        labels: Names in the legend.
+        seed: Of the draw and of t-SNE; the same seed gives the same bytes.
+        title: Of the plot.
     """
     chosen = np.arange(len(embeddings))
     if len(chosen) > MAP_POINTS:
@@ -181,8 +232,14 @@ def embedding_map(
 
 
 @styled
-def spectrogram(samples: np.ndarray, sampling_rate: int, seconds: float = 10.0) -> bytes:
-    """float32 [samples] -> PNG of the log-mel picture of the first `seconds`: dB under its loudest point."""
+def plot_spectrogram(samples: np.ndarray, sampling_rate: int, seconds: float = 10.0) -> bytes:
+    """Plot a log-mel spectrogram as PNG, in dB below its loudest point.
+
+    Args:
+        samples: float32 [samples], mono.
+        sampling_rate: Hz.
+        seconds: So much of it is plotted.
+    """
     cut = samples[: round(seconds * sampling_rate)]
     mel = log_mel(cut, sampling_rate, round(0.016 * sampling_rate))
     figure = Figure(figsize=(4.6, 1.7), layout="constrained")

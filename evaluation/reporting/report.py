@@ -1,4 +1,4 @@
-"""report.html: one page on a run, rendered from its files alone."""
+"""report.html: one page about a run, rendered from its files alone."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from ..results.scores import (
     Scores,
     SingleLabelScores,
 )
-from . import example_clips as gallery
 from . import plots
+from .example_clips import Prediction, choose_examples
 from .result_plots import plot_robustness
 
 PAGE = "report.html"
@@ -50,11 +50,22 @@ PICTURE_RATE = 32_000  # Hz
 
 
 def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
-    """Render `out/report.html` and `out/assets/` from `out/scores.json`, a model folder and, if given, its corpus.
+    """Render `out/report.html` and `out/assets/`.
 
-    `out/robustness.json` and `out/fidelity/fidelity.json` become parts of the page. A part whose files are not there
-    is left out. The page opens from disk, asks nothing of a network and runs no script; every text on it is escaped.
-    Returns the page's path. Raises DataError.
+    The page opens from disk, needs no network and runs no script. Every text on it is escaped. Parts whose files are
+    missing are left out.
+
+    Args:
+        out: The folder of results. `scores.json` must be there; `robustness.json` and `fidelity/fidelity.json` become
+            sections of the page.
+        model: The folder of the model that was evaluated.
+        corpus: The corpus that it was trained on, for the map and the example clips.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        DataError: A file is damaged.
     """
     out, model = Path(out), Path(model)
     corpus = Path(corpus) if corpus is not None else None
@@ -63,8 +74,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     built = _json(corpus / BUILD_RECORD) if corpus else {}
     details = trained.get("details", {})
     assets = _Assets(out)
-    damaged = Robustness.read(out / ROBUSTNESS) if (out / ROBUSTNESS).exists() else None
-    far = Fidelity.read(out / FIDELITY / FIDELITY_FILE) if (out / FIDELITY / FIDELITY_FILE).exists() else None
+    robustness = Robustness.read(out / ROBUSTNESS) if (out / ROBUSTNESS).exists() else None
+    fidelity = Fidelity.read(out / FIDELITY / FIDELITY_FILE) if (out / FIDELITY / FIDELITY_FILE).exists() else None
     environment = html_environment(Path(__file__).parent)
     environment.filters |= {
         "percent": _percent,
@@ -83,30 +94,33 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         clips=built.get("details", {}).get("clips"),
         rejected=built.get("details", {}).get("rejected", 0),
         audio_seconds=built.get("details", {}).get("audio_seconds"),
-        stages=[*_stages(scores, trained, built, corpus), *(part.record for part in (damaged, far) if part)],
+        stages=[*_stages(scores, trained, built, corpus), *(part.record for part in (robustness, fidelity) if part)],
         benchmarks=[_benchmark(entry, number, out, assets) for number, entry in enumerate(scores.benchmarks, 1)],
         headlines=HEADLINES[scores.model.problem],
-        comparisons=_compared(scores),
+        comparisons=_group_comparisons(scores),
         on_real_music=any(entry.name != "validation" for entry in scores.benchmarks),
-        damaged=_damaged(damaged, assets),
-        fidelity=_far(far, out),
+        damaged=_robustness_section(robustness, assets),
+        fidelity=_fidelity_section(fidelity, out),
         curve=_curve(details, assets),
         map=_map(scores, corpus, details, assets),
         examples=_examples(scores, out, corpus, assets),
-        commands=[*_commands(scores, details, out, model, corpus), *_more(damaged, far, out, model, corpus)],
+        commands=[
+            *_commands(scores, details, out, model, corpus),
+            *_other_commands(robustness, fidelity, out, model, corpus),
+        ],
     )
     write_text(out / PAGE, page)
     return out / PAGE
 
 
 class _Assets:
-    """Files beside the page. Their names are ours, whatever clips and labels are called."""
+    """Files beside the page. Their names do not depend on names of clips and labels."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
 
     def put(self, name: str, data: bytes) -> str:
-        """Write a file; its address as the page gives it."""
+        """Write a file and return its address on the page."""
         write_bytes(self.out / ASSETS / name, data)
         return f"{ASSETS}/{name}"
 
@@ -114,13 +128,13 @@ class _Assets:
 def _stages(
     scores: Scores, trained: dict[str, Any], built: dict[str, Any], corpus: Path | None
 ) -> Iterator[dict[str, Any]]:
-    """The run records that there are, in the order of the work."""
+    """Return the run records that there are, in the order of the pipeline."""
     embedded = _json(corpus / embed_record(scores.model.embedder["name"])) if corpus else {}
     yield from (record for record in (built, embedded, trained, scores.record) if record)
 
 
 def _benchmark(entry: AnyScores, number: int, out: Path, assets: _Assets) -> dict[str, Any]:
-    """One set of recordings: its scores, and its pictures as (address, alternative text, caption)."""
+    """Return the scores of one benchmark, with its plots as (address, alternative text, caption)."""
     draw = {SINGLE: _class_pictures, MULTI: _tag_pictures, REGRESSION: _number_pictures}[entry.problem]
     certain = isinstance(entry, SingleLabelScores) and entry.accuracy.value == 1.0
     return {
@@ -140,7 +154,7 @@ Picture = tuple[str, bytes, str, str]
 
 
 def _class_pictures(entry: SingleLabelScores, out: Path) -> Iterator[Picture]:
-    matrix = plots.confusion_matrix(entry.confusion_matrix, entry.labels, "Who is taken for whom")
+    matrix = plots.plot_confusion(entry.confusion_matrix, entry.labels, "Confusion matrix")
     yield (
         *("confusion", matrix),
         f"Confusion matrix on {entry.name}: rows are true labels, columns predicted ones; the same counts are in the "
@@ -148,9 +162,9 @@ def _class_pictures(entry: SingleLabelScores, out: Path) -> Iterator[Picture]:
         "Counts of tracks; the shade is their share of the true label's.",
     )
     yield (
-        *("classes", plots.genre_bars([row.model_dump() for row in entry.per_class])),
-        f"Bars of precision, recall and F1 of each label on {entry.name}; the same figures are in the table below.",
-        "Precision: how many of those called so are so. Recall: how many of those that are so are called so.",
+        *("classes", plots.plot_label_scores([row.model_dump() for row in entry.per_class])),
+        f"Bars of precision, recall and F1 of each label on {entry.name}; the same scores are in the table below.",
+        "Precision: share of predictions of a label that are correct. Recall: share of its tracks that are found.",
     )
     yield _calibration(entry.calibration, entry.name)
 
@@ -158,9 +172,9 @@ def _class_pictures(entry: SingleLabelScores, out: Path) -> Iterator[Picture]:
 def _tag_pictures(entry: MultiLabelScores, out: Path) -> Iterator[Picture]:
     rows = [row.model_dump() for row in entry.per_tag if row.average_precision]
     yield (
-        *("tags", plots.tag_dots(rows, entry.n)),
-        f"Average precision of each label on {entry.name}; the same figures are in the table below.",
-        "In brackets: tracks that bear the label. A label told by chance has the average precision of its share.",
+        *("tags", plots.plot_average_precision(rows, entry.n)),
+        f"Average precision of each label on {entry.name}; the same scores are in the table below.",
+        "In brackets: tracks with the label. At chance level, average precision is the label's share of the tracks.",
     )
     yield _calibration(entry.calibration, entry.name)
 
@@ -170,80 +184,81 @@ def _number_pictures(entry: RegressionScores, out: Path) -> Iterator[Picture]:
         rows = _lines(out / entry.predictions)
         truth, estimate = (np.array([row[key] for row in rows], np.float64) for key in ("label", "predicted"))
         yield (
-            *("scatter", plots.number_scatter(truth, estimate, entry.unit)),
-            f"Each track of {entry.name}: what the model told over what is true.",
-            "One point a track." + (" On the dashed line it is taken for twice its tempo." if entry.unit else ""),
+            *("scatter", plots.plot_numbers(truth, estimate, entry.unit)),
+            f"Each track of {entry.name}: predicted over true value.",
+            "One point a track."
+            + (" On the dashed line a track is predicted at twice its tempo." if entry.unit else ""),
         )
 
 
-def _calibration(found: Calibration, name: str) -> Picture:
+def _calibration(calibration: Calibration, name: str) -> Picture:
     return (
-        *("calibration", plots.reliability([row.model_dump() for row in found.equal_width])),
-        f"Reliability diagram on {name}: the share of claims that came true, by the model's confidence.",
-        f"Expected calibration error {_percent(found.ece.value)}; by bins of equal mass "
-        f"{_percent(found.ece_equal_mass.value)}. Bars over the dotted line: more often right than sure of it.",
+        *("calibration", plots.plot_reliability([row.model_dump() for row in calibration.equal_width])),
+        f"Reliability diagram on {name}: the share of predictions that are correct, by the model's confidence.",
+        f"Expected calibration error {_percent(calibration.ece.value)}; by bins of equal mass "
+        f"{_percent(calibration.ece_equal_mass.value)}. Bars above the dotted line: the model is underconfident.",
     )
 
 
-def _compared(scores: Scores) -> dict[tuple[str, str], list[Comparison]]:
-    """The comparisons by benchmark and other model."""
-    found: dict[tuple[str, str], list[Comparison]] = {}
+def _group_comparisons(scores: Scores) -> dict[tuple[str, str], list[Comparison]]:
+    """Group the comparisons by benchmark and other model."""
+    groups: dict[tuple[str, str], list[Comparison]] = {}
     for row in scores.comparisons:
-        found.setdefault((row.benchmark, row.against), []).append(row)
-    return found
+        groups.setdefault((row.benchmark, row.against), []).append(row)
+    return groups
 
 
-def _damaged(found: Robustness | None, assets: _Assets) -> dict[str, Any] | None:
-    """The first figure of the problem at every level, with its drop."""
-    if found is None:
+def _robustness_section(robustness: Robustness | None, assets: _Assets) -> dict[str, Any] | None:
+    """Return the first score of the problem at every level, with its difference to the clean tracks."""
+    if robustness is None:
         return None
-    key = next(key for key in HEADLINES[found.problem] if found.clean.get(key) is not None)
-    drops = [next((drop for drop in level.drops if drop.metric == key), None) for level in found.levels]
+    key = next(key for key in HEADLINES[robustness.problem] if robustness.clean.get(key) is not None)
+    drops = [next((drop for drop in level.drops if drop.metric == key), None) for level in robustness.levels]
     return {
         "key": key,
-        "name": HEADLINES[found.problem][key],
-        "n": found.n,
-        "benchmark": found.benchmark,
-        "notes": found.notes,
-        "skips": found.skips,
-        "clean": found.clean[key],
-        "picture": assets.put("robustness.svg", plot_robustness(found)),
-        "levels": [(level, level.figures[key], drop) for level, drop in zip(found.levels, drops, strict=True)],
+        "name": HEADLINES[robustness.problem][key],
+        "n": robustness.n,
+        "benchmark": robustness.benchmark,
+        "notes": robustness.notes,
+        "skips": robustness.skips,
+        "clean": robustness.clean[key],
+        "picture": assets.put("robustness.svg", plot_robustness(robustness)),
+        "levels": [(level, level.figures[key], drop) for level, drop in zip(robustness.levels, drops, strict=True)],
     }
 
 
-def _far(found: Fidelity | None, out: Path) -> dict[str, Any] | None:
-    """The page of fidelity as a part of this one."""
-    if found is None:
+def _fidelity_section(fidelity: Fidelity | None, out: Path) -> dict[str, Any] | None:
+    """Return the fidelity page as a section of this one."""
+    if fidelity is None:
         return None
     from markupsafe import Markup
 
     html = render_section(out / FIDELITY, f"{FIDELITY}/")
-    return {"section": Markup(html), "floor": found.record["details"]["held_out"]}
+    return {"section": Markup(html), "floor": fidelity.record["details"]["held_out"]}
 
 
-def _more(
-    damaged: Robustness | None, far: Fidelity | None, out: Path, model: Path, corpus: Path | None
+def _other_commands(
+    robustness: Robustness | None, fidelity: Fidelity | None, out: Path, model: Path, corpus: Path | None
 ) -> Iterator[str]:
-    """The commands of the parts that other stages wrote."""
-    if damaged is not None:
-        chosen = [word for level in damaged.levels for word in ("--damage", f"{level.kind}:{level.level:g}")]
+    """Return the commands that wrote the sections of robustness and fidelity."""
+    if robustness is not None:
+        chosen = [word for level in robustness.levels for word in ("--damage", f"{level.kind}:{level.level:g}")]
         at = ["--corpus", str(corpus)] if corpus is not None else []
         yield shlex.join(
-            ["synthmir", "robustness", str(model), "--on", damaged.benchmark, *chosen, *at, "--out", str(out)]
+            ["synthmir", "robustness", str(model), "--on", robustness.benchmark, *chosen, *at, "--out", str(out)]
         )
-    if far is not None and corpus is not None:
-        against = far.record["details"]["spec"]
+    if fidelity is not None and corpus is not None:
+        against = fidelity.record["details"]["spec"]
         yield shlex.join(["synthmir", "fidelity", str(corpus), "--against", against, "--out", str(out / FIDELITY)])
 
 
 def _curve(details: dict[str, Any], assets: _Assets) -> str | None:
     curve = details.get("curve")
-    return assets.put("training.svg", plots.training_curve(curve, details.get("best_epoch"))) if curve else None
+    return assets.put("training.svg", plots.plot_training(curve, details.get("best_epoch"))) if curve else None
 
 
 def _map(scores: Scores, corpus: Path | None, details: dict[str, Any], assets: _Assets) -> dict[str, Any] | None:
-    """The validation split's embeddings in two dimensions; None without them or with too few to lay out."""
+    """Return the map of the validation split's embeddings; None without them, or with fewer than three."""
     if corpus is None or scores.model.problem != SINGLE or not (corpus / scores.model.embedder["name"]).is_dir():
         return None
     embedder = scores.model.embedder["name"]
@@ -254,7 +269,7 @@ def _map(scores: Scores, corpus: Path | None, details: dict[str, Any], assets: _
     title = f"{len(rows)} validation clips by {embedder}"
     used, codes = rows.labels.unique(return_inverse=True)
     names = [validation.names[place] for place in used.tolist()]
-    picture = plots.embedding_map(rows.embeddings.numpy(), codes.numpy(), names, title=title)
+    picture = plots.plot_embeddings(rows.embeddings.numpy(), codes.numpy(), names, title=title)
     return {
         "file": assets.put("map.svg", picture),
         "n": min(len(rows), plots.MAP_POINTS),
@@ -263,50 +278,50 @@ def _map(scores: Scores, corpus: Path | None, details: dict[str, Any], assets: _
 
 
 def _examples(scores: Scores, out: Path, corpus: Path | None, assets: _Assets) -> dict[str, list[dict[str, Any]]]:
-    """Clips by genre, each with its picture and its player."""
+    """Return example clips by genre, each with its spectrogram and its audio file."""
     if corpus is None:
         return {}
-    judged = {}
+    predictions = {}
     for entry in scores.benchmarks:
         if entry.name == "validation" and (out / entry.predictions).exists():
-            judged = {row["id"]: _verdict(entry, row) for row in _lines(out / entry.predictions)}
+            predictions = {row["id"]: _prediction(entry, row) for row in _lines(out / entry.predictions)}
     by_genre: dict[str, list[dict[str, Any]]] = {}
-    for number, example in enumerate(gallery.pick(corpus, judged), 1):
+    for number, example in enumerate(choose_examples(corpus, predictions), 1):
         samples = load_audio(example.audio, PICTURE_RATE, LONGEST)
         by_genre.setdefault(example.genre, []).append(
             {
                 "clip": example,
                 "audio": assets.put(f"clip-{number:02d}.flac", example.audio),
-                "picture": assets.put(f"clip-{number:02d}.png", plots.spectrogram(samples, PICTURE_RATE)),
+                "picture": assets.put(f"clip-{number:02d}.png", plots.plot_spectrogram(samples, PICTURE_RATE)),
             }
         )
     return by_genre
 
 
-def _verdict(entry: AnyScores, row: dict[str, Any]) -> gallery.Verdict:
-    """A line of the predictions in words, and whether the model was right: a number within 4 %."""
+def _prediction(entry: AnyScores, row: dict[str, Any]) -> Prediction:
+    """Return a row of the predictions as text, and whether it is correct; a number is within 4 %."""
     truth, predicted = row["labels" if isinstance(entry, MultiLabelScores) else "label"], row["predicted"]
     if isinstance(entry, RegressionScores):
         near = bool(is_within(np.array(truth), np.array(predicted)))
-        return gallery.Verdict(f"{truth:.4g} {entry.unit}".rstrip(), f"{predicted:.4g} {entry.unit}".rstrip(), near)
+        return Prediction(f"{truth:.4g} {entry.unit}".rstrip(), f"{predicted:.4g} {entry.unit}".rstrip(), near)
     if isinstance(entry, MultiLabelScores):
-        return gallery.Verdict(", ".join(truth) or "none", ", ".join(predicted) or "none", truth == predicted)
-    return gallery.Verdict(truth, predicted, truth == predicted)
+        return Prediction(", ".join(truth) or "none", ", ".join(predicted) or "none", truth == predicted)
+    return Prediction(truth, predicted, truth == predicted)
 
 
 def _commands(scores: Scores, details: dict[str, Any], out: Path, model: Path, corpus: Path | None) -> list[str]:
-    """What makes this again, as one would type it. `details` are of the training's record."""
+    """Return the commands that reproduce the report. `details` are those of the training record."""
     commands = []
     name, settings = scores.model.embedder["name"], details.get("settings") or {}
     damages = (details.get("augmentation") or {}).get("damages", [])
-    taught = ("task", "head", "strategy", "target", "shots", "seed")
-    told = ["--embedder", f"{name}-augmented" if damages else name]
-    told += [word for key in taught if settings.get(key) is not None for word in (f"--{key}", str(settings[key]))]
+    options = ("task", "head", "strategy", "target", "shots", "seed")
+    training = ["--embedder", f"{name}-augmented" if damages else name]
+    training += [word for key in options if settings.get(key) is not None for word in (f"--{key}", str(settings[key]))]
     if corpus is not None and (corpus / RECIPE).exists():
         commands += [
             ["synthmir", "build", str(corpus / RECIPE), "--out", str(corpus)],
             ["synthmir", "embed", str(corpus), "--embedder", name, *(w for d in damages for w in ("--augment", d))],
-            ["synthmir", "train", str(corpus), "--out", str(model), *told],
+            ["synthmir", "train", str(corpus), "--out", str(model), *training],
         ]
     on = [word for entry in scores.benchmarks for word in ("--on", entry.name)]
     on += [word for other in dict.fromkeys(row.against for row in scores.comparisons) for word in ("--against", other)]
@@ -316,15 +331,15 @@ def _commands(scores: Scores, details: dict[str, Any], out: Path, model: Path, c
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of predictions. Raises DataError."""
+    """Read a file of predictions. Raises DataError."""
     try:
         return [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a file of predictions: {error}", "write it anew: synthmir evaluate") from error
+        raise DataError(f"{path}: not a file of predictions: {error}", "write it again: synthmir evaluate") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """A JSON object, {} if the file is not there. Raises DataError if it is none."""
+    """Read a JSON object; {} where there is no file. Raises DataError for anything else."""
     return read_record(path, "run the stage that writes it again", fault="not a JSON object")
 
 
@@ -333,23 +348,23 @@ def _percent(share: float) -> str:
 
 
 def _metric(name: str) -> str:
-    """A published figure's metric as ours is called."""
-    ours = {"roc_auc": "macro_roc_auc", "mean_average_precision": "map"}.get(name, name)
-    return next((names[ours] for names in HEADLINES.values() if ours in names), name)
+    """Return the name of a published score's metric as the report names its own."""
+    key = {"roc_auc": "macro_roc_auc", "mean_average_precision": "map"}.get(name, name)
+    return next((names[key] for names in HEADLINES.values() if key in names), name)
 
 
 def _figure(value: float, key: str) -> str:
-    """A figure as its kind is told: "84.6 %", or "5.24" of one that is no share."""
+    """Format a score: "84.6 %", or "5.24" where it is no share."""
     return f"{100 * value:.1f} %" if key in SHARES else f"{value:.2f}"
 
 
 def _difference(value: float, key: str) -> str:
-    """As `_figure`, with its sign; of shares in percentage points."""
+    """Format a difference with its sign; of shares in percentage points."""
     return f"{100 * value:+.1f} pp" if key in SHARES else f"{value:+.2f}"
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as people say them: "42 s", "3 min 20 s", "2 h 5 min"."""
+    """Format seconds: "42 s", "3 min 20 s", "2 h 5 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -359,5 +374,5 @@ def _duration(seconds: float) -> str:
 
 
 def _size(count: int) -> str:
-    """Bytes as people say them."""
+    """Format a number of bytes in MiB or GiB."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -22,16 +22,16 @@ def plot_robustness(robustness: Robustness) -> bytes:
 
     The dashed line and the band are the score of the clean tracks and its interval.
     """
-    found = robustness.model_dump(mode="json")
-    key, name = next(iter(HEADLINES[found["problem"]].items()))
-    if found["clean"].get(key) is None:
-        key, name = "mae", HEADLINES[found["problem"]]["mae"]
+    document = robustness.model_dump(mode="json")
+    key, name = next(iter(HEADLINES[document["problem"]].items()))
+    if document["clean"].get(key) is None:
+        key, name = "mae", HEADLINES[document["problem"]]["mae"]
     kinds: dict[str, list[dict[str, Any]]] = {}
-    for level in found["levels"]:
+    for level in document["levels"]:
         kinds.setdefault(level["kind"], []).append(level)
     rows = max(1, -(-len(kinds) // COLUMNS))
     figure = Figure(figsize=(10.0, 0.6 + 2.2 * rows), layout="constrained")
-    clean = found["clean"][key]
+    clean = document["clean"][key]
     for place, (kind, levels) in enumerate(kinds.items()):
         axes = figure.add_subplot(rows, COLUMNS, place + 1)
         if clean["low"] is not None:
@@ -70,10 +70,10 @@ def plot_robustness(robustness: Robustness) -> bytes:
 @styled
 def plot_ablation(ablation: Ablation) -> bytes:
     """Draw an ablation as SVG: a panel a split or benchmark, a line a cell; a curve where one number is varied."""
-    found = ablation.model_dump(mode="json")
-    places, cells = found["places"], found["cells"]
-    keys = HEADLINES[found["problem"]]
-    curve = _numbers(found)
+    document = ablation.model_dump(mode="json")
+    places, cells = document["places"], document["cells"]
+    keys = HEADLINES[document["problem"]]
+    curve = _numbers(document)
     height = 2.6 if curve is not None else 1.1 + 0.36 * len(cells)
     figure = Figure(figsize=(9.0, 0.4 + height * len(places)), layout="constrained")
     for number, place in enumerate(places):
@@ -103,24 +103,24 @@ def plot_ablation(ablation: Ablation) -> bytes:
                 axes.set_xscale("log")
             axes.set_xticks(curve[order], [f"{value:g}" for value in curve[order]])
             axes.minorticks_off()
-            axes.set_xlabel(next(iter(found["vary"])))
+            axes.set_xlabel(next(iter(document["vary"])))
             axes.set_ylabel(keys[key])
             axes.grid()
-        axes.set_title(f"{place}, mean of {found['seeds']} training(s) with 95 % interval", fontsize=10)
+        axes.set_title(f"{place}, mean of {document['seeds']} training(s) with 95 % interval", fontsize=10)
     return svg(figure)
 
 
 @styled
 def plot_strategies(comparison: StrategyComparison) -> bytes:
     """Draw training strategies as SVG, the best on top: mean score, 95 % interval, and a mark for each training."""
-    found = comparison.model_dump(mode="json")
-    key, strategies = found["metric"], found["strategies"]
+    document = comparison.model_dump(mode="json")
+    key, strategies = document["metric"], document["strategies"]
     figure = Figure(figsize=(7.2, 1.5 + 0.5 * len(strategies)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(strategies))[::-1]
     for place, one in zip(places, strategies, strict=True):
         mean, seeds = one["figures"][key]["mean"], one["figures"][key]["seeds"]
-        upper = one["name"] == found["upper"]
+        upper = one["name"] == document["upper"]
         colour = COLOURS[2] if upper else COLOURS[0]
         if mean["low"] is not None:
             axes.plot([mean["low"], mean["high"]], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
@@ -135,7 +135,7 @@ def plot_strategies(comparison: StrategyComparison) -> bytes:
             fontsize=8,
         )
         if upper:
-            label = f"{one['name']}: what all of the real music gives"
+            label = f"{one['name']}: trained on all of the real music"
             axes.axvline(mean["value"], color=colour, linewidth=1, linestyle="--", zorder=0, label=label)
             figure.legend(loc="outside lower center", fontsize=8)
     axes.set_yticks(places, [one["name"] for one in strategies])
@@ -144,19 +144,21 @@ def plot_strategies(comparison: StrategyComparison) -> bytes:
     if key in SHARES:
         axes.set_xlim(min(axes.get_xlim()[0], 0.98), min(axes.get_xlim()[1], 1.02))
     axes.grid(axis="x")
-    axes.set_xlabel(f"{HEADLINES[found['problem']][key]} on the test part of {found['target']}, n = {found['n']}")
-    count = len(found["seeds"])
+    axes.set_xlabel(
+        f"{HEADLINES[document['problem']][key]} on the test part of {document['target']}, n = {document['n']}"
+    )
+    count = len(document["seeds"])
     axes.set_title(f"Strategies: mean of {count} training{'s' if count > 1 else ''}, 95 % interval")
     axes.title.set_color(INK)
     return svg(figure)
 
 
-def _numbers(found: dict[str, Any]) -> np.ndarray | None:
-    """The varied values, where one key alone is varied and they are numbers; "all" clips are the rows there are."""
-    if len(found["vary"]) != 1 or len(found["cells"]) < 3:
+def _numbers(document: dict[str, Any]) -> np.ndarray | None:
+    """Return the varied values where one key is varied and its values are numbers. "all" clips count as their rows."""
+    if len(document["vary"]) != 1 or len(document["cells"]) < 3:
         return None
-    (key,) = found["vary"]
-    values = [cell["train_rows"] if key == "training.clips" else cell["values"][key] for cell in found["cells"]]
+    (key,) = document["vary"]
+    values = [cell["train_rows"] if key == "training.clips" else cell["values"][key] for cell in document["cells"]]
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
     return np.array(values, float)

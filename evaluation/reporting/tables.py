@@ -1,4 +1,4 @@
-"""Scores, ablations, robustness and strategies as lines for a terminal."""
+"""Format scores, ablations, robustness and strategies as text tables for a terminal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from ..results.robustness import Robustness
 from ..results.scores import HEADLINES, MULTI, SHARES, SINGLE, Quantity, SeedScores
 from ..results.strategies import StrategyComparison
 
-LISTED = 5  # tracks that could not be read
+LISTED = 5  # unreadable tracks that are named
 
 
 def format_scores(scores: dict[str, Any]) -> str:
-    """Each benchmark's figures with their 95 % intervals, what they leave out, and how other models compare."""
+    """Format the contents of scores.json.
+
+    Args:
+        scores: What `evaluate_model` returns.
+
+    Returns:
+        Lines with the scores of each benchmark and their 95 % intervals, remarks, and comparisons with other models.
+    """
     names = HEADLINES[scores["model"]["problem"]]
     head = (
         "on",
@@ -25,117 +32,126 @@ def format_scores(scores: dict[str, Any]) -> str:
         *(name[0].lower() + name[1:] if name[1].islower() else name for name in names.values()),
     )
     rows = [
-        (entry["name"], str(entry["n"]), str(entry["skipped"]), *(told(key, entry[key]) for key in names))
+        (entry["name"], str(entry["n"]), str(entry["skipped"]), *(format_score(key, entry[key]) for key in names))
         for entry in scores["benchmarks"]
     ]
     remarks = [line for entry in scores["benchmarks"] for line in _remarks(entry)]
     return "\n".join([*align_columns([head, *rows]), *remarks, *_compared(scores)])
 
 
-def told(metric: str, figure: dict[str, Any] | None, signed: bool = False) -> str:
-    """A figure in words: "84.6% [82.0%, 87.1%]" or "6.10 [5.20, 7.40]"; "-" where there is none.
+def format_score(metric: str, figure: dict[str, Any] | None, signed: bool = False) -> str:
+    """Format a score with its interval: "84.6% [82.0%, 87.1%]" or "6.10 [5.20, 7.40]".
 
-    `signed` is for differences: "+2.1 pp [-0.4 pp, +4.5 pp]", in percentage points.
+    Args:
+        metric: The metric's key in scores.json.
+        figure: Its value, low and high bound; None is formatted as "-".
+        signed: Whether it is a difference: "+2.1 pp [-0.4 pp, +4.5 pp]", in percentage points.
     """
     if figure is None:
         return "-"
 
-    def words(value: float) -> str:
+    def format_value(value: float) -> str:
         if metric not in SHARES:
             return f"{value:+.2f}" if signed else f"{value:.2f}"
         return f"{100 * value:+.1f} pp" if signed else f"{value:.1%}"
 
     value, *bounds = (figure[key] for key in ("value", "low", "high"))
-    return words(value) if None in bounds else f"{words(value)} [{', '.join(map(words, bounds))}]"
+    return format_value(value) if None in bounds else f"{format_value(value)} [{', '.join(map(format_value, bounds))}]"
 
 
-def format_ablation(found: Ablation) -> str:
-    """Lines for a terminal: a block a place, a line a cell; the first figure, its spread, and the difference."""
+def format_ablation(ablation: Ablation) -> str:
+    """Format an ablation: a block for each split or benchmark, a line for each cell."""
     lines = []
-    for place in found.places:
-        key, name = next((k, v) for k, v in HEADLINES[found.problem].items() if k in found.cells[0].scores[place])
+    for place in ablation.places:
+        key, name = next(
+            (k, v) for k, v in HEADLINES[ablation.problem].items() if k in ablation.cells[0].scores[place]
+        )
         rows = [("cell", "rows", name, "95 % interval", "sd of seeds", "difference", "p (Holm)")]
-        for cell in found.cells:
+        for cell in ablation.cells:
             score = cell.scores[place][key]
             test = next(
-                (d for d in found.differences if (d.cell, d.benchmark, d.metric) == (cell.name, place, key)), None
+                (d for d in ablation.differences if (d.cell, d.benchmark, d.metric) == (cell.name, place, key)), None
             )
             step = ("", "") if test is None else (f"{test.difference.value:+.3f}", f"{test.p_holm:.3f}")
             rows.append((cell.name, str(cell.train_rows), *_cells(score), *step))
-        first = found.cells[0].scores[place][key].mean.n
+        first = ablation.cells[0].scores[place][key].mean.n
         lines += [f"{place}" + ("" if place == OWN else f", n = {first}")]
         lines += [*align_columns(rows), ""]
-    return "\n".join([*lines, *found.notes]).rstrip()
+    return "\n".join([*lines, *ablation.notes]).rstrip()
 
 
-def format_robustness(found: Robustness) -> str:
-    """Lines for a terminal: the first figure clean, then at each level with its 95 % interval, difference and p."""
-    key = next(key for key in HEADLINES[found.problem] if found.clean.get(key) is not None)
+def format_robustness(robustness: Robustness) -> str:
+    """Format robustness: the first score of the clean tracks, then at each level of each damage."""
+    key = next(key for key in HEADLINES[robustness.problem] if robustness.clean.get(key) is not None)
     rows = [
-        ("damage", HEADLINES[found.problem][key], "difference", "p (Holm)"),
-        ("clean", _amount(key, found.clean[key])),
+        ("damage", HEADLINES[robustness.problem][key], "difference", "p (Holm)"),
+        ("clean", _amount(key, robustness.clean[key])),
     ]
-    for level in found.levels:
+    for level in robustness.levels:
         drop = next((entry for entry in level.drops if entry.metric == key), None)
         more = ("", "") if drop is None else (_amount(key, drop.difference, signed=True), f"{drop.p_holm:.3f}")
         rows.append((f"{level.kind} {level.level:g} {level.unit}", _amount(key, level.figures[key]), *more))
-    return "\n".join([f"{found.benchmark}, n = {found.n}, {len(found.skips)} skipped", *align_columns(rows)])
+    return "\n".join(
+        [f"{robustness.benchmark}, n = {robustness.n}, {len(robustness.skips)} skipped", *align_columns(rows)]
+    )
 
 
-def format_strategies(found: StrategyComparison) -> str:
-    """Lines for a terminal: the strategies in order, the first figure with its interval, and the step to the next."""
-    name = HEADLINES[found.problem][found.metric]
-    rows = [("strategy", name, "95 % interval", "sd of seeds", "less the next", "p (Holm)")]
-    steps = {(one.strategy, one.other): one for one in found.differences}
-    for place, one in enumerate(found.strategies):
-        following = found.strategies[place + 1].name if place + 1 < len(found.strategies) else ""
+def format_strategies(comparison: StrategyComparison) -> str:
+    """Format training strategies, the best first: the first score, and its difference to the next strategy."""
+    name = HEADLINES[comparison.problem][comparison.metric]
+    rows = [("strategy", name, "95 % interval", "sd of seeds", "minus next", "p (Holm)")]
+    steps = {(one.strategy, one.other): one for one in comparison.differences}
+    for place, one in enumerate(comparison.strategies):
+        following = comparison.strategies[place + 1].name if place + 1 < len(comparison.strategies) else ""
         step = steps.get((one.name, following))
         last = ("", "") if step is None else (f"{step.difference.value:+.3f}", f"{step.p_holm:.3f}")
-        rows.append((one.name, *_cells(one.figures[found.metric]), *last))
-    shots = "" if found.shots is None else f", {found.shots} real track(s) a label"
-    head = f"test part of {found.target}, n = {found.n}, {len(found.seeds)} training(s) each{shots}"
-    return "\n".join([head, *align_columns(rows), *found.notes])
+        rows.append((one.name, *_cells(one.figures[comparison.metric]), *last))
+    shots = "" if comparison.shots is None else f", {comparison.shots} real track(s) a label"
+    head = f"test part of {comparison.target}, n = {comparison.n}, {len(comparison.seeds)} training(s) each{shots}"
+    return "\n".join([head, *align_columns(rows), *comparison.notes])
 
 
 def _remarks(entry: dict[str, Any]) -> list[str]:
-    """Lines on one benchmark, where there is something to say: its weakest place, what was left out and skipped."""
+    """Return remarks on a benchmark: its most common error, what was left out, and what was skipped."""
     skips = [f"skipped {skip['id']}: {skip['reason']}" for skip in entry["skips"][:LISTED]]
     if (more := len(entry["skips"]) - LISTED) > 0:
-        skips.append(f"skipped {more} more, which scores.json lists")
+        skips.append(f"skipped {more} more; all are in scores.json")
     weakest = _weakest(entry)
     lines = [*([weakest] if weakest else []), *_exact(entry), *entry["notes"], *skips]
     return [f"\n{entry['name']}", *(f"  {line}" for line in lines)] if lines else []
 
 
 def _exact(entry: dict[str, Any]) -> list[str]:
-    """Which headline figures have exact intervals, as no resample changes them."""
+    """Return a remark on the scores with exact intervals."""
     exact = entry["sampling"].get("exact", {})
     names = [name.lower() for key, name in HEADLINES[entry["problem"]].items() if key in exact]
-    return [f"no resample changes {', '.join(names)}: Clopper-Pearson intervals"] if names else []
+    return [f"Clopper-Pearson intervals, as no resample changes them: {', '.join(names)}"] if names else []
 
 
 def _weakest(entry: dict[str, Any]) -> str | None:
-    """What a benchmark shows to be hardest."""
+    """Return a remark on the most common error."""
     if entry["problem"] == SINGLE:
         pair = entry["worst_pair"]
         return pair and (
-            f"most often mixed up: {pair['truth']} taken for {pair['predicted']}, {pair['count']} track(s), "
+            f"most common confusion: {pair['truth']} predicted as {pair['predicted']}, {pair['count']} track(s), "
             f"{pair['share']:.0%} of them"
         )
     if entry["problem"] == MULTI:
-        judged = [tag for tag in entry["per_tag"] if tag["average_precision"]]
-        worst = min(judged, key=lambda tag: tag["average_precision"]["value"])
+        tags = [tag for tag in entry["per_tag"] if tag["average_precision"]]
+        worst = min(tags, key=lambda tag: tag["average_precision"]["value"])
         least = worst["average_precision"]["value"]
         return f"lowest average precision: {worst['label']}, {least:.1%}"
     octaves = entry["octaves"]
-    return octaves and (f"{octaves['double']} track(s) taken for twice their tempo, {octaves['half']} for half of it")
+    return octaves and (
+        f"{octaves['double']} track(s) predicted at twice their tempo, {octaves['half']} at half of it"
+    )
 
 
 def _compared(scores: dict[str, Any]) -> list[str]:
     if not scores["comparisons"]:
         return []
     names = HEADLINES[scores["model"]["problem"]]
-    head = ("on", "against", "figure", "difference", "p", "p (Holm)")
+    head = ("on", "against", "metric", "difference", "p", "p (Holm)")
     return [
         "",
         *align_columns(
@@ -144,7 +160,7 @@ def _compared(scores: dict[str, Any]) -> list[str]:
                 *(
                     (
                         *(entry["benchmark"], entry["against"], names[entry["metric"]]),
-                        told(entry["metric"], entry["difference"], signed=True),
+                        format_score(entry["metric"], entry["difference"], signed=True),
                         *(f"{entry[key]:.2g}" for key in ("p", "p_holm")),
                     )
                     for entry in scores["comparisons"]
@@ -155,11 +171,11 @@ def _compared(scores: dict[str, Any]) -> list[str]:
 
 
 def _cells(figure: SeedScores) -> tuple[str, str, str]:
-    """Mean, 95 % interval and the spread of the trainings, for a table."""
+    """Return the mean, its 95 % interval and the standard deviation over trainings as cells of a table."""
     interval = "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
     spread = f"{np.std(figure.seeds, ddof=1):.3f}" if len(figure.seeds) > 1 else "-"
     return f"{figure.mean.value:.3f}", interval, spread
 
 
 def _amount(key: str, figure: Quantity | None, signed: bool = False) -> str:
-    return told(key, None if figure is None else figure.model_dump(), signed)
+    return format_score(key, None if figure is None else figure.model_dump(), signed)

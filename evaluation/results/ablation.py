@@ -14,7 +14,7 @@ OWN, COMMON = "own validation", "baseline's validation"
 
 
 class CellScores(Part):
-    """One cell: what was varied, and its figures by place (a split or a benchmark) and metric."""
+    """One cell: the varied values, and its scores by place (a split or a benchmark) and metric."""
 
     name: str
     values: dict[str, Any]
@@ -25,13 +25,13 @@ class CellScores(Part):
 
 
 class CellDifference(Comparison):
-    """A cell less the baseline, on the same tracks, the mean over trainings on both sides."""
+    """A cell minus the baseline on the same tracks, each the mean over its trainings."""
 
     cell: str
 
 
 class Ablation(Document):
-    """The whole file. The first cell is the baseline."""
+    """ablation.json. The first cell is the baseline."""
 
     model_config = ConfigDict(title="synthmir ablation")
     holds, command = "an ablation", "synthmir ablate"

@@ -55,7 +55,7 @@ class Predictions:
         return self.outputs
 
     def groups(self) -> Sequence[str | None] | None:
-        """Return the artists, if two or more can be told apart; None: every track is a unit of its own."""
+        """Return the artists, if there are two or more; None: every track is a unit of its own."""
         known = {artist for artist in self.artists if artist is not None}
         return self.artists if known and len(known) + sum(a is None for a in self.artists) > 1 else None
 

@@ -13,7 +13,7 @@ FILE = "robustness.json"
 
 
 class Level(Part):
-    """What was left at one level of one damage. `drops` are damaged less clean, on the same tracks, by figure."""
+    """The scores at one level of one damage. `drops` are damaged minus clean on the same tracks, by metric."""
 
     kind: str
     level: float
@@ -24,7 +24,7 @@ class Level(Part):
 
 
 class Robustness(Document):
-    """The whole file. Intervals are those of scores.json: Clopper and Pearson's where no resample changes a figure."""
+    """robustness.json. Intervals are as in scores.json: Clopper and Pearson's where no resample changes a score."""
 
     model_config = ConfigDict(title="synthmir robustness")
     holds, command = "robustness", "synthmir robustness"

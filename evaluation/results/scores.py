@@ -1,4 +1,4 @@
-"""`scores.json`: what a model scored on what, with n and intervals. Reports and cards are rendered from it."""
+"""`scores.json`: a model's scores on each benchmark, with n and intervals. Reports and cards are rendered from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=0)]
 Octave = Literal["right", "double", "half", "triple", "third", "other"]
 PerClass = Literal["precision", "recall", "f1"]
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
-# The figures that a problem is known by, the first of them before all: their keys, and their names in words.
+# The headline metrics of each problem, the most important first: their keys and their names.
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 HEADLINES: dict[str, dict[str, str]] = {
     SINGLE: {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "balanced_accuracy": "Balanced accuracy"},
@@ -36,7 +36,7 @@ SHARES = frozenset(key for keys in HEADLINES.values() for key in keys) - {"mae",
 
 
 class Proportion(Part):
-    """A share over `n` tracks and its 95 % interval; the interval is null where no resample defines it."""
+    """A share over `n` tracks with its 95 % confidence interval, null where no resample defines it."""
 
     value: Share
     low: Share | None
@@ -45,7 +45,7 @@ class Proportion(Part):
 
 
 class Quantity(Part):
-    """As Proportion, of what is no share: an error in bpm, a difference."""
+    """A number that is no share, as an error in bpm or a difference, with its 95 % confidence interval."""
 
     value: Number
     low: Number | None
@@ -54,7 +54,7 @@ class Quantity(Part):
 
 
 class SeedScores(Part):
-    """A figure: the mean over trainings with its 95 % interval over tracks, and what each training reached."""
+    """A score over several trainings: the mean with its 95 % interval over tracks, and each training's score."""
 
     mean: Quantity
     seeds: list[float]
@@ -68,11 +68,11 @@ class Range(Part):
 
 
 class Sampling(Part):
-    """How the intervals came about: `units` artists or tracks drawn `resamples` times.
+    """How the intervals were computed: `units` artists or tracks, drawn `resamples` times.
 
-    With "bca" those of average precision and ROC-AUC are the jackknife's, each unit left out in turn. `exact` names
-    the figures that no resample changes (as with no error): theirs are Clopper and Pearson's. Of a figure by label it
-    lists the labels, of others nothing.
+    With "bca" the intervals of average precision and ROC-AUC are the jackknife's. `exact` names the metrics that no
+    resample changes, as where there is no error: their intervals are Clopper and Pearson's. For a metric with a value
+    for each label it lists these labels.
     """
 
     method: Literal["bca", "percentile"]
@@ -84,7 +84,7 @@ class Sampling(Part):
 
 
 class ClassScores(Part):
-    """One class. A figure that is 0/0 stands as 0 and has no interval."""
+    """One class. A score that is 0/0 is given as 0, without an interval."""
 
     label: str
     precision: Share
@@ -95,19 +95,19 @@ class ClassScores(Part):
 
 
 class TagScores(Part):
-    """One tag: `support` tracks bear it. Precision, recall and F1 are those at the threshold, null without one."""
+    """One tag, which `support` tracks have. Precision, recall and F1 are at the threshold, null without one."""
 
     label: str
     support: Count
-    average_precision: Proportion | None  # null where no track bears the tag
-    roc_auc: Proportion | None  # null, too, where every track bears it
+    average_precision: Proportion | None  # null where no track has the tag
+    roc_auc: Proportion | None  # also null where every track has it
     precision: Share | None = None
     recall: Share | None = None
     f1: Share | None = None
 
 
 class Pair(Part):
-    """The two classes most often mixed up: `count` tracks of `truth`, `share` of all its tracks."""
+    """The most common confusion: `count` tracks of `truth`, `share` of all its tracks."""
 
     truth: str
     predicted: str
@@ -123,7 +123,7 @@ class Skip(Part):
 
 
 class ReliabilityBin(Part):
-    """`n` claims with a confidence from `low` to `high`: their mean, and the share of them that came true."""
+    """`n` predictions with a confidence from `low` to `high`: their mean confidence, and the share that is correct."""
 
     low: Share
     high: Share
@@ -135,7 +135,7 @@ class ReliabilityBin(Part):
 class Calibration(Part):
     """The expected calibration error by bins of equal width and of equal mass.
 
-    Claims are the chosen class with its probability; with many labels a track, every tag with its probability.
+    Predictions are the most probable class of each track; with many labels a track, every tag of every track.
     """
 
     ece: Proportion
@@ -145,7 +145,7 @@ class Calibration(Part):
 
 
 class Published(Part):
-    """A figure that others published on this benchmark; `same_protocol` says whether ours may be held against it."""
+    """A score that others published on this benchmark. `same_protocol`: whether it is comparable with the model's."""
 
     name: str
     metric: str
@@ -156,7 +156,7 @@ class Published(Part):
 
 
 class BenchmarkScores(Part):
-    """What every problem's scores hold: figures over `n` tracks; `skipped` others could not be read."""
+    """Scores on one benchmark, over `n` tracks; `skipped` others could not be read. Fields of every problem."""
 
     name: str
     source: str = ""
@@ -164,7 +164,7 @@ class BenchmarkScores(Part):
     citation: str = ""
     protocol: str = ""
     notes: list[str] = []
-    left_out: dict[str, Count] = {}  # by the benchmark's own label: tracks that have no label of the model's
+    left_out: dict[str, Count] = {}  # tracks without a label of the model's, by the benchmark's label
     published: list[Published] = []
     predictions: str  # the file of per-track predictions beside this one
     n: Annotated[int, Field(ge=1)]
@@ -188,7 +188,7 @@ class SingleLabelScores(BenchmarkScores):
 
 
 class MultiLabelScores(BenchmarkScores):
-    """Many labels a track: instruments, tags. Means run over the tags that some track bears."""
+    """Many labels a track: instruments, tags. Means are over the tags that some track has."""
 
     problem: Literal["multi_label_classification"]
     map: Proportion
@@ -202,7 +202,7 @@ class MultiLabelScores(BenchmarkScores):
 
 
 class RegressionScores(BenchmarkScores):
-    """A number a track. Of a tempo also the shares within 4 % of it, or of it or a multiple, and the octaves off."""
+    """A number for each track. For a tempo also the shares within 4 % of it or of a multiple, and octave errors."""
 
     problem: Literal["regression"]
     unit: str  # "bpm" of a tempo, "" where none is known
@@ -214,11 +214,11 @@ class RegressionScores(BenchmarkScores):
 
 
 class Comparison(Part):
-    """One figure of the model less that of another model on the same tracks.
+    """A metric of the model minus that of another model on the same tracks.
 
-    `p` is two-sided, by random swaps of their answers; `p_holm` keeps the error rate over all comparisons of this
-    figure in this file. A difference of shares that no resample changes (both answered alike on every track) has the
-    interval that Clopper and Pearson's bound on how often they differ leaves.
+    `p` is two-sided, from random swaps of their predictions. `p_holm` is adjusted over all comparisons of this metric
+    in this file. Where no resample changes a difference of shares, as where both predict the same on every track, the
+    interval is Clopper and Pearson's for how often they differ.
     """
 
     benchmark: str
@@ -232,7 +232,7 @@ class Comparison(Part):
 
 
 class ScoredModel(Part):
-    """The model that was judged. `aggregate` is how the windows of a track became one answer."""
+    """The model that was evaluated. `aggregate` is how the windows of a track become one prediction."""
 
     path: str
     task: str
@@ -247,7 +247,7 @@ AnyScores = Annotated[SingleLabelScores | MultiLabelScores | RegressionScores, F
 
 
 class Scores(Document):
-    """The whole file."""
+    """scores.json."""
 
     model_config = ConfigDict(title="synthmir scores")
     holds, command = "scores", "synthmir evaluate"

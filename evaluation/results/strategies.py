@@ -13,18 +13,20 @@ FILE = "strategies.json"
 
 
 class StrategyScores(Part):
-    """One strategy: its figures on the target's test part, and what its first training says of itself."""
+    """One strategy: its scores on the target's test part, and the record of its first training."""
 
     name: str
-    models: str  # folder of one model a seed
-    rows: dict[str, int]  # that the last stage learnt from and was stopped by
+    models: str  # folder with a model for each seed
+    rows: dict[str, int]  # of the last stage: trained on, and used for early stopping
     selected_on: str
     figures: dict[str, SeedScores]
 
 
 class StrategyDifference(Part):
-    """A strategy less another, on the same tracks, the mean over trainings on both sides; p-values as they are, and by
-    Holm over all pairs of one figure."""
+    """A strategy minus another on the same tracks, each the mean over its trainings.
+
+    `p_holm` is adjusted over all pairs of one metric.
+    """
 
     strategy: str
     other: str
@@ -35,7 +37,7 @@ class StrategyDifference(Part):
 
 
 class StrategyComparison(Document):
-    """The whole file. Strategies stand in order, the best first, by the first figure."""
+    """strategies.json. The strategies are in order of `metric`, the best first."""
 
     model_config = ConfigDict(title="synthmir strategies")
     holds, command = "strategies", "synthmir compare"
@@ -45,10 +47,10 @@ class StrategyComparison(Document):
     problem: Problem
     target: str
     n: Annotated[int, Field(ge=1)]
-    metric: str  # the first figure: what the order is by
+    metric: str  # that orders the strategies
     shots: int | None
     seeds: list[int]
-    upper: str | None  # the strategy that learns from all of the real music
+    upper: str | None  # the strategy that is trained on all of the real music
     notes: list[str]
     strategies: list[StrategyScores]
     differences: list[StrategyDifference]

@@ -50,27 +50,27 @@ def done(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Abla
     return ablate(recipe, out, VARY, seeds=2, workers=1), out
 
 
-def test_every_combination_is_there_and_corpora_are_shared(done):
-    found, out = done
-    assert [cell.values for cell in found.cells] == [
+def test_every_combination_is_made_and_corpora_are_shared(done):
+    result, out = done
+    assert [cell.values for cell in result.cells] == [
         {"prompts.strategy": strategy, "training.clips": clips}
         for strategy in ("template", "tags")
         for clips in (None, 15)
     ]  # fmt: skip
-    assert len({cell.corpus for cell in found.cells}) == 2 == len(list((out / "corpora").iterdir()))
-    assert [cell.train_rows for cell in found.cells] == [30, 15, 30, 15]
+    assert len({cell.corpus for cell in result.cells}) == 2 == len(list((out / "corpora").iterdir()))
+    assert [cell.train_rows for cell in result.cells] == [30, 15, 30, 15]
     assert all(
-        (out / cell.models / f"seed-{seed}/model.safetensors").is_file() for cell in found.cells for seed in (0, 1)
+        (out / cell.models / f"seed-{seed}/model.safetensors").is_file() for cell in result.cells for seed in (0, 1)
     )
     assert len(list((out / "benchmarks").iterdir())) == 1
 
 
 def test_scores_are_means_over_seeds_with_intervals(done):
-    found, _ = done
-    folder = found.places[-1]
-    assert found.places == [OWN, COMMON, folder]
-    for cell in found.cells:
-        for place in found.places:
+    result, _ = done
+    folder = result.places[-1]
+    assert result.places == [OWN, COMMON, folder]
+    for cell in result.cells:
+        for place in result.places:
             accuracy = cell.scores[place]["accuracy"]
             assert accuracy.mean.value == pytest.approx(np.mean(accuracy.seeds)) and len(accuracy.seeds) == 2
             assert accuracy.mean.low <= accuracy.mean.value <= accuracy.mean.high
@@ -78,57 +78,57 @@ def test_scores_are_means_over_seeds_with_intervals(done):
 
 
 def test_differences_are_paired_and_their_p_values_adjusted(done):
-    found, _ = done
-    assert {(d.cell, d.benchmark) for d in found.differences} == {
-        (cell.name, place) for cell in found.cells[1:] for place in found.places[1:]
+    result, _ = done
+    assert {(d.cell, d.benchmark) for d in result.differences} == {
+        (cell.name, place) for cell in result.cells[1:] for place in result.places[1:]
     }
-    for difference in found.differences:
-        cell = next(cell for cell in found.cells if cell.name == difference.cell)
+    for difference in result.differences:
+        cell = next(cell for cell in result.cells if cell.name == difference.cell)
         value = cell.scores[difference.benchmark][difference.metric].mean.value
         assert difference.value == pytest.approx(value) and difference.p_holm >= difference.p
         assert difference.difference.value == pytest.approx(difference.value - difference.other)
 
 
 def test_the_files(done):
-    found, out = done
-    assert Ablation.read(out / FILE) == found
+    result, out = done
+    assert Ablation.read(out / FILE) == result
     assert json.loads((out / FILE).read_text())["schema"] == 1
     schema = Path(sys.modules[Ablation.__module__].__file__).with_suffix(".schema.json")
     assert schema.read_text(encoding="utf-8") == Ablation.json_schema()
-    write_result_files(found, out)
+    write_result_files(result, out)
     assert "prompts.strategy=tags" in (out / "ablation.svg").read_text()
     assert "prompts.strategy=tags, training.clips=15" in (out / "ablation.txt").read_text()
 
 
-def test_what_is_finished_is_not_done_again(done, recipe, monkeypatch):
-    found, out = done
+def test_finished_work_is_kept(done, recipe, monkeypatch):
+    result, out = done
     stamps = {
         path: path.stat().st_mtime_ns for kind in ("*.parquet", "*.safetensors", "*.npz") for path in out.rglob(kind)
     }
-    monkeypatch.setattr("evaluation.inference.embedding_cache._listen", lambda *_: pytest.fail("listened again"))
+    monkeypatch.setattr("evaluation.inference.embedding_cache._embed", lambda *_: pytest.fail("embedded again"))
     again = ablate(recipe, out, VARY, seeds=2, workers=1)
-    assert (again.cells, again.differences) == (found.cells, found.differences)
+    assert (again.cells, again.differences) == (result.cells, result.differences)
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
 
 
-def test_no_clip_that_a_cell_learnt_from_is_in_the_common_split(done, recipe, monkeypatch):
-    found, out = done
-    n = {cell.name: cell.scores[COMMON]["accuracy"].mean.n for cell in found.cells}
+def test_the_common_split_has_no_clip_that_a_cell_was_trained_on(done, recipe, monkeypatch):
+    result, out = done
+    n = {cell.name: cell.scores[COMMON]["accuracy"].mean.n for cell in result.cells}
     assert len(set(n.values())) == 1
-    monkeypatch.setattr(ablation, "_untaught", lambda *_: set())
+    monkeypatch.setattr(ablation, "_untrained_ids", lambda *_: set())
     bare = ablate(recipe, out, VARY, seeds=2, workers=1)
-    assert COMMON not in bare.places and "new to every cell" in bare.notes[0]
+    assert COMMON not in bare.places and "differences are not tested on it" in bare.notes[0]
 
 
-def test_one_number_varied_is_a_curve(recipe, tmp_path, done):
+def test_one_varied_number_is_plotted_as_a_curve(recipe, tmp_path, done):
     (tmp_path / "corpora").symlink_to(done[1] / "corpora")
-    found = ablate(recipe, tmp_path, {"training.clips": [10, 20, None]}, seeds=1, workers=1)
-    assert [cell.train_rows for cell in found.cells] == [10, 20, 30]
-    assert "training.clips" in plot_ablation(found).decode()
+    result = ablate(recipe, tmp_path, {"training.clips": [10, 20, None]}, seeds=1, workers=1)
+    assert [cell.train_rows for cell in result.cells] == [10, 20, 30]
+    assert "training.clips" in plot_ablation(result).decode()
 
 
 @pytest.mark.parametrize(
-    ("texts", "found"),
+    ("texts", "values"),
     [
         (["prompts.vocals=unspecified,instrumental"], {"prompts.vocals": ["unspecified", "instrumental"]}),
         (["training.hidden=[],[128],[256,64]"], {"training.hidden": [[], [128], [256, 64]]}),
@@ -136,18 +136,18 @@ def test_one_number_varied_is_a_curve(recipe, tmp_path, done):
          {"training.clips": [100, None], "prompts.instrumentation": [True, False]}),
     ],
 )  # fmt: skip
-def test_values_are_read_as_yaml(texts, found):
-    assert parse_vary(texts) == found
+def test_values_are_read_as_yaml(texts, values):
+    assert parse_vary(texts) == values
 
 
 @pytest.mark.parametrize("text", ["prompts.vocals", "prompts.vocals=", "training.hidden=[1"])
-def test_what_is_no_list_of_values_is_told(text):
+def test_an_invalid_option_is_refused(text):
     with pytest.raises(RecipeError, match="is not KEY=VALUE"):
         parse_vary([text])
 
 
 @pytest.mark.parametrize(
-    ("vary", "told"),
+    ("vary", "message"),
     [
         ({"prompts.vocal": ["a", "b"]}, r"no key 'prompts\.vocal' \(did you mean 'vocals'\?\)"),
         ({"prompt.vocals": ["a"]}, r"no key 'prompt\.vocals' \(did you mean 'prompts'\?\)"),
@@ -155,15 +155,15 @@ def test_what_is_no_list_of_values_is_told(text):
         ({"training.seed": [1, 2]}, "cannot be varied"),
         ({"training.seed.deep": [1, 2]}, "is no section"),
         ({"prompts.vocals": ["instrumental", "loud"]}, "prompts.vocals"),
-        ({"training.clips": [10, 10]}, "a value stands there twice"),
+        ({"training.clips": [10, 10]}, "a value is given twice"),
     ],
 )
-def test_keys_and_values_that_do_not_exist_are_named(recipe, vary, told):
-    with pytest.raises(RecipeError, match=told):
+def test_unknown_keys_and_invalid_values_are_named(recipe, vary, message):
+    with pytest.raises(RecipeError, match=message):
         make_cells(recipe, vary)
 
 
-def test_nothing_varied_and_a_benchmark_that_is_not_there(recipe, tmp_path):
+def test_nothing_varied_and_a_missing_benchmark(recipe, tmp_path):
     with pytest.raises(RecipeError, match="nothing is varied"):
         ablate(recipe, tmp_path)
     lost = recipe.with_options({"evaluation.benchmarks": [f"folder:{tmp_path / 'lost'}"]})
@@ -175,11 +175,11 @@ def test_nothing_varied_and_a_benchmark_that_is_not_there(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in find_shipped("recipes").glob("ablate-*.yaml")))
-def test_the_shipped_ablations_can_be_run(name):
+def test_the_shipped_ablations_are_valid(name):
     recipe = Recipe.load(name)
     cells = make_cells(recipe, recipe.ablation.vary)
     assert len(cells) >= 2 and len({cell.name for cell in cells}) == len(cells) == len({cell.folder for cell in cells})
     assert all(cell.recipe.ablation.seeds == 5 for cell in cells)
     (values,) = recipe.ablation.vary.values()
-    assert cells[0].recipe.with_options({"name": recipe.name}) == recipe, "the baseline is the recipe as it stands"
+    assert cells[0].recipe.with_options({"name": recipe.name}) == recipe, "the baseline is the recipe itself"
     assert [next(iter(cell.values.values())) for cell in cells] == list(values)

@@ -15,7 +15,7 @@ from builder.errors import DataError, RecipeError
 from builder.executors import ProcessExecutor
 from builder.records import RunRecord
 from builder.settings import EvaluationSettings
-from evaluation.classify import classify, show
+from evaluation.classify import classify, print_predictions
 from evaluation.evaluate import evaluate_model
 from evaluation.reporting.tables import format_scores
 from evaluation.results.scores import Scores
@@ -30,7 +30,7 @@ def both(model: Path, music: Path, tmp_path: Path) -> tuple[dict, Path]:
     (music / "ROCK/text <b>.wav").write_text("no audio")
     (music / "Hip-Hop/nothing.mp3").write_bytes(b"\0" * 99)
     (music / "polka").mkdir()
-    (music / "polka/a.wav").write_text("no audio, but it is not judged")
+    (music / "polka/a.wav").write_text("no audio, and left out")
     out, settings = tmp_path / "out", EvaluationSettings(bootstrap=200, seed=3)
     return evaluate_model(model, ["validation", f"folder:{music}"], out, settings=settings), out
 
@@ -54,8 +54,8 @@ def test_scores(both: tuple[dict, Path], model: Path, music: Path) -> None:
     assert scores["record"]["details"]["skipped"] == 2 and scores["record"]["wall_seconds"] > 0
 
 
-def test_no_error_is_not_certainty(both: tuple[dict, Path], tmp_path: Path) -> None:
-    """Nine of nine right is not "[100 %, 100 %]"; the file names the figures whose intervals are exact."""
+def test_perfect_scores_have_exact_intervals(both: tuple[dict, Path], tmp_path: Path) -> None:
+    """Nine of nine correct is not "[100 %, 100 %]"; the file names the metrics whose intervals are exact."""
     scores = both[0]
     validation = scores["benchmarks"][0]
     assert validation["accuracy"]["low"] == pytest.approx(0.025 ** (1 / 9)) and validation["accuracy"]["high"] == 1.0
@@ -64,8 +64,8 @@ def test_no_error_is_not_certainty(both: tuple[dict, Path], tmp_path: Path) -> N
     assert exact["recall"] == exact["precision"] == exact["f1"] == list(GENRES)
     for row in validation["per_class"]:
         assert all(bounds["low"] == pytest.approx(0.025 ** (1 / 3)) for bounds in row["intervals"].values())
-    alike = "no resample changes accuracy, macro-f1, balanced accuracy: Clopper-Pearson intervals"
-    assert alike in format_scores(scores)
+    remark = "Clopper-Pearson intervals, as no resample changes them: accuracy, macro-f1, balanced accuracy"
+    assert remark in format_scores(scores)
 
     for entry in scores["benchmarks"]:  # as version 0.1 wrote them
         del entry["sampling"]["exact"]
@@ -74,7 +74,7 @@ def test_no_error_is_not_certainty(both: tuple[dict, Path], tmp_path: Path) -> N
     assert "Clopper" not in format_scores(scores)
 
 
-def test_predictions_hold_what_the_scores_count(both: tuple[dict, Path]) -> None:
+def test_predictions_add_up_to_the_confusion_matrix(both: tuple[dict, Path]) -> None:
     scores, out = both
     for entry in scores["benchmarks"]:
         lines = (out / entry["predictions"]).read_text(encoding="utf-8").splitlines()
@@ -88,24 +88,24 @@ def test_predictions_hold_what_the_scores_count(both: tuple[dict, Path]) -> None
         assert confusion.tolist() == entry["confusion_matrix"]
 
 
-def test_one_track_is_scored_as_classify_says(both: tuple[dict, Path], model: Path, music: Path) -> None:
+def test_classify_gives_the_same_probabilities(both: tuple[dict, Path], model: Path, music: Path) -> None:
     scores, out = both
     rows = [json.loads(line) for line in (out / scores["benchmarks"][1]["predictions"]).read_text().splitlines()]
-    [answer] = classify(model, [music / rows[0]["id"]], top_k=3)
-    assert dict(answer.labels) == pytest.approx(rows[0]["probabilities"], abs=1e-6)
-    assert [share for _, share in answer.labels] == sorted((share for _, share in answer.labels), reverse=True)
+    [prediction] = classify(model, [music / rows[0]["id"]], top_k=3)
+    assert dict(prediction.labels) == pytest.approx(rows[0]["probabilities"], abs=1e-6)
+    assert [share for _, share in prediction.labels] == sorted((share for _, share in prediction.labels), reverse=True)
 
 
-def test_scoring_twice_gives_the_same_figures(model: Path, music: Path, tmp_path: Path) -> None:
+def test_scores_do_not_depend_on_the_number_of_threads(model: Path, music: Path, tmp_path: Path) -> None:
     first = evaluate_model(model, [f"folder:{music}"], tmp_path / "1", workers=1)
     again = evaluate_model(model, [f"folder:{music}"], tmp_path / "2", workers=2)
     assert first["benchmarks"] == again["benchmarks"]
 
 
-def test_several_processes_hear_what_one_hears(
+def test_several_processes_give_the_same_scores(
     both: tuple[dict, Path], model: Path, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.inference.distributed.AT_ONCE", 3)
+    monkeypatch.setattr("evaluation.inference.distributed.BATCH_TRACKS", 3)
     settings, executor = EvaluationSettings(bootstrap=200, seed=3), ProcessExecutor(2)
     scores = evaluate_model(model, [f"folder:{music}"], tmp_path / "two", settings=settings, executor=executor)
     assert scores["benchmarks"] == both[0]["benchmarks"][1:]
@@ -114,8 +114,8 @@ def test_several_processes_hear_what_one_hears(
     ).read_bytes()
 
 
-class Elsewhere:
-    """Runs nothing: says that no track can be found."""
+class FailingExecutor:
+    """An executor whose workers find no file."""
 
     count = 2
 
@@ -123,12 +123,12 @@ class Elsewhere:
         return ((task.number, ["there is no such file"] * len(task.tracks)) for task in tasks)
 
 
-def test_recordings_that_a_worker_cannot_see_are_told(model: Path, music: Path, tmp_path: Path) -> None:
+def test_recordings_that_only_a_worker_cannot_read(model: Path, music: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"can be read here, and not by a worker: there is no such file"):
-        evaluate_model(model, [f"folder:{music}"], tmp_path, executor=Elsewhere())
+        evaluate_model(model, [f"folder:{music}"], tmp_path, executor=FailingExecutor())
 
 
-def test_wrong_folders_are_told_in_the_worst_pair(model: Path, music: Path, tmp_path: Path) -> None:
+def test_misfiled_tracks_are_the_worst_pair(model: Path, music: Path, tmp_path: Path) -> None:
     for seed in range(3):
         soundfile.write(music / f"Hip-Hop/misfiled {seed}.flac", sound(2, 50 + seed, 2.0), RATE)
     [entry] = evaluate_model(model, [f"folder:{music}"], tmp_path / "out")["benchmarks"]
@@ -137,18 +137,18 @@ def test_wrong_folders_are_told_in_the_worst_pair(model: Path, music: Path, tmp_
     assert entry["accuracy"]["low"] < 6 / 9 < entry["accuracy"]["high"]
 
 
-def test_the_worst_pair_is_the_largest_share_not_the_largest_count() -> None:
+def test_the_worst_pair_has_the_largest_share() -> None:
     pair = find_worst_pair(np.array([[90, 10, 0], [1, 1, 0], [0, 0, 0]]), GENRES)
     assert pair is not None
     assert (pair.truth, pair.predicted, pair.count, pair.share) == ("Hip Hop", "Electronica", 1, 0.5)
     assert find_worst_pair(np.diag([1, 0, 2]), GENRES) is None
 
 
-def test_benchmarks_with_like_names_keep_files_apart(model: Path, music: Path, tmp_path: Path) -> None:
+def test_benchmarks_with_similar_names_get_files_of_their_own(model: Path, music: Path, tmp_path: Path) -> None:
     shutil.copytree(music, tmp_path / "real-music")
     scores = evaluate_model(model, [f"folder:{music}", f"folder:{tmp_path}/real-music", f"folder:{music}"], tmp_path)
     files = [entry["predictions"] for entry in scores["benchmarks"]]
-    assert len(files) == len(set(files)) == 2  # the one that was named twice is judged once
+    assert len(files) == len(set(files)) == 2  # the benchmark that is named twice is evaluated once
     assert all((tmp_path / file).exists() for file in files)
 
 
@@ -159,7 +159,7 @@ def test_progress_counts_every_track(model: Path, music: Path, tmp_path: Path) -
     assert sum(counted) == 9 + 7
 
 
-def test_all_unreadable_is_an_error_that_shows_one(model: Path, tmp_path: Path) -> None:
+def test_no_readable_track_is_an_error(model: Path, tmp_path: Path) -> None:
     (tmp_path / "rock").mkdir()
     (tmp_path / "rock/a.wav").write_text("text")
     with pytest.raises(DataError, match=r"none of its 1 track\(s\) can be read; the first, rock/a.wav") as raised:
@@ -168,7 +168,7 @@ def test_all_unreadable_is_an_error_that_shows_one(model: Path, tmp_path: Path) 
     assert not (tmp_path / "out/scores.json").exists()
 
 
-def test_a_wrong_name_is_found_before_anything_is_judged(model: Path, tmp_path: Path) -> None:
+def test_a_wrong_name_is_reported_before_anything_is_predicted(model: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="gtzzan"):
         evaluate_model(model, ["validation", "gtzzan"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -200,7 +200,7 @@ def test_a_corpus_that_is_not_there(model: Path, corpus: Path, tmp_path: Path) -
     assert "--corpus" in str(raised.value)
     assert evaluate_model(gone, ["validation"], tmp_path / "out", corpus=corpus)["benchmarks"][0]["n"] == 9
     unknown = copy(model, tmp_path / "unknown", details={})
-    with pytest.raises(DataError, match="which corpus"):
+    with pytest.raises(DataError, match="names no corpus"):
         evaluate_model(unknown, ["validation"], tmp_path / "out")
 
 
@@ -216,40 +216,40 @@ def test_a_model_without_its_record(model: Path, tmp_path: Path, content: str | 
 
 def test_classify_reports_files_that_cannot_be_read(model: Path, music: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("text")
-    answers = classify(model, [music / "ROCK/20.wav", tmp_path / "text.wav", tmp_path / "none.mp3"], top_k=2)
-    assert [answer.labels[0][0] if answer.labels else None for answer in answers] == ["Rock", None, None]
-    assert len(answers[0].labels) == 2 and answers[0].error is None
-    assert "cannot be read" in str(answers[1].error)
-    assert answers[2].error == "cannot be read: No such file or directory"
+    predictions = classify(model, [music / "ROCK/20.wav", tmp_path / "text.wav", tmp_path / "none.mp3"], top_k=2)
+    assert [one.labels[0][0] if one.labels else None for one in predictions] == ["Rock", None, None]
+    assert len(predictions[0].labels) == 2 and predictions[0].error is None
+    assert "cannot be read" in str(predictions[1].error)
+    assert predictions[2].error == "cannot be read: No such file or directory"
     with pytest.raises(DataError, match=r"none of 1 file"):
         classify(model, [tmp_path / "text.wav"])
     assert classify(model, []) == []
 
 
-def test_answers_are_shown_a_line_each(model: Path, music: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predictions_are_printed_a_line_each(model: Path, music: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (music / "ROCK/bad.wav").write_text("text")
-    answers = classify(model, sorted((music / "ROCK").iterdir()))
-    show(answers)
+    predictions = classify(model, sorted((music / "ROCK").iterdir()))
+    print_predictions(predictions)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and "Rock" in lines[0] and "%" in lines[0] and "cannot be read as audio" in lines[2]
-    show(answers, jsonl=True)
+    print_predictions(predictions, jsonl=True)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["error"] is None for row in rows] == [True, True, False]
     assert next(iter(rows[0]["labels"])) == "Rock" and rows[0]["file"] == str(music / "ROCK/20.wav")
 
 
-def test_the_table_has_each_figure_with_its_interval(model: Path, music: Path, tmp_path: Path) -> None:
+def test_the_table_shows_scores_with_intervals(model: Path, music: Path, tmp_path: Path) -> None:
     soundfile.write(music / "Hip-Hop/misfiled.flac", sound(2, 50, 2.0), RATE)
     scores = evaluate_model(model, ["validation", f"folder:{music}"], tmp_path / "out")
     table = format_scores(scores).splitlines()
     assert table[1].split()[:3] == ["validation", "9", "0"] and "100.0% [66.4%, 100.0%]" in table[1]
     assert "85.7% [" in table[2] and table[2].startswith(f"folder:{music}")
-    exact = "  no resample changes accuracy, macro-f1, balanced accuracy: Clopper-Pearson intervals"
+    exact = "  Clopper-Pearson intervals, as no resample changes them: accuracy, macro-f1, balanced accuracy"
     assert table[3:7] == ["", "validation", exact, ""] and table[7] == f"folder:{music}"
-    assert table[8] == "  most often mixed up: Hip Hop taken for Rock, 1 track(s), 33% of them"
+    assert table[8] == "  most common confusion: Hip Hop predicted as Rock, 1 track(s), 33% of them"
 
 
-def test_the_table_tells_what_is_left_out_and_skipped(model: Path, music: Path, tmp_path: Path) -> None:
+def test_the_table_lists_left_out_and_skipped_tracks(model: Path, music: Path, tmp_path: Path) -> None:
     (music / "zouk").mkdir()
     for copy in ("zouk/20.wav", "Hip-Hop/a.wav"):
         shutil.copy(music / "ROCK/20.wav", music / copy)
@@ -261,7 +261,7 @@ def test_the_table_tells_what_is_left_out_and_skipped(model: Path, music: Path, 
     assert (
         "  skipped ROCK/4.wav: is empty: 0 bytes" in table and "  skipped ROCK/5.wav: is empty: 0 bytes" not in table
     )
-    assert table[-1] == "  skipped 2 more, which scores.json lists"
+    assert table[-1] == "  skipped 2 more; all are in scores.json"
 
 
 def test_embeddings_of_another_revision_are_refused(model: Path, corpus: Path, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_embeddings_of_another_revision_are_refused(model: Path, corpus: Path, t
         evaluate_model(model, ["validation"], tmp_path / "out", tmp_path / "corpus")
 
 
-def test_the_schema_in_the_repository_is_the_models() -> None:
+def test_the_schema_in_the_repository_is_current() -> None:
     import evaluation.results.scores
 
     file = Path(evaluation.results.scores.__file__).with_name("scores.schema.json")
@@ -289,7 +289,7 @@ def test_the_schema_in_the_repository_is_the_models() -> None:
         (lambda s: s["benchmarks"][0].pop("skips"), "skips"),
     ],
 )
-def test_files_that_are_no_scores(both: tuple[dict, Path], tmp_path: Path, edit: object, says: str) -> None:
+def test_invalid_scores_are_refused(both: tuple[dict, Path], tmp_path: Path, edit: object, says: str) -> None:
     scores, _ = both
     edit(scores)  # type: ignore[operator]
     (tmp_path / "scores.json").write_text(json.dumps(scores))
@@ -299,22 +299,22 @@ def test_files_that_are_no_scores(both: tuple[dict, Path], tmp_path: Path, edit:
         Scores.read(tmp_path / "none.json")
 
 
-def test_what_a_model_learnt_from_is_not_judged_on(model: Path, music: Path, tmp_path: Path) -> None:
-    """The record of a training on this very folder names the tracks that it never saw."""
-    taught = shutil.copytree(model, tmp_path / "taught")
-    record = RunRecord.read(taught / "training.json")
+def test_training_tracks_are_left_out(model: Path, music: Path, tmp_path: Path) -> None:
+    """The record of a training on this folder names the test tracks."""
+    trained = shutil.copytree(model, tmp_path / "trained")
+    record = RunRecord.read(trained / "training.json")
     record.details["strategy"] = {"target": {"test_ids": ["ROCK/20.wav", "Hip-Hop/21.wav", "electronica/20.wav"]}}
     record.details["corpus"] = str((model / record.details["corpus"]).resolve())
-    record.write(taught / "training.json")
+    record.write(trained / "training.json")
     settings = EvaluationSettings(bootstrap=100)
-    for first, rivals in ((taught, []), (model, [taught])):
-        (entry,) = evaluate_model(first, [f"folder:{music}"], tmp_path / "out", settings=settings, against=rivals)[
+    for first, others in ((trained, []), (model, [trained])):
+        (entry,) = evaluate_model(first, [f"folder:{music}"], tmp_path / "out", settings=settings, against=others)[
             "benchmarks"
         ]
         assert entry["n"] == 3
-        assert any("left out 3 track(s) that taught learnt from" in note for note in entry["notes"])
+        assert any("left out 3 track(s) that trained was trained or selected on" in note for note in entry["notes"])
     other = record.details["strategy"]["target"]
     other["test_ids"] = ["somewhere/else.wav"]
-    record.write(taught / "training.json")
-    (entry,) = evaluate_model(taught, [f"folder:{music}"], tmp_path / "out", settings=settings)["benchmarks"]
+    record.write(trained / "training.json")
+    (entry,) = evaluate_model(trained, [f"folder:{music}"], tmp_path / "out", settings=settings)["benchmarks"]
     assert entry["n"] == 6

@@ -102,7 +102,7 @@ def test_numbers_and_a_mapping() -> None:
 
 def test_a_label_that_the_data_does_not_know_is_told() -> None:
     data = Dataset.from_dict({"audio": waves(1, -1), "label": ["up", "down"]})
-    with pytest.raises(DataError, match=r"the model answers left, which is none of the data set's labels: down, up"):
+    with pytest.raises(DataError, match=r"the model predicts left, and the data set's labels are down, up"):
         judge(Echo("left", "down"), data)
 
 

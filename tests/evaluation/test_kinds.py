@@ -1,4 +1,4 @@
-"""Models of many labels and of numbers, judged, compared, shown and told end to end."""
+"""Taggers and regressions from end to end: evaluation, comparison, report, classification."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from builder.errors import DataError, RecipeError
 from builder.settings import EvaluationSettings
 from evaluation.benchmarks.base import Benchmark
 from evaluation.benchmarks.track import Track
-from evaluation.classify import classify, show
+from evaluation.classify import classify, print_predictions
 from evaluation.evaluate import evaluate_model
-from evaluation.inference.evaluated_model import EvaluatedModel
+from evaluation.inference.evaluated_model import EvaluatedModel, predict_with_models
 from evaluation.inference.predict import aggregate_windows
 from evaluation.metrics import FOLDER
 from evaluation.reporting.report import write_report
 from evaluation.reporting.tables import format_scores
+from evaluation.results.predictions import Predictions
 from evaluation.statistics.summary import score_predictions
 from training.data.features import load_features
 from training.models.classifier import load_model
@@ -36,7 +37,7 @@ FEW = EvaluationSettings(bootstrap=100)
 
 
 class Recordings:
-    """What a benchmark is to a model: tracks with their encoded audio, two an artist; one of them is torn."""
+    """A benchmark in memory: tracks with their encoded audio, two for each artist; one of them is damaged."""
 
     name, notes = "tracks", ["made by the test"]
 
@@ -47,82 +48,85 @@ class Recordings:
             for genre, label in enumerate(labels)
             for seed in range(40, 44)
         ]
-        self.tracks.insert(5, Track("torn", None, labels[0], data=b"ID3\x03torn mp3" * 20))
+        self.tracks.insert(5, Track("damaged", None, labels[0], data=b"ID3\x03torn mp3" * 20))
 
 
 Benchmark.register(Recordings)
 
 
-def judge(folder: Path, recordings: Recordings, **settings: Any) -> Any:
-    chosen = EvaluationSettings(bootstrap=100, **settings)
-    candidate = EvaluatedModel.load(folder, chosen)
-    return candidate.on(recordings, 2, lambda _: None, candidate.model.config.threshold)  # type: ignore[arg-type]
+def predict(folder: Path, recordings: Recordings) -> Predictions:
+    model = EvaluatedModel.load(folder, FEW)
+    threshold = model.model.config.threshold
+    return predict_with_models([model], recordings, 2, lambda _: None, [threshold])[0]  # type: ignore[arg-type]
 
 
-def paired_rows(out: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
+def read_rows(out: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / entry["predictions"]).read_text(encoding="utf-8").splitlines()]
 
 
-def test_instruments_are_judged_on_validation(tagger: Path, tmp_path: Path) -> None:
+def test_scores_of_instruments_equal_sklearns(tagger: Path, tmp_path: Path) -> None:
     scores = evaluate_model(tagger, ["validation"], tmp_path, settings=FEW)
     [entry] = scores["benchmarks"]
     assert scores["model"]["problem"] == entry["problem"] == "multi_label_classification"
     assert entry["labels"] == list(INSTRUMENTS) and entry["threshold"] == 0.5
-    rows = paired_rows(tmp_path, entry)
+    rows = read_rows(tmp_path, entry)
     assert rows[0]["id"] == "Electronica-6" and rows[0]["labels"] == ["synthesizer"]
     truth = np.array([[name in row["labels"] for name in INSTRUMENTS] for row in rows])
-    told = np.array([[row["probabilities"][name] for name in INSTRUMENTS] for row in rows])
+    outputs = np.array([[row["probabilities"][name] for name in INSTRUMENTS] for row in rows])
     assert [row["predicted"] for row in rows] == [
         [name for name, value in row["probabilities"].items() if value >= 0.5] for row in rows
     ]
-    assert entry["map"]["value"] == pytest.approx(sk.average_precision_score(truth, told), abs=1e-9)
-    assert entry["macro_roc_auc"]["value"] == pytest.approx(sk.roc_auc_score(truth, told), abs=1e-9)
-    assert entry["macro_f1"]["value"] == pytest.approx(sk.f1_score(truth, told >= 0.5, average="macro"), abs=1e-9)
+    assert entry["map"]["value"] == pytest.approx(sk.average_precision_score(truth, outputs), abs=1e-9)
+    assert entry["macro_roc_auc"]["value"] == pytest.approx(sk.roc_auc_score(truth, outputs), abs=1e-9)
+    assert entry["macro_f1"]["value"] == pytest.approx(sk.f1_score(truth, outputs >= 0.5, average="macro"), abs=1e-9)
     assert [tag["support"] for tag in entry["per_tag"]] == truth.sum(axis=0).tolist()
     assert entry["map"]["n"] == 9 and 0 <= entry["calibration"]["ece"]["value"] <= 1
 
 
-def test_scores_are_those_of_the_module(tagger: Path) -> None:
-    judged = judge(tagger, Recordings(PLAYED))
-    found = score_predictions(judged, FEW, "instruments", name="x", predictions="x")
+def test_scores_equal_the_evaluate_module(tagger: Path) -> None:
+    predictions = predict(tagger, Recordings(PLAYED))
+    scores = score_predictions(predictions, FEW, "instruments", name="x", predictions="x")
     module = evaluate.load(str(FOLDER / "tagging_report"))
     want = module.compute(
-        predictions=judged.outputs, references=judged.truth.astype(int), labels=list(judged.labels), threshold=0.5
+        predictions=predictions.outputs,
+        references=predictions.truth.astype(int),
+        labels=list(predictions.labels),
+        threshold=0.5,
     )
     for key in ("map", "macro_roc_auc", "micro_roc_auc", "macro_f1", "micro_f1"):
-        assert getattr(found, key).value == pytest.approx(want[key], abs=1e-9)
-    for tag, row in zip(found.per_tag, want["per_tag"], strict=True):
+        assert getattr(scores, key).value == pytest.approx(want[key], abs=1e-9)
+    for tag, row in zip(scores.per_tag, want["per_tag"], strict=True):
         assert (tag.label, tag.support) == (row["label"], row["support"])
         assert tag.average_precision.value == pytest.approx(row["average_precision"], abs=1e-9)
 
 
-def test_a_torn_track_among_others_is_skipped_listed_and_counted(tagger: Path) -> None:
-    judged = judge(tagger, Recordings(PLAYED))
-    assert len(judged) == 12 and [skip.id for skip in judged.skips] == ["torn"]
-    assert "cannot be read as audio" in judged.skips[0].reason
-    found = score_predictions(judged, FEW, "instruments", name="x", predictions="x")
-    assert (found.n, found.skipped) == (12, 1)
-    assert (found.sampling.over, found.sampling.units) == ("artists", 2)
+def test_a_damaged_track_is_skipped_and_counted(tagger: Path) -> None:
+    predictions = predict(tagger, Recordings(PLAYED))
+    assert len(predictions) == 12 and [skip.id for skip in predictions.skips] == ["damaged"]
+    assert "cannot be read as audio" in predictions.skips[0].reason
+    scores = score_predictions(predictions, FEW, "instruments", name="x", predictions="x")
+    assert (scores.n, scores.skipped) == (12, 1)
+    assert (scores.sampling.over, scores.sampling.units) == ("artists", 2)
 
 
-def test_what_a_benchmark_cannot_speak_about_is_not_judged(tagger: Path) -> None:
-    judged = judge(tagger, Recordings(((1,), (1, 2), (2,)), covered=(1, 2)))
-    assert judged.labels == ["drums", "guitar"] and judged.outputs.shape == (12, 2)
-    assert judged.truth.sum(axis=0).tolist() == [8, 8]
+def test_labels_that_a_benchmark_does_not_cover_are_left_out(tagger: Path) -> None:
+    predictions = predict(tagger, Recordings(((1,), (1, 2), (2,)), covered=(1, 2)))
+    assert predictions.labels == ["drums", "guitar"] and predictions.outputs.shape == (12, 2)
+    assert predictions.truth.sum(axis=0).tolist() == [8, 8]
 
 
-def test_labels_that_no_track_bears_are_left_out_and_told(tagger: Path) -> None:
-    found = score_predictions(
-        judge(tagger, Recordings(((0,), (0,), ()))), FEW, "instruments", name="x", predictions="x"
+def test_labels_without_a_track_are_left_out_of_means(tagger: Path) -> None:
+    scores = score_predictions(
+        predict(tagger, Recordings(((0,), (0,), ()))), FEW, "instruments", name="x", predictions="x"
     )
-    assert found.per_tag[1].average_precision is None and found.per_tag[2].f1 is None
-    assert found.map.value == found.per_tag[0].average_precision.value
-    assert found.notes[-1] == "2 label(s) that no track has are left out of all means: drums, guitar"
+    assert scores.per_tag[1].average_precision is None and scores.per_tag[2].f1 is None
+    assert scores.map.value == scores.per_tag[0].average_precision.value
+    assert scores.notes[-1] == "2 label(s) that no track has are left out of all means: drums, guitar"
     with pytest.raises(DataError, match="no track has any of the model"):
-        score_predictions(judge(tagger, Recordings(((), (), ()))), FEW, "instruments", name="x", predictions="x")
+        score_predictions(predict(tagger, Recordings(((), (), ()))), FEW, "instruments", name="x", predictions="x")
 
 
-def test_without_a_threshold_it_is_chosen_on_validation_alone(tagger: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_missing_threshold_is_chosen_on_the_validation_split(tagger: Path, corpus: Path, tmp_path: Path) -> None:
     net = load_model(tagger)
     net.config.threshold = None
     folder = save(net, corpus, tmp_path / "none")
@@ -135,26 +139,30 @@ def test_without_a_threshold_it_is_chosen_on_validation_alone(tagger: Path, corp
         soundfile.write(music / f"{seed}.wav", sound(1, seed), RATE)
     lost = evaluate_model(folder, [f"folder:{tmp_path}/music"], tmp_path / "lost", settings=FEW)["benchmarks"][0]
     assert lost["threshold"] is None and lost["macro_f1"] is None
-    assert any(note.startswith("no F1: the model holds no threshold") for note in lost["notes"])
+    assert any(note.startswith("no F1: the model has no threshold") for note in lost["notes"])
 
 
-def test_tempi_are_judged_on_validation(metronome: Path, tmp_path: Path) -> None:
+def test_scores_of_tempi_by_hand(metronome: Path, tmp_path: Path) -> None:
     [entry] = evaluate_model(metronome, ["validation"], tmp_path, settings=FEW)["benchmarks"]
-    rows = paired_rows(tmp_path, entry)
-    truth, told = (np.array([row[key] for row in rows]) for key in ("label", "predicted"))
+    rows = read_rows(tmp_path, entry)
+    truth, estimate = (np.array([row[key] for row in rows]) for key in ("label", "predicted"))
     assert truth[0] == GENRE_TEMPI[0] and len(rows) == 9
     assert (entry["problem"], entry["unit"]) == ("regression", "bpm")
-    assert entry["accuracy_1"]["value"] == pytest.approx(np.mean(np.abs(told - truth) <= 0.04 * truth))
-    assert entry["mae"]["value"] == pytest.approx(np.mean(np.abs(told - truth)), abs=1e-3)
+    assert entry["accuracy_1"]["value"] == pytest.approx(np.mean(np.abs(estimate - truth) <= 0.04 * truth))
+    assert entry["mae"]["value"] == pytest.approx(np.mean(np.abs(estimate - truth)), abs=1e-3)
     assert entry["mae"]["value"] < 20 and entry["accuracy_2"]["value"] >= entry["accuracy_1"]["value"]
     assert sum(entry["octaves"].values()) == 9
 
 
-def test_a_number_of_another_kind_has_no_octaves(corpus: Path, tmp_path: Path) -> None:
-    found = score_predictions(
-        judge(save_valence(corpus, tmp_path), Recordings((0.1, 0.0, -0.4))), FEW, "valence", name="x", predictions="x"
+def test_a_number_that_is_no_tempo_has_no_octaves(corpus: Path, tmp_path: Path) -> None:
+    scores = score_predictions(
+        predict(save_valence(corpus, tmp_path), Recordings((0.1, 0.0, -0.4))),
+        FEW,
+        "valence",
+        name="x",
+        predictions="x",
     )
-    assert (found.unit, found.accuracy_1, found.octaves) == ("", None, None) and found.mae.value > 0
+    assert (scores.unit, scores.accuracy_1, scores.octaves) == ("", None, None) and scores.mae.value > 0
 
 
 def save_valence(corpus: Path, folder: Path) -> Path:
@@ -170,27 +178,27 @@ def test_a_report_of_every_kind(kind: str, corpus: Path, tmp_path: Path, request
     folder = request.getfixturevalue(kind)
     scores = evaluate_model(folder, ["validation"], tmp_path, corpus, FEW)
     page = write_report(tmp_path, folder, corpus).read_text(encoding="utf-8")
-    names = {"tagger": ("mAP", "guitar", "threshold"), "metronome": ("Accuracy 2", "half of it", "bpm")}[kind]
+    names = {"tagger": ("mAP", "guitar", "threshold"), "metronome": ("Accuracy 2", "at half the tempo", "bpm")}[kind]
     assert all(name in page for name in names) and "StrictUndefined" not in page
-    assert "taken for" in page and page.count("<audio") == 6
+    assert "predicted: " in page and page.count("<audio") == 6
     table = format_scores(scores).splitlines()
     assert table[0].split()[:3] == ["on", "n", "skipped"] and table[1].startswith("validation")
 
 
 def test_two_models_on_the_same_tracks(model: Path, corpus: Path, music: Path, tmp_path: Path) -> None:
     worse = load_model(model)
-    worse.output.bias.data[2] += 100  # all is rock
+    worse.output.bias.data[2] += 100  # predicts rock for every track
     other = save(worse, corpus, tmp_path / "worse")
     scores = evaluate_model(
         model, ["validation", f"folder:{music}"], tmp_path / "out", settings=FEW, against=[other, model]
     )
-    found = {(row["benchmark"], row["against"], row["metric"]): row for row in scores["comparisons"]}
-    assert len(found) == 2 * 2 * 3
-    row = found["validation", str(other), "accuracy"]
+    comparisons = {(row["benchmark"], row["against"], row["metric"]): row for row in scores["comparisons"]}
+    assert len(comparisons) == 2 * 2 * 3
+    row = comparisons["validation", str(other), "accuracy"]
     assert (row["value"], row["other"]) == (1.0, pytest.approx(1 / 3))
     assert row["difference"]["value"] == pytest.approx(2 / 3) and row["difference"]["low"] > 0.2
     assert row["p"] < 0.05 and row["p_holm"] == pytest.approx(min(1.0, 4 * row["p"]), rel=0.5)
-    same = found[f"folder:{music}", str(model), "macro_f1"]
+    same = comparisons[f"folder:{music}", str(model), "macro_f1"]
     assert same["difference"]["value"] == 0 and same["p"] == same["p_holm"] == 1.0
     table = format_scores(scores)
     assert "p (Holm)" in table and "+66.7 pp [" in table
@@ -205,12 +213,12 @@ def test_models_of_other_tasks_are_not_compared(model: Path, tagger: Path, tmp_p
 
 
 def test_labels_in_another_order_are_the_same_labels(model: Path, corpus: Path, music: Path, tmp_path: Path) -> None:
-    turned = linear("genre", "single_label_classification", GENRES[::-1])
+    reordered = linear("genre", "single_label_classification", GENRES[::-1])
     net = load_model(model)
-    turned.load_state_dict(net.state_dict())
-    turned.output.weight.data = net.output.weight.data.flip(0).clone()
-    turned.output.bias.data = net.output.bias.data.flip(0).clone()
-    other = save(turned, corpus, tmp_path / "turned")
+    reordered.load_state_dict(net.state_dict())
+    reordered.output.weight.data = net.output.weight.data.flip(0).clone()
+    reordered.output.bias.data = net.output.bias.data.flip(0).clone()
+    other = save(reordered, corpus, tmp_path / "reordered")
     for row in evaluate_model(model, ["validation", f"folder:{music}"], tmp_path, against=[other])["comparisons"]:
         assert row["difference"]["value"] == 0 and row["value"] == 1.0
 
@@ -218,14 +226,14 @@ def test_labels_in_another_order_are_the_same_labels(model: Path, corpus: Path, 
 def test_a_track_is_embedded_once_for_all_models_of_one_embedder(
     model: Path, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = []
+    batches = []
     embed = MelStats.embed
-    monkeypatch.setattr(MelStats, "embed", lambda self, audio: heard.append(len(audio)) or embed(self, audio))
+    monkeypatch.setattr(MelStats, "embed", lambda self, audio: batches.append(len(audio)) or embed(self, audio))
     alone = evaluate_model(model, [f"folder:{music}"], tmp_path / "alone", settings=FEW)
-    once = sum(heard)
+    once = sum(batches)
     assert once == 6  # tracks of one window each
     again = evaluate_model(model, [f"folder:{music}"], tmp_path / "again", settings=FEW, against=[model, model])
-    assert sum(heard) == 2 * once
+    assert sum(batches) == 2 * once
     for key in ("accuracy", "macro_f1", "n", "skipped", "calibration"):
         assert again["benchmarks"][0][key] == alone["benchmarks"][0][key]
     names = [next((tmp_path / place).glob("predictions-*")) for place in ("alone", "again")]
@@ -234,15 +242,15 @@ def test_a_track_is_embedded_once_for_all_models_of_one_embedder(
 
 def test_tags_in_another_order_are_the_same_tags(tagger: Path, corpus: Path, music: Path, tmp_path: Path) -> None:
     net = load_model(tagger)
-    turned = linear("instruments", "multi_label_classification", INSTRUMENTS[::-1], threshold=0.5)
-    turned.load_state_dict(net.state_dict())
-    turned.output.weight.data = net.output.weight.data.flip(0).clone()
-    turned.output.bias.data = net.output.bias.data.flip(0).clone()
-    other = save(turned, corpus, tmp_path / "turned")
+    reordered = linear("instruments", "multi_label_classification", INSTRUMENTS[::-1], threshold=0.5)
+    reordered.load_state_dict(net.state_dict())
+    reordered.output.weight.data = net.output.weight.data.flip(0).clone()
+    reordered.output.bias.data = net.output.bias.data.flip(0).clone()
+    other = save(reordered, corpus, tmp_path / "reordered")
     (tmp_path / "map.yaml").write_text("map: {ROCK: guitar, Hip-Hop: drums}\n")
     spec = f"folder:{music}?mapping={tmp_path / 'map.yaml'}"
-    found = evaluate_model(tagger, [spec], tmp_path / "out", settings=FEW, against=[other])["comparisons"]
-    assert found and all(row["difference"]["value"] == 0 for row in found)
+    comparisons = evaluate_model(tagger, [spec], tmp_path / "out", settings=FEW, against=[other])["comparisons"]
+    assert comparisons and all(row["difference"]["value"] == 0 for row in comparisons)
 
 
 WINDOWS = np.log(np.array([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]]))
@@ -258,11 +266,11 @@ WINDOWS = np.log(np.array([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]]))
         ("logits", np.exp(WINDOWS.mean(axis=0)) / np.exp(WINDOWS.mean(axis=0)).sum()),
     ],
 )
-def test_windows_become_tracks(how: Any, want: list[float]) -> None:
+def test_aggregate_windows(how: Any, want: list[float]) -> None:
     np.testing.assert_allclose(aggregate_windows(WINDOWS, "single_label_classification", how), want, atol=1e-12)
 
 
-def test_windows_of_other_kinds() -> None:
+def test_aggregate_windows_of_tags_and_numbers() -> None:
     logits = np.array([[0.0, 2.0], [np.log(3), -2.0]])  # 0.5 and 0.75 of the first
     assert aggregate_windows(logits, "multi_label_classification", "mean")[0] == pytest.approx(0.625)
     assert aggregate_windows(logits, "multi_label_classification", "max")[0] == pytest.approx(0.75)
@@ -273,41 +281,41 @@ def test_windows_of_other_kinds() -> None:
 
 
 @pytest.mark.parametrize(("kind", "how"), [("tagger", "vote"), ("metronome", "max")])
-def test_ways_that_mean_nothing_are_refused(kind: str, how: str, request: pytest.FixtureRequest) -> None:
-    with pytest.raises(RecipeError, match=f"aggregate: '{how}' means nothing"):
+def test_undefined_aggregates_are_refused(kind: str, how: str, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(RecipeError, match=f"aggregate: '{how}' is not defined"):
         EvaluatedModel.load(request.getfixturevalue(kind), EvaluationSettings(aggregate=how))  # type: ignore[arg-type]
 
 
-def test_another_way_is_told(model: Path, music: Path, tmp_path: Path) -> None:
+def test_the_aggregate_is_recorded_and_reported(model: Path, music: Path, tmp_path: Path) -> None:
     scores = evaluate_model(model, [f"folder:{music}"], tmp_path, settings=EvaluationSettings(aggregate="vote"))
     assert scores["model"]["aggregate"] == "vote"
     assert "vote" in write_report(tmp_path, model).read_text(encoding="utf-8")
 
 
-def test_classify_tells_tags_and_tempi(tagger: Path, metronome: Path, music: Path, capsys: Any) -> None:
+def test_classify_tags_and_tempi(tagger: Path, metronome: Path, music: Path, capsys: Any) -> None:
     [tags] = classify(tagger, [music / "ROCK/20.wav"])
     assert {name for name, share in tags.labels if share > 0.5} == {"drums", "guitar"}
     [tempo] = classify(metronome, [music / "ROCK/20.wav"])
     assert tempo.value == pytest.approx(150, abs=25) and tempo.unit == "bpm" and not tempo.labels
-    show([tempo])
+    print_predictions([tempo])
     assert capsys.readouterr().out.endswith(f"  {tempo.value:.1f} bpm\n")
-    show([tempo], jsonl=True)
+    print_predictions([tempo], jsonl=True)
     assert json.loads(capsys.readouterr().out)["value"] == tempo.value
 
 
-def test_a_corrupt_mp3_in_the_middle_of_many(model: Path, music: Path, tmp_path: Path) -> None:
+def test_a_damaged_mp3_among_many(model: Path, music: Path, tmp_path: Path) -> None:
     for seed in range(12):
         soundfile.write(music / f"ROCK/song {seed:02}.mp3", sound(2, 60 + seed, 1.0), RATE, format="MP3")
-    torn = (music / "ROCK/song 06.mp3").read_bytes()
-    (music / "ROCK/song 06.mp3").write_bytes(bytes(len(torn)))
+    size = len((music / "ROCK/song 06.mp3").read_bytes())
+    (music / "ROCK/song 06.mp3").write_bytes(bytes(size))
     [entry] = evaluate_model(model, [f"folder:{music}"], tmp_path / "out", settings=FEW)["benchmarks"]
     assert (entry["n"], entry["skipped"]) == (17, 1)
     assert entry["skips"][0]["id"] == "ROCK/song 06.mp3" and entry["skips"][0]["reason"]
     assert "ROCK/song 06.mp3" in write_report(tmp_path / "out", model).read_text(encoding="utf-8")
 
 
-def test_a_model_of_any_data_set_is_judged_as_it_was_trained(model: Path, corpus: Path, tmp_path: Path) -> None:
-    """Embeddings with labels that are no corpus of ours: the record says how they are read."""
+def test_a_model_of_another_data_set_is_evaluated_as_it_was_trained(model: Path, corpus: Path, tmp_path: Path) -> None:
+    """The training record says how embeddings that are no corpus are read."""
     import pyarrow.parquet as pq
 
     (tmp_path / "data").mkdir()

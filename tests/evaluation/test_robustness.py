@@ -1,4 +1,4 @@
-"""A model judged on damaged tracks: figures, drops, what is told, and the picture."""
+"""A model robustness on damaged tracks: figures, drops, what is told, and the picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evaluation.evaluate import evaluate_model
 from evaluation.reporting.result_files import write_result_files
 from evaluation.reporting.tables import format_robustness
 from evaluation.results.robustness import FILE, Robustness
-from evaluation.robustness import evaluate_robustness, heard, parse_damages, sample_items
+from evaluation.robustness import evaluate_robustness, parse_damages, read_damaged, sample_items
 
 SETTINGS = EvaluationSettings(bootstrap=200, seed=3)
 LEVELS = ["gain:0", "lowpass:300", "noise:-20"]
@@ -26,7 +26,7 @@ LEVELS = ["gain:0", "lowpass:300", "noise:-20"]
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three recordings a genre and one that is none."""
+    """Three recordings of each genre, and one file that cannot be read."""
     from .conftest import sound
 
     root = tmp_path_factory.mktemp("music")
@@ -44,70 +44,70 @@ def found(model: Path, music: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return evaluate_robustness(model, f"folder:{music}", out, LEVELS, settings=SETTINGS), out
 
 
-def test_figures_and_drops(found, model, music, tmp_path):
-    judged, _ = found
+def test_scores_and_differences(found, model, music, tmp_path):
+    robustness, _ = found
     plain = evaluate_model(model, [f"folder:{music}"], tmp_path, settings=SETTINGS)["benchmarks"][0]
-    for key, figure in judged.clean.items():
+    for key, figure in robustness.clean.items():
         assert figure.model_dump() == plain[key]
-    assert judged.n == 9 and [skip.id for skip in judged.skips] == ["rock/broken.mp3"]
-    untouched, *severe = judged.levels
-    assert untouched.figures == judged.clean
+    assert robustness.n == 9 and [skip.id for skip in robustness.skips] == ["rock/broken.mp3"]
+    untouched, *severe = robustness.levels
+    assert untouched.figures == robustness.clean
     assert all(drop.difference.value == 0 and drop.p == 1 for drop in untouched.drops)
-    assert all(level.figures["accuracy"].value < judged.clean["accuracy"].value for level in severe)
-    for level in judged.levels:
+    assert all(level.figures["accuracy"].value < robustness.clean["accuracy"].value for level in severe)
+    for level in robustness.levels:
         for drop in level.drops:
             assert drop.difference.value == pytest.approx(drop.value - drop.other)
-            assert drop.value == level.figures[drop.metric].value and drop.other == judged.clean[drop.metric].value
+            assert drop.value == level.figures[drop.metric].value and drop.other == robustness.clean[drop.metric].value
             assert drop.p_holm >= drop.p
 
 
 def test_the_files(found):
-    judged, out = found
-    assert Robustness.read(out / FILE) == judged
+    robustness, out = found
+    assert Robustness.read(out / FILE) == robustness
     data = json.loads((out / FILE).read_text(encoding="utf-8"))
     assert data["schema"] == 1 and data["record"]["command"] == "robustness" and data["record"]["rows"] == 4 * 10
     schema = Path(sys.modules[Robustness.__module__].__file__).with_suffix(".schema.json")
     assert schema.read_text(encoding="utf-8") == Robustness.json_schema()
-    write_result_files(judged, out)
+    write_result_files(robustness, out)
     picture = (out / "robustness.svg").read_text(encoding="utf-8")
-    assert picture.startswith("<?xml") and all(f">{level.kind}<" in picture for level in judged.levels)
-    table = format_robustness(judged)
+    assert picture.startswith("<?xml") and all(f">{level.kind}<" in picture for level in robustness.levels)
+    table = format_robustness(robustness)
     assert "clean" in table and "lowpass 300 Hz" in table and "1 skipped" in table
 
 
-def test_it_can_be_done_again(found, model, music, tmp_path):
-    judged, _ = found
+def test_scores_do_not_depend_on_the_other_damages(found, model, music, tmp_path):
+    robustness, _ = found
     again = evaluate_robustness(model, f"folder:{music}", tmp_path, ["noise:-20"], settings=SETTINGS)
-    assert again.levels[0].figures == judged.levels[2].figures
+    assert again.levels[0].figures == robustness.levels[2].figures
 
 
-def test_the_validation_split_itself(model, tmp_path):
-    judged = evaluate_robustness(model, "validation", tmp_path, ["gain:0", "noise"], settings=SETTINGS, limit=6)
-    assert judged.benchmark == "validation" and judged.n == 6
-    assert judged.notes == ["6 of 9 clips, drawn with seed 3"]
-    assert [(level.kind, level.level) for level in judged.levels] == [
+def test_the_validation_split(model, tmp_path):
+    robustness = evaluate_robustness(model, "validation", tmp_path, ["gain:0", "noise"], settings=SETTINGS, limit=6)
+    assert robustness.benchmark == "validation" and robustness.n == 6
+    assert robustness.notes == ["6 of 9 clips, drawn with seed 3"]
+    assert [(level.kind, level.level) for level in robustness.levels] == [
         ("gain", 0), *(("noise", level) for level in DAMAGES["noise"].levels)
     ]  # fmt: skip
 
 
-def test_a_track_is_damaged_as_it_lies_on_disk(tmp_path):
+def test_damage_is_applied_before_mixing_to_mono(tmp_path):
     samples = np.stack([np.ones(4_410), -np.ones(4_410)], axis=1) / 2
     soundfile.write(tmp_path / "a.wav", samples, 44_100)
     track = Track("a", tmp_path / "a.wav", 0)
-    assert np.abs(heard(track, 44_100, None, 0)).max() < 1e-4  # folded to mono, nothing is left
-    turned = parse_damages(["side:2"])[0]
-    np.testing.assert_allclose(heard(track, 44_100, turned, 0), 0.5, atol=1e-3)
+    assert np.abs(read_damaged(track, 44_100, None, 0)).max() < 1e-4  # the channels cancel out in mono
+    inverted = parse_damages(["side:2"])[0]
+    np.testing.assert_allclose(read_damaged(track, 44_100, inverted, 0), 0.5, atol=1e-3)
 
 
-def test_a_sample_is_the_same_each_time():
+def test_sample_items_is_reproducible():
     tracks = [Track(str(number), None, 0) for number in range(50)]
-    some = sample_items(tracks, 7, 1)
-    assert len(some) == 7 and some == sample_items(tracks, 7, 1) and some != sample_items(tracks, 7, 2)
-    assert [int(track.id) for track in some] == sorted(int(track.id) for track in some)
+    drawn = sample_items(tracks, 7, 1)
+    assert len(drawn) == 7 and drawn == sample_items(tracks, 7, 1) and drawn != sample_items(tracks, 7, 2)
+    assert [int(track.id) for track in drawn] == sorted(int(track.id) for track in drawn)
     assert sample_items(tracks, 50, 1) == tracks
 
 
-def test_which_damages():
+def test_parse_damages():
     assert [str(damage) for damage in parse_damages(["mp3", "noise:3", "mp3:64"])] == [
         *(f"mp3:{level:g}" for level in DAMAGES["mp3"].levels), "noise:3"
     ]  # fmt: skip
@@ -116,13 +116,13 @@ def test_which_damages():
         parse_damages(["echo"])
 
 
-def test_a_missing_package_is_told_before_the_work(monkeypatch, tmp_path):
+def test_a_missing_package_is_reported_before_the_work(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
     with pytest.raises(BackendError, match="pedalboard"):
         evaluate_robustness(tmp_path / "no model", "validation", tmp_path, ["noise", "pitch"])
 
 
-def test_what_cannot_be_read_is_told(tmp_path):
+def test_a_missing_or_damaged_file(tmp_path):
     with pytest.raises(DataError, match="synthmir robustness writes it"):
         Robustness.read(tmp_path / FILE)
     (tmp_path / FILE).write_text("{}")

@@ -59,8 +59,8 @@ def found(source: Path, real: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return compare_strategies(source, out, settings(real), seeds=(0, 1), settings=QUICK), out
 
 
-def test_the_order_on_a_planted_pair(found: Any) -> None:
-    """Real music whole is the upper line; what sees none of it is last; what sees some of it lies between."""
+def test_the_order_of_strategies(found: Any) -> None:
+    """Training on all real music is best, on none of it last, and adaptation is between."""
     comparison, _ = found
     means = {one.name: one.figures["accuracy"].mean.value for one in comparison.strategies}
     assert set(means) == set(STRATEGIES) and comparison.metric == "accuracy"
@@ -76,7 +76,7 @@ def test_the_order_on_a_planted_pair(found: Any) -> None:
         assert figure.low is not None and figure.low <= figure.value <= figure.high and figure.n == 200  # type: ignore
 
 
-def test_figures_are_sklearns_on_the_test_part(found: Any, parts: Any) -> None:
+def test_scores_equal_sklearns_on_the_test_part(found: Any, parts: Any) -> None:
     comparison, out = found
     x, truth = parts["real_test"]
     for one in comparison.strategies:
@@ -84,9 +84,9 @@ def test_figures_are_sklearns_on_the_test_part(found: Any, parts: Any) -> None:
             model = load_model(out / one.models / f"seed-{seed}")
             with torch.inference_mode():
                 predicted = model(torch.from_numpy(x)).logits.argmax(1).numpy()
-            told = {key: figure.seeds[place] for key, figure in one.figures.items()}
-            assert told["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
-            assert told["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+            scores = {key: figure.seeds[place] for key, figure in one.figures.items()}
+            assert scores["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
+            assert scores["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
         assert one.figures["accuracy"].mean.value == pytest.approx(np.mean(one.figures["accuracy"].seeds))
 
 
@@ -101,8 +101,8 @@ def test_the_files(found: Any) -> None:
     table = format_strategies(comparison)
     assert table == (out / "strategies.txt").read_text().rstrip("\n")
     assert table.splitlines()[0] == "test part of real, n = 200, 2 training(s) each"
-    told = json.loads((out / "strategies.json").read_text())
-    assert str(out.parent.parent) not in json.dumps({**told, "record": {}})  # no path of this machine
+    data = json.loads((out / "strategies.json").read_text())
+    assert str(out.parent.parent) not in json.dumps({**data, "record": {}})  # no path of this machine
 
 
 def test_the_record_says_what_chose_the_epoch(found: Any) -> None:
@@ -115,7 +115,7 @@ def test_the_record_says_what_chose_the_epoch(found: Any) -> None:
     assert record["curve"] == record["strategy"]["stages"][1]["curve"]
 
 
-def test_what_is_finished_is_kept(found: Any, source: Path, real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_trainings_are_kept(found: Any, source: Path, real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, out = found
 
     def refuse(*_: Any, **__: Any) -> None:
@@ -126,8 +126,8 @@ def test_what_is_finished_is_kept(found: Any, source: Path, real: Path, monkeypa
     assert again.strategies == comparison.strategies and again.differences == comparison.differences
 
 
-def test_other_real_music_is_trained_anew(source: Path, parts: Any, tmp_path: Path) -> None:
-    """Under the same path: a model of other data is not taken for finished."""
+def test_changed_real_music_is_trained_on_again(source: Path, parts: Any, tmp_path: Path) -> None:
+    """A model of other data at the same path does not count as finished."""
     chosen = settings(tmp_path / "real", epochs=2)
     found = []
     for turn in range(2):
@@ -141,7 +141,7 @@ def test_other_real_music_is_trained_anew(source: Path, parts: Any, tmp_path: Pa
     assert found[0] != found[1]
 
 
-def test_with_shots_real_whole_is_the_upper_line(source: Path, real: Path, tmp_path: Path) -> None:
+def test_with_shots_training_on_all_labels_is_the_upper_line(source: Path, real: Path, tmp_path: Path) -> None:
     found = compare_strategies(
         source,
         tmp_path,
@@ -156,8 +156,8 @@ def test_with_shots_real_whole_is_the_upper_line(source: Path, real: Path, tmp_p
     assert "2 real track(s) a label" in format_strategies(found)
 
 
-def test_a_class_that_real_never_learnt_counts_as_missed(source: Path, parts: Any, tmp_path: Path) -> None:
-    """The model of `real` has no output for it; the tracks are judged all the same."""
+def test_a_class_that_real_has_not_learnt_counts_as_missed(source: Path, parts: Any, tmp_path: Path) -> None:
+    """The model of `real` has no output for the class, and its tracks are scored."""
     points, labels = parts["real_train"]
     few = {"train": (points[labels != 4], labels[labels != 4]), "test": parts["real_test"],
            "validation": parts["real_validation"]}  # fmt: skip
@@ -171,11 +171,11 @@ def test_a_class_that_real_never_learnt_counts_as_missed(source: Path, parts: An
     assert found.strategies[0].figures["accuracy"].mean.value <= 0.8
 
 
-def test_the_test_part_as_it_is_read(real: Path, source: Path, parts: Any, features: Any) -> None:
-    judged, x = read_test(real, features)
+def test_read_test(real: Path, source: Path, parts: Any, features: Any) -> None:
+    predictions, x = read_test(real, features)
     np.testing.assert_array_equal(x, parts["real_test"][0])
-    np.testing.assert_array_equal(judged.truth, parts["real_test"][1])
-    assert judged.ids[0] == "test/0" and judged.groups() is None
+    np.testing.assert_array_equal(predictions.truth, parts["real_test"][1])
+    assert predictions.ids[0] == "test/0" and predictions.groups() is None
 
 
 @pytest.fixture(scope="module")
@@ -183,34 +183,34 @@ def features(parts: Any) -> Any:
     return planted.source(parts["train"], parts["validation"])
 
 
-def test_the_test_part_of_a_division_made_by_training(tmp_path: Path, parts: Any, features: Any) -> None:
-    """Without splits: the rows judged are those that the training's record names, artists and all."""
+def test_read_test_of_a_split_made_by_training(tmp_path: Path, parts: Any, features: Any) -> None:
+    """Without splits, the test rows are those that the training record names."""
     points, labels = parts["real_train"]
     artists = {"train": [f"artist {i // 5}" for i in range(len(points))]}
     folder = planted.write(tmp_path / "real", {"train": (points, labels)}, artist=artists)
-    judged, x = read_test(folder, features)
+    predictions, x = read_test(folder, features)
     from training.data.target import load_target
 
     target = load_target(folder, features)
-    assert list(judged.ids) == target.record["test_ids"]
-    assert judged.groups() is not None and len(set(judged.artists)) == len(x) // 5
-    assert target.train is not None and not set(judged.ids) & set(target.train.ids)
+    assert list(predictions.ids) == target.record["test_ids"]
+    assert predictions.groups() is not None and len(set(predictions.artists)) == len(x) // 5
+    assert target.train is not None and not set(predictions.ids) & set(target.train.ids)
 
 
-def test_labels_that_the_corpus_lacks_are_left_out_and_told(tmp_path: Path, parts: Any, features: Any) -> None:
+def test_labels_that_the_corpus_does_not_have_are_left_out(tmp_path: Path, parts: Any, features: Any) -> None:
     folder = planted.write(
         tmp_path / "real", {name: parts[f"real_{name}"] for name in ("train", "validation", "test")}
     )
     fewer = replace(features, names=NAMES[:3])
-    judged, x = read_test(folder, fewer)
-    assert len(judged) == len(x) == 120 and set(judged.truth.tolist()) == {0, 1, 2}
-    assert judged.notes == [
+    predictions, x = read_test(folder, fewer)
+    assert len(predictions) == len(x) == 120 and set(predictions.truth.tolist()) == {0, 1, 2}
+    assert predictions.notes == [
         f"left out 40 test row(s) of genre {name!r}, which the corpus does not have" for name in NAMES[3:]
     ]
 
 
-def test_many_labels_and_numbers(tmp_path: Path, parts: Any) -> None:
-    """The other two kinds of task, from end to end."""
+def test_tags_and_numbers(tmp_path: Path, parts: Any) -> None:
+    """The other two problems, from end to end."""
     from datasets import Dataset, DatasetDict
 
     for task, values, problem in (
@@ -239,7 +239,7 @@ def test_many_labels_and_numbers(tmp_path: Path, parts: Any) -> None:
 
 
 BAD: dict[str, tuple[type[Exception], str, Callable[..., Any]]] = {
-    "no target": (RecipeError, "no real music to compare on", lambda real: (settings(None), ["real"])),
+    "no target": (RecipeError, "names no real music to compare on", lambda real: (settings(None), ["real"])),
     "no such strategy": (
         RecipeError,
         "no strategy 'finetun' .did you mean 'finetune'",
@@ -249,36 +249,36 @@ BAD: dict[str, tuple[type[Exception], str, Callable[..., Any]]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_what_cannot_be_compared(what: str, source: Path, real: Path, tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(what: str, source: Path, real: Path, tmp_path: Path) -> None:
     kind, message, make = BAD[what]
     chosen, names = make(real)
     with pytest.raises(kind, match=message):
         compare_strategies(source, tmp_path, chosen, strategies=names)
 
 
-def test_without_a_test_part_there_is_nothing_to_judge_on(source: Path, parts: Any, tmp_path: Path) -> None:
+def test_a_target_without_a_test_part_is_refused(source: Path, parts: Any, tmp_path: Path) -> None:
     folder = planted.write(tmp_path / "real", {name: parts[f"real_{name}"] for name in ("train", "validation")})
     with pytest.raises(DataError, match="has no test part to evaluate on"):
         compare_strategies(source, tmp_path / "out", settings(folder))
-    assert not (tmp_path / "out").exists()  # told before anything is trained
+    assert not (tmp_path / "out").exists()  # before anything is trained
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> str:
-    """One that ends soon."""
+    """A short training."""
     file = tmp_path / "recipe.yaml"
     file.write_text("name: quick\nprompts: {per_genre: 1}\ntraining: {epochs: 3, hidden: [16]}\n")
     return str(file)
 
 
-def test_the_command(source: Path, real: Path, tmp_path: Path, recipe: str) -> None:
+def test_the_compare_command(source: Path, real: Path, tmp_path: Path, recipe: str) -> None:
     arguments = ["compare", str(source), "--target", str(real), "--out", str(tmp_path / "out"), "--recipe", recipe]
     result = CliRunner().invoke(app, [*arguments, "--strategies", "synthetic,real", "--seeds", "0", "--shots", "5"])
     assert result.exit_code == 0, result.output
     assert "real, all labels" in result.output and (tmp_path / "out/strategies.svg").exists()
 
 
-def test_the_command_that_trains_one(source: Path, real: Path, tmp_path: Path, recipe: str) -> None:
+def test_the_train_command(source: Path, real: Path, tmp_path: Path, recipe: str) -> None:
     arguments = ["train", str(source), "--out", str(tmp_path / "model"), "--recipe", recipe]
     result = CliRunner().invoke(app, [*arguments, "--strategy", "finetune", "--target", str(real), "--shots", "10"])
     assert result.exit_code == 0, result.output
@@ -291,7 +291,7 @@ def test_the_command_that_trains_one(source: Path, real: Path, tmp_path: Path, r
     assert isinstance(refused.exception, RecipeError) and "needs a target" in str(refused.exception)
 
 
-def test_training_of_a_target_names_no_path(source: Path, real: Path, tmp_path: Path) -> None:
+def test_the_record_of_a_target_names_no_path(source: Path, real: Path, tmp_path: Path) -> None:
     record = train(source, tmp_path / "model", settings(real, strategy="adapt", epochs=2, task="genre"))
     assert record is not None and record.details["strategy"]["adaptation"]["rows"] == 150
     assert str(real.parent) not in json.dumps(record.details["strategy"])

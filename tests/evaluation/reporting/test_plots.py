@@ -1,4 +1,4 @@
-"""Pictures: whole, the same twice, and true to the numbers."""
+"""Plots: well-formed, reproducible, and true to the numbers."""
 
 from __future__ import annotations
 
@@ -27,32 +27,34 @@ BPM = np.array([60.0, 90.0, 121.0])
 CURVE = [{"epoch": e, "train_loss": 1 / e, "validation_loss": 1.1 / e, "accuracy": 1 - 0.5 / e} for e in (1, 2, 3)]
 
 DRAWN = {
-    "confusion": lambda: plots.confusion_matrix(np.arange(16).reshape(4, 4).tolist(), NAMES),
-    "confusion of one": lambda: plots.confusion_matrix([[3]], ["a"]),
-    "confusion of many": lambda: plots.confusion_matrix(np.eye(15, dtype=int).tolist(), [f"g{i}" for i in range(15)]),
-    "bars": lambda: plots.genre_bars([ROW, ROW | {"intervals": {"f1": {"low": 0.2, "high": 0.6}, "recall": None}}]),
-    "bars of many": lambda: plots.genre_bars([ROW] * 10),
-    "curve": lambda: plots.training_curve(CURVE, 2),
-    "curve of one epoch": lambda: plots.training_curve(CURVE[:1]),
-    "curve of a tagger": lambda: plots.training_curve([point | {"map": 0.5} for point in CURVE]),
-    "reliability": lambda: plots.reliability(BINS),
-    "tags": lambda: plots.tag_dots(TAGS, 9),
-    "tempi": lambda: plots.number_scatter(BPM, BPM * (1, 2, 0.5), "bpm"),
-    "numbers": lambda: plots.number_scatter(BPM - 100, BPM - 99, ""),
-    "one tempo": lambda: plots.number_scatter(BPM[:1], BPM[:1], "bpm"),
-    "map": lambda: plots.embedding_map(BLOBS, np.repeat(np.arange(4), 15), NAMES),
-    "map of three": lambda: plots.embedding_map(BLOBS[:3], np.array([0, 1, 1]), NAMES),
+    "confusion": lambda: plots.plot_confusion(np.arange(16).reshape(4, 4).tolist(), NAMES),
+    "confusion of one": lambda: plots.plot_confusion([[3]], ["a"]),
+    "confusion of many": lambda: plots.plot_confusion(np.eye(15, dtype=int).tolist(), [f"g{i}" for i in range(15)]),
+    "bars": lambda: plots.plot_label_scores(
+        [ROW, ROW | {"intervals": {"f1": {"low": 0.2, "high": 0.6}, "recall": None}}]
+    ),
+    "bars of many": lambda: plots.plot_label_scores([ROW] * 10),
+    "curve": lambda: plots.plot_training(CURVE, 2),
+    "curve of one epoch": lambda: plots.plot_training(CURVE[:1]),
+    "curve of a tagger": lambda: plots.plot_training([point | {"map": 0.5} for point in CURVE]),
+    "reliability": lambda: plots.plot_reliability(BINS),
+    "tags": lambda: plots.plot_average_precision(TAGS, 9),
+    "tempi": lambda: plots.plot_numbers(BPM, BPM * (1, 2, 0.5), "bpm"),
+    "numbers": lambda: plots.plot_numbers(BPM - 100, BPM - 99, ""),
+    "one tempo": lambda: plots.plot_numbers(BPM[:1], BPM[:1], "bpm"),
+    "map": lambda: plots.plot_embeddings(BLOBS, np.repeat(np.arange(4), 15), NAMES),
+    "map of three": lambda: plots.plot_embeddings(BLOBS[:3], np.array([0, 1, 1]), NAMES),
 }
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_svg_is_whole_and_the_same_twice(name: str) -> None:
+def test_svg_is_well_formed_and_reproducible(name: str) -> None:
     before = dict(matplotlib.rcParams)
     picture = DRAWN[name]()
     assert ET.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
     assert picture == DRAWN[name]()
-    told = "".join(ET.fromstring(picture).itertext())
-    assert name not in ("confusion", "map", "tags") or all(label in told for label in NAMES)
+    text = "".join(ET.fromstring(picture).itertext())
+    assert name not in ("confusion", "map", "tags") or all(label in text for label in NAMES)
     assert dict(matplotlib.rcParams) == before, "the caller's style was changed"
 
 
@@ -68,7 +70,7 @@ def test_the_map_of_many_is_drawn_of_some(monkeypatch: pytest.MonkeyPatch) -> No
     asked = []
     project = plots.project_embeddings
     monkeypatch.setattr(plots, "project_embeddings", lambda x, seed: asked.append(len(x)) or project(x, seed))
-    plots.embedding_map(BLOBS, np.repeat(np.arange(4), 15), NAMES)
+    plots.plot_embeddings(BLOBS, np.repeat(np.arange(4), 15), NAMES)
     assert asked == [12]
 
 
@@ -79,7 +81,7 @@ def test_the_map_of_many_is_drawn_of_some(monkeypatch: pytest.MonkeyPatch) -> No
 def test_spectrogram_is_a_picture_of_any_sound(samples: np.ndarray, rate: int) -> None:
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(plots.spectrogram(samples, rate)))
+    picture = Image.open(io.BytesIO(plots.plot_spectrogram(samples, rate)))
     assert picture.format == "PNG" and picture.width > 2 * picture.height
 
 
@@ -90,7 +92,7 @@ def test_a_tone_is_a_line_at_its_height() -> None:
     time = np.arange(RATE * 2) / RATE
     heights = []
     for hertz in (200, 1_000, 5_000):
-        picture = plots.spectrogram(np.float32(np.sin(2 * np.pi * hertz * time)), RATE)
+        picture = plots.plot_spectrogram(np.float32(np.sin(2 * np.pi * hertz * time)), RATE)
         grey = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
         column = grey[:, grey.shape[1] // 2]
         heights.append(int(np.argmax(np.where(column.min(axis=1) < 250, column.sum(axis=1), 0))))

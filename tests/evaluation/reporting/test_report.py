@@ -16,7 +16,7 @@ from builder.errors import DataError
 from builder.settings import EvaluationSettings
 from evaluation.evaluate import evaluate_model
 from evaluation.fidelity.measure import measure_fidelity
-from evaluation.reporting.example_clips import Verdict, pick
+from evaluation.reporting.example_clips import Prediction, choose_examples
 from evaluation.reporting.report import write_report
 from evaluation.robustness import evaluate_robustness
 
@@ -69,21 +69,21 @@ def report(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) 
     return out
 
 
-def test_says_what_was_run_and_how_it_did(report: Path) -> None:
+def test_the_page_describes_the_run_and_its_scores(report: Path) -> None:
     words = Page(report / "report.html").words()
     scores = json.loads((report / "scores.json").read_text())
     assert "Sines, clicks and noise; no music." in words and FINGERPRINT in words and "cc0-1.0" in words
     assert "27 clips" in words and "melstats is not a neural network" in words
     for entry in scores["benchmarks"]:
         for key in ("accuracy", "macro_f1", "balanced_accuracy"):
-            figure = entry[key]
-            told = f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f} %, {100 * figure['high']:.1f} %]"
-            assert told in words
-    assert "Most often mixed up: Rock taken for Electronica, 1 of its tracks (50.0 %)." in words
+            score = entry[key]
+            text = f"{100 * score['value']:.1f} % [{100 * score['low']:.1f} %, {100 * score['high']:.1f} %]"
+            assert text in words
+    assert "Most common confusion: Rock predicted as Electronica, 1 of its tracks (50.0 %)." in words
     assert "a model of 71.7 % accuracy would also make no error in 9 tracks" in words  # 0.05 ** (1 / 9)
     assert "1 file skipped" in words and "Format not recognised" in words
     assert "synthmir train" in words and "synthmir evaluate" in words
-    assert "made by the same generator" not in words  # it was judged on other recordings too
+    assert "made by the same generator" not in words  # it was evaluated on other recordings too
 
 
 def test_names_and_prompts_are_text(report: Path) -> None:
@@ -106,12 +106,12 @@ def test_opens_from_disk_without_a_network(report: Path) -> None:
 
 def test_clips_are_the_corpus_bytes(report: Path, corpus: Path) -> None:
     players = [attrs["src"] for tag, attrs in Page(report / "report.html").tags if tag == "audio"]
-    examples = pick(corpus, {})
+    examples = choose_examples(corpus, {})
     assert [(report / src).read_bytes() for src in players] == [example.audio for example in examples]
     assert soundfile.info(report / players[0]).samplerate == RATE
 
 
-def test_published_figures_and_what_was_left_out_stand_beside_ours(report: Path, model: Path, tmp_path: Path) -> None:
+def test_published_scores_and_left_out_tracks_are_shown(report: Path, model: Path, tmp_path: Path) -> None:
     scores = json.loads((report / "scores.json").read_text())
     entry = scores["benchmarks"][1]
     shown = {"name": "A model", "metric": "accuracy", "value": 0.869, "source": "a paper", "note": "its note"}
@@ -122,20 +122,20 @@ def test_published_figures_and_what_was_left_out_stand_beside_ours(report: Path,
     words = Page(write_report(tmp_path, model)).words()
     assert "A modelAccuracy86.9 %yesits note. a paper" in words and "AnothermAP40.1 %noa page" in words
     assert words.count("this model") == 1 and f"this modelAccuracy{100 * entry['accuracy']['value']:.1f} %" in words
-    assert "43 tracks of 2 other labels, in no figure above" in words and "polka <i>31" in words
+    assert "43 tracks with 2 other labels, not included in the scores" in words and "polka <i>31" in words
     assert "The test part." in words
 
 
 def test_without_a_corpus_its_parts_are_left_out(report: Path, model: Path, tmp_path: Path) -> None:
     shutil.copy(report / "scores.json", tmp_path)
     page = Page(write_report(tmp_path, model))
-    assert "Hear it" not in page.text and not [tag for tag, _ in page.tags if tag == "audio"]
+    assert "Examples" not in page.text and not [tag for tag, _ in page.tags if tag == "audio"]
     assert "Learning curve" not in page.text and "Inside the model" in page.text
     assert "an unnamed generator" not in page.text and "Scores" in page.text
     assert all((tmp_path / link).is_file() for link in page.links())
 
 
-def test_on_validation_alone_it_warns(model: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_warning_on_validation_scores_alone(model: Path, corpus: Path, tmp_path: Path) -> None:
     evaluate_model(model, ["validation"], tmp_path, corpus)
     assert "made by the same generator" in Page(write_report(tmp_path, model, corpus)).words()
 
@@ -146,11 +146,11 @@ def test_written_twice_is_the_same(report: Path, model: Path, corpus: Path) -> N
     assert {path: path.read_bytes() for path in report.rglob("*") if path.is_file()} == before
 
 
-def test_the_gallery_shows_a_mistake_where_there_is_one(corpus: Path) -> None:
-    judged = {f"{name}-{seed}": Verdict(name, name, True) for name in GENRES for seed in (6, 7, 8)}
-    judged["Rock-8"] = Verdict("Rock", "Hip Hop", False)
-    judged |= {f"Hip Hop-{seed}": Verdict("Hip Hop", "Rock", False) for seed in (6, 7, 8)}
-    shown = [(clip.id, not clip.verdict.right) for clip in pick(corpus, judged) if clip.verdict]
+def test_examples_hold_a_misclassified_clip_of_each_genre(corpus: Path) -> None:
+    predictions = {f"{name}-{seed}": Prediction(name, name, True) for name in GENRES for seed in (6, 7, 8)}
+    predictions["Rock-8"] = Prediction("Rock", "Hip Hop", False)
+    predictions |= {f"Hip Hop-{seed}": Prediction("Hip Hop", "Rock", False) for seed in (6, 7, 8)}
+    shown = [(clip.id, not clip.prediction.right) for clip in choose_examples(corpus, predictions) if clip.prediction]
     assert shown == [
         *(("Electronica-6", False), ("Electronica-7", False)),
         *(("Hip Hop-6", True), ("Hip Hop-7", True)),
@@ -174,8 +174,8 @@ def test_robustness_and_fidelity_are_parts_of_the_page(model: Path, corpus: Path
     measure_fidelity(corpus, "validation", tmp_path / "fidelity")
     page = write_report(tmp_path, model, corpus).read_text(encoding="utf-8")
     for part in (
-        "When the recording is not clean",
-        "The corpus against its own held-out clips",
+        "Robustness to damaged recordings",
+        "Corpus compared with its own held-out clips",
         "lowpass: nothing above",
     ):
         assert part in page and part not in plain
