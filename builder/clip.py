@@ -1,4 +1,4 @@
-"""The row on its way: a prompt with what it asks for, and a clip to be made of it."""
+"""A prompt with its labels, and a clip to make from it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ VOCALS = ("instrumental", "with-vocals", "unspecified")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt and its labels. A label is what the text asks for; what the text leaves open is None or empty."""
+    """One prompt and its labels: what the text asks for. What it does not mention is None or empty."""
 
-    text: str  # what a generator is given
+    text: str  # the generator's input
     description: str  # the text without genre tags; clips that share it share a `prompt_group`
     genre: str
     subgenre: str | None = None
@@ -24,7 +24,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One clip to be made: a prompt, a seed and a place in the corpus."""
+    """One clip to make: a prompt, a seed and a place in the corpus."""
 
     id: str
     prompt: Prompt

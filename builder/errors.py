@@ -1,19 +1,27 @@
-"""The error tree. Each error says what is wrong, where, and what mends it; its exit code is the command's."""
+"""The errors that synthmir raises, and the exit code of a command that ends with one."""
 
 from __future__ import annotations
 
-MAX_TOLD = 2000  # letters of a message; what a stranger's file holds is repeated in it
+MAX_LINE = 2000  # characters: a message may quote a line of an untrusted file
 
 
 def make_printable(text: str) -> str:
-    """What can be printed and written: no line is endless, and halves of letters stand as escapes."""
+    """Shorten long lines, and escape what UTF-8 cannot encode (lone surrogates)."""
     lines = text.encode("utf-8", "backslashreplace").decode().split("\n")
-    half = MAX_TOLD // 2
-    return "\n".join(line if len(line) <= MAX_TOLD else f"{line[:half]} ... {line[-half:]}" for line in lines)
+    half = MAX_LINE // 2
+    return "\n".join(line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}" for line in lines)
 
 
 class SynthmirError(Exception):
-    """What a user can mend. `message` says what is wrong and where, `fix` the command or edit that mends it."""
+    """An error that the user can correct.
+
+    Args:
+        message: What is wrong, and where.
+        fix: The command or edit that corrects it.
+
+    Attributes:
+        exit_code: Of the command that ends with this error.
+    """
 
     exit_code = 1
 
@@ -24,24 +32,24 @@ class SynthmirError(Exception):
 
 
 class RecipeError(SynthmirError):
-    """A recipe, a taxonomy, an option or a source of descriptions that cannot be used."""
+    """A recipe, taxonomy, option or file of descriptions is invalid."""
 
     exit_code = 2
 
 
 class DataError(SynthmirError):
-    """A corpus, a model folder or audio that is missing, damaged or not what it should be."""
+    """A corpus, a model folder or audio is missing, damaged or not what it should be."""
 
     exit_code = 3
 
 
 class BackendError(SynthmirError):
-    """A generator, an embedder or an optional package that is missing or fails."""
+    """A generator, an embedder or an optional package is missing or fails."""
 
     exit_code = 4
 
 
 class HubError(SynthmirError):
-    """The Hugging Face Hub refused or could not be reached."""
+    """The Hugging Face Hub refuses a request, or cannot be reached."""
 
     exit_code = 5

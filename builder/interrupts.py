@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM: heard once, obeyed whatever happens to the exception.
+"""Ctrl-C and SIGTERM, handled so that none is lost.
 
-A KeyboardInterrupt that is raised while an object is being deleted or a weak reference's callback runs is swallowed by
-Python. So the handler also leaves a mark, and who works in a loop looks at it now and then.
+Python swallows a KeyboardInterrupt that is raised while an object is deleted or a weak reference's callback runs.
+Therefore the handler also sets a flag, and loops call `check_interrupt`.
 """
 
 from __future__ import annotations
@@ -14,63 +14,63 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-_heard = threading.Event()
+_interrupted = threading.Event()
 
 
 def handle_signal(number: int, frame: FrameType | None) -> NoReturn:
-    """The handler of both signals."""
-    _heard.set()
+    """Set the flag and raise KeyboardInterrupt: the handler of SIGINT and SIGTERM."""
+    _interrupted.set()
     raise KeyboardInterrupt
 
 
 def check_interrupt() -> None:
-    """Raise KeyboardInterrupt if a signal came, from the main thread alone: it is the one that is stopped."""
-    if _heard.is_set() and threading.current_thread() is threading.main_thread():
+    """Raise KeyboardInterrupt if a signal has arrived. Threads other than the main one are not interrupted."""
+    if _interrupted.is_set() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 
 
 def interrupt_main() -> None:
-    """Stop the main thread as Ctrl-C does: at once, or, where SIGINT is ignored, when it next calls `obey`."""
-    _heard.set()
+    """Interrupt the main thread as Ctrl-C does, or at its next `check_interrupt` where SIGINT is ignored."""
+    _interrupted.set()
     if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # out of a wait, too
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # ends a wait, too
     else:  # Windows
         _thread.interrupt_main()
 
 
 def clear_interrupt() -> None:
-    """The interrupt has been obeyed: what is run next in this process is not stopped by it."""
-    _heard.clear()
+    """Clear the flag, after an interrupt has been handled."""
+    _interrupted.clear()
 
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """Inside, a command is run: both signals are heard. What heard them before does so again after."""
+    """Handle SIGINT and SIGTERM while a command runs, then restore the handlers."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signal.signal(signal.SIGTERM, handle_signal)
-    if before[signal.SIGINT] is signal.default_int_handler:  # in a shell's background it is ignored
+    if before[signal.SIGINT] is signal.default_int_handler:  # it is ignored in a background job of a shell
         signal.signal(signal.SIGINT, handle_signal)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        _heard.clear()
+        _interrupted.clear()
 
 
 @contextmanager
 def handle_interrupts() -> Iterator[None]:
-    """Inside, Ctrl-C is heard also where nobody else has installed `hear`, and forgotten after: a notebook goes on."""
-    ours = (
+    """Handle SIGINT where Python's own handler is installed, as in a notebook, then restore it."""
+    is_default = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
-    if ours:
-        _heard.clear()
+    if is_default:
+        _interrupted.clear()
         signal.signal(signal.SIGINT, handle_signal)
     try:
         yield
     finally:
-        if ours:
+        if is_default:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            _heard.clear()
+            _interrupted.clear()

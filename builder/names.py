@@ -6,19 +6,19 @@ import re
 import unicodedata
 from collections.abc import Collection
 
-SPLIT_KEYWORDS = {  # those of `datasets` (data_files.SPLIT_KEYWORDS), which a test compares
+SPLIT_KEYWORDS = {  # those of `datasets` (data_files.SPLIT_KEYWORDS); a test compares them
     "train": ("train", "training"),
     "validation": ("validation", "valid", "dev", "val"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
 SPLITS = tuple(SPLIT_KEYWORDS)
 GROUP_COLUMNS = ("prompt_group", "group", "artist", "artist_id", "album", "album_id", "track_id", "speaker")
-_SPLITS = {word: split for split, words in SPLIT_KEYWORDS.items() for word in words}
+_SPLITS = {keyword: split for split, keywords in SPLIT_KEYWORDS.items() for keyword in keywords}
 _KEYWORD = re.compile(rf"(?:^|(?<=[-._ 0-9]))(?:{'|'.join(sorted(_SPLITS, key=len, reverse=True))})(?=[-._ 0-9]|$)")
 
 
 def normalize_label(name: str) -> str:
-    """A label's name without what spellings differ in: "Hip-Hop", "hip_hop" and "HipHop" are one."""
+    """Return a label's name without case, spaces and hyphens: "Hip-Hop", "hip_hop" and "HipHop" are equal."""
     return "".join(char for char in unicodedata.normalize("NFKC", name).casefold() if char not in " -_\t")
 
 
@@ -33,15 +33,17 @@ def find_group_column(columns: Collection[str], but: str = "") -> str | None:
 
 
 def find_split(name: str) -> str | None:
-    """The split that a folder or file name names, as `datasets` reads it: "train", "Val", "my-test_2"; else None.
+    """Find the split that `datasets` reads from the name of a folder or file: "train", "Val", "my-test_2".
 
-    A keyword counts where it is the whole name or is set off by one of "-._ " or a digit; case does not matter. A name
-    of two splits names none.
+    A keyword counts if it is the whole name, or is separated by one of "-._ " or a digit. Case does not matter.
+
+    Returns:
+        "train", "validation" or "test"; None for no split, and for more than one.
     """
     found = {_SPLITS[word] for word in _KEYWORD.findall(name.lower())}
     return found.pop() if len(found) == 1 else None
 
 
 def hide_split(name: str) -> str:
-    """A folder name in which `datasets` finds no split: "test" becomes "xtestx"; others are returned as they are."""
+    """Change a folder name so that `datasets` finds no split in it: "test" becomes "xtestx"."""
     return _KEYWORD.sub(lambda match: f"x{match[0]}x", name)

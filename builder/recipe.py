@@ -1,4 +1,4 @@
-"""Recipe: everything that defines a run, validated, hashable."""
+"""Recipes: everything that defines a run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=96)]
 
 
 def _unknown_parts(data: Any, parts: Collection[str]) -> Iterator[str]:
-    """A fault for each of `parts` whose name nothing is registered by. What is no text is pydantic's to refuse."""
+    """Describe each of `parts` whose name is not registered. Names that are not text are refused by pydantic."""
     for part, registry in zip(PARTS, (GENERATORS, EMBEDDERS), strict=True):
         section = data.get(part) if part in parts and isinstance(data, dict) else None
         name = section.get("name") if isinstance(section, dict) else None
@@ -51,7 +51,7 @@ def list_recipes() -> list[str]:
 
 
 class Recipe(RecipeSection):
-    """A run, whole. `Recipe.load` reads one; two recipes of one `fingerprint()` make the same audio."""
+    """All settings of a run. `Recipe.load` reads a file; recipes with the same `fingerprint()` make the same audio."""
 
     name: Slug
     """The corpus's name: lower-case letters, digits, `.`, `_`, `-`."""
@@ -77,10 +77,14 @@ class Recipe(RecipeSection):
 
     @classmethod
     def load(cls, path: str | Path, *, kept: bool = False) -> Recipe:
-        """Read a recipe file, or a shipped recipe by its name; a folder of that name does not hide it.
+        """Read a recipe.
 
-        `kept`: the recipe is a finished corpus's own, whose generator and embedder need not be known here.
-        Raises RecipeError that lists every fault at once.
+        Args:
+            path: A file, an address, or the name of a shipped recipe, also where a folder has that name.
+            kept: Whether the recipe is that of a finished corpus, whose generator and embedder need not be registered.
+
+        Raises:
+            RecipeError: That lists every fault.
         """
         file = to_path(path)
         with storage_errors(file):
@@ -101,12 +105,12 @@ class Recipe(RecipeSection):
 
     @classmethod
     def _validated(cls, data: Any, where: str, parts: Collection[str]) -> Recipe:
-        """`data` as a recipe whose `parts` ("generator", "embedder") are registered. Raises RecipeError."""
-        found = try_validate(cls, data)
-        faults = [*_unknown_parts(data, parts), *(found if isinstance(found, list) else ())]
-        if faults or isinstance(found, list):
+        """Make a recipe whose `parts` ("generator", "embedder") are registered. Raises RecipeError."""
+        result = try_validate(cls, data)
+        faults = [*_unknown_parts(data, parts), *(result if isinstance(result, list) else ())]
+        if faults or isinstance(result, list):
             raise faults_error(where, faults)
-        return found
+        return result
 
     @classmethod
     def json_schema(cls) -> str:
@@ -114,11 +118,11 @@ class Recipe(RecipeSection):
         return json.dumps(cls.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
     def with_options(self, options: dict[str, Any]) -> Recipe:
-        """A copy with dotted keys set ("training.seed": 3), checked as a file is. None leaves a key as it stands."""
+        """Return a checked copy with some values changed, by dotted keys ("training.seed"). None changes nothing."""
         return self.with_values({key: value for key, value in options.items() if value is not None})
 
     def with_values(self, values: dict[str, Any]) -> Recipe:
-        """The same, but None is a value like others."""
+        """Return a checked copy with some values changed, by dotted keys; None is a value too."""
         data = self.model_dump(mode="json")
         for key, value in values.items():
             *sections, last = key.split(".")
@@ -126,14 +130,14 @@ class Recipe(RecipeSection):
             for section in sections:
                 part = part[section]
             part[last] = value
-        given = [part for part in PARTS if f"{part}.name" in values]
-        changed = self._validated(data, "options", given)
-        changed._folder = self._folder
-        return changed
+        changed_parts = [part for part in PARTS if f"{part}.name" in values]
+        recipe = self._validated(data, "options", changed_parts)
+        recipe._folder = self._folder
+        return recipe
 
     @cached_property
     def labels(self) -> Taxonomy:
-        """The taxonomy that the recipe names, read and checked."""
+        """The taxonomy that the recipe names: the labels that clips can have."""
         return Taxonomy.load(self.taxonomy, self.folder)
 
     @property
@@ -142,9 +146,12 @@ class Recipe(RecipeSection):
         return self._folder
 
     def fingerprint(self) -> str:
-        """16 hex digits that stand for all that changes the audio: taxonomy, prompts, generator, quality.
+        """Hash what changes the audio: taxonomy, prompts, generator, quality, and the file of descriptions.
 
-        Batch size and device do not: a clip depends on its row alone. A file of descriptions counts by content.
+        Batch size and device are left out: a clip depends only on its row.
+
+        Returns:
+            16 hexadecimal digits.
         """
         parts = {
             "name": self.name,
@@ -157,7 +164,7 @@ class Recipe(RecipeSection):
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def source_file(self) -> Path | None:
-        """The file of descriptions, None where there is none. Raises RecipeError if it cannot be read."""
+        """Return the file of descriptions, None if the recipe names none. Raises RecipeError if it does not exist."""
         source = self.prompts.source
         if source.path is None:
             return None
@@ -172,12 +179,12 @@ class Recipe(RecipeSection):
         return path
 
     def source_hash(self) -> str | None:
-        """SHA-256 of the file of descriptions, None where there is none."""
+        """Return the SHA-256 of the file of descriptions, None if the recipe names none."""
         path = self.source_file()
         return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
     def portable(self) -> dict[str, bytes]:
-        """The recipe with the files of its own that it needs, as {file name: content}, to stand in another folder."""
+        """Return the recipe and the files that it names, as {file name: content}, to be written to another folder."""
         data, files = self.model_dump(mode="json"), {}
         if not (taxonomy := find_taxonomy(self.taxonomy, self.folder)).is_relative_to(SHIPPED):
             files["taxonomy.yaml"] = taxonomy.read_bytes()

@@ -1,4 +1,4 @@
-"""Run records: what a stage did, on what, in what time. Cards and reports are rendered from these files alone."""
+"""Run records: what a stage did, with what, and how long it took. Cards and reports are made from these files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .io.atomic import write_text
 from .io.safe_files import read_json
 
 _PACKAGES = ("datasets", "torch", "transformers", "soundfile", "hear21passt", "accelerate", "numpy")
-_KINDS: dict[str, Any] = {
+_TYPES: dict[str, Any] = {
     "command": str,
     "fingerprint": str | None,
     "wall_seconds": int | float,
@@ -35,8 +35,8 @@ _KINDS: dict[str, Any] = {
 _DETAILS: dict[str, Any] = {"embedder": dict | None, "generator": dict | None, "augment": list}
 
 _SPEC = re.compile(r"(?P<scheme>(?:[A-Za-z][\w+.-]+:)?(?://(?=/))?)(?P<path>.*)", re.DOTALL)  # gtzan:PATH, file://PATH
-_ROOTS = frozenset(  # where paths begin on other machines too; labels such as /m/04rlf are none
-    (
+_ROOTS = frozenset(  # where paths begin on other machines too; a label such as /m/04rlf is not a path
+    [
         "home",
         "Users",
         "root",
@@ -51,58 +51,76 @@ _ROOTS = frozenset(  # where paths begin on other machines too; labels such as /
         "usr",
         "scratch",
         "Volumes",
-    )
+    ]
 )
-_END = r"[^\s\"'`,;()<>\[\]{}|]*"  # the rest of a path inside of text
+_END = r"[^\s\"'`,;()<>\[\]{}|]*"  # the rest of a path within text
 
 
 @dataclass
 class RunRecord:
-    """One stage's run. `rows` counts clips or rows; `details` is the stage's own (a learning curve, say)."""
+    """The run of one stage, as it is stored in JSON.
 
-    command: str  # "build", "embed", "train", "evaluate"
-    fingerprint: str | None = None  # of the recipe, where there is one
-    started: str = ""  # UTC, ISO 8601
-    wall_seconds: float = 0.0  # of all the sessions that it took
+    Args:
+        command: "build", "embed", "train" or "evaluate".
+        fingerprint: Of the recipe, if there is one.
+        started: When, in UTC, as ISO 8601.
+        wall_seconds: How long all of its sessions took.
+        rows: How many clips, or rows.
+        peak_memory_bytes: Of the main process and its largest child.
+        device: The machine, as text.
+        versions: Of the packages that the result depends on.
+        details: What else the stage records, such as a learning curve.
+    """
+
+    command: str
+    fingerprint: str | None = None
+    started: str = ""
+    wall_seconds: float = 0.0
     rows: int = 0
-    peak_memory_bytes: int = 0  # of the main process and its largest child
+    peak_memory_bytes: int = 0
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Write the record as JSON, whole or not at all."""
+        """Write the record as JSON, atomically."""
         write_text(path, json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> RunRecord:
-        """Read a record that `write` wrote. Raises OSError, or ValueError for a file that is none."""
-        told = read_json(path)
-        if (odd := find_wrong_type(told)) is not None:
-            raise ValueError(odd)
+        """Read a record.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it does not hold a record.
+        """
+        content = read_json(path)
+        if (fault := find_wrong_type(content)) is not None:
+            raise ValueError(fault)
         try:
-            return cls(**told)
+            return cls(**content)
         except TypeError as error:
             raise ValueError(error) from error
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> RunRecord:
-        """What has no `misfit`, as a record; what another version may have added is left out."""
-        return cls(**{"command": ""} | {one.name: told[one.name] for one in fields(cls) if one.name in told})
+    def from_dict(cls, content: dict[str, Any]) -> RunRecord:
+        """Make a record from checked JSON. Keys that another version may have added are left out."""
+        known = {key.name: content[key.name] for key in fields(cls) if key.name in content}
+        return cls(**{"command": ""} | known)
 
 
-def find_wrong_type(told: dict[str, Any]) -> str | None:
-    """What in a record's content is of another kind than a record holds, None if nothing is."""
-    for known, within, before in ((_KINDS, told, ""), (_DETAILS, told.get("details", {}), "details.")):
-        for name, kinds in known.items():
-            if name in within and not isinstance(within[name], kinds):
-                return f"{before}{name} is {type(within[name]).__name__}"
+def find_wrong_type(content: dict[str, Any]) -> str | None:
+    """Describe the first value of a record that has a wrong type; None if there is none."""
+    for types, values, prefix in ((_TYPES, content, ""), (_DETAILS, content.get("details", {}), "details.")):
+        for name, expected in types.items():
+            if name in values and not isinstance(values[name], expected):
+                return f"{prefix}{name} is {type(values[name]).__name__}"
     return None
 
 
 @contextmanager
 def record_run(command: str, fingerprint: str | None = None) -> Iterator[RunRecord]:
-    """Times a stage: fill `rows` and `details` inside, call `write` after."""
+    """Measure a stage: time, memory, device, versions. Set `rows` and `details` in the block, then call `write`."""
     record = RunRecord(command, fingerprint, datetime.now(UTC).isoformat(timespec="seconds"))
     clock = time.monotonic()
     yield record
@@ -113,10 +131,10 @@ def record_run(command: str, fingerprint: str | None = None) -> Iterator[RunReco
 
 
 def measure_peak_memory() -> int:
-    """The most memory that this process has held, plus the most that one of its ended children has, in bytes."""
+    """Return the largest memory of this process, plus that of the largest child that has ended, in bytes."""
     try:
         import resource
-    except ModuleNotFoundError:  # Windows, which keeps no such figure of processes that have ended
+    except ModuleNotFoundError:  # Windows, which does not keep it for processes that have ended
         memory = psutil.Process().memory_info()
         return int(getattr(memory, "peak_wset", memory.rss))
     unit = 1 if sys.platform == "darwin" else 1024
@@ -124,18 +142,18 @@ def measure_peak_memory() -> int:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python, of synthmir and of the packages that decide what comes out."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python, of synthmir, and of the packages that the results depend on."""
+    installed = {"python": platform.python_version()}
     for name in ("synthmir", *_PACKAGES):
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def describe_device() -> str:
-    """The machine in words: processor, cores, memory, and the GPU if torch is loaded and sees one."""
+    """Describe this machine: processor, cores, and the GPU if torch is loaded and can use one."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -150,14 +168,14 @@ def describe_device() -> str:
 
 
 def strip_paths(value: Any, folder: Path) -> Any:
-    """A record's content as it may be published: of a path only its last part is left, as `./NAME`.
+    """Shorten the paths of a record, so that it can be published: of each only the last part is left, as `./NAME`.
 
     Args:
         value: What JSON or YAML holds.
         folder: Where the record is. Its parent is known to be of this machine too.
 
     Returns:
-        The same, of the same kinds. Relative paths stay, but those that climb past `..` become `../NAME`.
+        The value with shortened paths. Relative paths are kept, but those that climb past `..` become `../NAME`.
     """
     if isinstance(value, dict):
         return {strip_paths(key, folder): strip_paths(inner, folder) for key, inner in value.items()}
@@ -176,7 +194,7 @@ def strip_paths(value: Any, folder: Path) -> Any:
 
 
 def find_machine_path(text: str, folder: Path) -> str | None:
-    """The first path in a text that begins at its `folder`, the home or the temporary folder; None without one."""
+    """Find the first path in a text that begins at the `folder`, the home or the temporary folder."""
     match = _machine_path(folder).search(text)
     return match[0] if match else None
 
@@ -195,7 +213,7 @@ def _top_folders() -> frozenset[str]:
 
 
 def _machine_path(folder: Path, roots: frozenset[str] = frozenset()) -> re.Pattern[str]:
-    """What a path of this machine looks like inside of text; with `roots` one that begins at these of any machine."""
+    """Return the pattern of this machine's paths in text, and of paths that begin at one of `roots`."""
     return _pattern(folder, Path.home(), Path(tempfile.gettempdir()), roots)
 
 
@@ -203,6 +221,6 @@ def _machine_path(folder: Path, roots: frozenset[str] = frozenset()) -> re.Patte
 def _pattern(folder: Path, home: Path, temporary: Path, roots: frozenset[str]) -> re.Pattern[str]:
     own = {home, folder.absolute().parent, folder.resolve().parent}
     known = [rf"{re.escape(str(path))}(?![\w.-])(?:/{_END})?" for path in own if len(path.parts) > 1]
-    known.append(rf"{re.escape(str(temporary))}/(?!ray/){_END}")  # where Ray writes is in our own messages
+    known.append(rf"{re.escape(str(temporary))}/(?!ray/){_END}")  # synthmir's messages say where Ray writes
     known += [rf"(?<!/)/{root}/{_END}" for root in roots]
     return re.compile(rf"(?<![\w.~-])(?:{'|'.join(sorted(known, key=len, reverse=True))})")

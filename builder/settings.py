@@ -72,7 +72,10 @@ class PromptSettings(RecipeSection):
     """Where descriptions come from."""
 
     def audible(self) -> dict[str, Any]:
-        """What changes the prompts and their labels. `on_conflict` is younger: left out where it changes nothing."""
+        """Return what changes the prompts and their labels.
+
+        `on_conflict` is left out at its default: recipes of 0.1 did not have it, and keep their fingerprint.
+        """
         unset = {"on_conflict"} if self.source.on_conflict == "columns" else set()
         return self.model_dump(mode="json", exclude={"source": {"path"} | unset})
 
@@ -113,11 +116,11 @@ class GeneratorSettings(RecipeSection):
 
     @property
     def channels(self) -> int:
-        """Of every clip: 1, or 2 in stereo."""
+        """The channels of a clip: 1, or 2 in stereo."""
         return 2 if self.stereo else 1
 
     def audible(self) -> dict[str, Any]:
-        """What changes the audio. Settings that recipes did not always have are left out where they change nothing."""
+        """Return what changes the audio, without the defaults of settings that recipes of 0.1 did not have."""
         unset = {key for key in ("top_p", "stereo") if getattr(self, key) == type(self).model_fields[key].default}
         return self.model_dump(mode="json", exclude={"batch_size", "device"} | unset)
 
@@ -148,8 +151,8 @@ class SplitSettings(RecipeSection):
     """The seed of the split."""
 
 
-def _damage(text: str) -> str:
-    """A damage as it is written, in one way of several: noise:20.0 is noise:20."""
+def _shorten_degradation(text: str) -> str:
+    """Write a degradation in its shortest form: noise:20.0 is noise:20."""
     from .degradations import Damage
 
     try:
@@ -159,7 +162,8 @@ def _damage(text: str) -> str:
 
 
 Augment = Annotated[
-    tuple[Annotated[str, AfterValidator(_damage)], ...], AfterValidator(lambda found: tuple(dict.fromkeys(found)))
+    tuple[Annotated[str, AfterValidator(_shorten_degradation)], ...],
+    AfterValidator(lambda texts: tuple(dict.fromkeys(texts))),
 ]
 
 
@@ -184,15 +188,15 @@ class EmbedderSettings(RecipeSection):
     """Degradations for the training clips: `noise:20`, `mp3:64`, ..."""
 
     def refuse(self, *keys: str) -> None:
-        """Raise RecipeError if one of these is set: for embedders that have no use for it."""
+        """Raise RecipeError if one of these settings is not at its default: the embedder cannot use it."""
         for key in keys:
             if (value := getattr(self, key)) != type(self).model_fields[key].default:
                 raise RecipeError(
-                    f"embedder.{key}: {self.name} has no use for it, found {value!r}", f"remove embedder.{key}"
+                    f"embedder.{key}: {self.name} does not use it, found {value!r}", f"remove embedder.{key}"
                 )
 
     def torch_device(self) -> str:
-        """The device to compute on, as torch names it. Raises BackendError where it is not there."""
+        """Return torch's name of the device to compute on. Raises BackendError if this machine does not have it."""
         import torch
 
         if self.device == "auto":

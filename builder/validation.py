@@ -1,4 +1,4 @@
-"""Pydantic's findings told the way a person can mend them: all faults at once, each with its key and what is valid."""
+"""Checking data with pydantic: every fault is reported at once, with its key and what is valid there."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import RecipeError
 
-MAX_FAULTS = 20  # told at once
-MAX_WORD = 100  # letters; no name is longer, and to look for one like it would take long
+MAX_FAULTS = 20  # in one message
+MAX_NAME = 100  # characters of a name that is compared with others; comparing takes long
+MAX_VALUE = 60  # characters of a value in a message
 
 
 class Section(BaseModel):
-    """A mapping read from YAML: unknown keys and loose types are refused."""
+    """A mapping read from YAML. Unknown keys and values of another type are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -25,56 +26,67 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validate(model: type[Model], data: Any, where: str) -> Model:
-    """`data` as a `model`. Raises RecipeError with one line a fault; `where` names the file."""
-    found = try_validate(model, data)
-    if isinstance(found, list):
-        raise faults_error(where, found)
-    return found
+    """Make a model from data.
+
+    Args:
+        model: The class.
+        data: What YAML or JSON holds.
+        where: The name of the file, for the message.
+
+    Raises:
+        RecipeError: With one line for each fault.
+    """
+    result = try_validate(model, data)
+    if isinstance(result, list):
+        raise faults_error(where, result)
+    return result
 
 
 def try_validate(model: type[Model], data: Any) -> Model | list[str]:
-    """`data` as a `model`, or its faults in words."""
+    """Make a model from data, or return its faults as text."""
     if not isinstance(data, dict):
         return [f"expected `key: value` lines, found {type(data).__name__}"]
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        told = [_fault(model, item) for item in found[: MAX_FAULTS + 1]]
-        return told + ["..."] * (len(found) - len(told))  # counted; to word a million takes minutes
+        faults = error.errors(include_url=False)
+        lines = [_describe_fault(model, fault) for fault in faults[: MAX_FAULTS + 1]]
+        return lines + ["..."] * (len(faults) - len(lines))  # the others are only counted
 
 
 def faults_error(where: str, faults: Sequence[str]) -> RecipeError:
-    """The error that lists faults, one a line."""
-    shown = [f"  - {fault}" for fault in faults[:MAX_FAULTS]]
+    """Return the error that lists faults, one on each line."""
+    lines = [f"  - {fault}" for fault in faults[:MAX_FAULTS]]
     if len(faults) > MAX_FAULTS:
-        shown.append(f"  ... and {len(faults) - MAX_FAULTS} more")
-    return RecipeError("\n".join([f"{where}: {len(faults)} fault(s)", *shown]))
+        lines.append(f"  ... and {len(faults) - MAX_FAULTS} more")
+    return RecipeError("\n".join([f"{where}: {len(faults)} fault(s)", *lines]))
 
 
 def suggest(name: object, known: Iterable[str]) -> str:
-    """` (did you mean 'rock'?)`, or nothing where nothing is near."""
+    """Return " (did you mean 'rock'?)" for a misspelt name, nothing where no known name is similar."""
     text = str(name)
-    if len(text) > MAX_WORD:
+    if len(text) > MAX_NAME:
         return ""
-    found = difflib.get_close_matches(text, list(known), n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    similar = difflib.get_close_matches(text, list(known), n=1)
+    return f" (did you mean {similar[0]!r}?)" if similar else ""
 
 
-def _fault(model: type[BaseModel], item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"]) or "(top)"
-    if item["type"] == "extra_forbidden":
-        known = _keys_at(model, item["loc"][:-1])
-        return f"{path}: unknown key{suggest(item['loc'][-1], known)}. Known here: {', '.join(known)}"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "missing":
+def _describe_fault(model: type[BaseModel], fault: Any) -> str:
+    """Return one of pydantic's faults as a line of text."""
+    path = ".".join(str(part) for part in fault["loc"]) or "(top)"
+    if fault["type"] == "extra_forbidden":
+        known = _list_keys(model, fault["loc"][:-1])
+        return f"{path}: unknown key{suggest(fault['loc'][-1], known)}. Known here: {', '.join(known)}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "missing":
         return f"{path}: missing"
-    value = reprlib.repr(item.get("input"))
-    return f"{path}: {message[:1].lower()}{message[1:]} (found {value if len(value) < 60 else value[:57] + '...'})"
+    value = reprlib.repr(fault.get("input"))
+    value = value if len(value) < MAX_VALUE else f"{value[: MAX_VALUE - 3]}..."
+    return f"{path}: {message[:1].lower()}{message[1:]} (found {value})"
 
 
-def _keys_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """The keys of the section that `loc` leads to."""
+def _list_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Return the keys of the section that a path of keys leads to."""
     for part in loc:
         field = model.model_fields.get(str(part))
         inner = field.annotation if field else None

@@ -127,7 +127,7 @@ def _embed_config(corpus: Corpus, config: EmbeddingConfig, executor: Executor, p
         sums, {target: ledger.entries[target].sha256 for target in data.values()}, record_file, name
     ):
         delete_folder(work)
-        return RunRecord.of(corpus.record(embed_record(name)))
+        return RunRecord.from_dict(corpus.record(embed_record(name)))
     _refuse_changed(root, {shard: sums.get(shard, "") for shard in data})
     done = sum(map_parallel(config.count_embeddings, [root / shard for shard in data if shard not in todo], root))
     with record_run("embed", corpus.fingerprint) as record:

@@ -213,7 +213,7 @@ def build(
         if job.new is None and not count:
             _repair_card(Corpus(out))
             job.clean_up()
-            return RunRecord.of(job.finished_record or {})
+            return RunRecord.from_dict(job.finished_record or {})
         with record_run("build", job.fingerprint) as record:
             total = max(count, job.new.clips if job.new else sum(part.clips for part in job.parts))
             done = total - count
@@ -243,7 +243,7 @@ def build(
             record = complete_record(record, [*job.finished_parts, new_part], job.finished_record)
             record.details["made_in_this_session"] = count
         else:  # a repair does not change how the corpus was made
-            record = RunRecord.of(job.finished_record or {})
+            record = RunRecord.from_dict(job.finished_record or {})
             record.details["mended_shards"] = record.details.get("mended_shards", 0) + sum(len(s) for _, s in todo)
         _finish(job, recipe, record, rejected)
     return record

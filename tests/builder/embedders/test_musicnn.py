@@ -211,8 +211,8 @@ def test_installers_download_no_dependencies_and_build_nothing():
         ({"weights": str(ROOT / "builder")}, BackendError, r"holds no \.index and \.data-00000-of-00001"),
         ({"arch": "MSD_musicn"}, RecipeError, "did you mean 'MSD_musicnn'"),
         ({"arch": "MSD_musicnn_big"}, RecipeError, "musicnn has no model"),
-        ({"layer": 3}, RecipeError, "musicnn has no use for it"),
-        ({"dtype": "bfloat16"}, RecipeError, "musicnn has no use for it"),
+        ({"layer": 3}, RecipeError, "musicnn does not use it"),
+        ({"dtype": "bfloat16"}, RecipeError, "musicnn does not use it"),
     ],
 )
 def test_invalid_settings_are_refused(more, error, message):

@@ -250,7 +250,7 @@ def test_truncated_files_are_refused(weights, tmp_path, suffix, legacy, share):
         ({"weights": "/no/such/file.pt"}, BackendError, "no file and no folder"),
         ({"arch": "passt_s_kd_p16_128_ap48"}, RecipeError, "did you mean 'passt_s_kd_p16_128_ap486'"),
         ({"arch": "passt_20sec"}, RecipeError, "no PaSST of ten seconds"),
-        ({"layer": 3}, RecipeError, "embedder.layer: passt has no use for it"),
+        ({"layer": 3}, RecipeError, "embedder.layer: passt does not use it"),
         ({"device": "cuda:99"}, BackendError, "'cuda:99' cannot be used"),
     ],
 )
