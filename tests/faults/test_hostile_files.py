@@ -40,7 +40,7 @@ from builder.embedders.audio_sources import open_source
 from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.embedded_dataset import open_dataset
 from builder.embedders.weights import find_weights_file, read_tensors
-from builder.errors import MAX_TOLD, BackendError, DataError, RecipeError, SynthmirError
+from builder.errors import MAX_LINE, BackendError, DataError, RecipeError, SynthmirError
 from builder.hub.publishable import model_config
 from builder.io import parquet_guard as parquet
 from builder.io.markdown import parse_front_matter
@@ -843,7 +843,7 @@ def test_names_that_no_file_can_have(model: Path, tmp_path: Path, kind: str) -> 
         with pytest.raises(SynthmirError) as told:
             read()
         str(told.value).encode()  # it can be printed
-        assert len(told.value.message) < 2 * MAX_TOLD
+        assert len(told.value.message) < 2 * MAX_LINE
     assert not is_benchmark(name)
 
 
@@ -852,7 +852,7 @@ def test_messages_are_of_bounded_lines_and_can_be_written() -> None:
     str(error).encode()
     assert error.message.startswith("a\\ud800b: xxx")
     assert error.message.splitlines()[1] == f"second {'y' * 100}"
-    assert max(map(len, str(error).splitlines())) < MAX_TOLD + 20
+    assert max(map(len, str(error).splitlines())) < MAX_LINE + 20
     assert DataError("short", "é ☃").fix == "é ☃"
 
 
