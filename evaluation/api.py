@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from builder.executors import ExecutorSettings
     from builder.recipe import Recipe
     from builder.settings import EmbedderSettings, EvaluationSettings
-    from training.settings import Chosen
+    from training.settings import ChosenSettings
 
     from .classify import Classification
     from .results.ablation import Ablation
@@ -341,14 +341,14 @@ def compare(
         What strategies.json holds, the best strategy first.
     """
     from training.seeds import parse_seeds
-    from training.settings import choose
+    from training.settings import choose_settings
 
     from .reporting.result_files import write_result_files
     from .strategies import STRATEGIES, compare_strategies
 
     corpus, out = Path(corpus), Path(out)
     options = {"task": task, "target": str(target), "shots": shots}
-    chosen = choose(corpus, None if recipe is None else str(recipe), embedder, options)
+    chosen = choose_settings(corpus, None if recipe is None else str(recipe), embedder, options)
     if isinstance(strategies, str):
         strategies = strategies.replace(" ", "").split(",")
     numbers = parse_seeds(seeds) if isinstance(seeds, str) else seeds
@@ -362,7 +362,9 @@ def compare(
     return result
 
 
-def embed_benchmark_target(corpus: Path, chosen: Chosen, out: Path, progress: ProgressOption) -> Chosen:
+def embed_benchmark_target(
+    corpus: Path, chosen: ChosenSettings, out: Path, progress: ProgressOption
+) -> ChosenSettings:
     """Embed a benchmark that is the target of a training into `out`/real; other settings are returned unchanged."""
     if ":" not in (chosen.training.target or ""):
         return chosen

@@ -17,7 +17,7 @@ from builder.settings import EmbedderSettings, EvaluationSettings, SplitSettings
 from builder.validation import suggest
 from training.models.classifier import REGRESSION, SynthmirClassifier, load_model
 from training.seeds import train_seeds
-from training.trainer import RECORD, load_data
+from training.trainer import RECORD, load_training_data
 
 from .inference.held_out import read_test
 from .inference.predict import HOP, Aggregate, check_aggregate, predict_probabilities, predict_windows
@@ -74,7 +74,7 @@ def compare_strategies(
     settings, out = settings or EvaluationSettings(), Path(out)
     chosen = _settings(training, strategies)
     with record_run("compare") as record:
-        data = load_data(Path(corpus), training.model_copy(update={"strategy": "synthetic"}), embedder, split)
+        data = load_training_data(Path(corpus), training.model_copy(update={"strategy": "synthetic"}), embedder, split)
         columns = training.label_column, training.embedding_column
         test, stored = read_test(str(training.target), data.features, *columns)
         check_aggregate(settings.aggregate, test.problem)
@@ -97,7 +97,7 @@ def compare_strategies(
         }
         test = windows.test
         record.rows = len(test)
-        record.fingerprint = data.made.get("fingerprint")
+        record.fingerprint = data.build_record.get("fingerprint")
         record.details = {
             "corpus": Path(corpus).name,
             "settings": training.model_dump(mode="json", exclude={"target"}),

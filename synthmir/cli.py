@@ -109,9 +109,9 @@ def train(
     if seeds is None:
         record = training_api.train_to_folder(corpus, out, **chosen)
         if record is not None:
-            from training.trainer import described
+            from training.trainer import summarize_training
 
-            print(f"model {out}: {described(record)}")
+            print(f"model {out}: {summarize_training(record)}")
         return
     summary = training_api.train_seeds(corpus, out, seeds, notice=print, **chosen)
     if summary is not None:

@@ -119,8 +119,8 @@ def run(
     from builder.executors import count_embedding_workers
     from evaluation.api import evaluate_with, fidelity_with, robustness_with
     from evaluation.reporting.tables import format_robustness, format_scores
-    from training.settings import Chosen
-    from training.trainer import described
+    from training.settings import ChosenSettings
+    from training.trainer import summarize_training
 
     from .training_api import train_with
 
@@ -141,9 +141,9 @@ def run(
     report(f"embeddings {corpus.root / augmented_config_name(loaded.embedder)}: {record.rows:,} rows")
 
     model, pages = folder / "model", folder / "report"
-    chosen = Chosen(loaded.training, loaded.embedder, loaded.split)
+    chosen = ChosenSettings(loaded.training, loaded.embedder, loaded.split)
     if (trained := train_with(corpus.root, model, chosen, progress)) is not None:
-        report(f"model {model}: {described(trained)}")
+        report(f"model {model}: {summarize_training(trained)}")
 
     settings = loaded.evaluation
     if settings.robustness is not None:

@@ -15,7 +15,7 @@ from builder.progress import ProgressOption, count_progress
 if TYPE_CHECKING:
     from builder.records import RunRecord
     from training.models.classifier import SynthmirClassifier
-    from training.settings import Chosen
+    from training.settings import ChosenSettings
 
 
 class TrainOptions(TypedDict, total=False):
@@ -142,17 +142,17 @@ def train_seeds(
     )  # fmt: skip
 
 
-def _choose(corpus: Path, options: TrainOptions) -> Chosen:
+def _choose(corpus: Path, options: TrainOptions) -> ChosenSettings:
     """The settings of a training: the recipe's, with the options on top."""
-    from training.settings import choose
+    from training.settings import choose_settings
 
     keys: dict[str, Any] = {key: value for key, value in options.items() if key not in ("recipe", "embedder")}
     keys |= {"target": None if keys.get("target") is None else str(keys["target"])}
     recipe = options.get("recipe")
-    return choose(corpus, None if recipe is None else str(recipe), options.get("embedder"), keys)
+    return choose_settings(corpus, None if recipe is None else str(recipe), options.get("embedder"), keys)
 
 
-def train_with(corpus: Path, out: Path, chosen: Chosen, progress: ProgressOption) -> RunRecord | None:
+def train_with(corpus: Path, out: Path, chosen: ChosenSettings, progress: ProgressOption) -> RunRecord | None:
     """Train with these settings. A benchmark that is the target is embedded into `real` beside the model."""
     from evaluation.api import embed_benchmark_target
     from training.trainer import train as train_model
@@ -185,6 +185,6 @@ def export(model: str | Path, out: str | Path, *, what: str = "whole") -> float:
         >>> synthmir.export("model", "model.onnx")
         2.4e-07
     """
-    from training.models.onnx_export import export as export_onnx
+    from training.models.onnx_export import export_onnx
 
     return export_onnx(Path(model), Path(out), what)

@@ -1,4 +1,4 @@
-"""Which settings a training takes: a recipe's, the corpus's own, or the defaults, with what was asked on top."""
+"""The settings of a training: a recipe's, the corpus's own, or the defaults, with the options on top."""
 
 from __future__ import annotations
 
@@ -16,37 +16,46 @@ from builder.validation import validate
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """What `train` is called with."""
+class ChosenSettings:
+    """The settings that `train` is called with."""
 
     training: TrainingSettings
     embedder: EmbedderSettings | None
     split: SplitSettings | None
 
 
-def choose(path: Path, recipe: str | None, embedder: str | None, options: dict[str, Any]) -> Chosen:
-    """The settings to train on `path` with; `options` are keys of `training`, None for those nobody gave.
+def choose_settings(path: Path, recipe: str | None, embedder: str | None, options: dict[str, Any]) -> ChosenSettings:
+    """Choose the settings to train with.
 
-    Raises RecipeError, and DataError for a corpus that is not finished, or a folder that only holds one.
+    Args:
+        path: A corpus, or another data set of embeddings.
+        recipe: A recipe file; by default the corpus's own recipe.
+        embedder: The name of an embedder, or of a config of the corpus.
+        options: Keys of the recipe's `training` section; None for those that are not given.
+
+    Raises:
+        RecipeError: The options or the recipe are not valid.
+        DataError: The corpus is not finished, or the folder only holds one.
     """
-    ours = (path / RECIPE).exists() or (path / WORK / STATE).exists() or any(path.glob(f"*/{SUMS}"))
-    if ours:
+    corpus = (path / RECIPE).exists() or (path / WORK / STATE).exists() or any(path.glob(f"*/{SUMS}"))
+    if corpus:
         Corpus.open(path)
-    if recipe is None and not ours:
+    if recipe is None and not corpus:
         _need_target(options, None)
         given = {key: value for key, value in options.items() if value is not None}
         training = validate(TrainingSettings, given, "options")
-        return Chosen(training, validate(EmbedderSettings, {"name": embedder}, "options") if embedder else None, None)
+        named = validate(EmbedderSettings, {"name": embedder}, "options") if embedder else None
+        return ChosenSettings(training, named, None)
     loaded = Recipe.load(recipe or str(path / RECIPE), kept=recipe is None)
     _need_target(options, loaded.training.target)
     dotted = {f"training.{key}": value for key, value in options.items()}
     loaded = loaded.with_options(dotted)
-    chosen = settings_of_config(embedder, loaded.embedder, path) if embedder else loaded.embedder if ours else None
-    return Chosen(loaded.training, chosen, loaded.split)
+    chosen = settings_of_config(embedder, loaded.embedder, path) if embedder else loaded.embedder if corpus else None
+    return ChosenSettings(loaded.training, chosen, loaded.split)
 
 
 def _need_target(options: dict[str, Any], target: str | None) -> None:
-    """Raise RecipeError for a strategy that was asked for without the real music that it learns from."""
+    """Raise RecipeError if a strategy is asked for without the target that it needs."""
     strategy = options.get("strategy")
     if strategy not in (None, "synthetic") and (options.get("target") or target) is None:
         raise RecipeError(

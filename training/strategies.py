@@ -1,7 +1,7 @@
-"""How a labelled synthetic source and real music are learnt from: the six strategies.
+"""The six strategies to learn from a labelled synthetic source and from real music, the target.
 
-They are those of Kroher, Manangu and Pikrakis 2024 (arXiv 2407.02156), with one difference of weight: when to stop,
-and which epoch is kept, is decided on a validation part, never on the test part, which no code here can reach.
+They are those of Kroher, Manangu and Pikrakis 2024 (arXiv 2407.02156), with one important difference: a validation
+part decides when training stops and which epoch is kept. The test part is never used, and no code here can reach it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from builder.errors import RecipeError
 from builder.settings import TrainingSettings
 
-from .data.combine import alone, both, learnt, retold, two_labels
+from .data.combine import join_target, replace_rows, require_labels, require_several_labels, select_target
 from .data.features import Features
 from .data.target import Target, count_labels, take_shots
 from .models.classifier import SINGLE, SynthmirConfig
@@ -35,15 +35,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One training: of what rows, from where, and how it went."""
+    """One training of a strategy."""
 
-    name: str  # one of STAGES: what its train rows are of
+    name: str  # one of STAGES: where its training rows are from
     features: Features
     fit: Fit
     lr: float
 
-    def told(self) -> dict[str, Any]:
-        """For the record."""
+    def describe(self) -> dict[str, Any]:
+        """Describe the stage for the training record."""
         parts = {"train": self.features.train, "validation": self.features.validation}
         return {
             "name": self.name,
@@ -58,16 +58,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished strategy: its last stage's model, and what the record tells."""
+    """A finished strategy."""
 
-    fit: Fit
-    features: Features  # of the last stage: what the model learnt from last, and what stopped it
-    told: dict[str, Any]
+    fit: Fit  # of the last stage
+    features: Features  # of the last stage
+    record: dict[str, Any]  # the key `strategy` of the training record
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """What all stages of a run share."""
+class _Stages:
+    """Runs the stages of a strategy, with what they share."""
 
     settings: TrainingSettings
     config: SynthmirConfig
@@ -75,31 +75,37 @@ class _Run:
     on_epoch: Callable[[Epoch], None] | None
     checkpoint: Path | None
 
-    def stage(self, name: str, features: Features, *, lr: float | None = None, **options: Any) -> Stage:
-        """Fit one stage; its epochs are told with the stage's name where there are two."""
+    def fit(self, name: str, features: Features, *, lr: float | None = None, **options: Any) -> Stage:
+        """Fit one stage. With two stages, each point of the learning curve names its stage."""
         settings = self.settings if lr is None else self.settings.model_copy(update={"lr": lr})
         if settings.head in HEADS:
             return Stage(name, features, HEADS[settings.head](self.config, features, settings), settings.lr)
         checkpoint = self.checkpoint and self.checkpoint.with_name(f"{self.checkpoint.name}-{name}")
         fitted = fit(
-            self.config, features, settings, self.accelerator, self._teller(name), checkpoint=checkpoint, **options
+            self.config,
+            features,
+            settings,
+            self.accelerator,
+            self._report_epochs(name),
+            checkpoint=checkpoint,
+            **options,
         )
         return Stage(name, features, fitted, settings.lr)
 
-    def done(self) -> None:
-        """No stage will be gone on with: its checkpoints go."""
+    def delete_checkpoints(self) -> None:
+        """Delete the checkpoints of all stages, once the strategy is finished."""
         if self.checkpoint and self.accelerator.is_main_process:
             for name in STAGES:
                 self.checkpoint.with_name(f"{self.checkpoint.name}-{name}").unlink(missing_ok=True)
 
-    def _teller(self, name: str) -> Callable[[Epoch], None] | None:
+    def _report_epochs(self, name: str) -> Callable[[Epoch], None] | None:
         on_epoch = self.on_epoch
         if on_epoch is None or self.settings.strategy not in TWO_STAGES:
             return on_epoch
         return lambda point: on_epoch({**point, "stage": name})
 
 
-def run(
+def run_strategy(
     settings: TrainingSettings,
     source: Features,
     target: Target | None,
@@ -111,103 +117,119 @@ def run(
 ) -> Outcome:
     """Train by `settings.strategy`.
 
-    - `synthetic`: the source alone.
-    - `real`: the target's labelled rows alone; labels that none of them has take no output.
-    - `joint`: both at once; real rows get the share `mix` of the loss, without it every row weighs the same.
-    - `transfer`: the source, then the last layer alone on the target.
+    - `synthetic`: only the source.
+    - `real`: only the labelled rows of the target; labels that none of them has get no output.
+    - `joint`: source and target together. The target's rows get the share `mix` of the loss; without it all rows have
+      the same weight.
+    - `transfer`: the source, then only the last layer on the target.
     - `finetune`: the source, then all layers on the target, at `finetune_lr`.
-    - `adapt`: the source, while `adaptation.loss` draws the target's hidden representations to it. The target's labels
-      are used by the losses that need them and where `shots` says how many; those rows then are learnt from as well.
+    - `adapt`: the source, while `adaptation.loss` aligns the hidden representations of the target with it. Labels of
+      the target are used by the losses that need them, and where `shots` says how many; these rows are then trained
+      on as well.
 
-    `shots` labelled rows a class are drawn from the target's train part. Whoever learns from labels of the target is
-    stopped on its validation part, the others on the source's validation split. The embeddings are standardised by the
-    rows of the first stage. Raises RecipeError and DataError.
+    `shots` labelled rows of each class are drawn from the target's train part. A strategy that uses labels of the
+    target is stopped on the target's validation part, any other on the source's validation split. Embeddings are
+    standardised by the rows of the first stage.
+
+    Args:
+        settings: The training settings.
+        source: The labelled synthetic data.
+        target: The real music, for every strategy but `synthetic`.
+        config: The config of the classifier.
+        accelerator: The processes and the device.
+        on_epoch: Called with each point of the learning curve.
+        checkpoint: A file to resume from; each stage has its own beside it.
+
+    Raises:
+        RecipeError: The strategy needs a target, or does not fit the head or the task.
+        DataError: The target has no labelled rows to train or validate on.
     """
-    stages = _Run(settings, config, accelerator, on_epoch, checkpoint)
-    outcome = _follow(stages, source, target)
-    stages.done()
+    stages = _Stages(settings, config, accelerator, on_epoch, checkpoint)
+    outcome = _run_stages(stages, source, target)
+    stages.delete_checkpoints()
     return outcome
 
 
-def _follow(run: _Run, source: Features, target: Target | None) -> Outcome:
-    settings = run.settings
+def _run_stages(stages: _Stages, source: Features, target: Target | None) -> Outcome:
+    settings = stages.settings
     if target is not None and settings.shots is not None and settings.strategy != "synthetic":
         target = take_shots(target, settings.shots, source.names, settings.seed)
     if settings.strategy == "synthetic":
         if settings.target is not None:
-            _log.warning("training.strategy: synthetic makes no use of the target %s", settings.target)
-        return _outcome(settings, None, [run.stage("source", source)], ON_SOURCE)
+            _log.warning("training.strategy: synthetic does not use the target %s", settings.target)
+        return _make_outcome(settings, None, [stages.fit("source", source)], ON_SOURCE)
     if target is None:
         raise RecipeError(f"training.strategy: {settings.strategy} needs a target", "name real music: --target DIR")
     if settings.head in HEADS and settings.strategy in ("transfer", "finetune", "adapt"):
         raise RecipeError(
-            f"training.strategy: {settings.strategy} trains a network on, and {settings.head} is none",
+            f"training.strategy: {settings.strategy} needs a network, and {settings.head} is not one",
             "training.head: mlp or linear, or the strategy real or joint",
         )
     if settings.mix is not None and settings.head == "knn" and settings.strategy == "joint":
-        raise RecipeError("training.mix: neighbours vote alike, knn can weigh no rows", "remove training.mix")
+        raise RecipeError("training.mix: knn has no weights of rows", "remove training.mix")
     if settings.strategy == "adapt":
-        return _adapt(run, source, target)
-    train, validation = learnt(target, source, settings.strategy)
+        return _adapt(stages, source, target)
+    train, validation = require_labels(target, source, settings.strategy)
     if settings.strategy == "real":
-        features, lost = alone(source, train, validation)
-        run = replace(run, config=_renamed(run.config, features.names))
-        return _outcome(settings, {**target.record, **lost}, [run.stage("target", features)], ON_TARGET)
+        features, left_out = select_target(source, train, validation)
+        stages = replace(stages, config=_with_labels(stages.config, features.names))
+        return _make_outcome(settings, {**target.record, **left_out}, [stages.fit("target", features)], ON_TARGET)
     if settings.strategy == "joint":
-        features = both(source, train, validation, settings)
-        return _outcome(settings, target.record, [run.stage("both", features)], ON_TARGET)
-    two_labels(source, train)
-    first = run.stage("source", source)
-    real = retold(source, train, validation)
+        features = join_target(source, train, validation, settings)
+        return _make_outcome(settings, target.record, [stages.fit("both", features)], ON_TARGET)
+    require_several_labels(source, train)
+    first = stages.fit("source", source)
+    real = replace_rows(source, train, validation)
     start = first.fit.model
     if settings.strategy == "transfer":
-        second = run.stage("target", real, start=start, only_output=True)
+        second = stages.fit("target", real, start=start, only_output=True)
     else:
-        second = run.stage("target", real, start=start, lr=settings.finetune_lr)
-    return _outcome(settings, target.record, [first, second], ON_TARGET)
+        second = stages.fit("target", real, start=start, lr=settings.finetune_lr)
+    return _make_outcome(settings, target.record, [first, second], ON_TARGET)
 
 
-def _adapt(run: _Run, source: Features, target: Target) -> Outcome:
-    settings, chosen = run.settings, run.settings.adaptation
+def _adapt(stages: _Stages, source: Features, target: Target) -> Outcome:
+    settings, chosen = stages.settings, stages.settings.adaptation
     if chosen.loss in LABELLED and source.problem_type != SINGLE:
         raise RecipeError(
-            f"training.adaptation.loss: {chosen.loss} compares rows of one class, and {source.task} is no one class",
+            f"training.adaptation.loss: {chosen.loss} needs one label a clip, which {source.task} is not",
             "coral, mmd or dann",
         )
     if settings.head == "linear" or not settings.hidden:
         raise RecipeError(
-            "training.strategy: adapt draws hidden layers together, and this classifier has none",
-            "training.hidden: [128], say, and training.head: mlp",
+            "training.strategy: adapt aligns hidden layers, and this classifier has none",
+            "training.hidden: [128], for example, and training.head: mlp",
         )
     labelled = chosen.loss in LABELLED or settings.shots is not None
     rows, features = target.embeddings, source
     labels = torch.full((len(rows),), -1)
     if labelled:
-        train, validation = learnt(target, source, f"adapt with {_why(settings)}")
-        features = both(source, train, validation, settings)
+        train, validation = require_labels(target, source, f"adapt with {_name_need(settings)}")
+        features = join_target(source, train, validation, settings)
         if source.problem_type == SINGLE:
             labels[: len(train)] = train.labels
     weight = WEIGHTS[chosen.loss] if chosen.weight is None else chosen.weight
-    drawn = Adaptation(rows, labels, make_adaptation_loss(chosen, settings.hidden[-1], settings.seed), weight)
-    stage = run.stage("both" if labelled else "source", features, adaptation=drawn)
-    outcome = _outcome(settings, target.record, [stage], ON_TARGET if labelled else ON_SOURCE)
-    told = {
+    adaptation = Adaptation(rows, labels, make_adaptation_loss(chosen, settings.hidden[-1], settings.seed), weight)
+    stage = stages.fit("both" if labelled else "source", features, adaptation=adaptation)
+    outcome = _make_outcome(settings, target.record, [stage], ON_TARGET if labelled else ON_SOURCE)
+    description = {
         **chosen.model_dump(mode="json"),
         "weight": weight,
         "rows": len(rows),
         "labelled": int((labels >= 0).sum()),
     }
-    return replace(outcome, told={**outcome.told, "adaptation": told})
+    return replace(outcome, record={**outcome.record, "adaptation": description})
 
 
-def _why(settings: TrainingSettings) -> str:
+def _name_need(settings: TrainingSettings) -> str:
+    """The setting that makes `adapt` need labels."""
     return settings.adaptation.loss if settings.adaptation.loss in LABELLED else "shots"
 
 
-def _outcome(
+def _make_outcome(
     settings: TrainingSettings, target: dict[str, Any] | None, stages: list[Stage], selected_on: str
 ) -> Outcome:
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "name": settings.strategy,
         "target": target,
         "selected_on": selected_on,
@@ -216,15 +238,15 @@ def _outcome(
         "mix": settings.mix if stages[0].name == "both" else None,
     }
     if len(stages) > 1:
-        told["stages"] = [stage.told() for stage in stages]
-    else:  # its curve and counts are the model's
-        told["stages"] = [{"name": stages[0].name, "lr": stages[0].lr, "rows": stages[0].told()["rows"]}]
-    return Outcome(stages[-1].fit, stages[-1].features, told)
+        record["stages"] = [stage.describe() for stage in stages]
+    else:  # the rest is in the record of the training itself
+        record["stages"] = [{"name": stages[0].name, "lr": stages[0].lr, "rows": stages[0].describe()["rows"]}]
+    return Outcome(stages[-1].fit, stages[-1].features, record)
 
 
-def _renamed(config: SynthmirConfig, names: tuple[str, ...]) -> SynthmirConfig:
-    """The same config for these labels."""
-    found = SynthmirConfig.from_dict(config.to_dict())
-    found.id2label = dict(enumerate(names))
-    found.label2id = {name: index for index, name in enumerate(names)}
-    return found
+def _with_labels(config: SynthmirConfig, names: tuple[str, ...]) -> SynthmirConfig:
+    """A copy of the config with these labels."""
+    copy = SynthmirConfig.from_dict(config.to_dict())
+    copy.id2label = dict(enumerate(names))
+    copy.label2id = {name: index for index, name in enumerate(names)}
+    return copy

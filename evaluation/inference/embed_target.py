@@ -14,8 +14,8 @@ from builder.io.hf_progress import no_progress_bars
 from builder.io.storage import path_exists
 from builder.settings import EmbedderSettings, TrainingSettings
 from training.models.classifier import REGRESSION
-from training.settings import Chosen
-from training.trainer import Data, load_data
+from training.settings import ChosenSettings
+from training.trainer import TrainingData, load_training_data
 
 from ..benchmarks.base import BENCHMARKS, load_benchmark
 from ..benchmarks.spec import Spec
@@ -32,10 +32,10 @@ def is_benchmark(target: str | None) -> bool:
 
 def embed_target(
     corpus: Path,
-    chosen: Chosen,
+    chosen: ChosenSettings,
     beside: Path,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
-) -> Chosen:
+) -> ChosenSettings:
     """Embed the benchmark that a training names as its target, into `beside`/real/NAME.
 
     Args:
@@ -62,7 +62,7 @@ def embed_target(
             f"first: synthmir benchmarks {target} --out LIST, then synthmir embed LIST --out DIR; --target DIR",
         )
     source = training.model_copy(update={"strategy": "synthetic", "target": None, "shots": None})
-    data = load_data(corpus, source, chosen.embedder, chosen.split)
+    data = load_training_data(corpus, source, chosen.embedder, chosen.split)
     settings, names = _settings(data, corpus), list(data.features.names)
     problem = data.features.problem_type
     benchmark = load_benchmark(target, None, data.features.task, problem)  # type: ignore[arg-type]
@@ -72,10 +72,10 @@ def embed_target(
     with no_progress_bars():
         tracks.save_to_disk(str(listed))
     embed_dataset(listed, settings, folder, progress=progress)
-    return Chosen(_at(training, folder), chosen.embedder, chosen.split)
+    return ChosenSettings(_at(training, folder), chosen.embedder, chosen.split)
 
 
-def _settings(data: Data, corpus: Path) -> EmbedderSettings:
+def _settings(data: TrainingData, corpus: Path) -> EmbedderSettings:
     """Return the settings of the embedder that made the source's embeddings, from its record."""
     if (settings := data.embedder.get("settings")) is None:
         raise DataError(

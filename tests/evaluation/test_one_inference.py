@@ -21,7 +21,7 @@ from evaluation.inference.embed_target import embed_target
 from evaluation.results.strategies import StrategyComparison
 from evaluation.strategies import compare_strategies
 from tests.training.listeners import sound
-from training.settings import Chosen
+from training.settings import ChosenSettings
 
 RATE = 16_000
 WINDOW = 0.2  # seconds: tracks of 0.5 s have five windows that overlap by half, and three that do not
@@ -65,7 +65,7 @@ def source(tracks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compare(source: Path, target: str, task: str, out: Path) -> StrategyComparison:
     training = TrainingSettings(task=task, target=target, epochs=3, hidden=(8,), batch_size=8, strategy="joint")
-    chosen = embed_target(source, Chosen(training, EmbedderSettings(), None), out)
+    chosen = embed_target(source, ChosenSettings(training, EmbedderSettings(), None), out)
     return compare_strategies(
         source,
         out,

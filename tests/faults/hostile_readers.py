@@ -257,13 +257,13 @@ def _judge(folder: Path) -> None:
 
     from builder.settings import EvaluationSettings
     from evaluation.inference.evaluated_model import EvaluatedModel, corpus_of
-    from training.models.audio_embedding import load_model_embedder
+    from training.models.audio_embedding import load_trained_embedder
 
     candidate = EvaluatedModel.load(folder, EvaluationSettings())
     with torch.inference_mode():
         candidate.model(torch.zeros(2, candidate.model.mean.shape[0]))
     _ = candidate.labels, candidate.problem
-    load_model_embedder(candidate.model.config)
+    load_trained_embedder(candidate.model.config)
     corpus_of(candidate.trained, folder, None)
 
 

@@ -28,10 +28,10 @@ from builder.settings import EmbedderSettings, GeneratorSettings, TrainingSettin
 from builder.taxonomy import Taxonomy
 from tests.builder.fakes import Tone
 from training.data.features import Features, Split, load_features
-from training.data.subset import subset
+from training.data.subset import draw_subset
 from training.models.classifier import load_model
-from training.settings import choose
-from training.trainer import load_data, train
+from training.settings import choose_settings
+from training.trainer import load_training_data, train
 
 AUGMENT = ("noise:10", "noise:0")
 PLAIN, NOISY = EmbedderSettings(), EmbedderSettings(augment=AUGMENT)
@@ -139,17 +139,17 @@ def test_it_validates_on_clean_clips(place: SimpleNamespace) -> None:
 
 
 def test_the_recipe_alone_and_the_name_of_the_config_lead_there(place: SimpleNamespace) -> None:
-    assert choose(place.corpus, None, None, {}).embedder == NOISY
-    assert choose(place.corpus, None, "melstats-augmented", {}).embedder == NOISY
-    assert choose(place.corpus, None, "melstats", {}).embedder == PLAIN
-    named = load_data(place.corpus, QUICK, EmbedderSettings(name="melstats-augmented"))
-    assert named.identity == load_data(place.corpus, QUICK, NOISY).identity
+    assert choose_settings(place.corpus, None, None, {}).embedder == NOISY
+    assert choose_settings(place.corpus, None, "melstats-augmented", {}).embedder == NOISY
+    assert choose_settings(place.corpus, None, "melstats", {}).embedder == PLAIN
+    named = load_training_data(place.corpus, QUICK, EmbedderSettings(name="melstats-augmented"))
+    assert named.identity == load_training_data(place.corpus, QUICK, NOISY).identity
     assert named.embedder["name"] == named.features.embedder == "melstats"
 
 
 def test_damages_that_the_corpus_was_not_made_with_are_told(place: SimpleNamespace) -> None:
     with pytest.raises(DataError, match=r"made with noise:10, noise:0, embedder.augment is mp3:64\n.*--overwrite"):
-        load_data(place.corpus, QUICK, EmbedderSettings(augment=("mp3:64",)))
+        load_training_data(place.corpus, QUICK, EmbedderSettings(augment=("mp3:64",)))
 
 
 def test_copies_of_another_revision_than_the_clean_clips_are_told(place: SimpleNamespace, tmp_path: Path) -> None:
@@ -157,19 +157,19 @@ def test_copies_of_another_revision_than_the_clean_clips_are_told(place: SimpleN
     record = other / "records/embed-melstats.json"
     record.write_text(record.read_text().replace('"revision": "2"', '"revision": "0"'))
     with pytest.raises(DataError, match=r"melstats-augmented is of revision 2, melstats of 0\n.*--overwrite"):
-        load_data(other, QUICK, NOISY)
+        load_training_data(other, QUICK, NOISY)
 
 
 def test_a_corpus_without_them_says_how_to_make_them(corpus: Path) -> None:
     with pytest.raises(DataError, match=r"no embeddings of 'melstats-augmented'.*\n.*--embedder melstats --augment"):
-        load_data(corpus, QUICK, NOISY)
+        load_training_data(corpus, QUICK, NOISY)
 
 
 @pytest.mark.parametrize("options", [{"clips": 20}, {"imbalance": 3.0}, {"clips": 15, "imbalance": 2.0}], ids=str)
 def test_fewer_clips_come_with_their_copies(place: SimpleNamespace, options: dict[str, Any]) -> None:
     plain, augmented = (load_features(place.corpus, name, "genre") for name in ("melstats", "melstats-augmented"))
     wanted = TrainingSettings(**options)
-    few, many = subset(plain, wanted).train, subset(augmented, wanted).train
+    few, many = draw_subset(plain, wanted).train, draw_subset(augmented, wanted).train
     assert many.ids == tuple(identity for identity in few.ids for _ in range(3))
     assert many.damages == ("", *AUGMENT) * len(few)
     assert torch.equal(many.embeddings[::3], few.embeddings)

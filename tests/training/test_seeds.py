@@ -95,7 +95,7 @@ def test_one_seed_has_no_spread(corpus: Path, tmp_path: Path) -> None:
 
 def test_a_models_own_folder_is_refused(corpus: Path, model: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(model, tmp_path / "model")
-    with pytest.raises(DataError, match="holds a model; several need a folder of their own"):
+    with pytest.raises(DataError, match="is a model; several models need a folder of their own"):
         train_seeds(corpus, copy, QUICK, [0], EmbedderSettings())
 
 
@@ -148,4 +148,4 @@ def test_what_the_command_refuses(music: Path, tmp_path: Path) -> None:
     done = command(tmp_path / "nowhere", "--out", tmp_path / "model")
     assert isinstance(done.exception, DataError) and "there is no such folder" in str(done.exception)
     done = command(music, "--out", tmp_path / "model", "--seeds", "few")
-    assert isinstance(done.exception, RecipeError) and "'few' is no seed" in str(done.exception)
+    assert isinstance(done.exception, RecipeError) and "'few' is not a seed" in str(done.exception)

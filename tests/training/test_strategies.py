@@ -15,7 +15,7 @@ from training.data.features import Features, Split
 from training.data.target import Target, load_target
 from training.models.classifier import MULTI, REGRESSION, SynthmirClassifier
 from training.optim.loop import fit, start_accelerator
-from training.strategies import ON_SOURCE, ON_TARGET, Outcome, run
+from training.strategies import ON_SOURCE, ON_TARGET, Outcome, run_strategy
 
 from . import planted
 from .planted import NAMES
@@ -43,7 +43,7 @@ def problem(seed: int, labelled: bool = True, **options: Any) -> tuple[Features,
 
 
 def trained(chosen: TrainingSettings, source: Features, target: Target | None, **options: Any) -> Outcome:
-    return run(chosen, source, target, planted.config(chosen.hidden), ACCELERATOR, **options)
+    return run_strategy(chosen, source, target, planted.config(chosen.hidden), ACCELERATOR, **options)
 
 
 def accuracy(model: SynthmirClassifier, test: planted.Points) -> float:
@@ -79,7 +79,7 @@ def test_adapting_to_a_planted_shift_is_worth_ten_points_in_every_seed(loss: str
         source, target, test = problem(seed, labelled=loss in ("supcon", "ccsa"))
         before = accuracy(trained(settings("synthetic", target=None, **how), source, None).fit.model, test)
         outcome = trained(settings("adapt", adaptation={"loss": loss, **changes}, **how), source, target)
-        assert outcome.told["selected_on"] == (ON_TARGET if target.train else ON_SOURCE)
+        assert outcome.record["selected_on"] == (ON_TARGET if target.train else ON_SOURCE)
         gains.append(accuracy(outcome.fit.model, test) - before)
     assert min(gains) >= 0.10, gains
 
@@ -107,7 +107,7 @@ def test_synthetic_is_the_loop_on_the_source(pair: Any, caplog: pytest.LogCaptur
     chosen = settings("synthetic")
     outcome = trained(chosen, source, target)
     assert same(outcome.fit.model, fit(planted.config(), source, chosen, ACCELERATOR).model)
-    assert outcome.told["selected_on"] == ON_SOURCE and outcome.told["target"] is None
+    assert outcome.record["selected_on"] == ON_SOURCE and outcome.record["target"] is None
     assert "makes no use of the target" in caplog.text
 
 
@@ -117,7 +117,7 @@ def test_real_is_the_loop_on_the_target(pair: Any) -> None:
     outcome = trained(chosen, source, target)
     alone = replace(source, train=target.train, validation=target.validation)
     assert same(outcome.fit.model, fit(planted.config(), alone, chosen, ACCELERATOR).model)
-    assert outcome.told["selected_on"] == ON_TARGET
+    assert outcome.record["selected_on"] == ON_TARGET
 
 
 def test_joint_without_a_mix_is_the_loop_on_all_rows(pair: Any) -> None:
@@ -131,7 +131,7 @@ def test_joint_without_a_mix_is_the_loop_on_all_rows(pair: Any) -> None:
     )
     together = replace(source, train=rows, validation=target.validation)
     assert same(outcome.fit.model, fit(planted.config(), together, chosen, ACCELERATOR).model)
-    assert outcome.told["stages"][0]["rows"] == {"train": 400, "validation": 100}
+    assert outcome.record["stages"][0]["rows"] == {"train": 400, "validation": 100}
 
 
 @pytest.mark.parametrize("balanced", [True, False])
@@ -148,7 +148,7 @@ def test_mix_is_the_share_of_the_loss_that_real_rows_have(pair: Any, mix: float,
         weights = weights * (len(rows) / (5 * torch.bincount(rows.labels).double()))[rows.labels]
     assert float(weights[200:].sum() / weights.sum()) == pytest.approx(mix, rel=1e-5)
     assert len(rows) == 200 + 35
-    assert outcome.told["mix"] == mix
+    assert outcome.record["mix"] == mix
 
 
 def test_a_heavier_mix_serves_the_target(pair: Any) -> None:
@@ -167,7 +167,7 @@ def test_transfer_trains_the_last_layer_alone(pair: Any) -> None:
     moved = {key for key in first if not torch.equal(first[key], last[key])}
     assert moved == {"output.weight", "output.bias"}
     assert all(parameter.requires_grad for parameter in outcome.fit.model.parameters())
-    assert outcome.told["standardised_on"] == "train rows of the stage 'source'"
+    assert outcome.record["standardised_on"] == "train rows of the stage 'source'"
 
 
 def test_finetune_goes_on_from_the_source_at_a_lower_rate(pair: Any) -> None:
@@ -175,7 +175,7 @@ def test_finetune_goes_on_from_the_source_at_a_lower_rate(pair: Any) -> None:
     points: list[Any] = []
     chosen = settings("finetune", finetune_lr=2e-4)
     outcome = trained(chosen, source, target, on_epoch=points.append)
-    first, second = outcome.told["stages"]
+    first, second = outcome.record["stages"]
     assert (first["name"], first["lr"], first["rows"]["train"]) == ("source", 3e-3, 200)
     assert (second["name"], second["lr"], second["rows"]["train"]) == ("target", 2e-4, 200)
     assert [point["stage"] for point in points] == ["source"] * len(first["curve"]) + ["target"] * len(second["curve"])
@@ -227,12 +227,12 @@ def test_labels_that_the_target_lacks_are_kept_by_all_but_real(pair: Any) -> Non
         outcome = trained(settings(strategy, epochs=2), source, target)
         assert outcome.fit.model.config.labels == NAMES
         assert all(np.isfinite(point["validation_loss"]) for point in outcome.fit.curve)
-        assert outcome.told["stages"][-1]["rows"]["validation"] == 15
+        assert outcome.record["stages"][-1]["rows"]["validation"] == 15
     alone = trained(settings("real", epochs=2), source, target)
     assert alone.fit.model.config.labels == ("Blues", "Rock")
     assert alone.fit.model.output.out_features == 2
-    assert alone.told["target"]["labels_without_rows"] == ["Hip-Hop", "Jazz", "Pop"]
-    assert alone.told["target"]["validation_left_out"] == 5
+    assert alone.record["target"]["labels_without_rows"] == ["Hip-Hop", "Jazz", "Pop"]
+    assert alone.record["target"]["validation_left_out"] == 5
     assert torch.bincount(alone.features.train.labels).tolist() == [10, 10]
 
 
@@ -248,14 +248,14 @@ def test_many_labels_a_row(pair: Any) -> None:
     real = replace(target, train=marked(target.train), validation=marked(target.validation))
     for strategy in STRATEGIES:
         chosen = settings(strategy, epochs=4)
-        outcome = run(chosen, many, real, planted.config(problem_type=MULTI), ACCELERATOR)
+        outcome = run_strategy(chosen, many, real, planted.config(problem_type=MULTI), ACCELERATOR)
         assert outcome.fit.best["map"] > 0.4
         assert outcome.fit.model.config.threshold is not None
-    with pytest.raises(RecipeError, match="supcon compares rows of one class"):
+    with pytest.raises(RecipeError, match="supcon needs one label a clip"):
         trained(settings("adapt", adaptation={"loss": "supcon"}), many, real)
     rare = replace(real, train=replace(real.train, labels=real.train.labels * torch.tensor([1.0, 1, 1, 1, 0])))
     assert trained(settings("real", epochs=1), many, rare).told["target"]["labels_without_rows"] == ["Rock"]
-    outcome = run(settings("finetune", epochs=2), many, rare, planted.config(problem_type=MULTI), ACCELERATOR)
+    outcome = run_strategy(settings("finetune", epochs=2), many, rare, planted.config(problem_type=MULTI), ACCELERATOR)
     assert np.isfinite(outcome.fit.best["validation_loss"])
 
 
@@ -272,12 +272,12 @@ def test_a_number_a_row(pair: Any) -> None:
     real = replace(target, train=counted(target.train), validation=counted(target.validation))
     for strategy in STRATEGIES:
         config = planted.config(names=("tempo_bpm",), problem_type=REGRESSION)
-        outcome = run(settings(strategy, epochs=6), tempo, real, config, ACCELERATOR)
+        outcome = run_strategy(settings(strategy, epochs=6), tempo, real, config, ACCELERATOR)
         assert outcome.fit.best["mae"] < 12  # the labels' own mean absolute deviation
     steady = replace(real, train=replace(real.train, labels=torch.full((200,), 120.0)))
     for strategy in ("real", "finetune"):
-        with pytest.raises(DataError, match="every labelled row's tempo_bpm is 120: nothing to tell apart"):
-            run(settings(strategy), tempo, steady, config, ACCELERATOR)
+        with pytest.raises(DataError, match="every labelled row's tempo_bpm is 120: there is nothing to learn"):
+            run_strategy(settings(strategy), tempo, steady, config, ACCELERATOR)
 
 
 @pytest.mark.parametrize("head", ["logistic", "knn"])
@@ -287,20 +287,20 @@ def test_heads_that_are_not_learnt_by_epochs(head: str, pair: Any) -> None:
         outcome = trained(settings(strategy, head=head), source, target)
         assert accuracy(outcome.fit.model, test) > 0.3
     for strategy in ("transfer", "finetune", "adapt"):
-        with pytest.raises(RecipeError, match=f"{strategy} trains a network on, and {head} is none"):
+        with pytest.raises(RecipeError, match=f"{strategy} needs a network, and {head} is not one"):
             trained(settings(strategy, head=head), source, target)
 
 
 @pytest.mark.parametrize("linear", [{"hidden": ()}, {"head": "linear"}], ids=["hidden", "head"])
 def test_without_a_hidden_layer_there_is_nothing_to_draw_together(linear: dict[str, Any], pair: Any) -> None:
     source, target, _ = pair
-    with pytest.raises(RecipeError, match="adapt draws hidden layers together, and this classifier has none"):
+    with pytest.raises(RecipeError, match="adapt aligns hidden layers, and this classifier has none"):
         trained(settings("adapt", **linear), source, target)
 
 
 def test_neighbours_weigh_no_rows(pair: Any) -> None:
     source, target, _ = pair
-    with pytest.raises(RecipeError, match=r"training\.mix: .* knn can weigh no rows"):
+    with pytest.raises(RecipeError, match=r"training\.mix: knn has no weights of rows"):
         trained(settings("joint", head="knn", mix=0.5), source, target)
 
 

@@ -1,4 +1,4 @@
-"""The rows of a source and a target as one training reads them: labelled, together, alone, in the source's labels."""
+"""The training rows of a strategy: from the target, or from source and target together."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from .target import Target
 _log = logging.getLogger(__name__)
 
 
-def learnt(target: Target, source: Features, strategy: str) -> tuple[Split, Split]:
-    """The target's labelled rows. Raises DataError where there are none to learn from or to stop by."""
+def require_labels(target: Target, source: Features, strategy: str) -> tuple[Split, Split]:
+    """The labelled train and validation rows of a target.
+
+    Raises:
+        DataError: There are none to train on, or none to validate on.
+    """
     for part, split in (("train", target.train), ("validation", target.validation)):
         if split is None:
             column, name = target.record.get("label_column"), target.record.get("source")
@@ -33,30 +37,39 @@ def learnt(target: Target, source: Features, strategy: str) -> tuple[Split, Spli
     return target.train, target.validation
 
 
-def two_labels(source: Features, train: Split) -> None:
-    """Raise DataError where every labelled row of the target says the same."""
+def require_several_labels(source: Features, train: Split) -> None:
+    """Raise DataError if all labelled rows of the target have the same label."""
     if source.problem_type != MULTI and len(labels := train.labels.unique()) < 2:
         value = repr(source.names[int(labels[0])]) if source.problem_type == SINGLE else f"{float(labels[0]):g}"
         raise DataError(
-            f"target: every labelled row's {source.task} is {value}: nothing to tell apart",
+            f"target: every labelled row's {source.task} is {value}: there is nothing to learn",
             "give real music with more labels",
         )
 
 
-def alone(source: Features, train: Split, validation: Split) -> tuple[Features, dict[str, Any]]:
-    """The target by itself: labels that none of its train rows has take no output, and are told."""
-    two_labels(source, train)
+def select_target(source: Features, train: Split, validation: Split) -> tuple[Features, dict[str, Any]]:
+    """Features of the target's rows. Labels that no train row has get no output.
+
+    Returns:
+        The features, and for the training record the labels without rows and the number of validation rows left out.
+
+    Raises:
+        DataError: There is nothing to learn, or no validation row has a label that a train row has.
+    """
+    require_several_labels(source, train)
     names = source.names
-    lost = 0
+    left_out = 0
     if source.problem_type == SINGLE:
         kept = train.labels.unique()
-        there = torch.isin(validation.labels, kept)
-        if lost := int((~there).sum()):
-            _log.warning("target: %d validation row(s) of labels that no train row has are left out", lost)
-            ids = tuple(id for id, keep in zip(validation.ids, there.tolist(), strict=True) if keep)
-            validation = Split(ids, validation.embeddings[there], validation.labels[there])
+        known = torch.isin(validation.labels, kept)
+        if left_out := int((~known).sum()):
+            _log.warning("target: %d validation row(s) of labels that no train row has are left out", left_out)
+            ids = tuple(id for id, keep in zip(validation.ids, known.tolist(), strict=True) if keep)
+            validation = Split(ids, validation.embeddings[known], validation.labels[known])
         if not len(validation):
-            raise DataError("target: no validation row has a label that a train row has", "divide it otherwise")
+            raise DataError(
+                "target: no validation row has a label that a train row has", "divide the target in another way"
+            )
         names = tuple(names[i] for i in kept.tolist())
         parts = [replace(split, labels=torch.searchsorted(kept, split.labels)) for split in (train, validation)]
         train, validation = parts
@@ -70,16 +83,16 @@ def alone(source: Features, train: Split, validation: Split) -> tuple[Features, 
         names = tuple(name for name, keep in zip(names, use.tolist(), strict=True) if keep)
         train, validation = (replace(split, labels=split.labels[:, use]) for split in (train, validation))
     if missing := [name for name in source.names if name not in names]:
-        _log.warning("target: nothing to learn of %s %s: the model will not know it", source.task, ", ".join(missing))
+        _log.warning("target: no row to learn %s %s from: the model will not know it", source.task, ", ".join(missing))
     features = replace(source, names=names, train=train, validation=validation, dropped={})
-    return features, {"labels_without_rows": missing, "validation_left_out": lost}
+    return features, {"labels_without_rows": missing, "validation_left_out": left_out}
 
 
-def both(source: Features, train: Split, validation: Split, settings: TrainingSettings) -> Features:
-    """Source and labelled target as one, stopped on the target; `mix` of the loss is the target's."""
+def join_target(source: Features, train: Split, validation: Split, settings: TrainingSettings) -> Features:
+    """Join the rows of source and target, validated on the target, which gets the share `settings.mix` of the loss."""
     labels = torch.cat([source.train.labels, train.labels])
-    together = Split(source.train.ids + train.ids, torch.cat([source.train.embeddings, train.embeddings]), labels)
-    features = replace(source, train=together, validation=validation)
+    joined = Split(source.train.ids + train.ids, torch.cat([source.train.embeddings, train.embeddings]), labels)
+    features = replace(source, train=joined, validation=validation)
     if settings.mix is None:
         return features
     n = len(source.train)
@@ -87,20 +100,20 @@ def both(source: Features, train: Split, validation: Split, settings: TrainingSe
     weights = torch.empty(len(labels))
     weights[:n] = (1 - settings.mix) * len(labels) / each[:n].sum()
     weights[n:] = settings.mix * len(labels) / each[n:].sum()
-    return replace(features, train=replace(together, weights=weights))
+    return replace(features, train=replace(joined, weights=weights))
 
 
 @dataclass(frozen=True, slots=True)
-class _Real(Features):
-    """Real rows told in the source's labels, some of which none of them may have."""
+class _TargetFeatures(Features):
+    """Rows of a target with the source's labels, some of which may have no row."""
 
     def class_weights(self) -> torch.Tensor:
-        """As ever; a label without a row weighs as much as one does on average."""
+        """As of `Features`; a label without a row has the mean weight."""
         weights = Features.class_weights(self)
         return torch.where(weights.isfinite(), weights, 1.0)
 
 
-def retold(source: Features, train: Split, validation: Split) -> Features:
-    """The target's rows for a classifier that knows all of the source's labels."""
+def replace_rows(source: Features, train: Split, validation: Split) -> Features:
+    """Features of the target's rows for a classifier that has all of the source's labels."""
     fields = {name: getattr(source, name) for name in Features.__dataclass_fields__}
-    return _Real(**{**fields, "train": train, "validation": validation, "dropped": {}})
+    return _TargetFeatures(**{**fields, "train": train, "validation": validation, "dropped": {}})

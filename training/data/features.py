@@ -48,7 +48,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a classifier learns from, and what it is judged on."""
+    """The data that a classifier is trained and validated on."""
 
     task: str
     embedder: str
@@ -229,13 +229,13 @@ def _read_split(
     return Split(ids, torch.from_numpy(embeddings), torch.from_numpy(labels.values[kept]), damages=damages), dropped
 
 
-def _one_of_several(features: Features) -> Features:
+def _check_classes(features: Features) -> Features:
     """Renumber the labels so that those which training never sees take no output."""
     names, train, validation, task = features.names, features.train, features.validation, features.task
     kept, counts = torch.unique(train.labels, return_counts=True)
     if len(kept) < 2:
         raise DataError(
-            f"train: every row's {task} is {names[int(kept[0])]!r}: there is nothing to tell apart",
+            f"train: every row's {task} is {names[int(kept[0])]!r}: there is nothing to learn",
             "choose another training.task, or put corpora of several recipes together: datasets.concatenate_datasets",
         )
     if (alone := counts == 1).any():
@@ -257,14 +257,14 @@ def _one_of_several(features: Features) -> Features:
     return replace(features, names=tuple(names[i] for i in kept.tolist()), train=parts[0], validation=parts[1])
 
 
-def _any_number(features: Features) -> Features:
+def _check_tags(features: Features) -> Features:
     """Leave out labels that fewer than two training rows have, or all of them, and say so."""
     names, train, validation, task = features.names, features.train, features.validation, features.task
     positive = train.labels.sum(dim=0)
     kept = (positive >= 2) & (positive < len(train))
     if not kept.any():
         raise DataError(
-            f"train: no {task} is in some rows and not in others: there is nothing to tell apart",
+            f"train: no {task} is in some rows and not in others: there is nothing to learn",
             "choose another training.task or build a larger corpus",
         )
     used = tuple(name for name, keep in zip(names, kept.tolist(), strict=True) if keep)
@@ -278,13 +278,13 @@ def _any_number(features: Features) -> Features:
     return replace(features, names=used, train=parts[0], validation=parts[1], left_out=out)
 
 
-def _a_number(features: Features) -> Features:
+def _check_numbers(features: Features) -> Features:
     if (values := features.train.labels).min() == values.max():
         raise DataError(
-            f"train: every row's {features.task} is {float(values[0]):g}: there is nothing to tell apart",
+            f"train: every row's {features.task} is {float(values[0]):g}: there is nothing to learn",
             "choose another training.task or build a corpus with more of it",
         )
     return features
 
 
-_LEARNABLE = {SINGLE: _one_of_several, MULTI: _any_number, REGRESSION: _a_number}
+_LEARNABLE = {SINGLE: _check_classes, MULTI: _check_tags, REGRESSION: _check_numbers}

@@ -1,4 +1,4 @@
-"""Fewer clips, or fewer of some labels: what a learning curve and a test of balance train on."""
+"""Training on fewer clips, or on fewer clips of some labels, for learning curves and tests of imbalance."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from ..models.classifier import SINGLE
 from .features import Features, Split
 
 
-def subset(features: Features, settings: TrainingSettings) -> Features:
-    """The features with `settings.clips` training rows at most, and `settings.imbalance` between their labels.
+def draw_subset(features: Features, settings: TrainingSettings) -> Features:
+    """Draw training rows: `settings.clips` at most, with an imbalance of `settings.imbalance` between labels.
 
-    Rows are drawn with `settings.seed`; of one label of several, each gives its share. With an imbalance of f the
-    labels' counts fall geometrically from the largest to a f-th of it (Cui et al. 2019), in an order drawn with the
-    seed. Validation stays whole. Raises RecipeError where more rows are asked for than there are, or where a label
-    would have none.
+    Rows are drawn with `settings.seed`, and each class of a single-label task keeps its share. With an imbalance of f
+    the labels' counts fall geometrically from the largest to an f-th of it (Cui et al. 2019, "Class-Balanced Loss"),
+    in an order drawn with the seed. Validation rows are not changed.
+
+    Raises:
+        RecipeError: More rows are asked for than there are, or a label would have none.
     """
     train = features.train
     if settings.clips is None and settings.imbalance == 1.0:
         return features
     if train.damages is None:
-        return replace(features, train=_take(train, _drawn(features, settings)))
+        return replace(features, train=_take(train, _draw_rows(features, settings)))
     clean = torch.tensor([row for row, damage in enumerate(train.damages) if damage == CLEAN])
-    drawn = clean[_drawn(replace(features, train=_take(train, clean)), settings)]
+    drawn = clean[_draw_rows(replace(features, train=_take(train, clean)), settings)]
     clips = {train.ids[row] for row in drawn.tolist()}  # their damaged copies come along
     rows = torch.tensor([row for row, clip in enumerate(train.ids) if clip in clips])
     return replace(features, train=_take(train, rows))
 
 
-def _drawn(features: Features, settings: TrainingSettings) -> torch.Tensor:
+def _draw_rows(features: Features, settings: TrainingSettings) -> torch.Tensor:
     """The rows to train on, in the data's order."""
     train, clips = features.train, settings.clips
     if clips is not None and clips > len(train):
@@ -45,17 +47,17 @@ def _drawn(features: Features, settings: TrainingSettings) -> torch.Tensor:
     draw = torch.Generator().manual_seed(settings.seed)
     if features.problem_type != SINGLE:
         if settings.imbalance != 1.0:
-            raise RecipeError("training.imbalance: the task has not one label of several", "remove it")
+            raise RecipeError("training.imbalance: needs a task with one label a clip", "remove it")
         chosen = torch.randperm(len(train), generator=draw)[:clips]
     else:
-        wanted = _counts(features, settings, draw)
+        wanted = _count_rows(features, settings, draw)
         rows = [torch.nonzero(train.labels == label).flatten() for label in range(len(wanted))]
         kept = [some[torch.randperm(len(some), generator=draw)[:n]] for some, n in zip(rows, wanted, strict=True)]
         chosen = torch.cat(kept)
     return chosen.sort().values
 
 
-def _counts(features: Features, settings: TrainingSettings, draw: torch.Generator) -> list[int]:
+def _count_rows(features: Features, settings: TrainingSettings, draw: torch.Generator) -> list[int]:
     """How many rows of each label to train on."""
     there = torch.bincount(features.train.labels, minlength=len(features.names))
     steps = max(1, len(there) - 1)

@@ -31,7 +31,7 @@ OPSET = 18
 SPACING = round(OVERLAP * WINDOW)
 
 
-def export(folder: Path, out: Path, what: str = "whole") -> float:
+def export_onnx(folder: Path, out: Path, what: str = "whole") -> float:
     """Write a model folder's classifier to `out`, one ONNX file; returns its largest difference from torch.
 
     "head": `embeddings`, float32 [batch, dim]. "whole", of a model on melstats: `audio`, float32 [batch, samples] mono

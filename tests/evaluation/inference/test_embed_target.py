@@ -16,7 +16,7 @@ from builder.settings import EmbedderSettings
 from evaluation.inference.embed_target import embed_target, is_benchmark
 from synthmir.cli import app
 from tests.training.listeners import sound
-from training.settings import Chosen, choose
+from training.settings import ChosenSettings, choose_settings
 
 OPTIONS = {"task": "genre", "label_column": "label", "strategy": "joint"}
 
@@ -45,8 +45,8 @@ def source(audio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "embeddings"
 
 
-def asked(source: Path, target: str) -> Chosen:
-    return choose(source, None, None, {**OPTIONS, "target": target})
+def asked(source: Path, target: str) -> ChosenSettings:
+    return choose_settings(source, None, None, {**OPTIONS, "target": target})
 
 
 def test_a_benchmark_is_embedded_as_the_source_is(source: Path, audio: Path, tmp_path: Path) -> None:
@@ -98,4 +98,4 @@ def test_what_cannot_be_embedded(source: Path, audio: Path, tmp_path: Path, monk
 
 def test_a_strategy_without_real_music(source: Path) -> None:
     with pytest.raises(RecipeError, match=r"(?s)--strategy joint: needs a target.*--target gtzan:PATH"):
-        choose(source, None, None, OPTIONS)
+        choose_settings(source, None, None, OPTIONS)

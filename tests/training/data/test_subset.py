@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from builder.errors import RecipeError
 from builder.settings import TrainingSettings
 from training.data.features import Features, Split
-from training.data.subset import subset
+from training.data.subset import draw_subset
 from training.models.classifier import MULTI
 
 
@@ -29,7 +29,7 @@ def counts(found: Features) -> list[int]:
 
 def test_nothing_asked_changes_nothing():
     given_features = features(5, 7)
-    assert subset(given_features, TrainingSettings()) is given_features
+    assert draw_subset(given_features, TrainingSettings()) is given_features
 
 
 @given(st.lists(st.integers(5, 60), min_size=2, max_size=6), st.data())
@@ -37,7 +37,7 @@ def test_so_many_clips_and_each_label_its_share(there, data):
     asked = data.draw(st.integers(len(there) * 5, sum(there)))
     assume(min(there) * asked >= sum(there))  # else the rarest label is left without a row, which is an error
     source = features(*there)
-    found = subset(source, TrainingSettings(clips=asked))
+    found = draw_subset(source, TrainingSettings(clips=asked))
     assert len(found.train) == asked and found.validation is source.validation
     for kept, all_of_it in zip(counts(found), there, strict=True):
         assert abs(kept - asked * all_of_it / sum(there)) <= 1
@@ -47,24 +47,24 @@ def test_so_many_clips_and_each_label_its_share(there, data):
 
 
 def test_an_imbalance_falls_geometrically():
-    found = subset(features(100, 100, 100, 100, 100), TrainingSettings(imbalance=16))
+    found = draw_subset(features(100, 100, 100, 100, 100), TrainingSettings(imbalance=16))
     assert sorted(counts(found), reverse=True) == [100, 50, 25, 12, 6]
-    fewer = subset(features(100, 100, 100, 100, 100), TrainingSettings(imbalance=16, clips=97))
+    fewer = draw_subset(features(100, 100, 100, 100, 100), TrainingSettings(imbalance=16, clips=97))
     assert len(fewer.train) == 97 and max(counts(fewer)) / min(counts(fewer)) == pytest.approx(16, rel=0.35)
 
 
 def test_the_seed_draws():
     source = features(40, 40)
-    first, again, other = (subset(source, TrainingSettings(clips=20, seed=seed)).train.ids for seed in (1, 1, 2))
+    first, again, other = (draw_subset(source, TrainingSettings(clips=20, seed=seed)).train.ids for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_what_cannot_be_had_is_told():
     with pytest.raises(RecipeError, match=r"training\.clips: 20, but there are 12 training rows"):
-        subset(features(5, 7), TrainingSettings(clips=20))
+        draw_subset(features(5, 7), TrainingSettings(clips=20))
     with pytest.raises(RecipeError, match=r"leave no row of '[ab]'"):
-        subset(features(5, 7), TrainingSettings(imbalance=50))
+        draw_subset(features(5, 7), TrainingSettings(imbalance=50))
     many = replace(features(5, 7), problem_type=MULTI)
-    with pytest.raises(RecipeError, match="has not one label of several"):
-        subset(many, TrainingSettings(imbalance=2))
-    assert len(subset(many, TrainingSettings(clips=4)).train) == 4
+    with pytest.raises(RecipeError, match="needs a task with one label a clip"):
+        draw_subset(many, TrainingSettings(imbalance=2))
+    assert len(draw_subset(many, TrainingSettings(clips=4)).train) == 4

@@ -23,7 +23,7 @@ from builder.settings import EmbedderSettings
 from evaluation.inference.predict import load_model_embedder, predict_audio
 from training.models import onnx_export as module
 from training.models.classifier import MULTI, REGRESSION, SINGLE, load_model
-from training.models.onnx_export import export
+from training.models.onnx_export import export_onnx
 from training.models.onnx_melstats import WINDOW, MelGraph
 
 from ..listeners import LABELS, listener, sound
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> Any:
     file = folder.parent / "whole.onnx"
-    assert 0 < export(folder, file) <= 1e-5
+    assert 0 < export_onnx(folder, file) <= 1e-5
     return session(file)
 
 
@@ -113,11 +113,11 @@ def test_other_embedders_and_parts_are_refused(folder: Path, tmp_path: Path) -> 
     config["embedder"]["name"] = "passt"
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="its embedder 'passt' cannot be exported"):
-        export(other, tmp_path / "x.onnx")
+        export_onnx(other, tmp_path / "x.onnx")
     with pytest.raises(RecipeError, match="no part 'tail'"):
-        export(folder, tmp_path / "x.onnx", "tail")
+        export_onnx(folder, tmp_path / "x.onnx", "tail")
     with pytest.raises(DataError, match="no such model folder"):
-        export(tmp_path / "nowhere", tmp_path / "x.onnx")
+        export_onnx(tmp_path / "nowhere", tmp_path / "x.onnx")
     assert not (tmp_path / "x.onnx").exists()
 
 
@@ -127,12 +127,12 @@ def test_a_missing_package_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(BackendError, match=rf"(?s)needs the package '{package}'.*uv sync --extra onnx"):
-        export(folder, tmp_path / "x.onnx")
+        export_onnx(folder, tmp_path / "x.onnx")
 
 
 def test_what_differs_from_torch_is_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = module._expected
     monkeypatch.setattr(module, "_expected", lambda *a: [output + 2e-5 for output in right(*a)])
     with pytest.raises(BackendError, match=r"differ from torch's by 2.\de-05, more than 1e-05"):
-        export(folder, tmp_path / "x.onnx", "head")
+        export_onnx(folder, tmp_path / "x.onnx", "head")
     assert not list(tmp_path.iterdir())
