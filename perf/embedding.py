@@ -1,9 +1,9 @@
-"""PaSST: how much faster than hear21passt, how near, where the time goes, and how long the paper's corpus takes.
+"""PaSST compared with hear21passt: speed, difference of the embeddings, shares of the time, and the paper's corpus.
 
 uv run perf/embedding.py [--quick] [--device cpu|cuda] [--json FILE]
 
-Full-size weights drawn at random: the work is the same. Each side runs in a process of its own, because the allocator
-is tuned for a whole process; they take turns, batch by batch, and never run together.
+The weights are full-size and random, which is the same work. Each side runs in its own process, because the allocator
+is tuned for a whole process. The sides alternate batch by batch and never run at the same time.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ from typing import Any
 import numpy as np
 import table
 
-CLIPS = 57_562  # of Kroher et al. 2023
+CLIPS = 57_562  # in the corpus of Kroher et al. 2023
 SECONDS, RATE = 10, 32_000
-SIDES = {  # name: (ours or the package's, data type, whether the allocator is tuned)
+SIDES = {  # name: (synthmir's or the package's, data type, whether the allocator is tuned)
     "package": ("package", "float32", False),
     "package, tuned": ("package", "float32", True),
-    "float32": ("ours", "float32", True),
-    "bfloat16": ("ours", "bfloat16", True),
+    "float32": ("synthmir", "float32", True),
+    "bfloat16": ("synthmir", "bfloat16", True),
 }
-ASKED = [  # name, ours, peer, ratio asked for on a CPU
-    ("float32, each as it comes", "float32", "package", 2.4),
-    ("bfloat16, each as it comes", "bfloat16", "package", 3.4),
+TARGETS = [  # name, side, peer, target ratio on a CPU
+    ("float32, default settings", "float32", "package", 2.4),
+    ("bfloat16, default settings", "bfloat16", "package", 3.4),
     ("float32, same allocator settings", "float32", "package, tuned", 1.8),
     ("bfloat16, same allocator settings", "bfloat16", "package, tuned", 2.4),
 ]
 
 
-def clips(count: int, seed: int = 0) -> np.ndarray:
-    """float32 [count, samples]: decaying tones in noise."""
+def make_clips(count: int, seed: int = 0) -> np.ndarray:
+    """Make clips of decaying tones in noise: float32 [count, samples]."""
     rng, at = np.random.default_rng(seed), np.arange(SECONDS * RATE, dtype=np.float32) / RATE
     tones = np.sin(2 * np.pi * rng.uniform(60, 4_000, (count, 1)).astype(np.float32) * at) * np.exp(-(at * 2 % 1))
     return (0.2 * tones + 0.02 * rng.standard_normal((count, len(at)), np.float32)).astype(np.float32)
 
 
-def random_weights(path: Path) -> None:
-    """A file as the released ones are, drawn as a trained transformer's weights are spread."""
+def save_random_weights(path: Path) -> None:
+    """Write random weights in the released format, with variances like those of a trained transformer."""
     import torch
     from safetensors.torch import save_file
 
     from builder.embedders.passt_network import ARCHS
 
-    draw, found = torch.Generator().manual_seed(0), {}
+    draw, weights = torch.Generator().manual_seed(0), {}
     for name, shape in ARCHS["passt_s_swa_p16_128_ap476"].shapes().items():
         spread = 0.1 if len(shape) == 1 else 1.4 * float(np.prod(shape[1:])) ** -0.5
         centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-        found[name] = centre + spread * torch.randn(shape, generator=draw)
-    save_file(found, path)
+        weights[name] = centre + spread * torch.randn(shape, generator=draw)
+    save_file(weights, path)
 
 
-def load(kind: str, dtype: str, tuned: bool, weights: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """What embeds float32 [batch, samples]: ours, or the package as its page says to use it."""
+def load_side(kind: str, dtype: str, tuned: bool, weights: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Load a side, which embeds float32 [batch, samples]; the package is used as its documentation says."""
     import torch
 
     from builder.cpu_kernels import tune_allocator
     from builder.embedders.passt import Passt
     from builder.settings import EmbedderSettings
 
-    if kind == "ours":
+    if kind == "synthmir":
         return Passt(EmbedderSettings(name="passt", weights=str(weights), dtype=dtype, device=device)).embed
     if tuned:
         tune_allocator()
@@ -84,26 +84,26 @@ def load(kind: str, dtype: str, tuned: bool, weights: Path, device: str) -> Call
     return lambda audio: base.get_scene_embeddings(torch.from_numpy(audio), model).cpu().numpy()
 
 
-def side(name: str, weights: Path, device: str, pipe: Connection) -> None:
-    """A process: embeds what it is sent, answers with the vectors and the seconds."""
+def serve_side(name: str, weights: Path, device: str, pipe: Connection) -> None:
+    """Run a side in this process: receive audio, send its embeddings and the seconds."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        embed = load(*SIDES[name], weights, device)
+        embed = load_side(*SIDES[name], weights, device)
         while (audio := pipe.recv()) is not None:
             clock = time.perf_counter()
-            found = embed(audio)
-            pipe.send((found, time.perf_counter() - clock))
+            embeddings = embed(audio)
+            pipe.send((embeddings, time.perf_counter() - clock))
 
 
 @contextlib.contextmanager
-def sides(weights: Path, device: str) -> Iterator[dict[str, Callable[[np.ndarray], tuple[np.ndarray, float]]]]:
-    """Each side's function from audio to its vectors and seconds, in its own process."""
+def start_sides(weights: Path, device: str) -> Iterator[dict[str, Callable[[np.ndarray], tuple[np.ndarray, float]]]]:
+    """Start the processes, and give for each side a function from audio to embeddings and seconds."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Any] = {}
     workers = []
     for name in SIDES:
         pipes[name], far = context.Pipe()
-        workers.append(context.Process(target=side, args=(name, weights, device, far), daemon=True))
+        workers.append(context.Process(target=serve_side, args=(name, weights, device, far), daemon=True))
         workers[-1].start()
 
     def ask(name: str) -> Callable[[np.ndarray], tuple[np.ndarray, float]]:
@@ -120,33 +120,37 @@ def sides(weights: Path, device: str) -> Iterator[dict[str, Callable[[np.ndarray
         worker.join()
 
 
-def compare(weights: Path, device: str, batch: int, rounds: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Speed and nearness; also each side's seconds a clip."""
+def compare_sides(
+    weights: Path, device: str, batch: int, rounds: int
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Compare speed and embeddings; also return the seconds a clip of each side."""
     seconds: dict[str, list[float]] = {name: [] for name in SIDES}
-    with sides(weights, device) as run:
-        found = {name: run[name](clips(min(2, batch)))[0] for name in SIDES}  # warm
+    with start_sides(weights, device) as run:
+        embeddings = {name: run[name](make_clips(min(2, batch)))[0] for name in SIDES}  # also warms up
         for turn in range(rounds):
-            audio = clips(batch, turn)
+            audio = make_clips(batch, turn)
             for name in SIDES:
                 seconds[name].append(run[name](audio)[1] / batch)
     speed = {name: [1 / one for one in some] for name, some in seconds.items()}
     rows = [
-        table.paired(name, "clips/s", speed[ours], speed[peer], f"hear21passt, float32, batch {batch}", note)
-        for name, ours, peer, asked in ASKED
-        for note in [f"at least {asked}x asked for on a CPU" if device == "cpu" else "at least 4x asked for on a GPU"]
+        table.paired(name, "clips/s", speed[side], speed[peer], f"hear21passt, float32, batch {batch}", note)
+        for name, side, peer, target in TARGETS
+        for note in [f"target {target}x on a CPU" if device == "cpu" else "target 4x on a GPU"]
     ]
     for dtype in ("float32", "bfloat16"):
-        one, other = found[dtype], found["package"]
+        one, other = embeddings[dtype], embeddings["package"]
         cosine = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
-        note = f"largest difference {np.abs(one - other).max():.1e}; largest number {np.abs(other).max():.2g}"
+        note = f"largest difference {np.abs(one - other).max():.1e}; largest value {np.abs(other).max():.2g}"
         rows.append(
-            table.row(f"{dtype}, lowest cosine with hear21passt", "", float(cosine.min()), n=len(one), note=note)
+            table.row(
+                f"{dtype}, lowest cosine similarity with hear21passt", "", float(cosine.min()), n=len(one), note=note
+            )
         )
     return rows, {name: statistics.median(some) for name, some in seconds.items()}
 
 
-def shares(weights: Path, dtype: str, device: str, count: int) -> list[dict[str, Any]]:
-    """Where the time of one clip goes, in one thread: reading, spectrogram, transformer."""
+def measure_shares(weights: Path, dtype: str, device: str, count: int) -> list[dict[str, Any]]:
+    """Measure the shares of the time of one clip in one thread: reading, spectrogram, transformer."""
     import torch
 
     from builder.audio import encode_flac, load_audio, resample
@@ -155,7 +159,7 @@ def shares(weights: Path, dtype: str, device: str, count: int) -> list[dict[str,
 
     torch.set_num_threads(1)
     network = Passt(EmbedderSettings(name="passt", weights=str(weights), dtype=dtype, device=device))._network
-    audio = clips(1)
+    audio = make_clips(1)
     mel = network.mel(torch.from_numpy(audio).to(device))
     flac, other = encode_flac(audio[0], RATE), encode_flac(resample(audio[0], RATE, 44_100), 44_100)
 
@@ -190,8 +194,8 @@ def shares(weights: Path, dtype: str, device: str, count: int) -> list[dict[str,
     ]
 
 
-def projected(weights: Path, dtype: str, device: str, count: int, folder: Path, peer: float) -> dict[str, Any]:
-    """The whole map, from FLAC files to Parquet, over `count` clips; then the paper's corpus at that speed."""
+def project_corpus(weights: Path, dtype: str, device: str, count: int, folder: Path, peer: float) -> dict[str, Any]:
+    """Embed `count` clips from FLAC files to Parquet, and project the time for the paper's corpus."""
     from builder.audio import encode_flac
     from builder.embedders.embed_dataset import embed_dataset
     from builder.settings import EmbedderSettings
@@ -199,7 +203,7 @@ def projected(weights: Path, dtype: str, device: str, count: int, folder: Path, 
     source = folder / "clips"
     source.mkdir(exist_ok=True)
     for number in range(0, count, 10):
-        for offset, clip in enumerate(clips(min(10, count - number), number)):
+        for offset, clip in enumerate(make_clips(min(10, count - number), number)):
             (source / f"{number + offset:05d}.flac").write_bytes(encode_flac(clip, RATE))
     settings = EmbedderSettings(name="passt", weights=str(weights), dtype=dtype, device=device)
     starts: list[float] = []
@@ -209,7 +213,7 @@ def projected(weights: Path, dtype: str, device: str, count: int, folder: Path, 
     each = (time.perf_counter() - starts[0]) / record.rows  # the model is loaded once, whatever the number of clips
     hours = each * CLIPS / 3600
     return table.row(
-        f"{dtype}, {CLIPS:,} clips, projected", "h", hours, peer * CLIPS / 3600, "hear21passt as it comes", count,
+        f"{dtype}, {CLIPS:,} clips, projected", "h", hours, peer * CLIPS / 3600, "hear21passt, defaults", count,
         f"from {count} clips measured, FLAC to Parquet: {each:.3f} s a clip, {os.cpu_count()} cores",
     )  # fmt: skip
 
@@ -220,12 +224,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = folder / "passt.safetensors"
-        random_weights(weights)
-        rows, seconds = compare(weights, options.device, batch, rounds)
+        save_random_weights(weights)
+        rows, seconds = compare_sides(weights, options.device, batch, rounds)
         for dtype in ("float32", "bfloat16"):
-            rows.append(projected(weights, dtype, options.device, count, folder, seconds["package"]))
+            rows.append(project_corpus(weights, dtype, options.device, count, folder, seconds["package"]))
         for dtype in ("float32", "bfloat16"):
-            rows += shares(weights, dtype, options.device, 1 if options.quick else 7)
+            rows += measure_shares(weights, dtype, options.device, 1 if options.quick else 7)
     table.finish("embedding", rows, options)
 
 

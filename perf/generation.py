@@ -1,4 +1,4 @@
-"""Making clips: how fast the arranger composes, renders and encodes.
+"""The arranger's speed: compose, render and encode clips.
 
 uv run perf/generation.py [--quick] [--json FILE]
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core is what is measured
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # measured on one core
 
 import statistics
 import time
@@ -20,11 +20,11 @@ from builder.corpus.building.plan import plan_clips
 from builder.generators.base import GeneratorBackend, load_generator
 from builder.recipe import Recipe
 
-ASKED = 10.0  # clips/s on one core
+TARGET = 10.0  # clips/s on one core
 
 
-def timed(generator: GeneratorBackend, clips: list[Clip]) -> float:
-    """Clips of ten seconds a second, from row to FLAC bytes."""
+def measure_speed(generator: GeneratorBackend, clips: list[Clip]) -> float:
+    """Clips of ten seconds made in a second, from row to FLAC bytes."""
     clock = time.perf_counter()
     for clip in clips:
         encode_flac(generator.generate([clip])[0], generator.sampling_rate)
@@ -40,17 +40,17 @@ def main() -> None:
     clock = time.perf_counter()
     generator.generate(clips[:1])
     first = time.perf_counter() - clock
-    speeds = [timed(generator, clips[turn * size : (turn + 1) * size]) for turn in range(rounds)]
+    speeds = [measure_speed(generator, clips[turn * size : (turn + 1) * size]) for turn in range(rounds)]
     rows = [
         table.row(
             "arranger, one core, FLAC included",
             "clips/s",
             statistics.median(speeds),
-            ASKED,
-            "asked for",
+            TARGET,
+            "target",
             rounds,
-            f"{size} clips of {recipe.generator.seconds:g} s a round, 32 kHz mono; no peer makes clips of prompts",
-            (min(speeds) / ASKED, max(speeds) / ASKED),
+            f"{size} clips of {recipe.generator.seconds:g} s a round, 32 kHz mono; no peer makes clips from prompts",
+            (min(speeds) / TARGET, max(speeds) / TARGET),
         ),
         table.row("arranger, first clip", "s", first, note="the sound font is read"),
     ]

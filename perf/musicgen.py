@@ -1,12 +1,12 @@
-"""MusicGen-small, full size with random weights: our decode engine and codec beside transformers' own.
+"""MusicGen-small, full size with random weights: synthmir's engine and codec compared with transformers.
 
     uv run perf/musicgen.py [--quick] [--device cpu|cuda] [--json FILE]
 
 Both sides decode in one process with the same data type, batch and allocator settings, in interleaved rounds of a few
-steps in the middle of a ten-second clip (the cache is half full: the mean of its steps). Whole clips are the sum of
-their parts: text, 503 steps, EnCodec. The share of the roofline is the time that the step's weights and keys and
-values take at the memory's measured speed, or its products at the measured speed of large ones where that is longer,
-over the time it took; "of packed" takes the products at the speed of packed ones with as many rows.
+steps in the middle of a ten-second clip, where the cache is half full. The time of whole clips is the sum of their
+parts: text, 503 steps, EnCodec. The share of the roofline is the ideal time of a step over the measured time. Ideal is
+the time to read weights, keys and values at the measured memory speed, or to compute the products at the measured
+speed of large ones if that is longer. "Of packed" uses the speed of packed products with as many rows.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ CASES = [(torch.float32, 1), (torch.float32, 8), (torch.bfloat16, 1), (torch.bfl
 QUICK = [(torch.bfloat16, 8)]
 
 
-def small(device: str) -> MusicgenForConditionalGeneration:
-    """MusicGen-small's published sizes, random weights."""
+def build_model(device: str) -> MusicgenForConditionalGeneration:
+    """A model of MusicGen-small's published size with random weights."""
     text = T5Config(vocab_size=32128, d_model=768, d_ff=3072, num_layers=12, num_heads=12, decoder_start_token_id=0)
     codec = EncodecConfig(
         sampling_rate=32_000,
@@ -69,27 +69,27 @@ def small(device: str) -> MusicgenForConditionalGeneration:
     return model
 
 
-def sync(device: str) -> float:
-    """The time, once the device is done."""
+def synchronize(device: str) -> float:
+    """Wait for the device and return the time."""
     if device == "cuda":
         torch.cuda.synchronize()
     return perf_counter()
 
 
 class Timer:
-    """A logits processor that notes when it is called, once a step."""
+    """A logits processor that records the time of each step."""
 
     def __init__(self, device: str) -> None:
         self.device, self.times = device, list[float]()
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Leave the scores as they are."""
-        self.times.append(sync(self.device))
+        self.times.append(synchronize(self.device))
         return scores
 
 
-def theirs(model: Any, inputs: dict[str, torch.Tensor], steps: int, device: str) -> float:
-    """Seconds a step of `generate`, on a cache that is half full (its tokens mean nothing, its work is the same)."""
+def time_peer(model: Any, inputs: dict[str, torch.Tensor], steps: int, device: str) -> float:
+    """Seconds a step of `generate` on a cache that is half full of random numbers, which is the same work."""
     config, batch = model.config.decoder, len(inputs["input_ids"])
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     shape = (2 * batch, config.num_attention_heads, MIDDLE, config.hidden_size // config.num_attention_heads)
@@ -109,10 +109,10 @@ def theirs(model: Any, inputs: dict[str, torch.Tensor], steps: int, device: str)
     return statistics.median(later - sooner for sooner, later in pairwise(timer.times[1:]))
 
 
-def ours(engine: Engine, run: Any, steps: int, device: str) -> float:
-    """Seconds a step of the engine, in the same place."""
+def time_engine(engine: Engine, run: Any, steps: int, device: str) -> float:
+    """Seconds a step of the engine at the same position."""
     run.position.fill_(MIDDLE)
-    times = [sync(device)]
+    times = [synchronize(device)]
     with torch.inference_mode():
         if engine._captures:
             graph = engine._capture(run, SAMPLING)[MIDDLE // 64]
@@ -121,55 +121,55 @@ def ours(engine: Engine, run: Any, steps: int, device: str) -> float:
                 graph.replay()
             else:
                 engine._step(run, SAMPLING, MIDDLE + step + 1)
-            times.append(sync(device))
+            times.append(synchronize(device))
     return statistics.median(later - sooner for sooner, later in pairwise(times))
 
 
-def best(work: Callable[[], Any], device: str, repeats: int = 5) -> float:
-    """The shortest of a few runs, in seconds, after one to warm up."""
+def time_best(work: Callable[[], Any], device: str, repeats: int = 5) -> float:
+    """The seconds of the fastest of a few runs, after one to warm up."""
     work()
     times = []
     for _ in range(repeats):
-        clock = sync(device)
+        clock = synchronize(device)
         work()
-        times.append(sync(device) - clock)
+        times.append(synchronize(device) - clock)
     return min(times)
 
 
 class Machine:
-    """What this machine can do: bytes a second read, and multiply-adds (as two) a second."""
+    """The measured limits of this machine: bytes read a second, and operations a second."""
 
     def __init__(self, device: str) -> None:
         self.device = device
         block = torch.ones(2**27, device=device)
-        self.bandwidth = block.numel() * 4 / best(block.sum, device)
+        self.bandwidth = block.numel() * 4 / time_best(block.sum, device)
         self._large: dict[torch.dtype, float] = {}
 
-    def large(self, dtype: torch.dtype) -> float:
-        """Rate of a large product, packed as ours are."""
+    def product_rate(self, dtype: torch.dtype) -> float:
+        """Operations a second of a large packed product."""
         if dtype not in self._large:
             x = torch.randn(2048, 2048, device=self.device).to(dtype)
             apply = make_product(x)
-            self._large[dtype] = 2 * 2048**3 / best(lambda: apply(x), self.device)
+            self._large[dtype] = 2 * 2048**3 / time_best(lambda: apply(x), self.device)
         return self._large[dtype]
 
-    def few(self, dtype: torch.dtype, rows: int) -> float:
-        """Rate of packed products with few rows, whose weights are read from memory."""
+    def packed_rate(self, dtype: torch.dtype, rows: int) -> float:
+        """Operations a second of packed products with few rows, whose weights are read from memory."""
         x = torch.randn(rows, 1024, device=self.device).to(dtype)
         weights = [make_product(torch.randn(4096, 1024, device=self.device).to(dtype)) for _ in range(24)]
-        return 24 * 2 * rows * 4096 * 1024 / best(lambda: [apply(x) for apply in weights], self.device)
+        return 24 * 2 * rows * 4096 * 1024 / time_best(lambda: [apply(x) for apply in weights], self.device)
 
 
-def shares(machine: Machine, dtype: torch.dtype, batch: int, seconds: float) -> str:
-    """How near a step came to what the machine can do at all, and to what its packed products can."""
+def describe_efficiency(machine: Machine, dtype: torch.dtype, batch: int, seconds: float) -> str:
+    """The time of a step relative to the machine's limits, and to those of packed products."""
     width, ffn, layers, heads, item = 1024, 4096, 24, 4 * 2048, dtype.itemsize
-    both = layers * (4 * width**2 + 2 * width * ffn) + heads * width  # parameters that all rows pass
-    told = layers * 2 * width**2  # and those that only rows with a text pass
-    flops = 2 * batch * (2 * both + told)
+    both = layers * (4 * width**2 + 2 * width * ffn) + heads * width  # parameters for all rows
+    text = layers * 2 * width**2  # parameters for rows with text only
+    flops = 2 * batch * (2 * both + text)
     cache = layers * 2 * width * item * (2 * batch * MIDDLE + batch * TEXT)
-    weights = (both + told) * item
-    ideal = max(weights / machine.bandwidth, flops / machine.large(dtype)) + cache / machine.bandwidth
-    packed = flops / machine.few(dtype, 2 * batch) + cache / machine.bandwidth
+    weights = (both + text) * item
+    ideal = max(weights / machine.bandwidth, flops / machine.product_rate(dtype)) + cache / machine.bandwidth
+    packed = flops / machine.packed_rate(dtype, 2 * batch) + cache / machine.bandwidth
     return f"{ideal / seconds:.0%} of the roofline, {packed / seconds:.0%} of packed"
 
 
@@ -179,7 +179,7 @@ def main() -> None:
     logging.set_verbosity_error()
     device, rounds, steps = options.device, (2 if options.quick else 3), (4 if options.quick else 6)
     tune_allocator()
-    machine, model = Machine(device), small(device)
+    machine, model = Machine(device), build_model(device)
     rows = [row("memory read", "GB/s", machine.bandwidth / 1e9)]
     parts: dict[Any, tuple[float, float]] = {}
     for dtype, batch in QUICK if options.quick else CASES:
@@ -191,12 +191,15 @@ def main() -> None:
         noise = draw_uniforms(range(batch), STEPS, 4)
         run = engine._start_run(states, inputs["attention_mask"], FRAMES, noise, SAMPLING)
         run.cache.normal_()
-        ours(engine, run, 2, device)
-        pairs = [(ours(engine, run, steps, device), theirs(model, inputs, steps, device)) for _ in range(rounds)]
+        time_engine(engine, run, 2, device)
+        pairs = [
+            (time_engine(engine, run, steps, device), time_peer(model, inputs, steps, device)) for _ in range(rounds)
+        ]
         mine, peer = ([batch * FRAMES / 50 / (STEPS * pair[side]) for pair in pairs] for side in (0, 1))
         took = [statistics.median(pair[side] for pair in pairs) for side in (0, 1)]
         name = f"{str(dtype).removeprefix('torch.')}, {batch} clip(s)"
-        note = f"{1e3 * took[0]:.1f} and {1e3 * took[1]:.1f} ms a step; {shares(machine, dtype, batch, took[0])}"
+        efficiency = describe_efficiency(machine, dtype, batch, took[0])
+        note = f"{1e3 * took[0]:.1f} and {1e3 * took[1]:.1f} ms a step; {efficiency}"
         rows.append(paired(f"decode {name}", "audio-s/s", mine, peer, "generate", note))
         engine.release()
 
@@ -205,16 +208,16 @@ def main() -> None:
         codec = Codec(model.audio_encoder, dtype)
         times = []
         for _ in range(max(1, rounds // 2)):
-            clock = sync(device)
+            clock = synchronize(device)
             codec.decode(codes)
-            half = sync(device)
+            half = synchronize(device)
             model.audio_encoder.decode(codes[None], [None])
-            times.append((half - clock, sync(device) - half))
+            times.append((half - clock, synchronize(device) - half))
         mine, peer = ([some * FRAMES / 50 / pair[side] for pair in times] for side in (0, 1))
         voice = [statistics.median(pair[side] for pair in times) / some for side in (0, 1)]
         note = f"{1e3 * voice[0]:.0f} and {1e3 * voice[1]:.0f} ms a clip"
         rows.append(paired(f"EnCodec {name}", "audio-s/s", mine, peer, "transformers", note))
-        text = best(partial(encode_text, model, ids, inputs["attention_mask"]), device, 1) / batch
+        text = time_best(partial(encode_text, model, ids, inputs["attention_mask"]), device, 1) / batch
         whole = tuple(text + STEPS * took[side] / batch + voice[side] for side in (0, 1))
         parts[dtype, batch] = whole
         rows.append(

@@ -1,11 +1,11 @@
-"""MusicGen-small's language model, full size with random weights: our decode engine beside audiocraft's own decoding.
+"""MusicGen-small's language model, full size with random weights: synthmir's engine compared with audiocraft.
 
     uv run perf/musicgen_audiocraft.py [--quick] [--device cpu|cuda] [--json FILE]
 
-The weights are the same, given to the engine as the generator `audiocraft` gives them. Both sides decode in one
+The engine gets the same weights, converted as the generator `audiocraft` converts them. Both sides decode in one
 process with the same data type, batch, text and allocator settings, in interleaved rounds of a few steps in the middle
-of a ten-second clip (the cache is half full: the mean of its steps). audiocraft itself decodes in float32 on CPUs; in
-bfloat16 its weights are rounded for it, which is faster than autocast. Without audiocraft it says so and ends.
+of a ten-second clip, where the cache is half full. audiocraft decodes in float32 on CPUs; for bfloat16 its weights are
+rounded, which is faster than autocast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from musicgen import FRAMES, MIDDLE, SAMPLING, STEPS, TEXT, ours, sync
+from musicgen import FRAMES, MIDDLE, SAMPLING, STEPS, TEXT, synchronize, time_engine
 from table import arguments, finish, paired
 from torch import nn
 
@@ -39,7 +39,7 @@ SMALL = {
     "attribute_dropout": {},
     "codebooks_pattern": {"modeling": "delay", "delay": {"delays": [0, 1, 2, 3]}},
     "fuser": {"sum": [], "prepend": [], "cross": ["description"], "input_interpolate": []},
-    # T5 is left out: it reads a prompt once, in a few thousandths of a clip's time.
+    # T5 is left out: it encodes a prompt once, in a few thousandths of a clip's time.
     "conditioners": {"description": {"model": "lut", "lut": {"n_bins": 8, "dim": 8, "tokenizer": "noop"}}},
     "transformer_lm": {
         "dim": 1024,
@@ -60,35 +60,35 @@ SMALL = {
 }
 
 
-def theirs(lm: Any, told: torch.Tensor, steps: int, device: str) -> float:
-    """Seconds a step of audiocraft's own, on a cache that is half full (its tokens mean nothing, its work counts)."""
-    rows = len(told)  # with their text, then the same without
+def time_peer(lm: Any, text: torch.Tensor, steps: int, device: str) -> float:
+    """Seconds a step of audiocraft on a cache that is half full of random numbers, which is the same work."""
+    rows = len(text)  # the clips with text, then without
     size = lm.dim // lm.transformer.layers[0].self_attn.num_heads
     codes = torch.randint(lm.card, (rows // 2, lm.n_q, 1), device=device)
     with lm.streaming():
         lm.transformer._streaming_state["offsets"] = torch.full((rows,), MIDDLE, device=device)
         for layer in lm.transformer.layers:
-            keys = torch.randn(rows, lm.dim // size, MIDDLE, size, dtype=told.dtype, device=device)
+            keys = torch.randn(rows, lm.dim // size, MIDDLE, size, dtype=text.dtype, device=device)
             state = {"past_keys": keys, "past_values": keys.clone(), "offset": torch.tensor(0)}
             layer.self_attn._streaming_state.update(state)
         times = []
         for _ in range(steps + 1):
-            times.append(sync(device))
+            times.append(synchronize(device))
             codes = lm._sample_next_token(
                 codes,
-                {"description": (told, torch.ones(told.shape[:2], device=device))},
+                {"description": (text, torch.ones(text.shape[:2], device=device))},
                 {},
                 use_sampling=True,
                 top_k=SAMPLING.top_k,
                 cfg_coef=SAMPLING.guidance,
             )
-        times.append(sync(device))
+        times.append(synchronize(device))
     return statistics.median(later - sooner for sooner, later in pairwise(times[1:]))
 
 
-def small() -> Any:
-    """audiocraft's own language model at MusicGen-small's published sizes, random weights."""
-    logging.getLogger("xformers").setLevel(logging.ERROR)  # its kernels are not asked for
+def build_model() -> Any:
+    """audiocraft's language model of MusicGen-small's published size with random weights."""
+    logging.getLogger("xformers").setLevel(logging.ERROR)  # its kernels are not used
     builders, omegaconf = import_module("audiocraft.models.builders"), import_module("omegaconf")
     torch.manual_seed(0)
     return builders.get_lm_model(omegaconf.OmegaConf.create(SMALL)).eval()
@@ -103,7 +103,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     device, rounds, steps = options.device, (2 if options.quick else 5), (4 if options.quick else 6)
     tune_allocator()
-    lm = small()
+    lm = build_model()
     decoder: Any = convert_language_model(lm, 1)
     rows = []
     for dtype, batch in QUICK if options.quick else CASES:
@@ -111,11 +111,11 @@ def main() -> None:
         engine = Engine(AudioCraftModel(nn.Identity(), nn.Identity(), decoder.to(device, dtype), nn.Identity()))  # type: ignore[arg-type]
         states = torch.randn(batch, TEXT, lm.dim, device=device).to(dtype)
         mask = torch.ones(batch, TEXT, device=device, dtype=torch.int64)
-        told = torch.cat([states, torch.zeros_like(states)])  # audiocraft zeroes what stands for no text
+        text = torch.cat([states, torch.zeros_like(states)])  # audiocraft's states without text are zero
         run = engine._start_run(states, mask, FRAMES, draw_uniforms(range(batch), STEPS, engine.codebooks), SAMPLING)
         run.cache.normal_()
-        ours(engine, run, 2, device)
-        pairs = [(ours(engine, run, steps, device), theirs(lm, told, steps, device)) for _ in range(rounds)]
+        time_engine(engine, run, 2, device)
+        pairs = [(time_engine(engine, run, steps, device), time_peer(lm, text, steps, device)) for _ in range(rounds)]
         mine, peer = ([batch * lm.n_q / pair[side] for pair in pairs] for side in (0, 1))
         took = [1e3 * statistics.median(pair[side] for pair in pairs) for side in (0, 1)]
         name = f"decode {str(dtype).removeprefix('torch.')}, {batch} clip(s)"
