@@ -1,1 +1,1 @@
-"""Folders on their way to the Hugging Face Hub: checked, sent once, verified by hash, then tagged."""
+"""Publishing to the Hugging Face Hub: folders are checked, uploaded, verified by hash, and tagged."""

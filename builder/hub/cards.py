@@ -1,8 +1,7 @@
-"""Cards as they stand on the Hub: with their own address, and with that of the model or the data set they go with.
+"""Cards on the Hub: with the address of their repository, and of the model or the dataset that belongs to it.
 
-The folder's files are left as they are. What is published differs from them in README.md, in what named a path of
-this machine and, for a corpus, in the lines of SHA256SUMS that hold their hashes: a folder that is downloaded is as
-sound as the one that was sent.
+The files of the folder are not changed. The published files differ in README.md, in paths of this machine, which are
+removed, and for a corpus in the lines of SHA256SUMS for these files, so that a downloaded folder can be verified.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from .client import CHANGE_CARD
 
 HEADING = "## On the Hub"
 LOAD = re.compile(r'(load_dataset\(\s*)"(?:[^"\\\n]|\\.)*"')
-OWN = re.compile(r"(@misc\{synthmir-[^\n]*,\n {2}title = [^\n]*,\n)")  # how the corpus itself is cited
+OWN = re.compile(r"(@misc\{synthmir-[^\n]*,\n {2}title = [^\n]*,\n)")  # the citation of the corpus
 SUM = re.compile(r"^[0-9a-f]{64}  (?P<path>\S.*)$", re.MULTILINE)
-LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the Hub writes all of its own, which only it can list
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # the form of all identifiers that the Hub lists
 TEXT_FILES = (
     ".json",
     ".jsonl",
@@ -48,38 +47,59 @@ TEXTS = ("license", "language", "tags", "task_categories", "size_categories", "p
 
 
 def adapt_dataset_card(text: str, repo: str, model: tuple[str, str] | None) -> str:
-    """A corpus' card for `repo`: its snippets load from there. `model`: (repo, address) of a classifier."""
+    """Adapt the card of a corpus to its repository.
+
+    Args:
+        text: The card.
+        repo: The repository, which the code in the card will load from.
+        model: Repository and address of a classifier that was trained on the corpus.
+
+    Returns:
+        The card to publish.
+    """
     lines = [f'The corpus is `{repo}`: `load_dataset("{repo}")`.']
     if model is not None:
         lines.append(f"A classifier that was trained on it: [{model[0]}]({model[1]}).")
     text = LOAD.sub(lambda call: f'{call[1]}"{repo}"', text)
     text = OWN.sub(lambda entry: f"{entry[1]}  howpublished = {{Hugging Face Hub, {repo}}},\n", text, count=1)
-    return _with_section(text, lines)
+    return _insert_section(text, lines)
 
 
 def adapt_model_card(text: str, repo: str, dataset: tuple[str, str] | None) -> str:
-    """A model's card for `repo`: its snippets open it from there. `dataset`: (repo, address) of its corpus."""
+    """Adapt the card of a model to its repository.
+
+    Args:
+        text: The card.
+        repo: The repository, which the code in the card will load from.
+        dataset: Repository and address of its corpus.
+
+    Returns:
+        The card to publish.
+    """
     text = text.replace('"MODEL"', f'"{repo}"')
     if dataset is not None:
         text = update_metadata(text, {"datasets": [dataset[0]]})
     lines = [f"The model is `{repo}`."]
     if dataset is not None:
         lines.append(f"The corpus that it was trained on: [{dataset[0]}]({dataset[1]}).")
-    return _with_section(text, lines)
+    return _insert_section(text, lines)
 
 
 def remove_machine_paths(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The files that name paths of this machine, as they are published: without, and sums of them with their hashes.
+    """Remove paths of this machine from the files of a folder.
 
-    Records, recipes and cards are cleaned, see `strip_paths`. What must not change is only searched: code, files of
-    descriptions, whose hash is in the corpus's fingerprint, and the metadata of shards and weights.
+    Records, recipes and cards are cleaned, see `strip_paths`. Files that must not change are only searched: code, the
+    metadata of shards and weights, and descriptions, whose hash is in the fingerprint of the corpus.
 
     Args:
-        folder: What is published.
+        folder: The folder.
         names: Its files, relative to it.
 
+    Returns:
+        The new content of the files that change, SHA256SUMS included.
+
     Raises:
-        DataError: A file that cannot be cleaned; the message names it, and the key or the line.
+        DataError: A file cannot be cleaned; the message names it, and the key or the line.
     """
     names, changed = list(names), {}
     for name in names:
@@ -103,7 +123,7 @@ def remove_machine_paths(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def _cleaned(path: Path, text: str, folder: Path) -> str:
-    """A text without paths, if it is of a kind that may be changed."""
+    """The text of a file without paths, if it may be changed."""
     if path.name.startswith("descriptions."):
         return text
     if path.suffix == ".md":
@@ -123,12 +143,12 @@ def _cleaned(path: Path, text: str, folder: Path) -> str:
             cleaned = strip_paths(data, folder)
             return text if cleaned == data else yaml.safe_dump(cleaned, sort_keys=False, allow_unicode=True)
     except (ValueError, yaml.YAMLError, RecursionError):
-        return text  # not what its name says: it is searched as text
+        return text  # not what its name says, so it is searched as text
     return text
 
 
 def _clean_config(data: Any, folder: Path) -> Any:
-    """A model's config: its labels are the user's, whatever they look like."""
+    """Clean the config of a model, but for its labels, which may look like paths."""
     if not isinstance(data, dict) or "embedder" not in data:
         return data
     return data | {"embedder": strip_paths(data["embedder"], folder)}
@@ -142,14 +162,14 @@ def _text(path: Path) -> str | None:
 
 
 def _footer(path: Path) -> dict[str, str]:
-    """The metadata of a Parquet file, but for the schema that Arrow packs into it: it holds columns alone."""
+    """The metadata of a Parquet file without the schema of Arrow."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         found = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowException):
-        return {}  # `check` refuses it
+        return {}  # `check_folder` refuses it
     texts = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
     return {key: text for key, text in texts.items() if key != "ARROW:schema"}
 
@@ -161,7 +181,7 @@ def _weights_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "np") as weights:
             return dict(weights.metadata() or {})
     except (SafetensorError, OSError):
-        return {}  # `check` refuses it
+        return {}  # `check_folder` refuses it
 
 
 def _search_metadata(path: Path, folder: Path, metadata: dict[str, str]) -> None:
@@ -174,12 +194,12 @@ def _search_metadata(path: Path, folder: Path, metadata: dict[str, str]) -> None
             if strip_paths(value, folder) != value:
                 raise DataError(
                     f"{path}: its metadata names a path of this machine: {place}: {value}",
-                    "it cannot be changed there: make the file again with this version, which keeps the name alone",
+                    "it cannot be changed there: make the file again with this version, which keeps only the name",
                 )
 
 
 def _strings(data: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Every text in JSON, with the keys that lead to it."""
+    """Every text in a JSON value, with its keys."""
     if isinstance(data, str):
         yield key, data
     elif isinstance(data, dict | list):
@@ -188,7 +208,7 @@ def _strings(data: Any, key: str) -> Iterator[tuple[str, str]]:
 
 
 def update_sums(sums: str, changed: Mapping[str, str]) -> str:
-    """SHA256SUMS with the hashes of other contents, given by path."""
+    """Update the content of SHA256SUMS with the hashes of files whose new text is given by path."""
 
     def line(match: re.Match[str]) -> str:
         text = changed.get(match["path"])
@@ -198,7 +218,7 @@ def update_sums(sums: str, changed: Mapping[str, str]) -> str:
 
 
 def check_card(text: str, kind: str, path: str) -> None:
-    """Check a card's YAML by the rules that the client libraries hold, which need no Hub.
+    """Check the YAML of a card by the rules of the client libraries, which need no Hub.
 
     Args:
         text: The card as it will be published.
@@ -209,7 +229,7 @@ def check_card(text: str, kind: str, path: str) -> None:
         DataError: A value that the Hub or `datasets` would refuse; the message names its key.
     """
     for key, fault in _faults(parse_front_matter(text), kind):
-        raise DataError(f"{path}: its YAML is not as the Hub takes it: {key}: {fault}", CHANGE_CARD)
+        raise DataError(f"{path}: its YAML is not valid on the Hub: {key}: {fault}", CHANGE_CARD)
 
 
 def _faults(data: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
@@ -220,10 +240,10 @@ def _faults(data: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
         if not LICENSE.fullmatch(value):
             yield "license", f"{value!r} is not an identifier such as cc-by-4.0"
     if "language" in values:
-        known = {*_known("languages"), "code", "multilingual"}
+        known = {*_list_known("languages"), "code", "multilingual"}
         yield from (("language", f"{v!r} is not an ISO 639 code") for v in values["language"] if v not in known)
     if kind == "dataset":
-        known = {*_known("size_categories"), "other"}
+        known = {*_list_known("size_categories"), "other"}
         for value in values.get("size_categories", ()):
             if value not in known:
                 yield "size_categories", f"{value!r} is not one of {', '.join(sorted(known))}"
@@ -238,7 +258,7 @@ def _faults(data: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
 
 
 def _data_faults(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What `datasets` cannot read: which files are in which config and split, and what is in their columns."""
+    """Faults in the configs and columns that `datasets` would read."""
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCardData
@@ -253,20 +273,20 @@ def _data_faults(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, " ".join(str(error).split())
 
 
-def _known(name: str) -> list[str]:
-    """What `datasets` lists as known values."""
+def _list_known(name: str) -> list[str]:
+    """Values that `datasets` lists as known."""
     return list(json.loads((resources.files("datasets.utils.resources") / f"{name}.json").read_text("utf-8")))
 
 
-def _with_section(text: str, lines: list[str]) -> str:
-    """The section in front of the card's first one."""
+def _insert_section(text: str, lines: list[str]) -> str:
+    """Insert the section about the Hub before the first section of a card."""
     section = f"{HEADING}\n\n" + "\n".join(lines) + "\n\n"
     start = text.find("\n## ") + 1
     return text[:start] + section + text[start:] if start else f"{text.rstrip()}\n\n{section.rstrip()}\n"
 
 
 def update_metadata(text: str, more: dict[str, Any]) -> str:
-    """The card with other YAML in its head. Raises DataError for one without."""
+    """Change keys in the YAML of a card. Raises DataError for a card without YAML."""
     data = {**parse_front_matter(text), **more}
     match = FRONT.match(text)
     assert match is not None, "front has seen it"

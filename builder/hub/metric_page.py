@@ -1,4 +1,4 @@
-"""The page of a metric: predictions and references in, its figures out. It runs where the metric lies."""
+"""The page of a metric in its Space: computes it on predictions and references that a visitor enters."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import evaluate
 import gradio
 
-NAME = "METRIC"  # named when it is published
+NAME = "METRIC"  # replaced when it is published
 HERE = Path(__file__).parent
 
 
 def compute(predictions: str, references: str, options: str) -> Any:
-    """The figures of what was typed, or why there are none."""
+    """Compute the metric on lists in JSON."""
     try:
         lists = {"predictions": json.loads(predictions), "references": json.loads(references)}
         return metric.compute(**lists, **json.loads(options or "{}"))

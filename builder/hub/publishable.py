@@ -1,4 +1,4 @@
-"""What a folder publishes: it is checked first, and what is unsound or unfinished is refused."""
+"""Folders that can be published: what they hold, whether they are complete, and their files on the Hub."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .spaces import (
 from .upload import UploadItem
 
 FolderKind = Literal["corpus", "model", "metric", "space"]
-KINDS = {"corpus": "dataset", "model": "model", "metric": "space", "space": "space"}  # as the Hub calls each
+KINDS = {"corpus": "dataset", "model": "model", "metric": "space", "space": "space"}  # types of repositories
 PARTS: dict[str, tuple[FolderKind, ...]] = {
     "corpus": ("corpus",),
     "model": ("model",),
@@ -43,36 +43,45 @@ Progress = Callable[[int, int], None]
 
 
 def find_folders(run: Path, what: str | None, shipped: Path | None = None) -> list[tuple[FolderKind, Path]]:
-    """What of `run` to publish: its corpus/ and model/, or itself if it is one of these, a metric or a Space.
+    """Find the folders to publish.
 
-    `shipped`: where the metrics lie that may be named. Raises DataError for a run that lacks what is wanted.
+    Args:
+        run: A run with corpus/ and model/; or one of these, a metric or a Space.
+        what: A key of PARTS. Default: what `run` holds.
+        shipped: Folder of metrics that `run` may name.
+
+    Returns:
+        The kind and path of each folder.
+
+    Raises:
+        DataError: The run does not have the folder.
     """
     if what == "metrics":
         return [("metric", folder) for folder in find_metrics(run, shipped)]
     if not run.is_dir():
-        raise DataError(f"{run}: there is no such folder", "make a run: synthmir run RECIPE --out DIR")
+        raise DataError(f"{run}: no such folder", "make a run: synthmir run RECIPE --out DIR")
     if what == "space":
         return [("space", find_space(run))]
     if _is_corpus(run):
-        found: dict[FolderKind, Path] = {"corpus": run}
+        folders: dict[FolderKind, Path] = {"corpus": run}
     elif _is_model(run):
-        found = {"model": run}
+        folders = {"model": run}
     elif what is None and is_metric(run.resolve()):
         return [("metric", run.resolve())]
     elif what is None and is_space(run):
         return [("space", run)]
     else:
-        found = {"corpus": run / "corpus", "model": run / "model"}
+        folders = {"corpus": run / "corpus", "model": run / "model"}
         what = what or "both"
-    wanted = PARTS[what] if what else tuple(found)
+    wanted = PARTS[what] if what else tuple(folders)
     for part in wanted:
-        if part not in found or not found[part].is_dir():
+        if part not in folders or not folders[part].is_dir():
             other = "corpus" if part == "model" else "model"
             raise DataError(
-                f"{run}: holds no {part}",
-                f"synthmir {MAKERS[part]} makes one; or the {other} alone: --what {other}",
+                f"{run}: has no {part}",
+                f"make one: synthmir {MAKERS[part]}; or publish the {other} alone: --what {other}",
             )
-    return [(part, found[part]) for part in wanted]
+    return [(part, folders[part]) for part in wanted]
 
 
 def _is_corpus(folder: Path) -> bool:
@@ -84,7 +93,11 @@ def _is_model(folder: Path) -> bool:
 
 
 def check_folder(part: FolderKind, folder: Path, progress: Progress = lambda done, total: None) -> None:
-    """Raises DataError for a corpus that `verify` finds fault with, and for another folder that is not whole."""
+    """Check a folder before it is published.
+
+    Raises:
+        DataError: `verify` finds faults in a corpus, or another folder is incomplete.
+    """
     if part != "corpus":
         {"model": _check_model, "metric": check_metric, "space": check_space}[part](folder)
         return
@@ -92,12 +105,12 @@ def check_folder(part: FolderKind, folder: Path, progress: Progress = lambda don
         listed = "\n".join(f"  - {fault}" for fault in faults[:10]) + ("\n  ..." if len(faults) > 10 else "")
         raise DataError(
             f"{folder}: {len(faults)} fault(s), so it is not published\n{listed}",
-            f"mend it, until it is sound: synthmir verify {folder}",
+            f"repair it until this finds no fault: synthmir verify {folder}",
         )
 
 
 def check_finished(part: FolderKind, folder: Path) -> None:
-    """What `check_folder` sees at once: is it finished? Raises DataError."""
+    """The quick part of `check_folder`: raise DataError for a folder that is not finished."""
     if part == "corpus":
         Corpus.open(folder)
     elif part != "model":
@@ -114,26 +127,26 @@ def _check_model(folder: Path) -> None:
             f"{folder}/config.json: not a model of synthmir ({config.get('model_type')!r})", "synthmir train"
         )
     if pickled := [name for name in list_corpus_files(folder) if name.endswith(PICKLED)]:
-        raise DataError(f"{folder}/{pickled[0]}: a pickle may run code where it is opened", "take it away")
+        raise DataError(f"{folder}/{pickled[0]}: a pickle may run code where it is opened", "delete it")
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(folder / "model.safetensors", "np") as weights:
             weights.keys()
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{folder}/model.safetensors: cannot be read: {error}", "train it anew") from error
+        raise DataError(f"{folder}/model.safetensors: cannot be read: {error}", "train it again") from error
 
 
 def model_config(folder: Path) -> dict[str, Any]:
-    """config.json of a model folder."""
+    """Read config.json of a model folder. Raises DataError."""
     try:
         return read_json(folder / "config.json")
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder}/config.json: cannot be read: {error}", "train the model anew") from error
+        raise DataError(f"{folder}/config.json: cannot be read: {error}", "train the model again") from error
 
 
 def find_local_weights(folder: Path) -> str | None:
-    """The embedder's weights of a model folder, if they are a place on this machine: others will not have them."""
+    """The weights of a model's embedder, if they are a file or folder of this machine."""
     settings = (model_config(folder).get("embedder") or {}).get("settings") or {}
     kind, _, checkpoint = str(settings.get("name") or "").partition(":")
     for place in (settings.get("weights"), checkpoint if kind == "hf" else None):
@@ -143,24 +156,31 @@ def find_local_weights(folder: Path) -> str | None:
 
 
 def list_items(part: FolderKind, folder: Path, repo: str, link: Link | None) -> dict[str, UploadItem]:
-    """The files as they will be in `repo`, by path, its card naming it. Hashes that are known are not redone.
+    """List the files of a repository.
 
-    `link`: where the model of a corpus is, or the corpus of a model.
+    Args:
+        part: What the folder holds.
+        folder: The folder.
+        repo: The repository, which its card names.
+        link: The model of a corpus, or the corpus of a model, which its card links to.
+
+    Returns:
+        The files by path.
     """
     if part == "metric":
         return list_metric_items(folder, repo)
     if part == "space":
         return list_space_items(folder)
     known = Corpus.open(folder).sums() if part == "corpus" else {}
-    found = {name: _item(folder, name, known.get(name)) for name in list_corpus_files(folder)}
-    changed = remove_machine_paths(folder, found)
+    items = {name: _item(folder, name, known.get(name)) for name in list_corpus_files(folder)}
+    changed = remove_machine_paths(folder, items)
     text = changed.get(CARD) or read_card(folder / CARD)
     if part == "corpus":
         changed[CARD] = adapt_dataset_card(text, repo, link)
         changed[SUMS] = update_sums((folder / SUMS).read_text(encoding="utf-8"), changed)
     else:
         changed[CARD] = adapt_model_card(text, repo, link)
-    return found | {name: make_item(name, new) for name, new in changed.items()}
+    return items | {name: make_item(name, new) for name, new in changed.items()}
 
 
 def _item(folder: Path, name: str, known: str | None) -> UploadItem:
@@ -169,7 +189,7 @@ def _item(folder: Path, name: str, known: str | None) -> UploadItem:
 
 
 def format_loading_code(part: FolderKind, folder: Path, repo: str, revision: str | None = None) -> list[str]:
-    """Three lines of Python that use it; none for a Space, which is looked at."""
+    """Format lines of Python that load a repository; none for a Space."""
     at = f', revision="{revision}"' if revision else ""
     if part == "space":
         return []
@@ -183,7 +203,7 @@ def format_loading_code(part: FolderKind, folder: Path, repo: str, revision: str
         first = f'corpus = load_dataset("{repo}"{at})'
         return ["from datasets import load_dataset", first, last if embedder else stream]
     if "auto_map" in model_config(folder):
-        call = f'listen = pipeline("audio-classification", model="{repo}"{at}, trust_remote_code=True)'
-        return ["from transformers import pipeline", call, 'listen("song.mp3")']
+        call = f'classify = pipeline("audio-classification", model="{repo}"{at}, trust_remote_code=True)'
+        return ["from transformers import pipeline", call, 'classify("song.mp3")']
     call = f'model = AutoModel.from_pretrained("{repo}"{at})'
     return ["import training  # of synthmir", "from transformers import AutoModel", call]

@@ -120,7 +120,7 @@ class HubCorpus:
         self.name, _, revision = repo.partition("@")
         with quiet_client():
             self._hub = Hub.connect(None, lambda line: None, anonymous=True)
-            info: Any = self._hub.ask(
+            info: Any = self._hub.call(
                 f"open the data set {self.name}", self._hub.api.dataset_info, self.name, revision=revision or None
             )
         self.commit = str(info.sha)
@@ -140,12 +140,12 @@ class HubCorpus:
         from builder.hub.client import quiet_client
 
         path, action = f"datasets/{self.name}@{self.commit}/{name}", f"read {self.name}/{name}"
-        handle = self._hub.ask(action, self._filesystem.open, path, block_size=REQUEST_BYTES, cache_type="none")
+        handle = self._hub.call(action, self._filesystem.open, path, block_size=REQUEST_BYTES, cache_type="none")
         with quiet_client(), handle:
             try:
                 yield handle
             except (httpx2.HTTPError, HfHubHTTPError) as error:
-                self._hub.refuse(action, error)
+                self._hub.raise_error(action, error)
 
     def check_parquet(self, name: str, columns: Collection[str]) -> None:
         """Do nothing: each page would be a request. The footer is checked when it is read."""
@@ -185,7 +185,7 @@ class HubCorpus:
         from builder.hub.client import quiet_client
 
         with quiet_client():
-            folder = self._hub.ask(
+            folder = self._hub.call(
                 f"fetch {repo}", snapshot_download, repo, repo_type=kind, revision=revision, allow_patterns=patterns,
                 endpoint=self._hub.endpoint, token=self._hub.api.token,
             )  # fmt: skip

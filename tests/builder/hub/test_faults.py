@@ -72,7 +72,7 @@ def test_a_commit_that_conflicts_is_made_again(
     ("status", "words"),
     [
         (401, r"cannot .*401 \(ordered fault\)\n  fix: log in again: hf auth login"),
-        (403, r"cannot .*403 \(ordered fault\)\n  fix: use a name in a namespace of yours"),
+        (403, r"cannot .*403 \(ordered fault\)\n  fix: use a name in your namespace"),
         (404, r"cannot .*404 \(ordered fault\)\n  fix: check the name"),
     ],
     ids=["401", "403", "404"],
@@ -89,7 +89,7 @@ def test_what_does_not_pass_is_told_at_once(
     check(hub, twice=1 if route == "put" else 0)
 
 
-@pytest.mark.parametrize(("status", "fix"), [(429, "wait 9 s"), (503, "same command again"), (412, "somebody else")])
+@pytest.mark.parametrize(("status", "fix"), [(429, "wait 9 s"), (503, "same command again"), (412, "someone else")])
 def test_patience_ends(hub: LoopbackHub, send: Send, pauses: list[float], status: int, fix: str) -> None:
     hub.fail("commit", status, times=-1, headers={"Retry-After": "9"} if status == 429 else {})
     with pytest.raises(HubError, match=fix):
@@ -236,7 +236,7 @@ def test_others_may_write_beside_us(hub: LoopbackHub, send: Send) -> None:
 def test_what_others_wrote_meanwhile_is_not_written_over(hub: LoopbackHub, send: Send) -> None:
     repo = hub.add_repo("dataset", "org/small")
     hub.fail("commit", action=lambda: hub.push(repo, {"README.md": b"theirs"}))
-    with pytest.raises(HubError, match=r"changed by somebody else while .*: README.md\n  fix: look at http"):
+    with pytest.raises(HubError, match=r"changed by someone else while .*: README.md\n  fix: look at http"):
         send(revision="v1", what="corpus")
     assert hub.content("dataset", "org/small", "README.md") == b"theirs" and not repo.tags
     send(revision="v1", what="corpus")

@@ -63,7 +63,7 @@ def test_tokens_that_do_not_do(
 
 def test_a_namespace_of_others(hub: LoopbackHub, send: Send) -> None:
     with pytest.raises(
-        HubError, match=r"403 \(You don't have the rights .*\n  fix: use a name in a namespace of yours"
+        HubError, match=r"403 \(You don't have the rights .*\n  fix: use a name in your namespace"
     ):
         send(repo="strangers/small")
     assert not hub.repos and not hub.begun
@@ -94,7 +94,7 @@ def test_a_page_that_is_no_hub(
 
 def test_a_name_that_is_taken(hub: LoopbackHub, send: Send) -> None:
     hub.add_repo("dataset", "org/small", {"train.csv": b"a,b\n"})
-    refused(hub, send, HubError, r"is taken, it holds something else \(train.csv\)\n  fix: choose another name")
+    refused(hub, send, HubError, r"is taken, as it has other files \(train.csv\)\n  fix: choose another name")
 
 
 def test_a_repository_of_another_type(hub: LoopbackHub, send: Send) -> None:
@@ -104,13 +104,13 @@ def test_a_repository_of_another_type(hub: LoopbackHub, send: Send) -> None:
 
 def test_private_asked_of_a_public_one(hub: LoopbackHub, send: Send) -> None:
     hub.add_repo("dataset", "org/small")
-    refused(hub, send, HubError, "is there already, and public", private=True)
+    refused(hub, send, HubError, "exists, and is public", private=True)
 
 
 def test_a_tag_for_another_state(hub: LoopbackHub, send: Send) -> None:
     repo = hub.add_repo("dataset", "org/small")
     repo.tags["v1"] = repo.refs["main"]
-    refused(hub, send, HubError, "the tag v1 stands for another state already", revision="v1")
+    refused(hub, send, HubError, "the tag v1 is of another state already", revision="v1")
 
 
 @pytest.mark.parametrize("tag", ["", "a..b", "-x y", "v1.lock", "/v1", "v1/", "a//b", "v~1"])
@@ -119,7 +119,7 @@ def test_no_names_for_tags(hub: LoopbackHub, send: Send, tag: str) -> None:
 
 
 def test_options_that_do_not_go_together(hub: LoopbackHub, send: Send) -> None:
-    refused(hub, send, RecipeError, "no release yet", revision="v1", pull_request=True)
+    refused(hub, send, RecipeError, "cannot be tagged", revision="v1", pull_request=True)
     with pytest.raises(RecipeError, match="not one of corpus, model, both"):
         send(what="all")
 
@@ -134,7 +134,7 @@ def test_a_card_that_the_hub_does_not_take(hub: LoopbackHub, send: Send, run: Pa
     """It is validated before anything is sent, and with --dry-run."""
     set_in_card(run / "model", license="gpl-9.0")
     words = (
-        r'model/README\.md: the Hub does not take its YAML: "license" must be one of .*\n  fix: change that key in the'
+        r'model/README\.md: the Hub does not accept its YAML: "license" must be one of .*\n  fix: change that key in the'
     )
     refused(hub, send, HubError, words, run=run, dry_run=dry_run)
     hub.fail("validate", 400, times=-1, page=b'{"error": "not a card"}')
@@ -171,7 +171,7 @@ def test_cards_that_no_hub_takes(
 ) -> None:
     """What the client libraries know is wrong needs no Hub."""
     set_in_card(run / part, **changed)
-    refused(hub, send, DataError, f"{part}/README.md: its YAML is not as the Hub takes it: {words}", run=run)
+    refused(hub, send, DataError, f"{part}/README.md: its YAML is not valid on the Hub: {words}", run=run)
     assert {line.split()[0] for line in hub.log} == {"whoami"}
 
 
@@ -189,14 +189,14 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
         "is not finished",
     ),
     "no sums": (lambda run: (run / "corpus/SHA256SUMS").unlink(), "not a synthmir corpus"),
-    "no model": (lambda run: shutil.rmtree(run / "model"), r"holds no model\n  fix: synthmir train"),
-    "no corpus": (lambda run: shutil.rmtree(run / "corpus"), r"holds no corpus\n  fix: synthmir build"),
+    "no model": (lambda run: shutil.rmtree(run / "model"), r"has no model\n  fix: make one: synthmir train"),
+    "no corpus": (lambda run: shutil.rmtree(run / "corpus"), r"has no corpus\n  fix: make one: synthmir build"),
     "no card": (lambda run: (run / "model/README.md").unlink(), r"README.md is missing"),
     "pickle": (lambda run: (run / "model/optimizer.pt").write_bytes(b"x"), "a pickle may run code"),
     "weights": (lambda run: (run / "model/model.safetensors").write_bytes(b"x" * 50), "safetensors: cannot be read"),
     "config": (lambda run: (run / "model/config.json").write_text("{"), "config.json: cannot be read"),
     "other": (lambda run: (run / "model/config.json").write_text('{"model_type": "bert"}'), "not a model of synthmir"),
-    "nothing": (lambda run: shutil.rmtree(run), "there is no such folder"),
+    "nothing": (lambda run: shutil.rmtree(run), "no such folder"),
 }
 
 
@@ -244,5 +244,5 @@ def test_no_token_in_any_output(hub: LoopbackHub, made: Path, tmp_path: Path, de
 
 def test_a_hub_without_xet_storage(hub: LoopbackHub, made: Path, tmp_path: Path) -> None:
     done = cli(hub, tmp_path, "publish", made, "--repo", "org/small", xet=True)
-    assert done.returncode == 5 and "fix: a Hub that has no Xet storage" in done.stderr, done.stderr
+    assert done.returncode == 5 and "fix: this Hub has no Xet storage" in done.stderr, done.stderr
     assert "set HF_HUB_DISABLE_XET=1" in done.stderr and not hub.begun

@@ -100,7 +100,7 @@ def spoil(folder: Path, name: str, text: str | None) -> Path:
 
 METRICS: dict[str, tuple[str, str | None, str]] = {
     "syntax": ("tempo_report.py", "def (", "tempo_report.py: not Python"),
-    "requirements": ("requirements.txt", None, "not a whole metric, requirements.txt is missing"),
+    "requirements": ("requirements.txt", None, "not a complete metric, requirements.txt is missing"),
     "card": ("README.md", "# no head\n", "has no YAML"),
     "pickle": ("weights.pkl", "x", "a pickle may run code"),
 }
@@ -118,7 +118,7 @@ def test_metrics_that_are_not_whole(hub: LoopbackHub, send: Send, tmp_path: Path
 @pytest.mark.parametrize(
     ("run", "repo", "kind", "words"),
     [
-        ("f1", "org", DataError, r"f1: holds no metric, .*\n  fix: .*genre_report, tagging_report, tempo_report, all"),
+        ("f1", "org", DataError, r"f1: has no metric, .*\n  fix: .*genre_report, tagging_report, tempo_report, all"),
         ("all", "org/genre_report", HubError, r"several metrics.*\n  fix: --repo org"),
         ("genre_report", "org/report", HubError, r"evaluate looks for report.py.*\n  fix: --repo org/genre_report"),
         ("genre_report", "or g", HubError, "NAMESPACE/NAME"),
@@ -170,7 +170,7 @@ def test_what_an_older_export_held_goes_and_what_others_added_stays(hub: Loopbac
 
 def test_a_space_of_somebody_else_is_not_written_over(hub: LoopbackHub, send: Send, space: Path) -> None:
     repo = hub.add_repo("space", "org/explorer", {"app.py": b"theirs", "model.safetensors": b"theirs"})
-    with pytest.raises(HubError, match=r"is taken, it holds something else \(model.safetensors\)"):
+    with pytest.raises(HubError, match=r"is taken, as it has other files \(model.safetensors\)"):
         send(space, "org/explorer", what="space")
     hub.add_repo("model", "org/model")
     with pytest.raises(HubError, match="is a model on the Hub, not a space"):
@@ -179,8 +179,8 @@ def test_a_space_of_somebody_else_is_not_written_over(hub: LoopbackHub, send: Se
 
 
 SPACES: dict[str, tuple[dict[str, object], str, str | None, str]] = {
-    "no sdk": ({"sdk": None}, "app.py", "x", r"is no Space, .*\n  fix: write one: synthmir explore RUN --export DIR"),
-    "docker": ({"sdk": "docker"}, "app.py", "x", "sdk: docker is not taken here"),
+    "no sdk": ({"sdk": None}, "app.py", "x", r"is not a Space, .*\n  fix: write one: synthmir explore RUN --export DIR"),
+    "docker": ({"sdk": "docker"}, "app.py", "x", "sdk: docker is not supported"),
     "no app": ({}, "app.py", None, "its page app.py is missing"),
     "no index": ({"sdk": "static", "app_file": None}, "app.py", "x", "its page index.html is missing"),
     "climbs": ({"app_file": "../space/app.py"}, "app.py", "x", "its page ../space/app.py is missing"),

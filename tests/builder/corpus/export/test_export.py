@@ -353,7 +353,7 @@ def test_what_cannot_be_is_told(corpus: Path, tmp_path: Path) -> None:
         export_corpus(twice, "mirdata", tmp_path / "out")
     spoilt = forged(corpus, tmp_path / "spoilt", [row])
     (spoilt / "SHA256SUMS").write_text(f"{'0' * 64}  data/train-00000-of-00001.parquet\n")
-    with pytest.raises(DataError, match=r"damaged or changed.*\n  fix: synthmir verify"):
+    with pytest.raises(DataError, match=r"damaged or changed.*\n  fix: see how to make it again: synthmir verify"):
         export_corpus(spoilt, "mirdata", tmp_path / "spoilt-out")
     silent = forged(corpus, tmp_path / "silent", [row | {"audio": {"bytes": b"no", "path": "x.flac"}}])
     with pytest.raises(DataError, match=f"clip {row['id']}: cannot be read as audio"):
