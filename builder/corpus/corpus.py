@@ -58,7 +58,7 @@ class Corpus:
         """
         root = to_path(path)
         if not is_folder(root):
-            raise DataError(f"{root}: no such folder", "build one: synthmir build RECIPE --out DIR")
+            raise DataError(f"{root}: there is no such folder", "build one: synthmir build RECIPE --out DIR")
         with storage_errors(root):
             begun = (root / WORK / STATE).exists()
             if begun or not (root / SUMS).exists():

@@ -132,7 +132,7 @@ def _load(path: str | Path, config: str, **options: Any) -> Any:
         return load_dataset(str(path), config, **options)
     except DatasetNotFoundError as error:
         raise HubError(
-            f"{path}: no such folder, and no repository that you may read",
+            f"{path}: there is no such folder, and no repository that you may read",
             "check the name; for a private one log in: hf auth login",
         ) from error
     except (ConnectionError, TimeoutError) as error:

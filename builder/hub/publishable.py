@@ -59,7 +59,7 @@ def find_folders(run: Path, what: str | None, shipped: Path | None = None) -> li
     if what == "metrics":
         return [("metric", folder) for folder in find_metrics(run, shipped)]
     if not run.is_dir():
-        raise DataError(f"{run}: no such folder", "make a run: synthmir run RECIPE --out DIR")
+        raise DataError(f"{run}: there is no such folder", "make a run: synthmir run RECIPE --out DIR")
     if what == "space":
         return [("space", find_space(run))]
     if _is_corpus(run):

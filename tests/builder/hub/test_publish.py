@@ -223,7 +223,7 @@ def test_weights_that_others_do_not_have_are_named(
     config["embedder"]["settings"][key] = "/home/somebody/passt.pt" if key == "weights" else "hf:/home/somebody/hubert"
     (run / "model/config.json").write_text(json.dumps(config))
     send(run, what="model")
-    assert len(told) == 1 and "which others must have too: /home/somebody/" in told[0]
+    assert len(told) == 1 and "only on this machine: /home/somebody/" in told[0]
 
 
 def test_memory_does_not_grow_with_a_file(hub: LoopbackHub, send: Send, run: Path) -> None:

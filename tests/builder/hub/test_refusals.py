@@ -196,7 +196,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights": (lambda run: (run / "model/model.safetensors").write_bytes(b"x" * 50), "safetensors: cannot be read"),
     "config": (lambda run: (run / "model/config.json").write_text("{"), "config.json: cannot be read"),
     "other": (lambda run: (run / "model/config.json").write_text('{"model_type": "bert"}'), "not a model of synthmir"),
-    "nothing": (lambda run: shutil.rmtree(run), "no such folder"),
+    "nothing": (lambda run: shutil.rmtree(run), "there is no such folder"),
 }
 
 
