@@ -1,7 +1,7 @@
-"""What recordings go through before anyone hears them: codecs, narrow bands, noise, rooms, other speeds.
+"""Degradations of recordings: codecs, band limits, noise, reverberation, other speeds and pitches.
 
-Each damage is a function of the audio, a level and a seed, so that a model can be judged on the same tracks damaged
-(`evaluation.robustness`) and trained on damaged copies (`embedder.augment`).
+Each one is a function of the audio, a level and a seed, so that a model can be evaluated on degraded copies of
+the same tracks (`evaluation.robustness`), and trained on degraded copies (`synthmir embed --augment`).
 """
 
 from __future__ import annotations
@@ -18,55 +18,77 @@ from .audio import resample
 from .errors import BackendError, RecipeError
 
 Function = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
-CODED_FRAMES = 1 << 20  # written at a time: libvorbis keeps 4 bytes of each on the stack, which ends at 8 MiB
-MPEG_RATES = (32_000, 44_100, 48_000)  # Hz, of MPEG-1, whose bit rates go from 32 to 320 kbit/s
+CODED_FRAMES = 1 << 20  # frames to encode at a time: libvorbis keeps 4 bytes of each on the stack, which has 8 MiB
+MPEG_RATES = (32_000, 44_100, 48_000)  # Hz, of MPEG-1, with bit rates of 32 to 320 kbit/s
 
 
 @dataclass(frozen=True, slots=True)
 class DamageKind:
-    """A way to damage audio, and the levels it is tried at, from mild to severe."""
+    """A kind of damage.
+
+    Attributes:
+        apply: Function of samples, sampling rate, level and random numbers.
+        levels: The levels of the robustness evaluation, from mild to severe.
+        unit: Unit of the level.
+        about: Description for tables.
+        low: The lowest level that is allowed.
+        high: The highest level that is allowed.
+    """
 
     apply: Function
     levels: tuple[float, ...]
     unit: str
     about: str
-    low: float  # the levels that mean something
+    low: float
     high: float
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A kind at a level: `Damage.parse("mp3:64")`."""
+    """A kind of damage at a level.
+
+    Example:
+        >>> Damage.parse("mp3:64")(samples, 44_100)  # float32 [samples, channels]
+    """
 
     kind: str
     level: float
 
     @classmethod
     def parse(cls, text: str) -> Damage:
-        """`KIND:LEVEL`. Raises RecipeError for a kind that there is not, or a level that means nothing for it."""
+        """Parse `KIND:LEVEL`. Raises RecipeError for an unknown kind, or a level that it does not allow."""
         kind, _, level = text.partition(":")
         if kind not in DAMAGES:
             raise RecipeError(f"there is no damage called {kind!r}", f"use one of: {', '.join(DAMAGES)}")
         known = DAMAGES[kind]
         try:
-            found = float(level)
+            value = float(level)
         except ValueError:
-            found = float("nan")
-        if not known.low <= found <= known.high:
+            value = float("nan")
+        if not known.low <= value <= known.high:
             raise RecipeError(
                 f"damage {text!r}: the level of {kind} is {known.unit} from {known.low:g} to {known.high:g}",
-                f"write {kind}:{known.levels[0]:g}, say",
+                f"for example {kind}:{known.levels[0]:g}",
             )
-        return cls(kind, found)
+        return cls(kind, value)
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.level:g}"
 
     def __call__(self, samples: np.ndarray, sampling_rate: int, seed: int = 0) -> np.ndarray:
-        """float32 [samples, channels] in [-1, 1] at `sampling_rate` Hz -> the same kind, of another length perhaps.
+        """Apply the damage.
 
-        What is random follows from `seed` and the damage alone. Samples beyond full scale are clipped, as a file would
-        be. Raises BackendError where a package for it is missing.
+        Args:
+            samples: float32 [samples, channels] in [-1, 1].
+            sampling_rate: Hz.
+            seed: Seed of the random numbers.
+
+        Returns:
+            float32 [samples, channels] in [-1, 1], clipped at full scale; `speed` changes the number of samples, and
+            `side` the number of channels.
+
+        Raises:
+            BackendError: A package that it needs is not installed.
         """
         draw = np.random.default_rng((seed, zlib.crc32(str(self).encode())))
         out = DAMAGES[self.kind].apply(samples, sampling_rate, self.level, draw)
@@ -74,34 +96,35 @@ class Damage:
 
 
 def _mp3(samples: np.ndarray, rate: int, kbps: float, _: np.random.Generator) -> np.ndarray:
-    # libsndfile spreads its compression level, 0 .. 1, over the bit rates that the standard has at the sampling rate.
-    # Under 64 a frame has no room for the note that lets decoders take the codec's delay out again.
+    # libsndfile maps its compression level, 0 .. 1, to the bit rates of the standard at the sampling rate.
+    # Under 64 kbit/s a frame has no room for the tag that lets decoders remove the delay of the codec.
     coded_rate = rate if rate in MPEG_RATES else 44_100
-    x = _each(samples, lambda channel: resample(channel, rate, coded_rate))
+    x = _map_channels(samples, lambda channel: resample(channel, rate, coded_rate))
     level = (320 - kbps) / (320 - 32)
-    out = _coded(
+    out = _encode_and_decode(
         x, coded_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=level, bitrate_mode="CONSTANT"
     )
-    return _each(out, lambda channel: resample(channel, coded_rate, rate))[: len(samples)]
+    return _map_channels(out, lambda channel: resample(channel, coded_rate, rate))[: len(samples)]
 
 
 def _ogg(samples: np.ndarray, rate: int, quality: float, _: np.random.Generator) -> np.ndarray:
-    return _coded(samples, rate, format="OGG", subtype="VORBIS", compression_level=1 - quality / 10)[: len(samples)]
+    level = 1 - quality / 10
+    return _encode_and_decode(samples, rate, format="OGG", subtype="VORBIS", compression_level=level)[: len(samples)]
 
 
 def _lowpass(samples: np.ndarray, rate: int, hertz: float, _: np.random.Generator) -> np.ndarray:
-    return _filtered(samples, rate, hertz, "lowpass")
+    return _filter(samples, rate, hertz, "lowpass")
 
 
 def _highpass(samples: np.ndarray, rate: int, hertz: float, _: np.random.Generator) -> np.ndarray:
-    return _filtered(samples, rate, hertz, "highpass")
+    return _filter(samples, rate, hertz, "highpass")
 
 
 def _resample(samples: np.ndarray, rate: int, hertz: float, _: np.random.Generator) -> np.ndarray:
     if hertz >= rate:
         return samples
     low = round(hertz)
-    return _each(samples, lambda channel: resample(resample(channel, rate, low), low, rate))[: len(samples)]
+    return _map_channels(samples, lambda channel: resample(resample(channel, rate, low), low, rate))[: len(samples)]
 
 
 def _gain(samples: np.ndarray, rate: int, decibels: float, _: np.random.Generator) -> np.ndarray:
@@ -112,7 +135,7 @@ def _compress(samples: np.ndarray, rate: int, ratio: float, _: np.random.Generat
     board = _pedalboard()
     squeezed = board.Compressor(threshold_db=-30, ratio=ratio, attack_ms=2, release_ms=100)(samples.T, rate).T
     loud, now = (np.sqrt(np.mean(np.square(x, dtype=np.float64))) for x in (samples, squeezed))
-    return np.asarray(squeezed * np.float32(loud / now if now else 1.0))  # as loud as it was
+    return np.asarray(squeezed * np.float32(loud / now if now else 1.0))  # with the original loudness
 
 
 def _tilt(samples: np.ndarray, rate: int, decibels: float, _: np.random.Generator) -> np.ndarray:
@@ -127,7 +150,7 @@ def _tilt(samples: np.ndarray, rate: int, decibels: float, _: np.random.Generato
 
 
 def _noise(samples: np.ndarray, rate: int, ratio: float, draw: np.random.Generator) -> np.ndarray:
-    """Pink noise: every octave as strong as the next, as in music itself."""
+    """Pink noise, with the same power in every octave, as music has."""
     shape = np.fft.rfft(draw.standard_normal(samples.shape), axis=0)
     shape[1:] /= np.sqrt(np.arange(1, len(shape)))[:, None]
     shape[0] = 0.0
@@ -137,7 +160,7 @@ def _noise(samples: np.ndarray, rate: int, ratio: float, draw: np.random.Generat
 
 
 def _reverb(samples: np.ndarray, rate: int, seconds: float, draw: np.random.Generator) -> np.ndarray:
-    """A room as noise that dies away by 60 dB in `seconds` (Polack 1988), direct sound and room equally strong."""
+    """Reverberation as noise that decays by 60 dB in `seconds` (Polack 1988), with the power of the direct sound."""
     from scipy.signal import fftconvolve
 
     time = np.arange(max(2, round(seconds * rate))) / rate
@@ -151,7 +174,7 @@ def _reverb(samples: np.ndarray, rate: int, seconds: float, draw: np.random.Gene
 
 
 def _side(samples: np.ndarray, rate: int, share: float, _: np.random.Generator) -> np.ndarray:
-    """Fold to one channel with one side turned down by `share`, and at 2 turned over: what is in the middle goes."""
+    """Mix to mono with the right channel reduced by `share`. At 2 it is inverted, which cancels the centre."""
     if samples.shape[1] == 1:
         return samples
     return (samples[:, :1] + (1 - share) * samples[:, 1:2]) / 2
@@ -166,13 +189,13 @@ def _speed(samples: np.ndarray, rate: int, percent: float, _: np.random.Generato
     return np.asarray(_pedalboard().time_stretch(samples.T, rate, stretch_factor=percent / 100).T)
 
 
-def _each(samples: np.ndarray, apply: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A function of one channel, on each."""
+def _map_channels(samples: np.ndarray, apply: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply a function of one channel to each."""
     return np.stack([apply(channel) for channel in samples.T], axis=1)
 
 
-def _filtered(samples: np.ndarray, rate: int, hertz: float, kind: str) -> np.ndarray:
-    """A Butterworth filter of order 8, 48 dB an octave; one beyond what the audio holds changes nothing."""
+def _filter(samples: np.ndarray, rate: int, hertz: float, kind: str) -> np.ndarray:
+    """A Butterworth filter of order 8 (48 dB per octave). A low-pass above the Nyquist frequency changes nothing."""
     from scipy.signal import butter, sosfilt
 
     if hertz >= rate / 2:
@@ -180,8 +203,8 @@ def _filtered(samples: np.ndarray, rate: int, hertz: float, kind: str) -> np.nda
     return np.asarray(sosfilt(butter(8, hertz, kind, fs=rate, output="sos"), samples, axis=0))
 
 
-def _coded(samples: np.ndarray, rate: int, **options: Any) -> np.ndarray:
-    """Through a lossy codec and back, in memory."""
+def _encode_and_decode(samples: np.ndarray, rate: int, **options: Any) -> np.ndarray:
+    """Encode audio with a lossy codec and decode it, in memory."""
     import soundfile
 
     buffer = io.BytesIO()
@@ -216,7 +239,7 @@ DAMAGES: dict[str, DamageKind] = {
     "compress": DamageKind(_compress, (2, 4, 20), "to 1", "dynamic range compression over -30 dBFS", 1, 100),
     "tilt": DamageKind(_tilt, (6, -6, 12, -12), "dB", "treble up and bass down by as much, or the reverse", -40, 40),
     "noise": DamageKind(_noise, (30, 20, 10, 0), "dB", "pink noise at that signal-to-noise ratio", -30, 120),
-    "reverb": DamageKind(_reverb, (0.3, 1, 3), "s", "a room with that reverberation time", 0.01, 20),
+    "reverb": DamageKind(_reverb, (0.3, 1, 3), "s", "reverberation with that time (RT60)", 0.01, 20),
     "side": DamageKind(_side, (0.5, 1, 2), "share", "folded to mono with the right side down, off, turned over", 0, 2),
     "pitch": DamageKind(_pitch, (1, -1, 3, -3), "semitones", "higher or lower at the same speed", -24, 24),
     "speed": DamageKind(_speed, (95, 105, 80, 125), "%", "slower or faster at the same pitch", 25, 400),

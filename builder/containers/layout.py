@@ -91,10 +91,6 @@ class Splice(io.RawIOBase):
         """Always true."""
         return True
 
-    def tell(self) -> int:
-        """Position in bytes from the start."""
-        return self._at
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to a position, which may be beyond the end, and return it."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]

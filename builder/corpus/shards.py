@@ -203,8 +203,7 @@ class Ledger:
             self.entries[entry.name] = entry
             return
         with write_errors(self.path), self.path.open("ab+") as handle:
-            handle.seek(0, os.SEEK_END)
-            if handle.tell():  # end the torn line of a killed run first
+            if handle.seek(0, os.SEEK_END):  # end the torn line of a killed run first
                 handle.seek(-1, os.SEEK_END)
                 if handle.read(1) != b"\n":
                     handle.write(b"\n")

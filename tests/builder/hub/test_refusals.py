@@ -62,9 +62,7 @@ def test_tokens_that_do_not_do(
 
 
 def test_a_namespace_of_others(hub: LoopbackHub, send: Send) -> None:
-    with pytest.raises(
-        HubError, match=r"403 \(You don't have the rights .*\n  fix: use a name in your namespace"
-    ):
+    with pytest.raises(HubError, match=r"403 \(You don't have the rights .*\n  fix: use a name in your namespace"):
         send(repo="strangers/small")
     assert not hub.repos and not hub.begun
 
@@ -133,9 +131,7 @@ def test_offline(hub: LoopbackHub, send: Send, monkeypatch: pytest.MonkeyPatch) 
 def test_a_card_that_the_hub_does_not_take(hub: LoopbackHub, send: Send, run: Path, dry_run: bool) -> None:
     """It is validated before anything is sent, and with --dry-run."""
     set_in_card(run / "model", license="gpl-9.0")
-    words = (
-        r'model/README\.md: the Hub does not accept its YAML: "license" must be one of .*\n  fix: change that key in the'
-    )
+    words = r'model/README\.md: the Hub does not accept its YAML: "license" must be one of .*\n  fix: change that key'
     refused(hub, send, HubError, words, run=run, dry_run=dry_run)
     hub.fail("validate", 400, times=-1, page=b'{"error": "not a card"}')
     refused(hub, send, HubError, "its YAML: not a card", dry_run=dry_run)

@@ -187,4 +187,4 @@ def test_our_own_loader_reads_the_hub_too(hub: LoopbackHub, send: Send, tmp_path
     whole, some, streamed, labels, refused = stranger(hub, OURS.replace("HERE", path), tmp_path, ours=True)
     assert whole == [25, 768, 25] and some == [4, 32_000] and streamed == [25]
     assert labels == ["electronica", "funk", "orchestral", "pop", "rock"]
-    assert refused == "org/none: no such folder, nor a repository that may be seen"
+    assert refused == "org/none: there is no such folder, and no repository that you may read"

@@ -179,7 +179,7 @@ def test_a_space_of_somebody_else_is_not_written_over(hub: LoopbackHub, send: Se
 
 
 SPACES: dict[str, tuple[dict[str, object], str, str | None, str]] = {
-    "no sdk": ({"sdk": None}, "app.py", "x", r"is not a Space, .*\n  fix: write one: synthmir explore RUN --export DIR"),
+    "no sdk": ({"sdk": None}, "app.py", "x", r"is not a Space, .*\n  fix: write one: synthmir explore RUN --export"),
     "docker": ({"sdk": "docker"}, "app.py", "x", "sdk: docker is not supported"),
     "no app": ({}, "app.py", None, "its page app.py is missing"),
     "no index": ({"sdk": "static", "app_file": None}, "app.py", "x", "its page index.html is missing"),
