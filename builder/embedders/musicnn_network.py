@@ -7,8 +7,10 @@ motivated front end; Pons and Serra 2019, musicnn: pre-trained convolutional neu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ NORM_PARTS = ("gamma", "beta", "moving_mean", "moving_variance")
 TIMBRAL = {"conv2d": 38, "conv2d_1": 67}  # filters over 7 frames and so many bands
 TEMPORAL = {"conv2d_2": 128, "conv2d_3": 64, "conv2d_4": 32}  # filters over so many frames of one band
 MIDDLE = {"conv2d_5": 561, "conv2d_6": 64, "conv2d_7": 64}  # filters over 7 frames of so many features
+FRAMES_AT_ONCE = 16  # of the timbral filters: what they compute stays in a core's cache
 VGG_POOLS = ((4, 1), (2, 2), (2, 2), (2, 2), (4, 4))  # frames and bands
 VGG_STRIDES = ((2, 2), (2, 2), (2, 2), (2, 2), (4, 4))
 
@@ -111,6 +114,50 @@ class TensorflowLayers:
         return scale.float().to(self._device), (beta - mean * scale).float().to(self._device)
 
 
+class TimbralFilters:
+    """Filters over frames and bands, and their maximum over bands: float32 [frames, 96] -> [frames, outputs].
+
+    They are applied by Fourier transforms of the bands: a circular convolution over all 96 has every position of a
+    filter over fewer bands. On a CPU that takes half of the time of torch's convolutions, and agrees to 1e-6.
+
+    Args:
+        kernels: [outputs, 7, bands] of each kind.
+    """
+
+    def __init__(self, kernels: Sequence[Tensor]) -> None:
+        frequencies, bands = MUSICNN_BANDS // 2 + 1, torch.arange(MUSICNN_BANDS, dtype=torch.float64)
+        angles = 2 * math.pi / MUSICNN_BANDS * bands[:frequencies, None] * bands
+        basis = torch.stack([angles.cos(), -angles.sin()], dim=1)  # [frequencies, real and imaginary, bands]
+        shares = torch.full((frequencies, 1, 1), 2 / MUSICNN_BANDS, dtype=torch.float64)
+        shares[[0, -1]] /= 2  # without a negative frequency
+        device = kernels[0].device
+        self._basis = basis.flatten(0, 1).T.float().to(device)
+        self._spectra, self._inverses = [], []
+        for kernel in kernels:
+            width = kernel.shape[2]
+            spectrum = torch.einsum("kpb,cjb->kpjc", basis[:, :, :width], kernel.cpu().double())
+            real, imaginary = spectrum.unbind(dim=1)  # [frequencies, frames, outputs]
+            # What follows is the product with the conjugate: real from (real, imaginary), then imaginary.
+            pairs = [torch.stack(parts, dim=2) for parts in ((real, imaginary), (-imaginary, real))]
+            self._spectra.append(torch.stack(pairs, dim=1).flatten(2, 3).flatten(0, 1).float().to(device))
+            inverse = (basis * shares)[:, :, : MUSICNN_BANDS + 1 - width]
+            self._inverses.append(inverse.flatten(0, 1).T.float().contiguous().to(device))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply them."""
+        frames, frequencies = len(x), self._basis.shape[1] // 2
+        transformed = F.pad(x @ self._basis, (0, 0, 3, 3)).view(-1, frequencies, 2).unfold(0, 7, 1)
+        patches = transformed.permute(1, 0, 3, 2).reshape(frequencies, frames, 14).repeat_interleave(2, dim=0)
+        kinds = []
+        for spectra, inverse in zip(self._spectra, self._inverses, strict=True):
+            maxima = []
+            for part in patches.split(FRAMES_AT_ONCE, dim=1):
+                products = torch.bmm(part, spectra).flatten(1)  # [2 * frequencies, part of frames * outputs]
+                maxima.append((inverse @ products).view(len(inverse), part.shape[1], -1).amax(dim=0))
+            kinds.append(torch.cat(maxima))
+        return torch.cat(kinds, dim=1)
+
+
 class MusicnnNetwork:
     """The model with timbral and temporal filters: log-mel float32 [frames, 96] -> its layers by name.
 
@@ -130,7 +177,17 @@ class MusicnnNetwork:
     def __init__(self, weights: Mapping[str, Tensor], device: torch.device) -> None:
         layers = TensorflowLayers(weights, device)
         self._norms = [layers.norm(number) for number in range(len(MUSICNN_SHAPES.norms))]
-        self._front = [layers.convolution(name) for name in (*TIMBRAL, *TEMPORAL)]
+        kernels, biases = zip(*map(layers.convolution, (*TIMBRAL, *TEMPORAL)), strict=True)
+        scales, shifts = zip(*self._norms[1:6], strict=True)
+        self._front = [torch.cat(parts) for parts in (biases, scales, shifts)]
+        # ReLU and normalization are monotonic. They follow the maximum, of the negative where the scale is negative.
+        self._signs = torch.where(self._front[1] < 0, -1.0, 1.0)
+        signed = [
+            kernel * torch.where(scale < 0, -1, 1)[:, None, None, None]
+            for kernel, scale in zip(kernels, scales, strict=True)
+        ]
+        self._timbral = TimbralFilters([kernel[:, 0] for kernel in signed[: len(TIMBRAL)]])
+        self._temporal = signed[len(TIMBRAL) :]
         # Over 7 frames of all features: [64, features, 7].
         self._middle = [(kernel[:, 0].transpose(1, 2), bias) for kernel, bias in map(layers.convolution, MIDDLE)]
         self._dense = [layers.dense(name) for name in MUSICNN_SHAPES.dense]
@@ -138,12 +195,14 @@ class MusicnnNetwork:
     def __call__(self, mel: Tensor) -> dict[str, Tensor]:
         """Compute all layers of one window."""
         scale, shift = self._norms[0]
-        x = (mel * scale + shift)[None, None]
-        pads = [*[(3, 3)] * len(TIMBRAL), *(((size - 1) // 2, size // 2) for size in TEMPORAL.values())]
-        front = []
-        for (kernel, bias), pad, norm in zip(self._front, pads, self._norms[1:6], strict=True):
-            front.append(_maximum_over_bands(F.conv2d(F.pad(x, (0, 0, *pad)), kernel), bias, *norm))
-        features = [torch.cat(front, dim=1)]
+        x = mel * scale + shift
+        maxima = [self._timbral(x)]
+        for kernel in self._temporal:
+            size = kernel.shape[2]
+            padded = F.pad(x[None, None], (0, 0, (size - 1) // 2, size // 2))
+            maxima.append(F.conv2d(padded, kernel)[0].amax(dim=2).T)
+        bias, scale, shift = self._front
+        features = [(torch.cat(maxima, dim=1) * self._signs + bias).relu() * scale + shift]
         for number, (kernel, bias) in enumerate(self._middle):
             scale, shift = self._norms[6 + number]
             y = F.conv1d(F.pad(features[-1].T[None], (3, 3)), kernel, bias)[0].T.relu() * scale + shift
@@ -153,23 +212,14 @@ class MusicnnNetwork:
         flat = torch.stack([maximum, mean], dim=1).flatten() * self._norms[9][0] + self._norms[9][1]
         penultimate = F.linear(flat, *self._dense[0]).relu() * self._norms[10][0] + self._norms[10][1]
         return {
-            "timbral": torch.cat(front[:2], dim=1),
-            "temporal": torch.cat(front[2:], dim=1),
+            "timbral": features[0][:, :408],
+            "temporal": features[0][:, 408:],
             **{f"cnn{number}": layer for number, layer in enumerate(features) if number},
             "mean_pool": mean,
             "max_pool": maximum,
             "penultimate": penultimate,
             "logits": F.linear(penultimate, *self._dense[1]),
         }
-
-
-def _maximum_over_bands(x: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Bias, ReLU, batch normalization and the maximum over bands of [1, features, frames, bands]: [frames, features].
-
-    They are monotonic in x: where the scale is negative, x is smallest where the result is largest.
-    """
-    extreme = torch.where(scale[:, None] < 0, x[0].amin(dim=2), x[0].amax(dim=2)).T
-    return (extreme + bias).relu() * scale + shift
 
 
 class MusicnnVggNetwork:
@@ -195,8 +245,16 @@ class MusicnnVggNetwork:
         for number, (kernel, bias) in enumerate(self._convolutions):
             scale, shift = self._norms[number + 1]
             x = F.conv2d(x, kernel, bias, padding=1).relu() * scale[:, None, None] + shift[:, None, None]
-            x = F.max_pool2d(x, VGG_POOLS[number], VGG_STRIDES[number])
+            x = max_pool(x, VGG_POOLS[number], VGG_STRIDES[number])
             layers[f"pool{number + 1}"] = x[0]
         layers["embedding"] = x[0].permute(1, 2, 0).flatten()
         layers["logits"] = F.linear(layers["embedding"], *self._dense)
         return layers
+
+
+def max_pool(x: Tensor, size: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """`torch.nn.functional.max_pool2d` of [1, features, frames, bands], which takes several times longer on a CPU."""
+    (height, width), (down, across) = size, stride
+    frames, bands = (x.shape[2] - height) // down + 1, (x.shape[3] - width) // across + 1
+    x = reduce(torch.maximum, [x[:, :, place::down][:, :, :frames] for place in range(height)])
+    return reduce(torch.maximum, [x[..., place::across][..., :bands] for place in range(width)])

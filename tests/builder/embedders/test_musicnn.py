@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from builder.embedders import musicnn_weights
 from builder.embedders.base import load_embedder
 from builder.embedders.musicnn import MUSICNN_MODELS, MUSICNN_WINDOW
+from builder.embedders.musicnn_network import VGG_POOLS, VGG_STRIDES, TimbralFilters, max_pool
 from builder.embedders.tf_checkpoint import read_checkpoint
 from builder.embedders.windows import embed_clips
 from builder.errors import BackendError, RecipeError
@@ -112,6 +113,24 @@ def test_revisions_of_the_released_weights():
         "ffb40cd66093fac1-MSD_musicnn", "5a310d763b7d8baf-MTT_musicnn",
         "4451d1faa9d27cb5-MSD_vgg", "4eb436a338b38d6d-MTT_vgg",
     ]  # fmt: skip
+
+
+# Faster layers ------------------------------------------------------------------------------------------------------
+
+
+def test_timbral_filters_agree_with_a_convolution():
+    draw = torch.Generator().manual_seed(0)
+    kernels = [torch.randn(5, 7, bands, generator=draw) for bands in (38, 67, 96)]
+    mel = torch.randn(50, 96, generator=draw)
+    padded = torch.nn.functional.pad(mel, (0, 0, 3, 3))[None, None]
+    expected = [torch.nn.functional.conv2d(padded, kernel[:, None])[0].amax(dim=2).T for kernel in kernels]
+    torch.testing.assert_close(TimbralFilters(kernels)(mel), torch.cat(expected, dim=1), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "stride"), zip(VGG_POOLS, VGG_STRIDES, strict=True))
+def test_maximum_pooling_agrees_with_torch(size, stride):
+    x = torch.randn(1, 3, 23, 13, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(max_pool(x, size, stride), torch.nn.functional.max_pool2d(x, size, stride))
 
 
 # Audio --------------------------------------------------------------------------------------------------------------
