@@ -1,4 +1,4 @@
-"""Genres as data: what there is to ask for, in which words, and how the arranger plays it."""
+"""Taxonomies: the genres, moods and instruments that prompts ask for, and the words for them."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def _least(count: int) -> Any:
 
 
 class Instrument(Section):
-    """A named instrument: what it does in an arrangement, and its General-MIDI sound."""
+    """An instrument: its roles in an arrangement, and its General-MIDI sound."""
 
     roles: tuple[Role, ...] = _least(1)
     program: int = Field(default=0, ge=0, le=127)  # General-MIDI program, or the kit where the role is drums
 
     @property
     def is_voice(self) -> bool:
-        """Whether it sounds like people: left out where a recipe asks for instrumental music."""
+        """Whether it is a voice, which instrumental music does not have."""
         return "drums" not in self.roles and self.program in _VOICES
 
 
 class Mood(Section):
-    """A mood, an adjective: the mode it asks for and how it colors the playing."""
+    """A mood, named by an adjective: its mode, and how it changes the playing."""
 
     mode: Literal["major", "minor"]
     register_shift: int = Field(default=0, ge=-12, le=12)  # semitones
@@ -57,10 +57,10 @@ class Subgenre(Section):
     """A sub-genre: its tempi, the instruments it is played on, its words, and the arranger's style data."""
 
     tempo: tuple[int, int] = Field(strict=False)  # beats per minute, lowest and highest
-    instruments: tuple[Name, ...] = _least(3)  # typical line-up, most typical first
-    moods: tuple[Name, ...] = Field(default=(), strict=False)  # the genre's moods that suit it; none given: all
+    instruments: tuple[Name, ...] = _least(3)  # the usual line-up, the most typical first
+    moods: tuple[Name, ...] = Field(default=(), strict=False)  # those of the genre that suit it. Default: all
     words: tuple[Phrase, ...] = _least(2)  # noun phrases that only fit here: "palm-muted riffs"
-    style: dict[str, Any] = {}  # read by the arranger (builder/generators/arranger/style.py); others ignore it
+    style: dict[str, Any] = {}  # for the arranger (builder/generators/arranger/style.py)
 
     @model_validator(mode="after")
     def _ordered(self) -> Subgenre:
@@ -84,7 +84,7 @@ class Genre(Section):
 
 
 class Taxonomy(Section):
-    """The genres of a corpus with the instruments and moods that they draw on."""
+    """The genres of a corpus, with their instruments and moods."""
 
     name: Label
     genres: dict[Label, Genre]
@@ -108,9 +108,14 @@ class Taxonomy(Section):
 
     @classmethod
     def load(cls, name_or_path: str | Path, folder: Path = Path()) -> Taxonomy:
-        """A shipped taxonomy by its name, or a file of one; a relative path starts at `folder`.
+        """Read a taxonomy.
 
-        Raises RecipeError that lists every fault of the file and of its genres at once.
+        Args:
+            name_or_path: The name of a shipped one, or a YAML file.
+            folder: Where a relative path starts.
+
+        Raises:
+            RecipeError: That lists every fault of the file and of its genres.
         """
         file = find_taxonomy(str(name_or_path), folder)
         outline = validate(_Outline, read_yaml(file), str(file))
@@ -127,7 +132,7 @@ class Taxonomy(Section):
                 faults += [f"genres.{place}: {fault}" for fault in genre]
                 continue
             if genre.name in genres:
-                faults.append(f"genres.{place}: genre {genre.name!r} stands twice")
+                faults.append(f"genres.{place}: genre {genre.name!r} is there twice")
             faults += [f"genre {genre.name}: {fault}" for fault in _cross_check(genre, tables)]
             genres[genre.name] = genre
         faults += [f"tag {tag!r} belongs to two genres" for tag in _repeated(g.tag.lower() for g in genres.values())]
@@ -137,7 +142,7 @@ class Taxonomy(Section):
         return cls(
             name=outline.name,
             genres=genres,
-            # What no genre uses is left out, so that a new instrument elsewhere changes no recipe's fingerprint.
+            # Only what a genre uses, so that a new instrument elsewhere does not change a recipe's fingerprint.
             instruments={name: item for name, item in tables.instruments.items() if name in used},
             moods={name: item for name, item in tables.moods.items() if name in used},
         )
@@ -156,14 +161,14 @@ def _shipped_tables() -> _Tables:
 
 
 class _Outline(_Tables):
-    """A taxonomy file: a word names a shipped genre, a mapping is a genre's own block."""
+    """A taxonomy file. Its genres are names of shipped ones, or mappings."""
 
     name: Label
     genres: tuple[str | dict[str, Any], ...] = _least(1)
 
 
 def find_taxonomy(name: str, folder: Path) -> Path:
-    """The file of a taxonomy: a shipped one by its name, else a path that starts at `folder`. Raises RecipeError."""
+    """Return the file of a taxonomy: a shipped one, else a path that starts at `folder`. Raises RecipeError."""
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem != "common")
     if name in shipped:
         return SHIPPED / f"{name}.yaml"
@@ -176,7 +181,7 @@ def find_taxonomy(name: str, folder: Path) -> Path:
 
 
 def _read_genre(entry: str | dict[str, Any]) -> Genre | list[str]:
-    """The genre that an entry of `genres` names or holds, or its faults."""
+    """Return the genre that an entry of `genres` names or holds, or its faults."""
     if isinstance(entry, dict):
         return try_validate(Genre, entry)
     shipped = sorted(path.stem for path in (SHIPPED / "genres").glob("*.yaml"))
@@ -191,7 +196,7 @@ def _shipped_genre(name: str) -> Genre | list[str]:
 
 
 def _cross_check(genre: Genre, tables: _Tables) -> Iterator[str]:
-    """What the fields alone cannot tell: names that stand nowhere, and names that stand twice."""
+    """Describe what the fields alone do not show: unknown names, and names that are there twice."""
     lists: dict[str, tuple[str, ...]] = {
         "nouns": genre.nouns,
         "instruments": genre.instruments,
@@ -207,7 +212,7 @@ def _cross_check(genre: Genre, tables: _Tables) -> Iterator[str]:
         yield from _unknown(f"{path}.instruments", subgenre.instruments, genre.instruments, "the genre's instruments")
         yield from _unknown(f"{path}.moods", subgenre.moods, genre.moods, "the genre's moods")
     for path, names in lists.items():
-        yield from (f"{path}: {name!r} stands twice" for name in _repeated(names))
+        yield from (f"{path}: {name!r} is there twice" for name in _repeated(names))
 
 
 def _unknown(path: str, names: Iterable[str], known: Iterable[str], place: str) -> Iterator[str]:

@@ -73,7 +73,7 @@ def test_prompts_are_shown_as_jsonl():
         ("name: x\n", ["prompts: missing"]),
         ("name: x\nprompts: {}\n", ["give either per_genre or total"]),
         ("name: x\nprompts: [\n", ["not valid YAML"]),
-        ("name: x\nname: y\nprompts: {per_genre: 1}\n", ["'name' stands twice"]),
+        ("name: x\nname: y\nprompts: {per_genre: 1}\n", ["'name' is there twice"]),
         ("a: &a [1]\nb: *a\n", ["aliases"]),
         ("just words", ["expected `key: value` lines"]),
         ("name: x\ntaxonomy: klingon\nprompts: {per_genre: 5}\n", ["klingon"]),

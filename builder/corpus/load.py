@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from ..audio import decode_clip
 from ..errors import DataError, HubError, RecipeError
 from ..io.hf_audio import load_dataset
-from ..io.parquet_guard import check_parquet, features_from_schema
+from ..io.hf_features import features_from_schema
+from ..io.parquet_guard import check_parquet
 from ..io.storage import ADDRESS, open_for_arrow, storage_errors
 from .building.plan import SPLITS
 from .corpus import Corpus, newest_shard

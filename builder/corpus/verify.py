@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from ..audio import decode_audio, measure_peak
 from ..errors import DataError
 from ..executors import count_cores
-from ..io.parquet_guard import check_parquet, features_from_schema, read_batches
+from ..io.hf_features import features_from_schema
+from ..io.parquet_guard import check_parquet, read_batches
 from ..io.storage import open_for_arrow, storage_errors
 from .corpus import GROWTH, SHARD_FILE, STATE, Corpus, list_corpus_files, part_number
 from .schema import LONGEST, SAMPLING_RATE

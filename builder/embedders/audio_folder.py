@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
+from ..io.hf_features import features_from_schema
 from ..io.markdown import one_line
-from ..io.parquet_guard import check_parquet, features_from_schema, parquet_errors
+from ..io.parquet_guard import check_parquet, parquet_errors
 from ..io.tables import SUFFIXES, build_text_column, read_rows
 from ..names import find_split
 

@@ -20,7 +20,8 @@ from ..corpus.shards import Entry, digest, read_footer, write_shard
 from ..degradations import Damage
 from ..errors import BackendError, DataError
 from ..executors import Tick, count_cores
-from ..io.parquet_guard import check_parquet, features_from_schema, read_batches
+from ..io.hf_features import features_from_schema
+from ..io.parquet_guard import check_parquet, read_batches
 from ..io.storage import open_for_arrow, storage_errors
 from ..settings import EmbedderSettings
 from .augment import CLEAN, COLUMN, SPLIT, SUFFIX, read_damaged, repeat_for_damages

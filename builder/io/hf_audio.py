@@ -57,13 +57,13 @@ def load_dataset(*place: Any, **options: Any) -> Any:
 def load_from_disk(folder: str | Path) -> Any:
     """Open what `save_to_disk` wrote, and give the audio as it is stored.
 
-    Raises whatever its files make `datasets` raise, and ArrowInvalid for damaged ones: Arrow follows what its own
-    files say when a row is read, so lists and texts that reach outside of them are found here.
+    Raises whatever `datasets` raises, and ArrowInvalid for damaged files: Arrow trusts the offsets in its files when a
+    row is read, so they are checked here.
     """
-    found = datasets.load_from_disk(str(folder))
-    for data in [found] if isinstance(found, datasets.Dataset) else found.values():
+    loaded = datasets.load_from_disk(str(folder))
+    for data in [loaded] if isinstance(loaded, datasets.Dataset) else loaded.values():
         data.data.table.validate(full=True)
-    return stored_audio(found)
+    return stored_audio(loaded)
 
 
 def make_dataset(columns: dict[str, list[Any]], features: datasets.Features) -> datasets.Dataset:

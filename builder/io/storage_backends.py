@@ -148,7 +148,7 @@ class ObjectStorage:
     options: ClassVar[dict[str, Any]] = {}  # of the fsspec file system
     parallel_requests = 1
     shared = True  # other processes see what is written
-    public = False  # anybody may read what is written, and each write is a commit that stays
+    public = False  # others may read what is written, and each write is a commit that is kept
     heartbeat_seconds = 5.0  # between two signs of life of the owner of a lock
 
     def check_address(self, address: str, parts: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of anybody's: what their files may not name is code."""
+"""Untrusted checkpoints: their files must not name code to run."""
 
 from __future__ import annotations
 
@@ -17,32 +17,47 @@ IMPLEMENTATIONS = tuple(
 )
 ELSEWHERE = ("configuration_files", "custom_pipelines")
 MAX_NODES = 1_000_000
-CONNECT, ANSWER = 4.0, 5.0  # seconds that the Hub has to take a connection, and to answer
+CONNECT_SECONDS, ANSWER_SECONDS = 4.0, 5.0  # for the Hub to accept a connection, and to answer
 
 
 def refuse_code(source: str, revision: str | None = None) -> None:
-    """Raise BackendError for a checkpoint (a folder, or an id on the Hub) whose config.json names code to load.
+    """Refuse a checkpoint whose config.json names code to load.
 
-    transformers asks before it runs a repository's Python; a kernel that a config names (`_attn_implementation:
-    "somebody/kernel"`) is machine code, fetched and run without a question where the package `kernels` is installed.
+    transformers asks before it runs Python code of a repository. A kernel that a config names (`_attn_implementation:
+    "user/kernel"`) is machine code; it is downloaded and run without a question if the package `kernels` is installed.
+
+    Args:
+        source: A folder, or an id on the Hub.
+        revision: Of the Hub's repository.
+
+    Raises:
+        BackendError: If it names code.
     """
     from transformers import PreTrainedConfig
 
-    told, _ = PreTrainedConfig.get_config_dict(source, revision=revision, trust_remote_code=False)
-    for key, value in _pairs(told):
+    config, _ = PreTrainedConfig.get_config_dict(source, revision=revision, trust_remote_code=False)
+    for key, value in _list_items(config):
         if key in ELSEWHERE or (key in IMPLEMENTATIONS and "/" in str(value)):
             raise BackendError(
                 f"{source}: its config.json names code to be loaded: {key}: {str(value)[:80]}",
-                "use a checkpoint without it, or take the line out of its config.json",
+                "use a checkpoint without it, or delete the line from its config.json",
             )
 
 
 def require_hub(source: str, setting: str, revision: str | None = None, file: str = "config.json") -> None:
-    """Raise BackendError where `source`, an id on the Hub, is not in the cache and the Hub does not answer within 9 s.
+    """Check that the Hub answers, before huggingface_hub tries each file for 23 s and longer and prints every try.
 
-    A refused connection takes no time; huggingface_hub itself tries each file again for 23 s and longer, and prints
-    every try. Nothing is asked for a folder, for what is in the cache (known by its `file`), and with HF_HUB_OFFLINE.
-    Any answer counts, also an error. `setting`, for the message: where a folder is named instead ("model: {}").
+    The Hub is not asked for a folder, for what is in the cache, or if HF_HUB_OFFLINE is set. Any answer counts, also
+    an error.
+
+    Args:
+        source: An id on the Hub, or a folder.
+        setting: The setting that may name a folder instead, for the message: "model: {}".
+        revision: Of the Hub's repository.
+        file: A file that the cache has if it has the repository.
+
+    Raises:
+        BackendError: If the Hub is needed and does not answer within 9 s.
     """
     import httpx2
     from huggingface_hub import constants, get_session, is_offline_mode, try_to_load_from_cache
@@ -52,7 +67,7 @@ def require_hub(source: str, setting: str, revision: str | None = None, file: st
     if isinstance(try_to_load_from_cache(source, file, revision=revision), str):
         return
     try:
-        get_session().head(constants.ENDPOINT, timeout=httpx2.Timeout(ANSWER, connect=CONNECT))
+        get_session().head(constants.ENDPOINT, timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
     except (httpx2.TransportError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackendError(
@@ -62,9 +77,9 @@ def require_hub(source: str, setting: str, revision: str | None = None, file: st
         ) from error
 
 
-def _pairs(told: Any) -> Iterator[tuple[str, Any]]:
-    """Every key of a JSON document with its value."""
-    waiting = [told]
+def _list_items(document: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key of a JSON document with its value."""
+    waiting = [document]
     for _ in range(MAX_NODES):
         if not waiting:
             return

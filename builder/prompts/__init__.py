@@ -1,4 +1,4 @@
-"""Taxonomy and seed -> prompts."""
+"""Prompts: from the grammar, from a file of descriptions, or from a chat model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ __all__ = ["make_prompts"]
 
 
 def make_prompts(recipe: Recipe) -> list[Prompt]:
-    """Every prompt of a recipe, genre by genre in the taxonomy's order, whatever its source of descriptions.
+    """Make the prompts of a recipe, genre by genre in the taxonomy's order.
 
-    Raises RecipeError: words or descriptions that do not suffice, a source that is missing or at fault.
+    Args:
+        recipe: Its `prompts.source` says where descriptions come from.
+
+    Raises:
+        RecipeError: If the source is missing or invalid, or has too few words or descriptions.
     """
-    from .sources import read_prompts
+    from . import grammar, sources
 
-    return list(read_prompts(recipe))
+    if recipe.prompts.source.kind == "grammar":
+        return list(grammar.generate_prompts(recipe))
+    return list(sources.read_prompts(recipe))

@@ -1,7 +1,7 @@
-"""A local chat model asked for descriptions; its answers are written to JSONL before anything is made of them.
+"""Descriptions written by a local chat model, and kept in a JSONL file.
 
-The way of arXiv 2407.02156 (a language model writes single-sentence descriptions, a genre at a time), with seeds, and
-with a file that the corpus can be made from again without the model.
+As in arXiv 2407.02156, a language model writes single-sentence descriptions, one genre at a time. Every reply has a
+seed, and the corpus can be made again from the file, without the model.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
 
 Message = dict[str, str]
-Reply = Callable[[list[Message], int], str]  # messages and a seed -> what the model says
+Reply = Callable[[list[Message], int], str]  # messages and a seed -> the model's reply
 
-BATCH = 10  # descriptions asked for at once
-MAX_IDLE = 8  # replies in a row without a usable new description before the model is given up
+BATCH = 10  # descriptions asked for in one message
+MAX_IDLE = 8  # replies in a row without a usable new description, before the model is given up
 _WORDS = range(5, 81)
 
 _SYSTEM = "You write short, concrete descriptions of music for a text-to-music model."
 _TASK = """Write {count} different descriptions of {tag} music, each a single English sentence of 10 to 30 words.
-This time stay close to {subgenre}. Say what can be heard: mood, rhythm, tempo, {content}, production.
+This time stay close to {subgenre}. Describe the sound: mood, rhythm, tempo, {content}, production.
 {vocals}Name no artists, no titles and no lyrics.
 Answer with a numbered list of {count} sentences and nothing else."""
 _VOCALS = {
@@ -42,16 +42,26 @@ _VOCALS = {
 
 
 def ask_chat_model(recipe: Recipe, reply: Reply | None = None, progress: Callable[[int], Any] | None = None) -> int:
-    """Have the recipe's chat model write the descriptions that its JSONL still lacks; returns how many were added.
+    """Let the recipe's chat model write the descriptions that are missing from its JSONL file.
 
-    `reply` stands in for the model (default: `ChatModel` of the recipe); `progress` is told each batch's number of new
-    descriptions. Every batch is appended and synced, so that a broken run goes on where it ended. Raises RecipeError
-    if the recipe's source is no chat model or the file holds another model's answers, BackendError if the model cannot
-    be loaded or gives too few usable answers, DataError if the file cannot be written.
+    Each batch is appended and synced to disk, so that an interrupted run resumes after the last one.
+
+    Args:
+        recipe: Its source of descriptions is a chat model.
+        reply: Called in place of the model. Default: the `ChatModel` that the recipe names.
+        progress: Called with the number of new descriptions in each batch.
+
+    Returns:
+        How many descriptions were added.
+
+    Raises:
+        RecipeError: If the recipe's source is not a chat model, or the file holds descriptions of another one.
+        BackendError: If the model cannot be loaded, or gives too few usable replies.
+        DataError: If the file cannot be written.
     """
     source, taxonomy = recipe.prompts.source, recipe.labels
     if source.kind != "chat" or source.model is None or source.path is None:
-        raise RecipeError("prompts.source is no chat model", "set source: {kind: chat, model: ..., path: ...}")
+        raise RecipeError("prompts.source is not a chat model", "set source: {kind: chat, model: ..., path: ...}")
     file = recipe.folder / source.path
     if file.suffix.lower() != ".jsonl":
         raise RecipeError(f"prompts.source.path: answers are kept as JSONL, not {file.name!r}", "end it in .jsonl")
@@ -84,7 +94,7 @@ def ask_chat_model(recipe: Recipe, reply: Reply | None = None, progress: Callabl
 
 
 def build_messages(genre: Genre, recipe: Recipe, turn: int) -> list[Message]:
-    """What the model is asked for the genre's batch number `turn`: each time another sub-genre."""
+    """Write the messages that ask for a genre's batch number `turn`, each time for another sub-genre."""
     subgenres = list(genre.subgenres)
     task = _TASK.format(
         count=BATCH,
@@ -97,8 +107,11 @@ def build_messages(genre: Genre, recipe: Recipe, turn: int) -> list[Message]:
 
 
 def parse_reply(answer: str) -> list[str]:
-    """The usable descriptions in a reply, each once: a JSON list, or lines with or without numbers and bullets."""
-    found: dict[str, str] = {}
+    """Return the usable descriptions in a reply, each once.
+
+    A reply is a JSON list, or lines with or without numbers and bullets.
+    """
+    descriptions: dict[str, str] = {}
     for item in _items(answer):
         text = re.sub(r"\*\*|__|`", "", item)
         text = re.sub(r"^\s*(?:[-*•–]|\(?\d{1,3}[.):])\s*", "", text)
@@ -107,8 +120,8 @@ def parse_reply(answer: str) -> list[str]:
         if not text[:1].isalnum() or text.endswith(":") or is_talk or len(text.split()) not in _WORDS:
             continue
         text = text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
-        found.setdefault(text.casefold(), text)
-    return list(found.values())
+        descriptions.setdefault(text.casefold(), text)
+    return list(descriptions.values())
 
 
 def _items(answer: str) -> list[str]:
@@ -129,9 +142,15 @@ def _items(answer: str) -> list[str]:
 
 
 class ChatModel:
-    """A chat model on this machine, called like a function: messages and a seed -> its reply.
+    """A chat model on this machine, called as a function: messages and a seed -> its reply.
 
-    Raises BackendError if it cannot be loaded or has no chat template.
+    Args:
+        name: A Hub id or a folder.
+        revision: Of the Hub's repository. Default: the newest.
+        max_new_tokens: The longest reply.
+
+    Raises:
+        BackendError: If it cannot be loaded, or has no chat template.
     """
 
     def __init__(self, name: str, revision: str | None = None, max_new_tokens: int = 64 * BATCH) -> None:
@@ -157,7 +176,7 @@ class ChatModel:
         self.max_new_tokens = max_new_tokens
 
     def __call__(self, messages: list[Message], seed: int) -> str:
-        """The model's reply, sampled at temperature 1 from `seed`."""
+        """Return the model's reply, sampled at temperature 1 with a seed."""
         import torch
 
         inputs = self.tokenizer.apply_chat_template(
@@ -186,15 +205,15 @@ def _label(recipe: Recipe) -> str:
 
 
 def _kept(file: Path, recipe: Recipe) -> dict[str, tuple[set[str], set[int]]]:
-    """What earlier runs wrote, by genre: descriptions (case folded), and the seeds that gave them."""
+    """Read what earlier runs wrote: the descriptions (case folded) and the seeds of each genre."""
     kept: dict[str, tuple[set[str], set[int]]] = {name: (set(), set()) for name in recipe.labels.genre_names}
     _drop_torn_line(file)
     if not file.exists() or not file.stat().st_size:
         return kept
     for name, lines in read_descriptions(file, recipe.labels).items():
-        if strangers := {line.model for line in lines} - {_label(recipe)}:
+        if other_models := {line.model for line in lines} - {_label(recipe)}:
             raise RecipeError(
-                f"{file}: holds answers of {', '.join(sorted(map(str, strangers)))}, not of {_label(recipe)}",
+                f"{file}: holds answers of {', '.join(sorted(map(str, other_models)))}, not of {_label(recipe)}",
                 "give prompts.source.path another name, or name that model",
             )
         kept[name] = ({x.description.casefold() for x in lines}, {x.seed for x in lines if x.seed is not None})
@@ -202,7 +221,7 @@ def _kept(file: Path, recipe: Recipe) -> dict[str, tuple[set[str], set[int]]]:
 
 
 def _drop_torn_line(file: Path) -> None:
-    """Cut off what a killed run left after the last whole line."""
+    """Cut off an incomplete last line, which a killed run left."""
     if not file.is_file():
         return
     with file.open("rb+") as handle:

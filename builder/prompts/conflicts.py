@@ -1,4 +1,4 @@
-"""Descriptions whose text asks for another tempo, key or instruments than their columns label."""
+"""Finding descriptions whose text asks for another tempo, key or instruments than their columns."""
 
 from __future__ import annotations
 
@@ -24,35 +24,38 @@ CLOSE = 1.0  # BPM: 119.6 and 120 are one tempo
 def find_conflicts(
     text: str, tempo: int | None, key: str | None, instruments: Iterable[str], known: Iterable[str]
 ) -> dict[str, tuple[Any, Any]]:
-    """What a text names otherwise than its labels: {label: (as labelled, as the text has it)}.
+    """Compare a text with its labels.
 
-    Only what both name is compared. A text that names several tempi or keys agrees with a label that is one of them.
+    Only what both name is compared. A text that names several tempi or keys agrees with each of them.
     Instruments disagree where the text names one of `known` that no label covers ("guitar" is covered by "electric
     guitar", and the other way round), or says that a labelled one is not played.
 
     Args:
-        text: a description.
-        tempo: in beats per minute.
-        key: "Eb minor".
-        instruments: as labelled.
-        known: the instruments of the taxonomy.
+        text: A description.
+        tempo: In beats per minute.
+        key: Such as "Eb minor".
+        instruments: The labels.
+        known: The instruments of the taxonomy.
+
+    Returns:
+        {label: (its value, the value in the text, None if that is unclear)} of those that differ.
     """
-    found: dict[str, tuple[Any, Any]] = {}
+    differing: dict[str, tuple[Any, Any]] = {}
     tempi = [(float(low), float(high or low)) for low, high in TEMPO.findall(text)]
     if tempo is not None and tempi and not any(low - CLOSE < tempo < high + CLOSE for low, high in tempi):
         clear = len(set(tempi)) == 1 and tempi[0][0] == tempi[0][1] and SLOWEST <= tempi[0][0] <= FASTEST
-        found["tempo_bpm"] = (tempo, round(tempi[0][0]) if clear else None)
+        differing["tempo_bpm"] = (tempo, round(tempi[0][0]) if clear else None)
     keys = [_spell(*match) for match in KEY.findall(text)]
     if key is not None and keys and _pitch(key) not in map(_pitch, keys):
-        found["key"] = (key, keys[0] if len(set(keys)) == 1 else None)
+        differing["key"] = (key, keys[0] if len(set(keys)) == 1 else None)
     labelled = tuple(instruments)
     if labelled:
         named, absent = _find_instruments(text, known)
         wrong = [name for name in named if not any(_covers(name, label) for label in labelled)]
         wrong += [label for label in labelled if label in absent]
         if wrong:
-            found["instruments"] = (labelled, tuple(named or (label for label in labelled if label not in absent)))
-    return found
+            differing["instruments"] = (labelled, tuple(named or (label for label in labelled if label not in absent)))
+    return differing
 
 
 def _spell(after_in: str, letter: str, accidental: str, mode: str) -> str:
@@ -61,13 +64,13 @@ def _spell(after_in: str, letter: str, accidental: str, mode: str) -> str:
 
 
 def _pitch(key: str) -> tuple[int, str]:
-    """A key without its spelling: Db and C# are one."""
+    """Return the pitch class and mode of a key: Db and C# are equal."""
     note, mode = key.split()
     return (STEPS[note[0]] + note.count("#") - note[1:].count("b")) % 12, mode
 
 
 def _find_instruments(text: str, known: Iterable[str]) -> tuple[list[str], set[str]]:
-    """The instruments that a text names, in its order, and those that it says are not played."""
+    """Return the instruments that a text names, in its order, and those that it says are not played."""
     pattern, names = _pattern(tuple(known))
     plain = text.casefold().replace("-", " ")
     named, absent = [], set()
@@ -82,13 +85,13 @@ def _find_instruments(text: str, known: Iterable[str]) -> tuple[list[str], set[s
 
 @lru_cache(8)
 def _pattern(known: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
-    """What finds the names, the longest of several at one place, and the name of each spelling found."""
+    """Return a pattern that matches the longest name at each place, and the name of each spelling."""
     names = {name.casefold().replace("-", " "): name for name in known}
     longest_first = sorted(names, key=len, reverse=True)
     return re.compile(rf"\b({'|'.join(map(re.escape, longest_first)) or '(?!)'})s?\b"), names
 
 
 def _covers(one: str, other: str) -> bool:
-    """Whether one name is the other, or a word more or less of it."""
+    """Return whether the words of one name are among those of the other."""
     a, b = ({word.removesuffix("s") for word in re.split(r"[\s-]+", name.casefold())} for name in (one, other))
     return a <= b or b <= a

@@ -1,7 +1,7 @@
-"""Taxonomy and seed -> prompts, by templates.
+"""Prompts from templates that are filled with words of the taxonomy.
 
-Every choice is read off a SHA-2 digest of (seed, genre, index), so that a clip's prompt is the same on every machine
-and Python, and stays the same when a recipe asks for more clips.
+Every choice depends on a SHA-2 digest of (seed, genre, index) alone. A clip's prompt is therefore the same on every
+machine and Python, and does not change when a recipe asks for more clips.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ T = TypeVar("T")
 TEMPO_SHARE = 0.7  # of the descriptions give a tempo
 KEY_SHARE = 0.4  # of the descriptions give a key
 SINGLE_SHARE = 0.2  # of the descriptions are one sentence, the others two
-CLIPS_PER_DESCRIPTION = 4  # a genre whose clips share descriptions more than this cannot supply them
+CLIPS_PER_DESCRIPTION = 4  # if a genre's clips share descriptions more than this, it has too few words
 
-KEYS = {  # every key, those that players favor twice
+KEYS = {  # every key; those that players favor twice
     "major": ("C", "C", "Db", "D", "D", "Eb", "E", "E", "F", "F", "F#", "G", "G", "Ab", "A", "A", "Bb", "Bb", "B"),
     "minor": ("C", "C", "C#", "D", "D", "Eb", "E", "E", "F", "F#", "F#", "G", "G", "G#", "A", "A", "Bb", "B", "B"),
 }
 _RHYTHM = (("drums",), ("bass",))
-_SUNG = frozenset({"song", "single", "anthem"})  # nouns that promise a singer
+_SUNG = frozenset({"song", "single", "anthem"})  # nouns that imply a singer
 _VOCALS = (
     "It has expressive lead vocals.",
     "The vocals are up front.",
@@ -41,7 +41,7 @@ _VOCALS = (
     "It is sung throughout.",
 )
 
-# [part] falls away where one of its slots is empty, [part|other] then says the other; a(n) becomes a or an.
+# [part] is left out if one of its slots is empty; [part|other] is then `other`. a(n) becomes a or an.
 SINGLES = (
     "A(n) {mood}[ {instrumental}] {subgenre} {noun}[ in {key}][ at {tempo} BPM][ for {instruments}], with {word}.",
     "A(n) {mood}[ {instrumental}] {subgenre} {noun}[ at {tempo} BPM][ in {key}] that evokes {scene}"
@@ -80,9 +80,10 @@ CLOSINGS = (
 
 
 def generate_prompts(recipe: Recipe) -> Iterator[Prompt]:
-    """The recipe's prompts, genre by genre in the taxonomy's order.
+    """Generate the prompts of a recipe, genre by genre in the taxonomy's order.
 
-    Raises RecipeError when a genre's words run out: more than four clips to a distinct description.
+    Raises:
+        RecipeError: If a genre has too few words: more than four clips for each distinct description.
     """
     taxonomy, settings = recipe.labels, recipe.prompts
     for name, count in count_clips(recipe).items():
@@ -100,7 +101,7 @@ def generate_prompts(recipe: Recipe) -> Iterator[Prompt]:
 
 
 def count_clips(recipe: Recipe) -> dict[str, int]:
-    """Clips a genre, in the taxonomy's order: equal, or where `total` does not divide, within one clip."""
+    """Count the clips of each genre, in the taxonomy's order. They differ by one clip at most."""
     names, settings = recipe.labels.genre_names, recipe.prompts
     if settings.per_genre is not None:
         return dict.fromkeys(names, settings.per_genre)
@@ -109,17 +110,20 @@ def count_clips(recipe: Recipe) -> dict[str, int]:
 
 
 def add_genre(strategy: str, tag: str, description: str) -> str:
-    """The text a generator is given: a description with its genre in front.
+    """Write a generator's input: a description with its genre in front.
 
-    `template` is arXiv 2311.09094's `A {genre-tag} track. {track-description}`, `repeat` is arXiv 2407.02156's genre
-    named twice.
+    Args:
+        strategy: "template" is `A {genre-tag} track. {track-description}` of arXiv 2311.09094, "repeat" names the
+            genre twice, as arXiv 2407.02156 does, "tags" writes the genre as the first of several tags.
+        tag: The genre as prompts write it: "Hip-Hop".
+        description: Of the clip.
     """
     prefix = {"template": with_articles(f"A(n) {tag} track."), "repeat": f"{tag} {tag}", "tags": f"{tag},"}[strategy]
     return f"{prefix} {description}"
 
 
 def compose_prompt(taxonomy: Taxonomy, genre: Genre, settings: PromptSettings, index: int) -> Prompt:
-    """The prompt of the genre's clip number `index`, whatever the other clips are."""
+    """Compose the prompt of a genre's clip number `index`. It does not depend on other clips."""
     subgenre = _deal(tuple(genre.subgenres), index, settings.seed, genre.name)[0]
     turn = index // len(genre.subgenres)  # how often the sub-genre had its turn before
     place = (settings.seed, genre.name, subgenre)
@@ -150,7 +154,7 @@ def compose_prompt(taxonomy: Taxonomy, genre: Genre, settings: PromptSettings, i
 
 
 def derive_seed(*place: object) -> int:
-    """A seed in [0, 2**63) that belongs to a place, the same everywhere."""
+    """Derive a seed in [0, 2**63) from some values, the same on every machine."""
     return int.from_bytes(_digest(*place)[:8], "big") >> 1
 
 
@@ -162,7 +166,7 @@ def _slots(
     place: tuple[int, str, str],
     rolls: Sequence[float],
 ) -> dict[str, str]:
-    """What the templates' slots hold, but for the instruments; empty where the text leaves a thing open."""
+    """Choose what fills the templates' slots, except the instruments; "" for what the text does not mention."""
     name = place[-1]
     subgenre = genre.subgenres[name]
     instrumental = settings.vocals == "instrumental"
@@ -170,10 +174,10 @@ def _slots(
     used = set(_stems(name))
 
     def unlike(options: Sequence[str]) -> str:
-        """The first option that shares no telling word with what is said already."""
-        found = next((option for option in options if not _stems(option) & used), options[0])
-        used.update(_stems(found))
-        return found
+        """Return the first option that repeats no word of the text so far."""
+        chosen = next((option for option in options if not _stems(option) & used), options[0])
+        used.update(_stems(chosen))
+        return chosen
 
     mood = unlike(_deal(subgenre.moods or genre.moods, turn, *place, "mood"))
     word = unlike(_deal(subgenre.words, turn, *place, "word"))
@@ -197,9 +201,9 @@ def _slots(
 def _ensemble(
     taxonomy: Taxonomy, subgenre: Subgenre, settings: PromptSettings, turn: int, size: int, place: tuple[object, ...]
 ) -> tuple[str, ...]:
-    """Two to four of the sub-genre's line-up, in its order: the one whose turn it is, and others beside it.
+    """Choose two to four instruments of the sub-genre's line-up, in its order.
 
-    At most one kit and one bass, and never these two alone; no voices where the music is to be instrumental.
+    There is at most one drum kit and one bass, and never these two alone. Instrumental music has no voices.
     """
     if not settings.instrumentation:
         return ()
@@ -245,12 +249,12 @@ def _fill(template: str, slots: dict[str, str]) -> str:
 
 
 def with_articles(text: str) -> str:
-    """`a(n) X` -> `a X` or `an X`, by the sound that X begins with."""
+    """Replace `a(n) X` by `a X` or `an X`, as X begins with a consonant or a vowel sound."""
     return re.sub(r"\b([Aa])\(n\) (\S+)", lambda m: f"{m[1]}{'n' if _is_open(m[2]) else ''} {m[2]}", text)
 
 
 def _is_open(word: str) -> bool:
-    """Whether a word begins with a vowel's sound: uplifting, R&B, 808; not euphoric, UK, one-chord."""
+    """Return whether a word begins with a vowel sound: uplifting, R&B, 808; not euphoric, UK, one-chord."""
     if re.match(r"(eu|uk|uni(?!n)|us[aei]|one\b|one-|once)", word, re.IGNORECASE):
         return False
     spelled = re.match(r"[FHLMNRSX](?![a-z])(?![A-Z]*[AEIOU])", word)  # read letter by letter
@@ -259,7 +263,7 @@ def _is_open(word: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def _stems(phrase: str) -> frozenset[str]:
-    """The words of a phrase that are worth saying once only."""
+    """Return the words of a phrase that should not be repeated."""
     return frozenset(word.rstrip("s") for word in re.findall(r"[a-z]{3,}", phrase.lower())) - {"the", "and", "with"}
 
 
@@ -277,12 +281,12 @@ def _digest(*place: object) -> bytes:
 
 
 def _rolls(*place: object) -> tuple[float, ...]:
-    """Sixteen numbers in [0, 1) that belong to a place."""
+    """Derive sixteen numbers in [0, 1) from some values."""
     return tuple(word / 2**32 for word in struct.unpack(">16I", _digest(*place)))
 
 
 def _deal(options: tuple[T, ...], index: int, *place: object) -> tuple[T, ...]:
-    """Card `index` of an endless deal of shuffled decks (each option once in a deck), then the rest of its deck."""
+    """Deal cards from shuffled decks, each option once in a deck: return card `index`, then the rest of its deck."""
     deck, card = divmod(index, len(options))
     cards = _shuffled(options, *place, deck)
     return (*cards[card:], *cards[:card])

@@ -1,4 +1,4 @@
-"""Descriptions that the grammar did not write: a CSV, TSV or JSONL file of them -> prompts."""
+"""Prompts from a file of descriptions: CSV, TSV, or the JSONL of a chat model."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 
 REQUIRED = ("genre", "description")
-ENOUGH = 1_000  # faults that are counted; to word a million takes hours
+MAX_COUNTED_FAULTS = 1_000  # then reading stops: describing a million would take hours
 
 _VOICE = {"unspecified": "", "instrumental": " Instrumental, no vocals.", "with-vocals": " With lead vocals."}
 
 
 class Description(Section):
-    """A row of a file of descriptions. Its text may ask for more than it labels, but for nothing else: conflicts."""
+    """A row of a file of descriptions. Its text may ask for more than its columns label (see `conflicts`)."""
 
     genre: str  # a genre's name or tag
     description: Text
     subgenre: str | None = None
     mood: str | None = None
-    instruments: tuple[str, ...] = Field(default=(), strict=False)  # in CSV: divided by ;
+    instruments: tuple[str, ...] = Field(default=(), strict=False)  # in CSV: separated by ;
     tempo_bpm: int | None = Field(default=None, ge=30, le=300)
     key: str | None = Field(default=None, pattern=r"^[A-G][b#]? (major|minor)$")
     model: str | None = None  # the chat model that wrote it, and the seed that it was asked with
@@ -47,19 +47,18 @@ class Description(Section):
 
 
 def read_prompts(recipe: Recipe) -> Iterator[Prompt]:
-    """The recipe's prompts from the source that it names, genre by genre in the taxonomy's order.
+    """Make the prompts of a recipe from its file of descriptions, genre by genre in the taxonomy's order.
 
-    Where a file holds fewer descriptions of a genre than clips are asked for, they are used again in order.
-    Raises RecipeError as `read` does, and if the descriptions cannot give what the recipe asks for.
+    If a genre has fewer descriptions than clips, they are used again in order.
+
+    Raises:
+        RecipeError: As `read_descriptions` does, and if the descriptions do not fit the recipe.
     """
-    if recipe.prompts.source.kind == "grammar":
-        yield from grammar.generate_prompts(recipe)
-        return
     settings, taxonomy, file = recipe.prompts, recipe.labels, recipe.source_file()
-    assert file is not None, "SourceSettings sees to it that a file and a chat model have a path"
+    assert file is not None, "SourceSettings requires a path for a file and a chat model"
     source = settings.source
     corpus = read_descriptions(file, taxonomy, growing=source.kind == "chat", on_conflict=source.on_conflict)
-    _require(recipe, file, corpus)
+    _check_descriptions(recipe, file, corpus)
     for genre, count in grammar.count_clips(recipe).items():
         tag, lines = taxonomy.genres[genre].tag, corpus[genre]
         for index in range(count):
@@ -81,42 +80,49 @@ def read_prompts(recipe: Recipe) -> Iterator[Prompt]:
 def read_descriptions(
     file: Path, taxonomy: Taxonomy, growing: bool = False, on_conflict: str = "columns"
 ) -> dict[str, list[Description]]:
-    """The descriptions of a CSV, TSV or JSONL file, by genre, in the file's order.
+    """Read a file of descriptions.
 
     Args:
-        file: `genre` and `description` are required, the other fields of Description are optional.
-        taxonomy: the genres, moods and instruments that there are.
-        growing: leave out a last line whose end is missing: its writer was interrupted.
-        on_conflict: what is believed where a text names another tempo, key or instruments than its columns: see
+        file: CSV, TSV or JSONL. `genre` and `description` are required, the other fields of Description optional.
+        taxonomy: The genres, moods and instruments that exist.
+        growing: Leave out an incomplete last line: its writer was interrupted.
+        on_conflict: What counts where a text names another tempo, key or instruments than its columns; see
             SourceSettings. Such rows are logged as a warning, or refused.
 
+    Returns:
+        The descriptions of each genre, in the file's order.
+
     Raises:
-        RecipeError: lists the faults with their lines: unknown columns, genres, moods or instruments, empty texts,
-            values of a wrong type; or says that the file is missing, empty or not UTF-8.
+        RecipeError: If the file is missing, empty or not UTF-8, or has faults, which are listed with their lines:
+            unknown columns, genres, moods or instruments, empty texts, values of a wrong type.
     """
     corpus: dict[str, list[Description]] = {name: [] for name in taxonomy.genre_names}
     faults: list[str] = []
     conflicts: list[str] = []
     if file.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
-        raise RecipeError(f"{file}: a file of descriptions ends in .csv, .tsv or .jsonl", "rename it to what it is")
+        raise RecipeError(f"{file}: the name of a file of descriptions ends in .csv, .tsv or .jsonl", "rename it")
     check_header = partial(_check_header, file)
     rows = read_rows(file, REQUIRED, error=RecipeError, check_header=check_header, growing=growing)
     for number, row in rows:
-        found = _parse(row, taxonomy)
-        if isinstance(found, list):
-            faults += [f"line {number}: {fault}" for fault in found]
-            if len(faults) >= ENOUGH:
-                faults.append("and nothing was read behind that line")
+        description = _parse_row(row, taxonomy)
+        if isinstance(description, list):
+            faults += [f"line {number}: {fault}" for fault in description]
+            if len(faults) >= MAX_COUNTED_FAULTS:
+                faults.append("and nothing was read after that line")
                 break
             continue
         differing = find_conflicts(
-            found.description, found.tempo_bpm, found.key, found.instruments, taxonomy.instrument_names
+            description.description,
+            description.tempo_bpm,
+            description.key,
+            description.instruments,
+            taxonomy.instrument_names,
         )
         for label, (own, named) in differing.items():
             shown = "something else" if named is None else _format_label(named)
             fault = f"line {number}: {label} is {_format_label(own)}, and the text says {shown}"
             (faults if on_conflict == "error" else conflicts).append(fault)
-        corpus[found.genre].append(_resolve_labels(found, differing, on_conflict))
+        corpus[description.genre].append(_resolve_labels(description, differing, on_conflict))
     if faults:
         raise faults_error(str(file), faults)
     if conflicts:
@@ -127,7 +133,7 @@ def read_descriptions(
 
 
 def _resolve_labels(line: Description, differing: dict[str, tuple[Any, Any]], believed: str) -> Description:
-    """The description with the labels that are believed."""
+    """Return the description with the labels that `on_conflict` chooses."""
     if not differing or believed not in ("text", "empty"):
         return line
     empty = {"instruments": ()}
@@ -144,7 +150,7 @@ def _format_label(value: Any) -> str:
 
 @cache
 def _warn(file: str, believed: str, conflicts: tuple[str, ...]) -> None:
-    """Log what a file contradicts itself in, once: a command may read it several times."""
+    """Log the conflicts of a file, once: a command may read it several times."""
     labels = {"columns": "the columns are", "text": "the text is", "empty": "neither is"}[believed]
     log.warning(
         "%s: %d label(s) contradict their text; %s believed (prompts.source.on_conflict: %s)\n%s%s",
@@ -157,8 +163,8 @@ def _warn(file: str, believed: str, conflicts: tuple[str, ...]) -> None:
     )
 
 
-def _require(recipe: Recipe, file: Path, corpus: dict[str, list[Description]]) -> None:
-    """Refuse descriptions that cannot give what the recipe asks for."""
+def _check_descriptions(recipe: Recipe, file: Path, corpus: dict[str, list[Description]]) -> None:
+    """Raise RecipeError if genres lack descriptions, or texts name instruments where there should be none."""
     chat = recipe.prompts.source.kind == "chat"
     wanted = {genre: count if chat else min(count, 1) for genre, count in grammar.count_clips(recipe).items()}
     short = [f"{genre} {len(corpus[genre])} of {n}" for genre, n in wanted.items() if len(corpus[genre]) < n]
@@ -187,9 +193,9 @@ def _check_header(file: Path, columns: list[str]) -> None:
         raise faults_error(str(file), faults)
 
 
-def _parse(row: dict[str, Any], taxonomy: Taxonomy) -> Description | list[str]:
-    """A row as a description with its genre's name, or its faults."""
-    data = {key: _cell(key, value) for key, value in row.items() if value is not None}
+def _parse_row(row: dict[str, Any], taxonomy: Taxonomy) -> Description | list[str]:
+    """Return a row as a description, with the name of its genre; or the faults of the row."""
+    data = {key: _parse_cell(key, value) for key, value in row.items() if value is not None}
     line = try_validate(Description, data)
     if isinstance(line, list):
         return line
@@ -214,7 +220,7 @@ def _parse(row: dict[str, Any], taxonomy: Taxonomy) -> Description | list[str]:
     return list(islice(faults, MAX_FAULTS)) or line.model_copy(update={"genre": genre, "description": text})
 
 
-def _cell(column: str, value: Any) -> Any:
+def _parse_cell(column: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if column == "instruments":

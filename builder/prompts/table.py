@@ -1,4 +1,4 @@
-"""Prompts as lines of text: a table for people, JSONL for programs."""
+"""Prompts as text: a table for people, JSONL for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ _COLUMNS = (("genre", 12), ("subgenre", 22), ("mood", 12), ("bpm", 4), ("key", 9
 
 
 def format_prompts(prompts: Iterable[Prompt], jsonl: bool = False) -> Iterator[str]:
-    """One line a prompt: a JSON object of all its fields, or columns under a heading with the text last."""
+    """Format prompts, one on each line.
+
+    Args:
+        prompts: What to format.
+        jsonl: Write each as a JSON object of all its fields. Default: columns with a heading, the text last.
+    """
     if jsonl:
         for prompt in prompts:
             yield json.dumps(asdict(prompt), ensure_ascii=False)

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from builder.corpus.corpus import group_shards
 from builder.errors import DataError
 from builder.io.columns import name_labels, read_matrix
-from builder.io.parquet_guard import check_footer, read_label_names
+from builder.io.hf_features import read_label_names
+from builder.io.parquet_guard import check_footer
 
 from .corpus_source import CorpusSource
 

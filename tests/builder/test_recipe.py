@@ -100,7 +100,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("name: [", "not valid YAML"),
-        ("a: 1\na: 2\n", "key 'a' stands twice"),
+        ("a: 1\na: 2\n", "key 'a' is there twice"),
         ("a: &x 1\nb: *x\n", "aliases"),
         ("- a\n", "expected `key: value` lines, found list"),
         ("# nothing\n", "found NoneType"),

@@ -43,8 +43,9 @@ from builder.embedders.weights import find_weights_file, read_tensors
 from builder.errors import MAX_LINE, BackendError, DataError, RecipeError, SynthmirError
 from builder.hub.publishable import model_config
 from builder.io import parquet_guard as parquet
+from builder.io.hf_features import read_label_names
 from builder.io.markdown import parse_front_matter
-from builder.io.parquet_guard import check_parquet, read_label_names
+from builder.io.parquet_guard import check_parquet
 from builder.io.safe_files import read_json, read_yaml
 from builder.io.untrusted import refuse_code
 from builder.prompts.sources import read_descriptions

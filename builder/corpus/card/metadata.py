@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ...io.parquet_guard import features_from_schema
+from ...io.hf_features import features_from_schema
 from ...io.storage import open_for_arrow
 from ..corpus import SHARD_FILE, part_number
 

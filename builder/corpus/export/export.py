@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 from ...errors import DataError, RecipeError
 from ...executors import count_cores
 from ...io.atomic import write_text
+from ...io.hf_features import features_from_schema
 from ...io.locks import lock_folder
-from ...io.parquet_guard import FIX, check_parquet, features_from_schema, read_batches
+from ...io.parquet_guard import FIX, check_parquet, read_batches
 from ...io.safe_files import read_json
 from ...io.storage import delete_temporary_files, make_folder, open_for_arrow, storage_errors, write_errors
 from ...names import hide_split
