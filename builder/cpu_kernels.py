@@ -132,7 +132,7 @@ SETTINGS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}  # byt
 def tune_allocator() -> bool:
     """Let glibc keep freed memory, instead of giving each large tensor back to the kernel and asking for it again.
 
-    Zeroing those pages anew takes a third of the time of a transformer or a codec on a CPU. The price: the process
+    Zeroing those pages again takes a third of the time of a transformer or a codec on a CPU. The price: the process
     keeps the most memory it ever needed. True where it was done; nothing happens under another C library, or where
     the environment sets the allocator already (MALLOC_*, GLIBC_TUNABLES).
     """

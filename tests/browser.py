@@ -1,4 +1,4 @@
-"""Chromium for the tests: it plays what it is told to, and reaches this machine alone."""
+"""Chromium for the tests: it plays sound without a click, and reaches only this machine."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ CLOSE = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.bfloat16: {"rtol": 2
 
 @pytest.fixture(autouse=True)
 def fresh():
-    """What was found about this machine is found anew."""
+    """Forget what was measured on this machine."""
     yield
     cpu._packing_works.cache_clear()
     cpu._blocked_works.cache_clear()
@@ -171,6 +171,6 @@ def test_large_pages_are_zeros_to_write_to(dtype):
     assert cpu.allocate_large_pages(0, 4, dtype=dtype).shape == (0, 4)
 
 
-def test_memory_that_is_not_there_is_told():
+def test_missing_memory_is_reported():
     with pytest.raises(MemoryError, match="cannot have"):
         cpu.allocate_large_pages(2**50, dtype=torch.float32)

@@ -19,7 +19,7 @@ SHIPPED = sorted(path.stem for path in find_shipped("recipes").glob("*.yaml"))
 
 
 def load(folder: Path, text: str = "", **sections: Any) -> Recipe:
-    """A recipe of this text, or of these sections over a minimal one, read from a file."""
+    """Load a recipe with this text, or with these sections added to a minimal one."""
     whole = {"name": "test", "prompts": {"per_genre": 2}} | sections
     (folder / "recipe.yaml").write_text(text or yaml.safe_dump(whole), encoding="utf-8")
     return Recipe.load(folder / "recipe.yaml")
@@ -48,7 +48,7 @@ def test_the_papers_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "told"),
+    ("sections", "words"),
     [
         ({"promts": {}}, "promts: unknown key (did you mean 'prompts'?). Known here: ablation, embedder"),
         ({"prompts": {"per_gerne": 5}}, "prompts.per_gerne: unknown key (did you mean 'per_genre'?)"),
@@ -81,14 +81,14 @@ def test_the_papers_settings() -> None:
         ({"name": "../up"}, "name: string should match pattern"),
     ],
 )
-def test_a_fault_is_named_with_its_key(tmp_path: Path, sections: dict[str, Any], told: str) -> None:
+def test_a_fault_is_reported_with_its_key(tmp_path: Path, sections: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError) as error:
         load(tmp_path, **sections)
-    assert told in error.value.message
+    assert words in error.value.message
     assert "recipe.yaml: 1 fault(s)" in error.value.message
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
         load(tmp_path, name="A B", prompts={"total": -1, "sede": 3}, generator={"seconds": "long"}, colour="red")
     assert "5 fault(s)" in error.value.message
@@ -97,7 +97,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "words"),
     [
         ("name: [", "not valid YAML"),
         ("a: 1\na: 2\n", "key 'a' is there twice"),
@@ -108,17 +108,17 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ("{" * 3000, "not valid YAML"),
     ],
 )
-def test_broken_yaml_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_broken_yaml_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(RecipeError) as error:
         load(tmp_path, text)
-    assert told in error.value.message
+    assert words in error.value.message
 
 
 def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     (tmp_path / "huge.yaml").write_bytes(b"#" * (MAX_YAML_BYTES + 1))
-    for name, told in (("latin", "not UTF-8"), ("huge", "larger than"), ("gone", "No such file")):
-        with pytest.raises(RecipeError, match=told):
+    for name, words in (("latin", "not UTF-8"), ("huge", "larger than"), ("gone", "No such file")):
+        with pytest.raises(RecipeError, match=words):
             read_yaml(tmp_path / f"{name}.yaml")
     with pytest.raises(RecipeError, match="Is a directory"):
         read_yaml(tmp_path)
@@ -126,7 +126,7 @@ def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
         Recipe.load("papper")
 
 
-def test_an_unknown_taxonomy_or_genre_is_told(tmp_path: Path) -> None:
+def test_an_unknown_taxonomy_or_genre_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"did you mean 'gtzan'"):
         make_prompts(load(tmp_path, taxonomy="gtzn"))
     (tmp_path / "mine.yaml").write_text("name: mine\ngenres: [rok, jazz]\n", encoding="utf-8")
@@ -208,10 +208,10 @@ def unknown(folder: Path) -> Path:
 
 
 def test_names_that_nothing_is_registered_by_are_faults_of_the_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError) as told:
+    with pytest.raises(RecipeError) as raised:
         Recipe.load(unknown(tmp_path))
-    assert "2 fault(s)" in str(told.value) and "generator.name" in str(told.value)
-    assert "no embedder called 'ears'. Known: hf, " in str(told.value)
+    assert "2 fault(s)" in str(raised.value) and "generator.name" in str(raised.value)
+    assert "no embedder called 'ears'. Known: hf, " in str(raised.value)
     with pytest.raises(RecipeError, match="options: 1 fault"):
         Recipe.load("demo").with_options({"embedder.name": "melstat"})
     assert Recipe.load("demo").with_options({"embedder.name": "hf:me/model"}).embedder.name == "hf:me/model"

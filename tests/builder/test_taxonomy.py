@@ -129,7 +129,7 @@ def test_voices_are_known_by_their_program() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "words"),
     [
         ({"instruments": ["acordion", "tuba", "clarinet"]}, "'acordion' is not in the table of instruments"),
         ({"instruments": ["acordion", "tuba", "clarinet"]}, "did you mean 'accordion'?"),
@@ -154,24 +154,24 @@ def test_voices_are_known_by_their_program() -> None:
         ),  # type: ignore[index]
     ],
 )
-def test_a_fault_is_named(tmp_path: Path, changes: dict[str, object], told: str) -> None:
+def test_a_fault_is_reported(tmp_path: Path, changes: dict[str, object], words: str) -> None:
     with pytest.raises(RecipeError) as error:
         Taxonomy.load(write(tmp_path, **changes))
-    assert told in error.value.message
+    assert words in error.value.message
     assert "mine.yaml" in error.value.message
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     genres = ["rok", BLOCK | {"moods": ["glad"]}, {"name": "x"}]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"name": "mine", "genres": genres}), encoding="utf-8")
     with pytest.raises(RecipeError) as error:
         Taxonomy.load("mine.yaml", tmp_path)
-    for told in ("unknown genre 'rok' (did you mean 'rock'?)", "Shipped: blues", "'glad'", "genres.2: tag: missing"):
-        assert told in error.value.message
+    for words in ("unknown genre 'rok' (did you mean 'rock'?)", "Shipped: blues", "'glad'", "genres.2: tag: missing"):
+        assert words in error.value.message
 
 
 @pytest.mark.parametrize("name", ["gtzen", "../nowhere.yaml", "."])
-def test_a_missing_taxonomy_tells_the_shipped_ones(tmp_path: Path, name: str) -> None:
+def test_the_error_for_a_missing_taxonomy_lists_the_shipped_ones(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecipeError, match="use one of gtzan, paper"):
         Taxonomy.load(name, tmp_path)
 

@@ -35,7 +35,7 @@ LEVELS = EmbedderSettings(name="levels", batch_size=3)
 
 @pytest.fixture(scope="module")
 def server():
-    """An S3 on this machine."""
+    """An S3 server on this machine."""
     from moto.server import ThreadedMotoServer
 
     served = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -46,7 +46,7 @@ def server():
 
 @pytest.fixture
 def bucket(server, monkeypatch):
-    """An empty bucket's address. Keys and endpoint are read from the environment, where users give them."""
+    """The address of an empty bucket. Credentials and endpoint are in the environment."""
     import boto3
     import s3fs
 
@@ -62,13 +62,13 @@ def bucket(server, monkeypatch):
 
 @pytest.fixture
 def memory(monkeypatch):
-    """The address of a folder in memory, and signs of life that come quickly."""
+    """The address of a folder in memory, whose locks have a fast heartbeat."""
     monkeypatch.setattr(OBJECT_STORAGES["memory"], "heartbeat_seconds", 0.1)
     return f"memory://{uuid4().hex}"
 
 
 class Copying(Routes):
-    """The loopback Hub's routes, and that a commit may name content that the repository holds already."""
+    """The loopback Hub's routes; a commit may also name content that the repository has already."""
 
     def _apply(self, repo, tree, key, value):
         if key == "lfsFile" and "size" not in value:
@@ -79,7 +79,7 @@ class Copying(Routes):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A Hub on this machine with an empty data set org/small, and the clients' way to it."""
+    """A Hub on this machine with an empty data set org/small; clients are directed to it."""
     from huggingface_hub import HfFileSystem, constants
 
     (tmp_path / "hub").mkdir()
@@ -103,7 +103,7 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.fixture
 def plain(monkeypatch):
-    """Cards without pictures, where the card is not what is looked at: they take longer than the rest."""
+    """Cards without plots, which take longer than the rest of a test."""
     from builder.corpus.card import plots as pictures
 
     monkeypatch.setattr(pictures, "draw_plots", lambda *_: [])
@@ -141,7 +141,7 @@ def refusing(monkeypatch, method, error):
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", call)
 
 
-def test_a_corpus_in_s3_is_the_local_one_and_is_read_by_others(plain, recipe, bucket, tmp_path):
+def test_a_corpus_in_s3_is_the_same_bytes_and_datasets_reads_it(plain, recipe, bucket, tmp_path):
     import datasets
 
     chosen, address = recipe(per_genre=4), f"{bucket}/deep/corpus"
@@ -150,8 +150,8 @@ def test_a_corpus_in_s3_is_the_local_one_and_is_read_by_others(plain, recipe, bu
     assert shards(address) == shards(tmp_path / "local")
     for corpus in (address, tmp_path / "local"):
         assert embed_corpus(corpus, LEVELS).rows == 20
-    found = verify(address)
-    assert (found.faults, found.clips, found.embeddings) == ([], 20, {"levels": 20})
+    report = verify(address)
+    assert (report.faults, report.clips, report.embeddings) == ([], 20, {"levels": 20})
     assert sorted(list_files(to_path(address))) == sorted(list_files(tmp_path / "local"))
     files = {"train": f"{address}/levels/train-*.parquet"}
     rows = datasets.load_dataset("parquet", data_files=files, streaming=True, split="train")
@@ -161,7 +161,9 @@ def test_a_corpus_in_s3_is_the_local_one_and_is_read_by_others(plain, recipe, bu
     assert Recipe.load(f"{address}/recipe.yaml").fingerprint() == chosen.fingerprint()
 
 
-def test_a_build_in_s3_that_was_killed_goes_on_and_shows_nothing_half(plain, recipe, bucket, tmp_path, monkeypatch):
+def test_a_build_in_s3_that_was_killed_resumes_and_shows_no_partial_shard(
+    plain, recipe, bucket, tmp_path, monkeypatch
+):
     chosen, address, log = recipe(per_genre=4), f"{bucket}/corpus", tmp_path / "made"
     build(chosen, tmp_path / "local", clips_per_shard=4)
     monkeypatch.setenv("TONE_LOG", str(log))
@@ -185,7 +187,7 @@ def test_a_build_in_s3_that_was_killed_goes_on_and_shows_nothing_half(plain, rec
 
 
 @pytest.mark.parametrize("step", ["cp_file", "rm_file"])
-def test_a_move_that_was_stopped_half_way_goes_on(plain, recipe, memory, tmp_path, monkeypatch, step):
+def test_a_move_that_was_interrupted_resumes(plain, recipe, memory, tmp_path, monkeypatch, step):
     from fsspec.implementations.memory import MemoryFileSystem
 
     chosen, log = recipe(per_genre=4), tmp_path / "made"
@@ -205,7 +207,7 @@ def test_a_move_that_was_stopped_half_way_goes_on(plain, recipe, memory, tmp_pat
     assert verify(memory).faults == []
 
 
-def test_embedding_that_was_stopped_goes_on(plain, recipe, memory, monkeypatch):
+def test_embedding_that_was_stopped_resumes(plain, recipe, memory, monkeypatch):
     build(recipe(per_genre=4), memory, clips_per_shard=4, workers=1)
     with monkeypatch.context() as patch:
         failing(patch, ObjectStorage, "upload_file", 5)
@@ -227,14 +229,14 @@ def test_embedding_that_was_stopped_goes_on(plain, recipe, memory, monkeypatch):
     assert verify(memory).faults == []
 
 
-def test_a_corpus_on_the_hub_is_the_local_one_and_comes_into_place_by_one_commit(plain, recipe, hub, tmp_path):
+def test_a_corpus_on_the_hub_is_the_same_bytes_and_appears_in_one_commit(plain, recipe, hub, tmp_path):
     chosen, address = recipe(per_genre=2), "hf://datasets/org/small"
     build(chosen, tmp_path / "local", clips_per_shard=4)
     build(chosen, address, clips_per_shard=4)
     assert shards(address) == shards(tmp_path / "local")
     embed_corpus(address, LEVELS)
-    found = verify(address)
-    assert (found.faults, found.embeddings) == ([], {"levels": 10})
+    report = verify(address)
+    assert (report.faults, report.embeddings) == ([], {"levels": 10})
     repo = hub.repos["dataset", "org/small"]
     assert {name for name in repo.files if name.startswith(".")} == {".gitattributes"}
     seen = [{name for name in tree if name.startswith("data/")} for tree in repo.commits.values()]
@@ -243,7 +245,7 @@ def test_a_corpus_on_the_hub_is_the_local_one_and_comes_into_place_by_one_commit
         build(chosen, "hf://datasets/org/none")
 
 
-def test_what_s3_says_of_a_shard_is_believed_and_what_others_wrote_is_read(plain, recipe, bucket, monkeypatch):
+def test_a_shard_is_checked_by_the_hash_in_its_metadata_or_by_its_content(plain, recipe, bucket, monkeypatch):
     address = f"{bucket}/corpus"
     build(recipe(per_genre=2), address, clips_per_shard=4)
     corpus = Corpus.open(address)
@@ -264,7 +266,7 @@ def test_what_s3_says_of_a_shard_is_believed_and_what_others_wrote_is_read(plain
     assert (corpus.root / name).read_bytes() == whole
 
 
-def test_the_ledger_of_a_store_keeps_what_was_entered_and_ignores_what_is_torn(memory):
+def test_the_ledger_in_a_store_keeps_entries_and_ignores_incomplete_ones(memory):
     work = to_path(memory) / WORK
     Ledger(work).add(Entry("data/one", "0" * 64, 1.0, 5, "source"))
     atomic.write_text(work / "ledger" / "data" / "two.json", '{"name": "two", "sha')
@@ -273,7 +275,7 @@ def test_the_ledger_of_a_store_keeps_what_was_entered_and_ignores_what_is_torn(m
     assert not again.has_intact(to_path(memory), "data/one", "source")
 
 
-def test_a_large_shard_comes_in_parts_and_appears_whole(bucket, tmp_path, monkeypatch):
+def test_a_large_shard_is_uploaded_in_parts_and_appears_atomically(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(storage_backends, "PART_BYTES", 5 << 20)  # the smallest that S3 takes
     content = bytes(range(256)) * (11 << 12)  # 11 MiB
     (tmp_path / "large").write_bytes(content)
@@ -283,7 +285,7 @@ def test_a_large_shard_comes_in_parts_and_appears_whole(bucket, tmp_path, monkey
     assert storage.stored_sha256(target) == storage.hash_file(tmp_path / "large") == storage.hash_file(target)
 
 
-def test_an_upload_that_loses_bytes_is_told(bucket, tmp_path, monkeypatch):
+def test_an_incomplete_upload_is_reported(bucket, tmp_path, monkeypatch):
     import s3fs
 
     (tmp_path / "file").write_bytes(b"12345")
@@ -292,7 +294,7 @@ def test_an_upload_that_loses_bytes_is_told(bucket, tmp_path, monkeypatch):
         OBJECT_STORAGES["s3"].upload_file(tmp_path / "file", to_path(f"{bucket}/file"))
 
 
-def test_a_full_temporary_folder_is_told(memory, monkeypatch):
+def test_a_full_temporary_folder_is_reported(memory, monkeypatch):
     def full(part):
         raise OSError(28, "No space left on device")
 
@@ -301,28 +303,28 @@ def test_a_full_temporary_folder_is_told(memory, monkeypatch):
     assert list_files(to_path(memory)) == []
 
 
-def test_places_travel_to_other_processes(bucket):
-    there = pickle.loads(pickle.dumps(to_path(f"{bucket}/corpus")))  # noqa: S301 - between our own processes
+def test_paths_can_be_pickled(bucket):
+    there = pickle.loads(pickle.dumps(to_path(f"{bucket}/corpus")))  # noqa: S301 - as between worker processes
     atomic.write_text(there / "file", "words")
     assert (to_path(f"{bucket}/corpus") / "file").read_text() == "words"
     assert there.storage_options == {"use_listings_cache": False}
 
 
-def test_two_builds_into_one_address_are_one_too_many(plain, recipe, bucket):
-    told = []
+def test_a_second_build_into_an_address_is_refused(plain, recipe, bucket):
+    errors = []
 
     def second(done: int, total: int) -> None:
-        if not told:
+        if not errors:
             with pytest.raises(DataError, match=r"corpus: another run is at work here \(.*process \d+\)") as error:
                 build(recipe(per_genre=2), f"{bucket}/corpus")
-            told.append(error)
+            errors.append(error)
 
     build(recipe(per_genre=2), f"{bucket}/corpus", progress=second)
-    assert told and verify(f"{bucket}/corpus").faults == []
+    assert errors and verify(f"{bucket}/corpus").faults == []
 
 
 def lock_of(address: str, **changed: object) -> Path:
-    """A lock that a run on another machine left."""
+    """Write a lock that a run on another machine left."""
     lock = to_path(address) / WORK / "lock"
     owner = {"owner": "other", "count": 3, "host": "far", "pid": 1, "processes": "another machine"}
     atomic.write_text(lock, json.dumps(owner | changed))
@@ -330,7 +332,7 @@ def lock_of(address: str, **changed: object) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["bucket", "memory"])
-def test_a_lock_that_stands_still_is_taken_over(request, kind, monkeypatch, caplog):
+def test_a_lock_without_heartbeat_is_taken_over(request, kind, monkeypatch, caplog):
     address = f"{request.getfixturevalue(kind)}/corpus"
     lock = lock_of(address)
     monkeypatch.setattr(locks, "PATIENCE", 3)
@@ -340,14 +342,14 @@ def test_a_lock_that_stands_still_is_taken_over(request, kind, monkeypatch, capl
     assert "is held; waiting up to" in caplog.text
 
 
-def test_a_lock_that_cannot_be_read_is_taken_over(memory, monkeypatch):
+def test_an_invalid_lock_is_taken_over(memory, monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 2)
     atomic.write_text(to_path(memory) / WORK / "lock", "[1]")
     with lock_folder(to_path(memory) / WORK):
         assert json.loads((to_path(memory) / WORK / "lock").read_text())["count"] >= 0
 
 
-def test_a_lock_that_moves_is_not(memory):
+def test_a_lock_with_heartbeat_is_not_taken_over(memory):
     lock, stop = lock_of(memory), threading.Event()
 
     def work() -> None:
@@ -363,21 +365,21 @@ def test_a_lock_that_moves_is_not(memory):
             pytest.raises(DataError, match=r"another run is at work here \(far, process 1\)"),
             lock_folder(lock.parent),
         ):
-            pytest.fail("two at work")
+            pytest.fail("two runs at work")
     finally:
         stop.set()
         owner.join()
     assert json.loads(lock.read_text())["owner"] == "other"
 
 
-def test_a_dead_process_of_this_machine_is_not_waited_for(memory, monkeypatch):
+def test_the_lock_of_a_dead_process_of_this_machine_is_taken_over_immediately(memory, monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 10_000)
     lock = lock_of(memory, processes=locks._process_space(), pid=2**22 + 1)  # no kernel gives such a number
     with lock_folder(lock.parent):
         assert json.loads(lock.read_text())["owner"] != "other"
 
 
-def test_an_owner_whose_lock_was_taken_over_stops_and_leaves_it(memory):
+def test_a_run_stops_when_its_lock_is_taken_over(memory):
     with pytest.raises(DataError, match="another run has taken this over"), lock_folder(to_path(memory) / WORK):
         while True:  # until the owner sees it, which may overwrite what was written as it looked
             lock_of(memory)
@@ -385,7 +387,7 @@ def test_an_owner_whose_lock_was_taken_over_stops_and_leaves_it(memory):
     assert json.loads((to_path(memory) / WORK / "lock").read_text())["owner"] == "other"
 
 
-def test_an_owner_that_ignores_sigint_stops_where_it_next_looks(memory):
+def test_a_run_that_ignores_sigint_stops_at_its_next_check(memory):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's background job
     try:
         with pytest.raises(DataError, match="another run has taken this over"), lock_folder(to_path(memory) / WORK):
@@ -399,7 +401,7 @@ def test_an_owner_that_ignores_sigint_stops_where_it_next_looks(memory):
 
 
 @pytest.mark.parametrize("method", ["put_object", "delete_object", "list_objects_v2"])
-def test_rights_that_are_missing_are_told_before_the_work(recipe, bucket, monkeypatch, tmp_path, method):
+def test_missing_rights_are_reported_before_the_work(recipe, bucket, monkeypatch, tmp_path, method):
     log = tmp_path / "made"
     monkeypatch.setenv("TONE_LOG", str(log))
     refusing(monkeypatch, method, PermissionError("Access Denied"))
@@ -417,13 +419,13 @@ def test_rights_that_are_missing_are_told_before_the_work(recipe, bucket, monkey
     ],
     ids=["clock", "bucket", "network"],
 )
-def test_what_a_store_refuses_is_told_in_words(recipe, bucket, monkeypatch, error, kind, words):
+def test_what_a_store_refuses_is_explained(recipe, bucket, monkeypatch, error, kind, words):
     refusing(monkeypatch, "put_object", error)
     with pytest.raises(kind, match=words):
         build(recipe(), f"{bucket}/corpus")
 
 
-def test_errors_of_the_stores_clients_are_told_and_our_own_are_not_hidden(bucket):
+def test_exceptions_of_clients_are_explained_and_others_are_raised(bucket):
     from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
     for error, kind in [
@@ -432,21 +434,21 @@ def test_errors_of_the_stores_clients_are_told_and_our_own_are_not_hidden(bucket
     ]:
         with pytest.raises(kind, match="AWS_"), storage.storage_errors(to_path(bucket + "/c")):
             raise error
-    with pytest.raises(HubError, match="not found"), storage.storage_errors(to_path("hf://datasets/org/name")):
-        raise FileNotFoundError("not found")
+    with pytest.raises(HubError, match="not report"), storage.storage_errors(to_path("hf://datasets/org/name")):
+        raise FileNotFoundError("not report")
     with pytest.raises(TypeError), storage.storage_errors(to_path(bucket + "/c")):
-        raise TypeError("a fault of ours")
+        raise TypeError("a fault in synthmir")
 
 
-def test_what_is_not_there_is_told(bucket):
-    with pytest.raises(DataError, match=r"s3://.*/none: there is no such folder"):
+def test_a_missing_corpus_is_reported(bucket):
+    with pytest.raises(DataError, match=r"s3://.*/none: no such folder"):
         verify(f"{bucket}/none")
     atomic.write_text(to_path(f"{bucket}/thesis/chapter.tex"), "words")
     with pytest.raises(DataError, match="not a synthmir corpus"):
         verify(f"{bucket}/thesis")
 
 
-def test_what_holds_something_else_is_left_alone(recipe, bucket):
+def test_folders_with_other_files_are_not_changed(recipe, bucket):
     atomic.write_text(to_path(f"{bucket}/thesis/chapter.tex"), "words")
     with pytest.raises(DataError, match="not empty"):
         build(recipe(), f"{bucket}/thesis")
@@ -478,13 +480,13 @@ def test_a_missing_extra_is_named(monkeypatch):
     ],
     ids=str,
 )
-def test_addresses_that_are_none_are_told(address, words):
+def test_invalid_addresses_are_refused(address, words):
     with pytest.raises(DataError, match=words) as error:
         to_path(address)
     assert "hu" not in str(error.value).replace("authority", "")
 
 
-def test_what_is_no_address_is_a_path(tmp_path):
+def test_other_text_is_a_path(tmp_path):
     assert to_path("runs/demo") == Path("runs/demo")
     assert to_path(tmp_path) is tmp_path
     assert to_path(f"file://{tmp_path}") == tmp_path
@@ -497,7 +499,7 @@ def test_what_is_no_address_is_a_path(tmp_path):
     st.text(max_size=30),
     st.text("ABCDEFabc019+/=", min_size=8, max_size=40),
 )
-def test_no_address_brings_out_a_key(scheme, rest, key):
+def test_no_message_shows_credentials(scheme, rest, key):
     for address in (f"{scheme}://{rest}", f"{scheme}://id:{key}@{rest}"):
         try:
             to_path(address)
@@ -515,14 +517,14 @@ def test_the_command_line_takes_addresses_and_hides_keys(plain, recipe, bucket, 
         monkeypatch.setattr("sys.argv", ["synthmir", *words])
         with pytest.raises(SystemExit) as stop:
             synthmir.cli.main()
-        told = capsys.readouterr()
-        return stop.value.code, told.err + told.out
+        output = capsys.readouterr()
+        return stop.value.code, output.err + output.out
 
     address = f"{bucket}/corpus"
-    code, told = run("build", str(tmp_path / "small.yaml"), "--out", address)
-    assert (code, "10 clips" in told, address in told) == (0, True, True)
+    code, output = run("build", str(tmp_path / "small.yaml"), "--out", address)
+    assert (code, "10 clips" in output, address in output) == (0, True, True)
     assert run("embed", address, "--embedder", "levels")[0] == 0
-    code, told = run("verify", address)
-    assert (code, told.splitlines()[-1]) == (0, "sound")
-    code, told = run("verify", address.replace("s3://", "s3://id:hush@"))
-    assert (code, "hush" in told, "Traceback" in told) == (3, False, False)
+    code, output = run("verify", address)
+    assert (code, output.splitlines()[-1]) == (0, "sound")
+    code, output = run("verify", address.replace("s3://", "s3://id:hush@"))
+    assert (code, "hush" in output, "Traceback" in output) == (3, False, False)

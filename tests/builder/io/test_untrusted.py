@@ -16,7 +16,7 @@ from huggingface_hub.utils import close_session
 from builder.embedders.base import load_embedder
 from builder.errors import BackendError
 from builder.generators.musicgen.checkpoint import Checkpoint
-from builder.io import untrusted as strangers
+from builder.io import untrusted
 from builder.prompts.chat import ChatModel
 from builder.settings import EmbedderSettings
 
@@ -52,36 +52,36 @@ def closed_port() -> str:
 def test_no_connection_is_reported_at_once(endpoint: Callable[[str], None], name: str, capfd: Any) -> None:
     endpoint(address := closed_port())
     clock = time.monotonic()
-    with pytest.raises(BackendError, match=rf"no-such/model: is not on this machine.* at {address}: ") as told:
+    with pytest.raises(BackendError, match=rf"no-such/model: is not on this machine.* at {address}: ") as raised:
         LOADERS[name]()
     assert time.monotonic() - clock < 10  # no retries, which take 23 s
-    assert "DIR, after: hf download no-such/model --local-dir DIR" in str(told.value.fix)
+    assert "DIR, after: hf download no-such/model --local-dir DIR" in str(raised.value.fix)
     assert "Retrying" not in "".join(capfd.readouterr())
 
 
 def test_a_hub_that_never_answers_is_given_up(
     endpoint: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert strangers.CONNECT + strangers.ANSWER < 10
-    monkeypatch.setattr(strangers, "ANSWER", 0.2)
+    assert untrusted.CONNECT_SECONDS + untrusted.ANSWER_SECONDS < 10
+    monkeypatch.setattr(untrusted, "ANSWER_SECONDS", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         endpoint(f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(BackendError, match=r"cannot be reached at .*: timed out"):
-            strangers.require_hub("no-such/model", "model: {}")
+            untrusted.require_hub("no-such/model", "model: {}")
 
 
 def test_nothing_is_asked_for_folders_for_what_is_cached_and_offline(
     endpoint: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint(closed_port())
-    strangers.require_hub(str(tmp_path), "model: {}")
+    untrusted.require_hub(str(tmp_path), "model: {}")
     kept = tmp_path / "hub/models--me--tiny"
     (kept / "refs").mkdir(parents=True)
     (kept / "refs/main").write_text("0" * 40)
     (kept / "snapshots" / ("0" * 40)).mkdir(parents=True)
     (kept / "snapshots" / ("0" * 40) / "config.json").write_text("{}")
-    strangers.require_hub("me/tiny", "model: {}")
+    untrusted.require_hub("me/tiny", "model: {}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    strangers.require_hub("no-such/model", "model: {}")
+    untrusted.require_hub("no-such/model", "model: {}")

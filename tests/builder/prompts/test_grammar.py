@@ -170,11 +170,11 @@ def test_a_hundred_clips_of_a_genre_show_all_of_it(taxonomy: str) -> None:
     prompts = make_prompts(recipe(taxonomy, per_genre=100, seed=1))
     for genre in TAXONOMIES[taxonomy].genres.values():
         mine = [prompt for prompt in prompts if prompt.genre == genre.name]
-        heard = {name for prompt in mine for name in prompt.instruments}
+        named = {name for prompt in mine for name in prompt.instruments}
         assert Counter(p.subgenre for p in mine).keys() == genre.subgenres.keys()
         assert max(Counter(p.subgenre for p in mine).values()) - min(Counter(p.subgenre for p in mine).values()) <= 1
         assert {prompt.mood for prompt in mine} == set(genre.moods)
-        assert len(heard) >= 0.95 * len(genre.instruments), set(genre.instruments) - heard
+        assert len(named) >= 0.95 * len(genre.instruments), set(genre.instruments) - named
 
 
 def test_asking_for_more_keeps_the_first_ones() -> None:

@@ -100,7 +100,7 @@ def test_the_articles_of_a_description_are_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "words"),
     [
         ("d.csv", "", "has no header"),
         ("d.csv", "genre,description\n", "holds no descriptions"),
@@ -129,14 +129,14 @@ def test_the_articles_of_a_description_are_left_alone(tmp_path: Path) -> None:
         ("d.txt", "genre,description\npop,x\n", "ends in .csv, .tsv or .jsonl"),
     ],
 )
-def test_bad_files_are_refused(tmp_path: Path, name: str, text: str | bytes, told: str) -> None:
+def test_bad_files_are_refused(tmp_path: Path, name: str, text: str | bytes, words: str) -> None:
     with pytest.raises(RecipeError) as error:
         make_prompts(from_file(tmp_path, text, name))
-    assert told in error.value.message
+    assert words in error.value.message
     assert name in error.value.message
 
 
-def test_all_faults_are_told_with_their_lines(tmp_path: Path) -> None:
+def test_all_faults_are_reported_with_their_lines(tmp_path: Path) -> None:
     text = "genre,description\npop,x\n" + "polka,x\n" * 30
     with pytest.raises(RecipeError, match=r"30 fault\(s\)[\s\S]*line 3: [\s\S]*line 22: [\s\S]*and 10 more"):
         make_prompts(from_file(tmp_path, text))
@@ -326,8 +326,8 @@ def fake(messages: list[Message], seed: int) -> str:
 
 def test_answers_are_kept_and_the_corpus_is_made_from_them(tmp_path: Path) -> None:
     recipe = chat(tmp_path)
-    heard: list[int] = []
-    assert ask_chat_model(recipe, fake, heard.append) == 60 == sum(heard)
+    counts: list[int] = []
+    assert ask_chat_model(recipe, fake, counts.append) == 60 == sum(counts)
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [*lines[0]] == ["genre", "description", "model", "seed"]
     assert Counter(line["genre"] for line in lines) == dict.fromkeys(PAPER.genre_names, 12)
@@ -390,13 +390,13 @@ def test_answers_of_two_models_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_asking_needs_a_chat_source_and_jsonl(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no chat model"):
+    with pytest.raises(RecipeError, match="not a chat model"):
         ask_chat_model(load(tmp_path, per_genre=1), fake)
     with pytest.raises(RecipeError, match="kept as JSONL"):
         ask_chat_model(load(tmp_path, per_genre=1, source={"kind": "chat", "model": "m", "path": "a.csv"}), fake)
 
 
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -405,14 +405,14 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ask_chat_model(chat(tmp_path), fake)
 
 
-def test_the_model_is_told_what_the_recipe_wants(tmp_path: Path) -> None:
+def test_the_messages_ask_for_what_the_recipe_wants(tmp_path: Path) -> None:
     genre = PAPER.genres["pop"]
-    told = [
+    requests = [
         build_messages(genre, chat(tmp_path, vocals="instrumental", instrumentation=False), n)[1]["content"]
         for n in (0, 1)
     ]
-    assert all(word in told[0] for word in (f"{BATCH} different", "Pop music", "no singing", "no instruments"))
-    assert "synth-pop" in told[0] and "dance-pop" in told[1]
+    assert all(word in requests[0] for word in (f"{BATCH} different", "Pop music", "no singing", "no instruments"))
+    assert "synth-pop" in requests[0] and "dance-pop" in requests[1]
 
 
 @pytest.fixture(scope="module")
