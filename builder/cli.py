@@ -30,7 +30,7 @@ ShardTimeout = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel="Corpus")
 def prompts(
     recipe: RecipeArgument,
     limit: Annotated[int | None, typer.Option(min=1, help="The most prompts to show.")] = None,
@@ -43,7 +43,7 @@ def prompts(
         print(line)
 
 
-@app.command()
+@app.command(rich_help_panel="Corpus")
 def recipe(
     recipe: Annotated[
         str | None, typer.Argument(help="A recipe file, or the name of a shipped one. Default: list the shipped ones.")
@@ -61,7 +61,7 @@ def recipe(
         print(api.read_recipe(recipe).to_yaml(), end="")
 
 
-@app.command()
+@app.command(rich_help_panel="Corpus")
 def build(
     recipe: RecipeArgument,
     out: Annotated[
@@ -102,7 +102,7 @@ def build(
     print("\n".join(api.describe_corpus(corpus)))
 
 
-@app.command()
+@app.command(rich_help_panel="Corpus")
 def plan(
     recipe: RecipeArgument = "demo",
     at: Annotated[
@@ -132,7 +132,7 @@ def plan(
         write_text(json, dumps(capacity.to_dict(), indent=2) + "\n")
 
 
-@app.command()
+@app.command(rich_help_panel="Corpus")
 def verify(corpus: CorpusArgument) -> None:
     """Check a corpus: every file's hash, every shard's rows and ids, every clip decoded."""
     findings = api.verify(corpus)
@@ -150,7 +150,7 @@ def verify(corpus: CorpusArgument) -> None:
     print("sound")
 
 
-@app.command()
+@app.command(rich_help_panel="Corpus")
 def embed(
     source: Annotated[
         str, typer.Argument(help="A corpus, folder or address; with --out any audio data set or folder of audio.")
@@ -194,7 +194,7 @@ def embed(
         print(f"  {note}")
 
 
-@app.command()
+@app.command(rich_help_panel="Corpus")
 def convert(
     corpus: CorpusArgument,
     to: Annotated[

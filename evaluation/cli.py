@@ -21,7 +21,7 @@ ValidationCorpus = Annotated[
 Bootstrap = Annotated[int, typer.Option(min=100, help="Resamples of the 95 % intervals.")]
 
 
-@app.command()
+@app.command(rich_help_panel="Evaluation")
 def evaluate(
     model: ModelArgument,
     on: Annotated[list[str], typer.Option(help="validation, folder:PATH, gtzan:PATH, ... Can be repeated.")],
@@ -59,7 +59,7 @@ def evaluate(
     print(format_scores(scores.model_dump(mode="json", by_alias=True)))
 
 
-@app.command()
+@app.command(rich_help_panel="Evaluation")
 def robustness(
     model: ModelArgument,
     on: Annotated[str, typer.Option(help="validation, folder:PATH, gtzan:PATH, ...")],
@@ -80,7 +80,7 @@ def robustness(
     print(format_robustness(result))
 
 
-@app.command()
+@app.command(rich_help_panel="Evaluation")
 def fidelity(
     corpus: LocalCorpusArgument,
     against: Annotated[
@@ -111,7 +111,7 @@ def fidelity(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(rich_help_panel="Evaluation")
 def benchmarks(
     spec: Annotated[str | None, typer.Argument(help="NAME:PATH: check what is on disk of one.")] = None,
     out: Annotated[
@@ -126,7 +126,7 @@ def benchmarks(
         print(line)
 
 
-@app.command()
+@app.command(rich_help_panel="Evaluation")
 def ablate(
     recipe: RecipeArgument,
     out: Annotated[Path, typer.Option(help="The folder that gets corpora/, models/ and ablation.{json,svg,txt}.")],
@@ -156,7 +156,7 @@ def ablate(
     print(f"{format_ablation(result)}\n\n{out / 'ablation.json'}\n{out / 'ablation.svg'}")
 
 
-@app.command()
+@app.command(rich_help_panel="Evaluation")
 def compare(
     corpus: LocalCorpusArgument,
     target: Annotated[
@@ -185,7 +185,7 @@ def compare(
     print(f"{format_strategies(result)}\n\n{out / 'strategies.json'}\n{out / 'strategies.svg'}")
 
 
-@app.command()
+@app.command(rich_help_panel="Evaluation")
 def classify(
     model: ModelArgument,
     files: Annotated[list[Path], typer.Argument(help="Audio files of any rate, channels and length.")],
@@ -198,7 +198,7 @@ def classify(
     print_predictions(api.classify(model, files, top_k=top_k), jsonl)
 
 
-@app.command()
+@app.command(rich_help_panel="Evaluation")
 def explore(
     run: Annotated[
         str, typer.Argument(help="What `synthmir run --out` wrote, a corpus folder, or NAMESPACE/NAME on the Hub.")

@@ -54,10 +54,29 @@ def options(
     _debug = debug
 
 
-app.add_typer(builder.cli.app)
+@app.command(rich_help_panel="Whole pipeline")
+def run(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option(help="The folder that gets corpus/, model/ and report/.")],
+    workers: Workers = None,
+    executor: Executor = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    shard_timeout: ShardTimeout = None,
+) -> None:
+    """Run all of it: prompts, corpus, embeddings, classifier, scores, report and cards. Resumes if it is stopped."""
+    result = pipeline.run(
+        recipe, out, workers=workers, executor=executor, address=address, gpus_per_worker=gpus_per_worker,
+        shard_timeout=shard_timeout, notice=print,
+    )  # fmt: skip
+    scores = result.report.with_name("scores.json")
+    print(f"\ncorpus  {out / 'corpus'}\nmodel   {result.model}\nreport  {result.report}\nscores  {scores}")
 
 
-@app.command()
+app.registered_commands += builder.cli.app.registered_commands
+
+
+@app.command(rich_help_panel="Training")
 def train(
     corpus: Annotated[
         Path,
@@ -120,10 +139,10 @@ def train(
         print(f"\n{format_seed_table(summary)}\n\nseeds {out / 'seeds.json'}")
 
 
-app.add_typer(evaluation.cli.app)
+app.registered_commands += evaluation.cli.app.registered_commands
 
 
-@app.command()
+@app.command(rich_help_panel="Sharing")
 def export(
     model: ModelArgument,
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
@@ -136,7 +155,7 @@ def export(
     print(f"{out}: within {difference:.1e} of torch")
 
 
-@app.command()
+@app.command(rich_help_panel="Sharing")
 def publish(
     run: Annotated[
         Path,
@@ -181,25 +200,6 @@ def publish(
     )  # fmt: skip
     for line in format_targets(targets, dry_run):
         print(line)
-
-
-@app.command()
-def run(
-    recipe: RecipeArgument,
-    out: Annotated[Path, typer.Option(help="The folder that gets corpus/, model/ and report/.")],
-    workers: Workers = None,
-    executor: Executor = "local",
-    address: Address = None,
-    gpus_per_worker: GpusPerWorker = 0.0,
-    shard_timeout: ShardTimeout = None,
-) -> None:
-    """Run all of it: prompts, corpus, embeddings, classifier, scores, report and cards. Resumes if it is stopped."""
-    result = pipeline.run(
-        recipe, out, workers=workers, executor=executor, address=address, gpus_per_worker=gpus_per_worker,
-        shard_timeout=shard_timeout, notice=print,
-    )  # fmt: skip
-    scores = result.report.with_name("scores.json")
-    print(f"\ncorpus  {out / 'corpus'}\nmodel   {result.model}\nreport  {result.report}\nscores  {scores}")
 
 
 def main() -> None:
