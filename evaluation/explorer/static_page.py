@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 
 def write_static_page(clips: Clips, out: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write the page and its files. They appear together, or not at all.
+    """Write the page and its files atomically.
 
     Args:
         clips: The corpus.
