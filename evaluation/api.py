@@ -253,15 +253,15 @@ def benchmarks(spec: str | None = None, *, out: str | Path | None = None, labels
     Raises:
         DataError: After the last line, where the counts differ.
     """
-    from .benchmarks.catalogue import account, catalogue, find
+    from .benchmarks.catalogue import check_files, find, list_benchmarks
 
     if spec is None:
-        yield from catalogue()
+        yield from list_benchmarks()
         return
     benchmark, names = find(spec, labels)
     if out is not None:
         benchmark.dataset(names).save_to_disk(out)
-    yield from account(benchmark)
+    yield from check_files(benchmark)
 
 
 def ablate(

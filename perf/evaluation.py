@@ -1,11 +1,11 @@
-"""Real recordings through melstats and a classifier, as `synthmir evaluate` hears them: tracks a second.
+"""Real recordings through melstats and a classifier, as `synthmir evaluate` predicts them: tracks a second.
 
     uv run perf/evaluation.py [--quick] [--json FILE]
 
-Tracks are 30 seconds of MP3 at 128 kbit/s, 44.1 kHz stereo, made from the arranger's clips. The peer is what one would
-write with librosa and the same embedder and classifier: load (decode, fold, resample by soxr), cut, embed, mean.
-Rounds are interleaved in one process. Shares are of one thread's time for one track, measured part by part. Memory is
-that of a process of its own which judges so many tracks.
+Tracks are 30 seconds of MP3 at 128 kbit/s, 44.1 kHz stereo, made from the arranger's clips. The peer is the same task
+written with librosa and the same embedder and classifier: load (decode, mix, resample with soxr), cut, embed, average.
+Rounds are interleaved in one process. Shares are of one thread's time for one track, measured step by step. Memory is
+that of a separate process that predicts so many tracks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RATE, SECONDS, KINDS = 44_100, 30, 20
 
 
 def make(folder: Path) -> list[Path]:
-    """KINDS different tracks of 30 seconds as MP3."""
+    """Write KINDS different tracks of 30 seconds as MP3."""
     recipe = Recipe.load("demo")
     generator = load_generator(recipe.generator, recipe.labels)
     clips = generator.generate(list(plan_clips(recipe))[: 3 * KINDS])
@@ -56,7 +56,7 @@ def make(folder: Path) -> list[Path]:
 
 
 def classifier(embedder: object) -> object:
-    """The paper's head with random weights."""
+    """Return a classifier with the paper's head and random weights."""
     import torch
 
     from training.models.classifier import SynthmirClassifier, SynthmirConfig
@@ -87,15 +87,14 @@ def theirs(files: list[Path], embedder: object, model: object) -> None:
 
 
 def parts(file: Path, embedder: object, model: object) -> dict[str, float]:
-    """Seconds of one thread for one track, part by part: the best of seven."""
+    """Return the seconds of one thread for one track, by step: the best of seven."""
     import torch
 
     from evaluation.inference.predict import compute_logits
 
     rate = embedder.sampling_rate  # type: ignore[attr-defined]
     stereo, origin = decode_audio(file)
-    folded = to_mono(stereo)
-    sound = resample(folded, origin, rate)
+    sound = resample(to_mono(stereo), origin, rate)
     cut = split_into_windows(sound, 10 * rate, 5 * rate)
     vectors = embedder.embed(cut)  # type: ignore[attr-defined]
     work = {
@@ -112,7 +111,7 @@ def parts(file: Path, embedder: object, model: object) -> dict[str, float]:
 
 
 def best(do: Callable[[], object]) -> float:
-    """Seconds: the best of seven."""
+    """Return the seconds of a call: the best of seven."""
     times = []
     for _ in range(7):
         start = perf_counter()
@@ -122,13 +121,13 @@ def best(do: Callable[[], object]) -> float:
 
 
 def peak(count: int, folder: Path) -> float:
-    """MB at most of a process that judges `count` tracks."""
-    command = [sys.executable, __file__, "--judge", str(count), str(folder)]
+    """Return the peak memory in MB of a process that predicts `count` tracks."""
+    command = [sys.executable, __file__, "--predict", str(count), str(folder)]
     out = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     return float(out.stdout.split()[-1])
 
 
-def judge(count: int, folder: Path) -> None:
+def predict(count: int, folder: Path) -> None:
     embedder = load_embedder(EmbedderSettings())
     files = sorted(folder.glob("*.mp3"))
     ours([files[number % len(files)] for number in range(count)], embedder, classifier(embedder))
@@ -167,13 +166,13 @@ def main() -> None:
         rows.append(row("of decoding: its frames counted, opened", "ms", 1e3 * counting, note=note))
         small, large = peak(count // 10, Path(folder)), peak(count, Path(folder))
         rows.append(
-            row(f"peak memory, {count} tracks", "MB", large, small, f"{count // 10} tracks", 1, "a process of its own")
+            row(f"peak memory, {count} tracks", "MB", large, small, f"{count // 10} tracks", 1, "a separate process")
         )
         finish("evaluation", rows, options)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--judge"]:
-        judge(int(sys.argv[2]), Path(sys.argv[3]))
+    if sys.argv[1:2] == ["--predict"]:
+        predict(int(sys.argv[2]), Path(sys.argv[3]))
     else:
         main()

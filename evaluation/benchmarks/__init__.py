@@ -1,1 +1,1 @@
-"""Real music to be judged on."""
+"""Benchmarks: labelled recordings to evaluate models on."""

@@ -1,4 +1,4 @@
-"""What a benchmark is, and which ones there are."""
+"""The base class of benchmarks, and the registry of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from builder.io.storage import path_exists
 from builder.registry import Registry
 from builder.validation import suggest
 
-from .files import must_be_folder
+from .files import require_folder
 from .label_selection import Selection, account_for, as_numbers, covered_labels, pair, relabel, too_few
 from .mapping import Mapping, find_mapping
 from .published import Published, published
-from .recordings import SplitRecordings
+from .recordings import PartRecordings
 from .spec import Spec
 from .table import recordings_to_dataset
-from .text import listed, normalize_label, printable
+from .text import join_names, normalize_label, printable
 from .track import Label, Problem, Recording, Track
 
 if TYPE_CHECKING:
@@ -44,54 +44,65 @@ ALL = "all"  # as an option, `split=all`: every part
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """How many tracks a part should have and has."""
+class PartCount:
+    """How many tracks a part (a split) should have, and has."""
 
     split: str
-    declared: int | None  # None: nobody published a number, and the lists tell none
-    found: int  # audio files that are there
-    known: int  # of those that are missing, the ones known to be damaged
-    extra_allowed: int = 0  # so many more may be there; `Benchmark.slack_reason` tells why
+    published: int | None  # None: no count is published, and the lists give none
+    on_disk: int  # audio files
+    known_faulty: int  # of the missing ones, those with a known fault
+    extra_allowed: int = 0  # so many more are accepted; see `Benchmark.extra_reason`
 
     @property
     def differs(self) -> bool:
-        """Whether what is on disk is not what was published, known faults aside."""
-        if self.declared is None:
+        """Whether the count on disk is not the published one, apart from known faults."""
+        if self.published is None:
             return False
-        return not self.declared - self.known <= self.found <= self.declared + self.extra_allowed
+        return not self.published - self.known_faulty <= self.on_disk <= self.published + self.extra_allowed
 
 
 class Benchmark(ABC):
-    """Labelled recordings as they lie on disk; with a model's labels also the tracks that it is judged on."""
+    """Labelled recordings on disk, and the tracks to evaluate a model on."""
 
     title: ClassVar[str]
     about: ClassVar[str]
     licence: ClassVar[str] = "unknown"
     citation: ClassVar[str] = ""  # empty where there is nothing to cite
-    home: ClassVar[str] = ""  # where the recordings come from
-    get: ClassVar[str]  # how to get it, and what the path must hold
+    homepage: ClassVar[str] = ""  # where the recordings come from
+    how_to_get: ClassVar[str]  # how to get it, and what the path must contain
     variants: ClassVar[dict[str, str]] = {}  # name -> what it is; the first is the default
     options: ClassVar[tuple[str, ...]] = ("mapping", "split")
     parts: tuple[str, ...] = ("train", "validation", "test")
-    judged: str = "test"
-    multi: bool = False  # whether a recording can bear several labels
-    least: ClassVar[int] = 2  # labels of the model's that must have tracks
+    default_part: str = "test"
+    multi_label: bool = False  # whether a recording can have several labels
+    min_labels: ClassVar[int] = 2  # so many of the model's labels must have tracks
     extra_allowed: ClassVar[dict[str, int]] = {}
     extra_reason: ClassVar[str] = ""
 
     def __init__(
         self, spec: Spec, labels: Sequence[str] | None = None, task: str = "genre", problem: Problem | None = None
     ) -> None:
-        """Find the data set that `spec` names; with `labels` also the tracks to judge a model of them on."""
+        """Open a benchmark.
+
+        Args:
+            spec: The benchmark as it is written on the command line.
+            labels: A model's labels; the tracks to evaluate it on are then selected. None: no tracks.
+            task: What the model predicts.
+            problem: The model's problem type; by default that of the task.
+
+        Raises:
+            RecipeError: The spec is not valid.
+            DataError: The data cannot be used.
+        """
         self.spec, self.task, self.labels = spec, task, labels
-        self.name = printable(spec.text)  # as it stands in scores: "gtzan@fold2:/data/gtzan"
+        self.name = printable(spec.text)  # as in scores.json: "gtzan@fold2:/data/gtzan"
         spec.only(self.options)
         self.variant = self.choose_variant(spec.variant)
         if not spec.target:
-            raise RecipeError(f"{spec.text or spec.name}: names no data", f"write {spec.name}:PATH; {self.get}")
-        self.notes: list[str] = []  # plain sentences: what was left out and why
-        self.left_out: dict[str, int] = {}  # label of the benchmark's -> judged tracks whose label has no mapping
-        self.covered: tuple[int, ...] = ()  # the model's labels that this benchmark can speak about
+            raise RecipeError(f"{spec.text or spec.name}: names no data", f"write {spec.name}:PATH; {self.how_to_get}")
+        self.notes: list[str] = []  # sentences: what was left out and why
+        self.left_out: dict[str, int] = {}  # by the benchmark's label: tracks whose label has no mapping
+        self.covered: tuple[int, ...] = ()  # indices of the model's labels that the benchmark covers
         self.mapping: Mapping | None = None
         self.problem: Problem = problem or self._problem()
         self.tracks: Sequence[Track] = []  # sorted by id
@@ -101,47 +112,47 @@ class Benchmark(ABC):
 
     @property
     def source(self) -> str:
-        """Where the recordings come from."""
-        return self.home
+        """The origin of the recordings."""
+        return self.homepage
 
     @property
     def protocol(self) -> str:
-        """One sentence: the split, what is filtered, how figures that others published were made."""
-        told = self.variants.get(self.variant, self.about)
-        other = f" The part that is judged: {self.evaluated_split}." if self.evaluated_split != self.judged else ""
-        return f"{told[:1].upper()}{told[1:]}.{other}"
+        """One sentence: the split, filters, and how published scores were obtained."""
+        text = self.variants.get(self.variant, self.about)
+        other = f" Evaluated split: {self.evaluated_split}." if self.evaluated_split != self.default_part else ""
+        return f"{text[:1].upper()}{text[1:]}.{other}"
 
     @property
     def published(self) -> list[Published]:
-        """Figures that others published, with their sources; whether the protocol is this one stands in each.
+        """Published scores with their sources. Each says whether its protocol is the same.
 
-        It is not where the model has other labels than the benchmark, or another part is judged.
+        It is not where the model has other labels than the benchmark, or another part is evaluated.
         """
         figures = published(self.spec.name, self.variant)
         if self.labels is None or (
-            self.evaluated_split == self.judged and _keys(self.labels) == _keys(self.own_labels)
+            self.evaluated_split == self.default_part and _keys(self.labels) == _keys(self.own_labels)
         ):
             return figures
-        why = "here other labels or another part are judged"
+        why = "here other labels or another part are evaluated"
         return [
             {**one, "same_protocol": False, "note": f"{one['note']}; {why}"} if one["same_protocol"] else one
             for one in figures
         ]
 
     @property
-    def declared(self) -> dict[str, int]:
-        """Tracks in each part as they were published; empty where nobody published them."""
+    def published_sizes(self) -> dict[str, int]:
+        """The published number of tracks of each part; empty where there is none."""
         return {}
 
     @property
-    def splits(self) -> dict[str, int]:
-        """Tracks in each part: as published, else as the lists on disk name them."""
-        return self.declared or {part: self.sieve(part).listed for part in self.parts}
+    def part_sizes(self) -> dict[str, int]:
+        """The number of tracks of each part: as published, else as in the lists on disk."""
+        return self.published_sizes or {part: self.part_recordings(part).join_names for part in self.parts}
 
     @property
     def evaluated_split(self) -> str:
-        """The part that a model is judged on: the option `split`, or the test part."""
-        chosen = self.spec.options.get("split", self.judged)
+        """The part that a model is evaluated on: the option `split`, or the test part."""
+        chosen = self.spec.options.get("split", self.default_part)
         if chosen not in (*self.parts, ALL):
             raise RecipeError(
                 f"{self.name}: has no part {chosen!r}", f"write split= one of {', '.join((*self.parts, ALL))}"
@@ -151,30 +162,30 @@ class Benchmark(ABC):
     @property
     @abstractmethod
     def own_labels(self) -> list[str]:
-        """The benchmark's labels, in its own words and order."""
+        """The benchmark's own labels, in its order."""
 
     @abstractmethod
     def open(self) -> None:
-        """Find the audio and the lists near `root`. Raises DataError that says what is missing and how to get it."""
+        """Find the audio and the lists near `root`. Raises DataError where they are missing."""
 
     @abstractmethod
     def read(self, part: str) -> list[Recording]:
-        """Every recording that the lists name in one part. Raises DataError for lists that cannot be read."""
+        """Return all recordings that the lists name in a part. Raises DataError for lists that cannot be read."""
 
     @property
     def root(self) -> Path:
-        """The path as given. Raises DataError if it is no folder."""
+        """The path as given. Raises DataError where it is no folder."""
         path = Path(self.spec.target).expanduser()
-        must_be_folder(path, self.get)
+        require_folder(path, self.how_to_get)
         return path
 
     @property
     def mapping_names(self) -> tuple[str, ...]:
-        """The shipped tables of mappings that speak about these labels, the most fitting first."""
+        """Names of the shipped mapping tables for these labels, in order of preference."""
         return (self.spec.name,)
 
     def choose_variant(self, wanted: str) -> str:
-        """The variant to use. Raises RecipeError for one that there is not."""
+        """Return the variant to use. Raises RecipeError for an unknown one."""
         if not wanted:
             return next(iter(self.variants), "")
         if wanted not in self.variants:
@@ -185,75 +196,88 @@ class Benchmark(ABC):
             )
         return wanted
 
-    def sieve(self, part: str) -> SplitRecordings:
-        """The recordings of one part, parted into those that can be used and the others. Kept: read once."""
+    def part_recordings(self, part: str) -> PartRecordings:
+        """Return the recordings of a part, usable ones and others. They are read once."""
         if part not in self._sieves:
-            self._sieves[part] = SplitRecordings.of(self.read(part))
+            self._sieves[part] = PartRecordings.of(self.read(part))
         return self._sieves[part]
 
     @cached_property
-    def _sieves(self) -> dict[str, SplitRecordings]:
+    def _sieves(self) -> dict[str, PartRecordings]:
         return {}
 
     def part(self, split: str) -> list[Recording]:
-        """The recordings of a part (or of all) that can be used, sorted by id."""
+        """Return the usable recordings of a part, or of all parts, sorted by id."""
         chosen = self.parts if split == ALL else (split,)
-        return sorted((one for part in chosen for one in self.sieve(part).kept), key=lambda one: one.id)
+        return sorted((one for part in chosen for one in self.part_recordings(part).usable), key=lambda one: one.id)
 
     def make_tracks(self, pairs: list[tuple[Recording, Label]]) -> Sequence[Track]:
-        """Recordings and what they are in the model's labels -> tracks."""
+        """Make tracks of recordings and their labels among the model's."""
         return [Track(one.id, one.path, label, one.split, one.artist) for one, label in pairs]
 
     def unlisted_files(self, part: str) -> list[str]:
-        """Audio files on disk that no list names."""
+        """Return audio files on disk that no list names."""
         return []
 
-    def aside(self, part: str) -> list[str]:
-        """In sentences: what lies on disk and is no track of this benchmark."""
+    def ignored_notes(self, part: str) -> list[str]:
+        """Return sentences about files on disk that are no tracks of the benchmark."""
         unlisted_files = self.unlisted_files(part)
         return (
-            [f"ignored {len(unlisted_files)} audio file(s) that no list names: {listed(unlisted_files, 3)}"]
+            [f"ignored {len(unlisted_files)} audio file(s) that no list names: {join_names(unlisted_files, 3)}"]
             if unlisted_files
             else []
         )
 
     def empty(self, part: str) -> list[str]:
-        """Ids of the recordings that could be used if their files did not hold 0 bytes."""
-        return [one.id for one in self.sieve(part).kept if one.path is not None and one.path.stat().st_size == 0]
+        """Return the ids of recordings whose files have 0 bytes."""
+        return [
+            one.id
+            for one in self.part_recordings(part).usable
+            if one.path is not None and one.path.stat().st_size == 0
+        ]
 
-    def nothing(self) -> DataError:
-        """The error for a part without a track that can be used."""
-        told = "; ".join(["holds no track that can be used", *self.notes])
-        return DataError(f"{self.name}: its {self.evaluated_split} part {told}", self.get)
+    def no_tracks_error(self) -> DataError:
+        """Return the error for a part without a usable track."""
+        problems = "; ".join(["has no usable track", *self.notes])
+        return DataError(f"{self.name}: its {self.evaluated_split} part {problems}", self.how_to_get)
 
     def find_mapping(self, labels: Sequence[str]) -> Mapping:
-        """How this benchmark's labels are told in the model's."""
+        """Return the mapping from the benchmark's labels to a model's."""
         return find_mapping(self.mapping_names, self.own_labels, labels, self.spec.options.get("mapping"))
 
-    def check(self) -> list[Count]:
-        """The published counts beside what is on disk, part by part."""
+    def check(self) -> list[PartCount]:
+        """Compare the published counts with what is on disk, part by part."""
         counts = []
         for part in self.parts:
-            sieve = self.sieve(part)
-            found = len(sieve.kept) + len(sieve.unlabelled) - len(self.empty(part))
+            part_recordings = self.part_recordings(part)
+            found = len(part_recordings.usable) + len(part_recordings.unlabelled) - len(self.empty(part))
             counts.append(
-                Count(part, self.splits.get(part), found, len(sieve.faulty), self.extra_allowed.get(part, 0))
+                PartCount(
+                    part,
+                    self.part_sizes.get(part),
+                    found,
+                    len(part_recordings.damaged),
+                    self.extra_allowed.get(part, 0),
+                )
             )
         return counts
 
     def dataset(self, labels: Sequence[str] | None = None) -> Dataset:
-        """All parts as one data set: id, audio (path or bytes, not decoded), label or labels, split, artist.
+        """Return all parts as one data set, which `synthmir embed` takes once it is saved to disk.
 
-        In its own labels; or in others, as the mapping tells them, without what that leaves out. To train on:
-        `synthmir embed` takes it once saved to disk.
+        Args:
+            labels: Labels to map the benchmark's to, without recordings that have none of them; by default its own.
+
+        Returns:
+            A data set with the columns id, audio (path or bytes, not decoded), label or labels, split and artist.
         """
         return recordings_to_dataset(*self.rows(labels))
 
     def rows(self, labels: Sequence[str] | None) -> tuple[list[Recording], list[str], bool]:
-        """The recordings of all parts in the given labels, these labels, and whether a recording can bear several."""
+        """Return the recordings of all parts, their labels, and whether a recording can have several."""
         if labels is None:
-            return self.part(ALL), self.own_labels, self.multi
-        selection = pair(self.part(ALL), self.find_mapping(labels), labels, self.many, self.multi)
+            return self.part(ALL), self.own_labels, self.multi_label
+        selection = pair(self.part(ALL), self.find_mapping(labels), labels, self.many, self.multi_label)
         self._check_enough(labels, selection)
         return relabel(selection, labels), list(labels), self.many
 
@@ -268,30 +292,30 @@ class Benchmark(ABC):
         mapping = None if self.problem == "regression" else self.find_mapping(labels)
         recordings = self.part(split)
         for part in self.parts if split == ALL else (split,):
-            self.notes += self.sieve(part).notes()
+            self.notes += self.part_recordings(part).notes()
         if not recordings:
-            raise self.nothing()
+            raise self.no_tracks_error()
         if mapping is None:
             self.tracks = self.make_tracks(as_numbers(recordings, self.name, self.task))
-            self.notes += self.aside(split)
+            self.notes += self.ignored_notes(split)
             return
         if any(not one.labels for one in recordings):
             raise RecipeError(
-                f"{self.name}: its label is a number, which is no {self.task}",
+                f"{self.name}: its label is a number, not a {self.task}",
                 "name a column of labels, or evaluate a model of tempo on it",
             )
         self.mapping = mapping
-        selection = pair(recordings, mapping, labels, self.many, self.multi)
+        selection = pair(recordings, mapping, labels, self.many, self.multi_label)
         self.left_out = dict(selection.unmapped.most_common())
         self.covered = covered_labels(mapping, labels)
-        self.notes += account_for(selection, recordings, mapping, labels, self.many and self.multi)
-        self.notes += self.aside(split)
+        self.notes += account_for(selection, recordings, mapping, labels, self.many and self.multi_label)
+        self.notes += self.ignored_notes(split)
         self._check_enough(labels, selection)
         self.tracks = self.make_tracks(selection.pairs)
 
     def _check_enough(self, labels: Sequence[str], selection: Selection) -> None:
         """Raise DataError where too few of the model's labels have tracks."""
-        if len(selection.held) < (1 if self.many else self.least):
+        if len(selection.held) < (1 if self.many else self.min_labels):
             raise too_few(selection, labels, self.own_labels, self.name, f"{self.spec.name}:{self.spec.target}")
 
     def _problem(self) -> Problem:
@@ -307,10 +331,21 @@ def _keys(names: Sequence[str]) -> set[str]:
 def load_benchmark(
     spec: str, labels: Sequence[str] | None, task: str = "genre", problem: Problem | None = None
 ) -> Benchmark:
-    """The benchmark that `spec` (`folder:PATH`, `gtzan@fold2:PATH`, ...) names, for a model of these labels.
+    """Open a benchmark.
 
-    `problem` is what the model does, where its task alone does not tell. Without labels nothing is picked to judge.
-    Raises RecipeError for a spec that cannot be meant, DataError for data that cannot be used.
+    Args:
+        spec: As on the command line: `folder:PATH`, `gtzan@fold2:PATH`, ...
+        labels: A model's labels; the tracks to evaluate it on are then selected. None: no tracks.
+        task: What the model predicts.
+        problem: The model's problem type; by default that of the task.
+
+    Raises:
+        RecipeError: The spec is not valid.
+        DataError: The data cannot be used.
+
+    Example:
+        >>> benchmark = load_benchmark("gtzan@filtered:/data/gtzan", ["blues", "rock"])
+        >>> len(benchmark.tracks), benchmark.notes
     """
     parsed = Spec.parse(spec)
     if parsed.name not in BENCHMARKS:

@@ -1,4 +1,4 @@
-"""What benchmarks there are, and what is on disk of one, as lines for a terminal."""
+"""List the benchmarks, and compare one on disk with what was published, as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from builder.errors import DataError
 
 from .base import ALL, BENCHMARKS, load_benchmark
 from .mapping import VOCABULARIES, vocabulary_labels
-from .text import listed
+from .text import join_names
 
 if TYPE_CHECKING:
-    from .base import Benchmark, Count
+    from .base import Benchmark, PartCount
 
 
-def catalogue() -> Iterator[str]:
-    """Each benchmark: what it is, how to write it, licence, citation, and how to get it."""
+def list_benchmarks() -> Iterator[str]:
+    """Yield lines about each benchmark: what it is, how to write it, licence, citation, how to get it."""
     for name in BENCHMARKS:
         kind = BENCHMARKS.load(name)
         yield f"{name}: {kind.title}. {kind.about[:1].upper()}{kind.about[1:]}."
-        told = {
+        facts = {
             "write": kind.__doc__.partition("\n")[0].rstrip("."),
-            "get it": kind.get,
+            "get it": kind.how_to_get,
             "licence": kind.licence,
-            "source": kind.home,
+            "source": kind.homepage,
             "cite": kind.citation,
         }
-        for key, text in told.items():
+        for key, text in facts.items():
             if text:
                 yield textwrap.fill(
                     text, 110, initial_indent=f"  {key:<9}", subsequent_indent=" " * 11, break_on_hyphens=False,
@@ -38,15 +38,19 @@ def catalogue() -> Iterator[str]:
 
 
 def find(spec: str, vocabulary: str | None) -> tuple[Benchmark, list[str] | None]:
-    """The benchmark that `spec` names and the labels of a vocabulary. Raises RecipeError and DataError."""
+    """Open a benchmark, and return it with the labels of a vocabulary. Raises RecipeError and DataError."""
     if vocabulary is None:
         return load_benchmark(spec, None), None
     names = vocabulary_labels(vocabulary)
     return load_benchmark(spec, None, VOCABULARIES[vocabulary]), names
 
 
-def account(benchmark: Benchmark) -> Iterator[str]:
-    """What is on disk beside what was published. Ends with a DataError where the two differ, known faults aside."""
+def check_files(benchmark: Benchmark) -> Iterator[str]:
+    """Yield lines that compare what is on disk with what was published.
+
+    Raises:
+        DataError: After the last line, where the counts differ by more than known faults.
+    """
     yield f"{benchmark.title}, {benchmark.source}"
     yield f"licence: {benchmark.licence}"
     if benchmark.citation:
@@ -54,14 +58,14 @@ def account(benchmark: Benchmark) -> Iterator[str]:
     yield benchmark.protocol
     yield ""
     counts = benchmark.check()
-    declared = "published" if benchmark.declared else "in lists"
-    yield f"{'part':<12}{declared:>10}{'on disk':>10}{'known to be damaged':>22}"
+    source = "published" if benchmark.published_sizes else "in lists"
+    yield f"{'part':<12}{source:>10}{'on disk':>10}{'known faults':>22}"
     for count in counts:
-        yield f"{count.split:<12}{_number(count.declared):>10}{_number(count.found):>10}{count.known:>22,}"
+        yield f"{count.split:<12}{_number(count.published):>10}{_number(count.on_disk):>10}{count.known_faulty:>22,}"
     recordings, empty = benchmark.part(ALL), {part: benchmark.empty(part) for part in benchmark.parts}
     labels = {name for one in recordings for name in one.labels}
     usable = len(recordings) - sum(map(len, empty.values()))
-    yield f"\n{usable:,} tracks can be used, with {len(labels)} label(s)"
+    yield f"\n{usable:,} usable tracks, with {len(labels)} label(s)"
     parts: dict[str, set[str | None]] = {}
     for one in recordings:
         if one.artist is not None:
@@ -70,24 +74,26 @@ def account(benchmark: Benchmark) -> Iterator[str]:
         shared = sum(len(found) > 1 for found in parts.values())
         yield f"{len(parts):,} artists, {shared:,} of them in more than one part"
     for part in benchmark.parts:
-        yield from (f"{part}: {note}" for note in (*benchmark.sieve(part).notes(), *benchmark.aside(part)))
+        yield from (
+            f"{part}: {note}" for note in (*benchmark.part_recordings(part).notes(), *benchmark.ignored_notes(part))
+        )
         if ids := empty[part]:
-            yield f"{part}: {len(ids)} file(s) of 0 bytes: {listed(ids, 5)}"
+            yield f"{part}: {len(ids)} file(s) of 0 bytes: {join_names(ids, 5)}"
     if differ := [count for count in counts if count.differs]:
         raise _difference(benchmark, differ, sum(map(len, empty.values())))
     if not usable:
-        raise benchmark.nothing()
+        raise benchmark.no_tracks_error()
 
 
 def _number(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def _difference(benchmark: Benchmark, differ: list[Count], empty: int) -> DataError:
-    told = "; ".join(f"{_number(one.found)} of {_number(one.declared)} in {one.split}" for one in differ)
+def _difference(benchmark: Benchmark, differ: list[PartCount], empty: int) -> DataError:
+    counts = "; ".join(f"{_number(one.on_disk)} of {_number(one.published)} in {one.split}" for one in differ)
     reason = f" ({benchmark.extra_reason})" if benchmark.extra_reason else ""
     zero = f"; {empty} file(s) have 0 bytes" if empty else ""
     return DataError(
-        f"{benchmark.name}: holds {told}{reason}{zero}",
-        "download or unpack what is missing; a part that is not there harms no figure on another",
+        f"{benchmark.name}: has {counts}{reason}{zero}",
+        "download or unpack what is missing; a missing part does not affect scores on another",
     )

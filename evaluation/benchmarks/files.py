@@ -1,4 +1,4 @@
-"""What lies on disk: audio files, folders near the one that was given, archives that nobody unpacked."""
+"""Find audio files, folders near a given one, and archives that are not unpacked."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from builder.audio import AUDIO_SUFFIXES
 from builder.errors import DataError
 from builder.io.storage import is_file, is_folder, path_exists
 
-from .text import listed, printable
+from .text import join_names, printable
 
 Found = TypeVar("Found")
-CROWD = 40  # a folder with more sub-folders holds audio, not other people's roots
+MANY_FOLDERS = 40  # sub-folders: with more, they hold audio and are no roots of data sets
 
 
 def is_audio(file: Path) -> bool:
-    """By name and suffix alone; whether it can be read is found out when it is."""
+    """Return whether a file is audio by its name and suffix."""
     return not file.name.startswith(".") and file.suffix.lower() in AUDIO_SUFFIXES and not file.is_dir()
 
 
 def subfolders(path: Path) -> list[Path]:
-    """Folders in `path` that are not hidden; those that may not be read count as empty."""
+    """Return the folders in `path` that are not hidden. An unreadable folder counts as empty."""
     try:
-        with os.scandir(path) as entries:  # a hundred thousand files are told from folders without asking for each
+        with os.scandir(path) as entries:  # no call for each of a hundred thousand files
             return [Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     except OSError:
         return []
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """All files under `folder` but those in hidden folders. Links are followed, each folder once: none loops."""
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield all files under `folder` except in hidden folders. Links are followed, each folder once."""
     seen: set[str] = set()
     for root, children, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
@@ -44,41 +44,41 @@ def walk(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in files)
 
 
-def audio_under(folder: Path) -> dict[str, Path]:
-    """Each audio file under `folder`, by its path within it with forward slashes."""
-    return {file.relative_to(folder).as_posix(): file for file in walk(folder) if is_audio(file)}
+def find_audio_files(folder: Path) -> dict[str, Path]:
+    """Return the audio files under `folder` by their path within it, with forward slashes."""
+    return {file.relative_to(folder).as_posix(): file for file in walk_files(folder) if is_audio(file)}
 
 
-def near(path: Path) -> Iterator[Path]:
-    """`path`, what it holds, what that holds, and what holds it: where a root is that was missed by a level or two.
+def nearby_folders(path: Path) -> Iterator[Path]:
+    """Yield readable folders where a root may be that was missed by a level or two.
 
-    Without what may not be read.
+    These are `path`, its sub-folders, their sub-folders, and its parent.
     """
     places = [path, *(children := sorted(subfolders(path)))]
-    for child in children if len(children) <= CROWD else ():
+    for child in children if len(children) <= MANY_FOLDERS else ():
         inner = sorted(subfolders(child))
-        places += inner if len(inner) <= CROWD else []
+        places += inner if len(inner) <= MANY_FOLDERS else []
     return (place for place in (*places, path.resolve().parent) if os.access(place, os.R_OK | os.X_OK))
 
 
-def seek(path: Path, test: Callable[[Path], Found | None]) -> Found | None:
-    """The first thing that `test` finds near `path`."""
-    return next((found for place in near(path) if (found := test(place)) is not None), None)
+def find_near(path: Path, test: Callable[[Path], Found | None]) -> Found | None:
+    """Return the first result of `test` that is not None, over folders near `path`."""
+    return next((found for place in nearby_folders(path) if (found := test(place)) is not None), None)
 
 
-def must_be_folder(path: Path, get: str) -> None:
-    """Raises DataError if `path` is no folder; `get` tells what it must hold."""
+def require_folder(path: Path, get: str) -> None:
+    """Raise DataError where `path` is no folder; `get` says what it must contain."""
     if is_folder(path):
         return
     name = printable(str(path))
     if is_file(path) and path.name.endswith((".zip", ".tar.gz", ".tgz", ".tar")):
-        raise DataError(f"{name}: is an archive", f"unpack it and give the folder: {unpack(path)}")
+        raise DataError(f"{name}: is an archive", f"unpack it and give the folder: {unpack_command(path)}")
     problem = "is no folder" if path_exists(path) else "does not exist"
     raise DataError(f"{name}: {problem}", f"check the path; {get}")
 
 
-def unpack(archive: Path) -> str:
-    """The command that unpacks an archive where it lies."""
+def unpack_command(archive: Path) -> str:
+    """Return the command that unpacks an archive in its folder."""
     where, name = printable(str(archive.parent)), printable(archive.name)
     if name.endswith(".001"):
         whole = name.removesuffix(".001")
@@ -86,18 +86,18 @@ def unpack(archive: Path) -> str:
     return f"cd {where} && {'unzip' if name.endswith('.zip') else 'tar xf'} {name}"
 
 
-def missing(path: Path, what: str, archives: Sequence[str], get: str) -> DataError:
-    """The error for a folder without `what`: an archive near it (glob patterns) is not unpacked, or else."""
+def missing_error(path: Path, what: str, archives: Sequence[str], get: str) -> DataError:
+    """Return the error for a folder without `what`, which names an archive near it (glob patterns) that has it."""
     above = path.resolve().parent
-    for place in near(path):
+    for place in nearby_folders(path):
         for pattern in archives:
             if place == above and pattern.startswith("*"):
-                continue  # anybody's
+                continue  # may belong to something else
             if packed := sorted(place.glob(pattern)):
                 return DataError(
                     f"{printable(str(path))}: holds no {what}, but {printable(str(packed[0]))} is not unpacked",
-                    unpack(packed[0]),
+                    unpack_command(packed[0]),
                 )
     names = sorted(child.name for child in subfolders(path))
-    found = f"its folders are {listed(names)}" if names else "it holds no folder"
+    found = f"its folders are {join_names(names)}" if names else "it holds no folder"
     return DataError(f"{printable(str(path))}: holds no {what}; {found}", get)

@@ -1,4 +1,4 @@
-"""A person's own recordings: `PATH/<genre>/**/*.{wav,flac,mp3,ogg,...}`, of any rate, channels and length."""
+"""A folder of recordings: `PATH/<genre>/**/*.{wav,flac,mp3,ogg,...}`, of any rate, channels and length."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from builder.audio import AUDIO_SUFFIXES
 from builder.errors import DataError
 
 from .base import Benchmark
-from .files import is_audio, subfolders, walk
+from .files import is_audio, subfolders, walk_files
 from .mapping import Mapping
-from .text import listed, normalize_label, printable
+from .text import join_names, normalize_label, printable
 from .track import Recording
 
-HEAD = 65_536  # bytes that tell most files of one size apart
+HEAD = 65_536  # bytes that differ in most files of one size
 
 
 class Folder(Benchmark):
-    """`folder:PATH`. Folder names stand for labels, whatever their case, spaces, hyphens and underscores."""
+    """`folder:PATH`. Folder names are labels, whatever their case, spaces, hyphens and underscores."""
 
     title = "A folder"
-    about = "your own recordings, a folder a label"
+    about = "your own recordings, with a folder for each label"
     licence = "unknown"
     citation = ""
-    get = "PATH holds one folder a genre, named after it, with audio files in it"
+    how_to_get = "PATH contains a folder for each genre, named after it, with audio files"
     options = ("mapping",)
     parts = ("all",)
-    judged = "all"
-    least = 1  # one's own recordings of one genre are worth a figure
+    default_part = "all"
+    min_labels = 1  # recordings of one genre can be evaluated too
     matched: Sequence[Path] = ()
 
     @property
@@ -40,12 +40,12 @@ class Folder(Benchmark):
 
     @property
     def protocol(self) -> str:
-        """Nobody's but its owner's."""
+        """Every recording counts."""
         return "Every recording in the folders that name a label."
 
     @property
     def own_labels(self) -> list[str]:
-        """The folders' names; of two spellings of one name the first."""
+        """The names of the folders; of two spellings of one name the first."""
         spelt: dict[str, str] = {}
         for folder in self.folders:
             spelt.setdefault(normalize_label(folder.name), printable(folder.name))
@@ -61,58 +61,58 @@ class Folder(Benchmark):
         spelt = {normalize_label(name): name for name in self.own_labels}
         found = []
         for folder in self.folders:
-            for file in walk(folder):
+            for file in walk_files(folder):
                 if is_audio(file):
                     identity = printable(file.relative_to(self.top).as_posix())
                     found.append(Recording(identity, file, (spelt[normalize_label(folder.name)],)))
         return sorted(found, key=lambda one: (one.id, os.fsencode(one.path or "")))
 
     def find_mapping(self, labels: Sequence[str]) -> Mapping:
-        """By name, or by the given file. Raises DataError where no folder names a label."""
+        """Map labels by name, or by the given file. Raises DataError where no folder names a label."""
         mapping = super().find_mapping(labels)
         if not mapping.map:
             raise self._no_genre(labels)
         self.matched = [folder for folder in self.folders if self._spelt(folder) in mapping.map]
         return mapping
 
-    def nothing(self) -> DataError:
-        """The error for folders without audio."""
+    def no_tracks_error(self) -> DataError:
+        """Return the error for folders without audio."""
         names = [folder.name for folder in self.matched or self.folders]
-        where = f"no audio file in {listed(names)}" if names else "it holds no folder of audio files"
+        where = f"no audio file in {join_names(names)}" if names else "it holds no folder of audio files"
         return DataError(
             f"{self.source}: {where}",
             f"put files in there that end in one of: {' '.join(sorted(AUDIO_SUFFIXES))}",
         )
 
-    def aside(self, part: str) -> list[str]:
-        """Files that are no tracks."""
+    def ignored_notes(self, part: str) -> list[str]:
+        """Return sentences about files that are no tracks, and about copies."""
         loose = sum(is_audio(path) for path in self.top.iterdir())
-        ignored = sum(not is_audio(file) for folder in self.matched for file in walk(folder))
-        empty = [folder.name for folder in self.folders if not any(map(is_audio, walk(folder)))]
-        notes = [f"ignored {len(empty)} folder(s) without an audio file: {listed(empty)}"] if empty else []
-        if copies := _copies(self._judged(part)):
-            notes.append(f"{len(copies)} file(s) hold the same as others, and count once more: {listed(copies, 5)}")
+        ignored = sum(not is_audio(file) for folder in self.matched for file in walk_files(folder))
+        empty = [folder.name for folder in self.folders if not any(map(is_audio, walk_files(folder)))]
+        notes = [f"ignored {len(empty)} folder(s) without an audio file: {join_names(empty)}"] if empty else []
+        if copies := _copies(self._evaluated(part)):
+            notes.append(f"{len(copies)} file(s) are copies of others, and count twice: {join_names(copies, 5)}")
         return notes + [
             f"{what} {count} {why}"
             for what, count, why in (
-                ("left out", loose, "audio file(s) that lie in no genre's folder"),
+                ("left out", loose, "audio file(s) outside the folders of genres"),
                 ("ignored", ignored, "file(s) that are hidden or no audio by their suffix"),
             )
             if count
         ]
 
-    def _judged(self, part: str) -> list[Recording]:
-        """The files in folders that name a label of the model's, or all where there is no model."""
+    def _evaluated(self, part: str) -> list[Recording]:
+        """Return the files in folders that name a label of the model, or all files without a model."""
         names = {self._spelt(folder) for folder in self.matched or self.folders}
-        return [one for one in self.sieve(part).kept if one.labels[0] in names]
+        return [one for one in self.part_recordings(part).usable if one.labels[0] in names]
 
     def _spelt(self, folder: Path) -> str:
-        """The label that a folder stands for."""
+        """Return the label that a folder names."""
         key = normalize_label(folder.name)
         return next(name for name in self.own_labels if normalize_label(name) == key)
 
     def _no_genre(self, labels: Sequence[str]) -> DataError:
-        """The error for a root without genre folders: one level too low, one too high, or other genres."""
+        """Return the error for a root without genre folders: one level too low or too high, or other genres."""
         keys = {normalize_label(name) for name in labels}
         if normalize_label(self.top.resolve().name) in keys:
             parent = printable(str(self.top.resolve().parent))
@@ -124,23 +124,23 @@ class Folder(Benchmark):
             if any(normalize_label(path.name) in keys for path in subfolders(folder)):
                 inner = printable(str(folder))
                 return DataError(
-                    f"{self.source} is too high: the folders of the genres lie in {inner}", f"give folder:{inner}"
+                    f"{self.source} is too high: the folders of the genres are in {inner}", f"give folder:{inner}"
                 )
         names = [path.name for path in self.folders]
-        found = f"its folders are {listed(names)}" if names else "it holds no folder"
+        found = f"its folders are {join_names(names)}" if names else "it holds no folder"
         if loose := sum(is_audio(path) for path in self.top.iterdir()):
-            found += f", and {loose} audio file(s) lie in it directly"
+            found += f", and {loose} audio file(s) are in it directly"
         return DataError(
-            f"{self.source}: no folder in it bears the name of a label; {found}",
-            f"put each genre's files in a folder named after one of the model's labels ({', '.join(labels)}), or tell "
-            "which folder stands for which: folder:PATH?mapping=FILE",
+            f"{self.source}: no folder in it has the name of a label; {found}",
+            f"put each genre's files in a folder named after one of the model's labels ({', '.join(labels)}), or map "
+            "the folders to labels: folder:PATH?mapping=FILE",
         )
 
 
 def _copies(recordings: Sequence[Recording]) -> list[str]:
-    """`id = id` of each file that is, byte for byte, one before it; empty files are none.
+    """Return "id = id" for each file that is a copy of one before it. Empty files do not count.
 
-    By size, then by their first bytes: files are read whole only where both are alike.
+    Files are compared by size, then by their first bytes, and only then as a whole.
     """
     files = {one.id: one.path for one in recordings if one.path is not None and one.path.stat().st_size}
     groups = _alike(list(files), lambda name: files[name].stat().st_size)
@@ -150,7 +150,7 @@ def _copies(recordings: Sequence[Recording]) -> list[str]:
 
 
 def _alike(names: Sequence[str], key: Callable[[str], object]) -> list[list[str]]:
-    """Names of one key, where there are several."""
+    """Group names by a key, and return the groups of several."""
     groups: dict[object, list[str]] = {}
     for name in names:
         groups.setdefault(key(name), []).append(name)
@@ -158,7 +158,7 @@ def _alike(names: Sequence[str], key: Callable[[str], object]) -> list[list[str]
 
 
 def _digest(file: Path, size: int | None) -> bytes:
-    """Of the first `size` bytes, or of all; of a file that cannot be read its own name."""
+    """Hash the first `size` bytes, or all; an unreadable file gives its own name."""
     try:
         with file.open("rb") as opened:
             return sha256(opened.read(size)).digest()

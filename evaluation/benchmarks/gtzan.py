@@ -1,4 +1,4 @@
-"""GTZAN: a thousand clips of 30 s in ten genres, with the split lists that make its figures believable."""
+"""GTZAN: a thousand clips of 30 s in ten genres, with fault-filtered and artist-filtered splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from builder.audio import measure_audio
 from builder.errors import DataError
 
 from .base import Benchmark
-from .files import is_audio, missing, seek, subfolders
+from .files import find_near, is_audio, missing_error, subfolders
 from .text import normalize_label
 from .track import Recording
 
@@ -36,17 +36,17 @@ class Gtzan(Benchmark):
         "evaluation, and its future use. arXiv:1306.1461, 2013. Split: C. Kereliuk, B. L. Sturm, J. Larsen: Deep "
         "learning and music adversaries. arXiv:1507.04761, 2015."
     )
-    home = "http://marsyas.info/downloads/datasets.html"
-    get = (
-        "PATH holds a folder a genre (blues/blues.00000.wav ...) or the files side by side; genres.tar.gz, or "
-        "`GTZAN Dataset - Music Genre Classification` on Kaggle, unpacked"
+    homepage = "http://marsyas.info/downloads/datasets.html"
+    how_to_get = (
+        "PATH contains a folder for each genre (blues/blues.00000.wav ...) or the files in one folder; genres.tar.gz, "
+        "or `GTZAN Dataset - Music Genre Classification` on Kaggle, unpacked"
     )
     variants = {
-        "filtered": "fault-filtered split of 443, 197 and 290 tracks: repeats, mislabels and distortions are left "
+        "filtered": "fault-filtered split of 443, 197 and 290 tracks: repeats, wrong labels and distortions are left "
         "out; of the 401 artists that are known, one (of disco) is in two parts",
         **{f"fold{fold}": _ARTISTS.format(f"fold {fold}") for fold in (1, 2, 3)},
-        "all": "all 1,000 clips without a split: repeats, mislabels and shared artists are in it, so that figures of "
-        "a model that learnt from GTZAN are too high",
+        "all": "all 1,000 clips without a split: it has repeats, wrong labels and shared artists, so that scores of "
+        "a model trained on GTZAN are too high",
     }
 
     @property
@@ -55,27 +55,27 @@ class Gtzan(Benchmark):
         return list(GENRES)
 
     @property
-    def declared(self) -> dict[str, int]:
-        """As the lists name them."""
+    def published_sizes(self) -> dict[str, int]:
+        """The counts of the lists."""
         return {str(part): int(count) for part, count in self._lists["split"].value_counts().items()}
 
     def open(self) -> None:
-        """Find the folder of the genres' folders, or of the files; the better of the places near the path."""
+        """Find the folder with the genres' folders or with the files, near the path."""
         self.parts = {"filtered": self.parts, "all": ("all",)}.get(self.variant, ("train", "test"))
-        self.judged = self.parts[-1]
+        self.default_part = self.parts[-1]
         path = self.root
         home = path.resolve()
-        if normalize_label(home.name) in _KEYS and len(_genre_folders(home.parent)) > 1:  # a genre's own folder
+        if normalize_label(home.name) in _KEYS and len(_genre_folders(home.parent)) > 1:  # the folder of a genre
             path = home.parent
-        files = seek(path, _files)
+        files = find_near(path, _files)
         if files is None:
-            raise missing(
-                path, "GTZAN track", ("genres*.tar.gz", "genres*.zip", "*archive*.zip", "gtzan*.zip"), self.get
+            raise missing_error(
+                path, "GTZAN track", ("genres*.tar.gz", "genres*.zip", "*archive*.zip", "gtzan*.zip"), self.how_to_get
             )
         self.files = files
 
     def read(self, part: str) -> list[Recording]:
-        """The tracks of one part of the variant's list."""
+        """Return the tracks of one part of the variant."""
         rows = self._lists[self._lists["split"] == part]
         found: list[Recording] = []
         for track, artist in zip(rows["track"], rows["artist"], strict=True):
@@ -86,7 +86,7 @@ class Gtzan(Benchmark):
         return found
 
     def unlisted_files(self, part: str) -> list[str]:
-        """Files that bear no name of GTZAN's."""
+        """Return files whose names are not GTZAN's."""
         known = set(self._all["track"])
         return sorted(name for name in self.files if name not in known)
 
@@ -103,7 +103,7 @@ class Gtzan(Benchmark):
 
     @cached_property
     def _lists(self) -> pd.DataFrame:
-        """track, artist, split: what the variant names."""
+        """track, artist, split of the variant."""
         if self.variant == "all":
             return self._all.assign(split="all")
         if self.variant == "filtered":
@@ -118,7 +118,7 @@ def _genre_folders(path: Path) -> list[Path]:
 
 
 def _files(path: Path) -> dict[str, list[Path]] | None:
-    """Audio files by track ("blues.00000"), where `path` holds the genres' folders or the tracks themselves."""
+    """Return audio files by track ("blues.00000"), where `path` has the genres' folders or the tracks; else None."""
     found: dict[str, list[Path]] = {}
     for folder in _genre_folders(path) or [path]:
         for file in sorted(folder.iterdir(), key=lambda file: (file.suffix != ".wav", file.name)):
@@ -130,7 +130,7 @@ def _files(path: Path) -> dict[str, list[Path]] | None:
 
 
 def _opens(path: Path | None) -> bool:
-    """Whether the file is complete audio; one that is not there is another matter."""
+    """Return whether a file is complete audio; a missing one counts as complete."""
     try:
         return path is None or measure_audio(path)[0] > 0
     except DataError:

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
 
 _SLICE = re.compile(r"(.*)\[(\d*):(\d*)\]$")
-_WHOLE = "what cannot be streamed is read whole with stream=no"
+_WHOLE = "what cannot be streamed can be downloaded: stream=no"
 GUESSES = {"label": ("label", "genre", "labels", "genres"), "id": ("id",), "artist": ("artist", "artist_id")}
 
 
 class Hub(Benchmark):
     """`hub:ID_OR_FOLDER?label=COLUMN&audio=COLUMN&split=test`; also id, artist, config, revision and stream=no.
 
-    Two passes, of which the first reads no audio where the data set is Parquet; nothing is kept on disk, unless
-    `stream=no` asks for the data set to be downloaded first. `split=test[:100]` are its first hundred rows.
+    The data set is read twice, the first time without audio where it is Parquet. Nothing is kept on disk unless
+    `stream=no` downloads it first. `split=test[:100]` is its first hundred rows.
     """
 
     title = "A Hugging Face data set"
     about = "any data set on the Hub or on disk that has audio and a column of labels"
     licence = "see the data set's card"
     citation = ""
-    get = "ID_OR_FOLDER is a data set on the Hub (organisation/name) or a folder that `datasets` can load"
+    how_to_get = "ID_OR_FOLDER is a data set on the Hub (organisation/name) or a folder that `datasets` can load"
     options = ("mapping", "split", "label", "audio", "id", "artist", "config", "revision", "stream")
 
     @property
@@ -50,13 +50,13 @@ class Hub(Benchmark):
 
     @property
     def protocol(self) -> str:
-        """Which rows are judged, by which column."""
+        """The rows that are evaluated, and the column of their labels."""
         return f"Every row of its split {self.evaluated_split!r}, by its column {self.label!r}."
 
     @property
     def evaluated_split(self) -> str:
         """The option `split`, which may hold a slice of rows: "test[:100]"."""
-        chosen = self.spec.options.get("split", self.judged)
+        chosen = self.spec.options.get("split", self.default_part)
         if chosen != ALL and _slice(chosen)[0] not in self.parts:
             raise RecipeError(
                 f"{self.name}: has no part {chosen!r}",
@@ -66,16 +66,23 @@ class Hub(Benchmark):
 
     @property
     def own_labels(self) -> list[str]:
-        """The column's names; without names, what the rows that were read hold, sorted. None for numbers."""
+        """The names of the column; without names, the values of the rows that were read, sorted. None for numbers."""
         if self.numeric:
             return []
         if names := getattr(self._kind, "names", None):
             return list(names)
         self.part(self.evaluated_split)
-        return sorted({name for sieve in self._sieves.values() for one in sieve.kept for name in one.labels})
+        return sorted(
+            {
+                name
+                for part_recordings in self._sieves.values()
+                for one in part_recordings.usable
+                for name in one.labels
+            }
+        )
 
     def open(self) -> None:
-        """Look up the splits and the columns. Raises DataError, HubError or RecipeError."""
+        """Find the splits and the columns. Raises DataError, HubError or RecipeError."""
         place = Path(self.spec.target).expanduser()
         self.local = path_exists(place)
         if not self.local and self.spec.target.startswith((".", "/", "~")):
@@ -93,25 +100,25 @@ class Hub(Benchmark):
                 raise RecipeError(
                     f"{self.name}: has no split 'test'; its splits are {', '.join(self.parts)}", "add ?split=NAME"
                 )
-            self.judged = self.parts[0]
+            self.default_part = self.parts[0]
         self.features = _features(streams[self.parts[0]])
         self.audio = self._audio_column()
         self.label = self._column("label", (self.task, *GUESSES["label"]))
         if not self.label:
             raise RecipeError(
-                f"{self.name}: which column holds the label? It has {', '.join(self.features)}", "add ?label=NAME"
+                f"{self.name}: which column has the labels? There are {', '.join(self.features)}", "add ?label=NAME"
             )
         self.identity, self.artist = (self._column(key, GUESSES[key]) for key in ("id", "artist"))
-        self.multi = isinstance(self.features[self.label], list) or hasattr(self.features[self.label], "feature")
+        self.multi_label = isinstance(self.features[self.label], list) or hasattr(self.features[self.label], "feature")
         dtype = getattr(self._kind, "dtype", "")
         whole = self.task in NUMBER_TASKS and "int" in dtype and not hasattr(self._kind, "names")
         self.numeric = "float" in dtype or whole
 
     def read(self, part: str) -> list[Recording]:
-        """The rows of one split without their audio."""
+        """Return the rows of one split without their audio."""
         split, first, last = _slice(part)
         wanted = [name for name in dict.fromkeys((self.label, self.identity, self.artist)) if name]
-        with self._told():
+        with self._readable_errors():
             rows = list(islice(self._stream(split, wanted).skip(first), last and max(0, last - first)))
         found = []
         for number, row in enumerate(rows, first):
@@ -133,26 +140,26 @@ class Hub(Benchmark):
         return found
 
     def make_tracks(self, pairs: list[tuple[Recording, Label]]) -> Sequence[Track]:
-        """Tracks whose audio is fetched as they are asked for, in the order of the data set."""
+        """Return tracks whose audio is fetched on access, in the order of the data set."""
         return Streamed(self, sorted(pairs, key=lambda pair: (self.parts.index(pair[0].split or ""), pair[0].row)))
 
     def dataset(self, labels: Sequence[str] | None = None) -> Dataset:
-        """All splits, as every benchmark gives them. Unlike judging, this downloads the data set."""
+        """Return all splits as every benchmark does. Unlike evaluation, this downloads the data set."""
         from datasets import Dataset, concatenate_datasets
         from datasets.table import InMemoryTable
 
-        kept, names, multi = self.rows(labels)
+        kept, names, multi_label = self.rows(labels)
         whole, pieces = self._load(streaming=False), []
         for part in self.parts:
             if recordings := sorted((one for one in kept if one.split == part), key=lambda one: one.row or 0):
                 rows = whole[part].select_columns([self.audio]).select([one.row for one in recordings])
                 audio = rows.flatten_indices().data.column(self.audio)  # mapped, not in memory
-                told = recordings_to_dataset(recordings, names, multi)
-                table = told.data.table
+                labelled = recordings_to_dataset(recordings, names, multi_label)
+                table = labelled.data.table
                 table = table.set_column(table.schema.get_field_index("audio"), table.schema.field("audio"), audio)
                 pieces.append(Dataset(InMemoryTable(table)))
         if not pieces:
-            raise self.nothing()
+            raise self.no_tracks_error()
         joined: Dataset = concatenate_datasets(pieces)
         return joined
 
@@ -163,7 +170,7 @@ class Hub(Benchmark):
         return feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
 
     def _names(self, value: Any) -> tuple[str, ...]:
-        """What a row's label says, in words; nothing for null and for -1, which is how `datasets` writes it."""
+        """Return the names of a row's labels; none for null and for -1, which is how `datasets` writes null."""
         values = value if isinstance(value, list) else [value]
         names = getattr(self._kind, "names", None)
         if names:
@@ -184,7 +191,7 @@ class Hub(Benchmark):
         return found[0]
 
     def _column(self, key: str, guesses: Sequence[str]) -> str:
-        """The column that the option `key` names, else the first of the guesses that is there, else none."""
+        """Return the column that the option `key` names, else the first guess that exists, else none."""
         chosen = self.spec.options.get(key)
         if chosen is None:
             return next((name for name in guesses if name in self.features), "")
@@ -196,12 +203,12 @@ class Hub(Benchmark):
         return chosen
 
     def _load(self, streaming: bool = True, **options: Any) -> dict[str, Any]:
-        """Every split. Raises HubError for what is not to be had from the Hub, DataError for a folder."""
+        """Load every split. Raises HubError where the Hub does not give it, DataError for a folder."""
         from builder.io.hf_audio import load_dataset
 
         place = Path(self.place)
         lazily = streaming and self.stream == "yes"
-        with self._told():
+        with self._readable_errors():
             if self.local and is_saved(place):
                 saved = load_splits(place)
                 return {name: one.to_iterable_dataset() if streaming else one for name, one in saved.items()}
@@ -215,15 +222,15 @@ class Hub(Benchmark):
             }
 
     def _stream(self, part: str, wanted: list[str]) -> IterableDataset:
-        """Some columns of one split. Of Parquet only these are read, of other formats the rest is thrown away."""
+        """Load some columns of one split. Of Parquet files only these are read."""
         try:
             return self._load(columns=wanted)[part]
         except (DataError, HubError, KeyError):  # no Parquet
             return self._load()[part].select_columns(wanted)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever a data set's files or the Hub make `datasets` raise, in words."""
+    def _readable_errors(self) -> Iterator[None]:
+        """Turn any error of `datasets` into a DataError or a HubError."""
         try:
             yield
         except (DataError, HubError, RecipeError):
@@ -232,7 +239,7 @@ class Hub(Benchmark):
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             if self.local:
                 raise DataError(
-                    f"{self.name}: cannot be loaded as a data set: {reason}", f"check that {self.get}; {_WHOLE}"
+                    f"{self.name}: cannot be loaded as a data set: {reason}", f"check that {self.how_to_get}; {_WHOLE}"
                 ) from error
             raise HubError(
                 f"{self.name}: cannot be loaded from the Hub: {reason}",
@@ -241,7 +248,7 @@ class Hub(Benchmark):
 
 
 class Streamed(Sequence[Track]):
-    """Tracks in the order of the data set. Each pass reads the audio anew; none is kept in memory."""
+    """Tracks in the order of the data set. Each iteration reads the audio again, and none is kept in memory."""
 
     def __init__(self, hub: Hub, pairs: list[tuple[Recording, Label]]) -> None:
         self.hub, self.pairs = hub, pairs
@@ -267,7 +274,7 @@ class Streamed(Sequence[Track]):
             by_split.setdefault(one.split or "", {})[one.row or 0] = (one, label)
         for split, wanted in by_split.items():
             first, last = min(wanted), max(wanted)
-            with self.hub._told():
+            with self.hub._readable_errors():
                 rows = self.hub._stream(split, [self.hub.audio]).skip(first)
                 for number, row in enumerate(rows, first):
                     if number in wanted:
@@ -285,7 +292,7 @@ def _slice(part: str) -> tuple[str, int, int | None]:
 
 
 def _where(value: Any) -> tuple[Path | None, bytes | None]:
-    """A row's audio -> a local file, or encoded bytes, or neither."""
+    """Return a row's audio as a local file or as encoded bytes; two None where it has none."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
@@ -304,7 +311,7 @@ def _where(value: Any) -> tuple[Path | None, bytes | None]:
 
 
 def _features(stream: IterableDataset) -> Features:
-    """The columns; of files that do not tell them, as the first row has them."""
+    """Return the columns; where the files do not describe them, from the first row."""
     from datasets import Dataset
 
     if stream.features is not None:

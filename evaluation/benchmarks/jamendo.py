@@ -10,7 +10,7 @@ from builder.errors import DataError, RecipeError
 from builder.validation import suggest
 
 from .base import Benchmark
-from .files import audio_under, missing, seek, subfolders
+from .files import find_audio_files, find_near, missing_error, subfolders
 from .text import printable
 from .track import Recording
 
@@ -41,12 +41,12 @@ class Jamendo(Benchmark):
         "D. Bogdanov, M. Won, P. Tovstogan, A. Porter, X. Serra: The MTG-Jamendo dataset for automatic music tagging. "
         "Machine Learning for Music Discovery Workshop, ICML 2019."
     )
-    home = "https://github.com/MTG/mtg-jamendo-dataset"
-    get = (
-        "PATH holds data/splits/split-0/*.tsv (a clone of github.com/MTG/mtg-jamendo-dataset) and the audio as "
+    homepage = "https://github.com/MTG/mtg-jamendo-dataset"
+    how_to_get = (
+        "PATH contains data/splits/split-0/*.tsv (a clone of github.com/MTG/mtg-jamendo-dataset) and the audio as "
         "48/948.mp3 or 48/948.low.mp3, its tar files unpacked"
     )
-    multi = True
+    multi_label = True
     variants = {
         f"{subset}-split{number}": f"{what}; split {number} of the five that come with it, which share no artist"
         for subset, (_, what) in SUBSETS.items()
@@ -54,7 +54,7 @@ class Jamendo(Benchmark):
     }
 
     def choose_variant(self, wanted: str) -> str:
-        """`SUBSET-splitN`, `SUBSET` or `splitN`; what is not named is the subset that suits the task, and split 0."""
+        """`SUBSET-splitN`, `SUBSET` or `splitN`; by default the subset of the task, and split 0."""
         found = _VARIANT.match(wanted)
         if wanted and not found:
             raise RecipeError(
@@ -66,7 +66,7 @@ class Jamendo(Benchmark):
 
     @property
     def mapping_names(self) -> tuple[str, ...]:
-        """One table speaks about all categories: no tag is in two."""
+        """One table for all categories, as no tag is in two."""
         return ("jamendo",)
 
     @property
@@ -75,15 +75,15 @@ class Jamendo(Benchmark):
         return self.variant.partition("-")[0]
 
     @property
-    def declared(self) -> dict[str, int]:
-        """Of split 0; the others are as large as their lists."""
+    def published_sizes(self) -> dict[str, int]:
+        """The counts of split 0; the others have none."""
         if not self.variant.endswith("split0") or self.subset not in COUNTS:
             return {}
         return dict(zip(self.parts, COUNTS[self.subset], strict=True))
 
     @property
     def own_labels(self) -> list[str]:
-        """Every tag that the three lists hold, without its category, sorted."""
+        """All tags of the three lists without their category, sorted."""
         return sorted({tag for part in self.parts for row in self._rows(part) for tag in row[3]})
 
     def open(self) -> None:
@@ -91,23 +91,23 @@ class Jamendo(Benchmark):
         path = self.root
         number = self.variant[-1]
         first = f"{SUBSETS[self.subset][0]}-test.tsv"
-        lists = seek(path, lambda place: _lists(place, number, first))
+        lists = find_near(path, lambda place: _lists(place, number, first))
         if lists is None:
-            raise missing(path, f"data/splits/split-{number}/{first}", (), self.get)
-        audio = seek(path, _audio) or seek(lists.resolve().parents[2], _audio)
+            raise missing_error(path, f"data/splits/split-{number}/{first}", (), self.how_to_get)
+        audio = find_near(path, _audio) or find_near(lists.resolve().parents[2], _audio)
         if audio is None:
-            raise missing(path, "folder 00 to 99 with MP3 files", ("*audio*.tar", "*.tar"), self.get)
+            raise missing_error(path, "folder 00 to 99 with MP3 files", ("*audio*.tar", "*.tar"), self.how_to_get)
         self.lists, self.audio = lists, audio
 
     def read(self, part: str) -> list[Recording]:
-        """The tracks of one list."""
+        """Return the tracks of one list."""
         return [
             Recording(identity, self._path(file), tags, part, artist)
             for identity, artist, file, tags in self._rows(part)
         ]
 
     def unlisted_files(self, part: str) -> list[str]:
-        """MP3 files that none of the three lists names. Subsets share their audio, so that most are of another."""
+        """Return MP3 files that none of the three lists names; none for a subset, as subsets share their audio."""
         if self.subset != "all":
             return []
         named = {str(self._path(row[2])) for name in self.parts for row in self._rows(name)}
@@ -118,28 +118,30 @@ class Jamendo(Benchmark):
 
     @cached_property
     def _files(self) -> dict[str, Path]:
-        return audio_under(self.audio)
+        return find_audio_files(self.audio)
 
     @cached_property
     def _read(self) -> dict[str, list[tuple[str, str, str, tuple[str, ...]]]]:
         return {}
 
     def _rows(self, part: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
-        """(id, artist, path, tags) of one list. Its lines are ragged: each tag is a field of its own."""
+        """Return (id, artist, path, tags) of one list. Each tag is a field, so that lines differ in length."""
         if part not in self._read:
             path = self.lists / f"{SUBSETS[self.subset][0]}-{part}.tsv"
             where = printable(str(path))
             try:
                 lines = path.read_text(encoding="utf-8").splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"{where}: cannot be read: {error}", self.get) from error
+                raise DataError(f"{where}: cannot be read: {error}", self.how_to_get) from error
             if not lines or not lines[0].startswith("TRACK_ID\t"):
-                raise DataError(f"{where}: has no header that starts with TRACK_ID", self.get)
+                raise DataError(f"{where}: has no header that starts with TRACK_ID", self.how_to_get)
             rows = []
             for number, line in enumerate(lines[1:], 2):
                 fields = line.split("\t")
                 if len(fields) < 6:
-                    raise DataError(f"{where}, line {number}: has {len(fields)} fields, not six or more", self.get)
+                    raise DataError(
+                        f"{where}, line {number}: has {len(fields)} fields, not six or more", self.how_to_get
+                    )
                 tags = tuple(field.rpartition("---")[2] for field in fields[5:] if field)
                 rows.append((fields[0], fields[1], fields[3], tags))
             self._read[part] = rows
@@ -159,6 +161,6 @@ def _lists(place: Path, number: str, first: str) -> Path | None:
 
 
 def _audio(place: Path) -> Path | None:
-    """The folder that holds `48/948.mp3`."""
+    """Return the folder with `48/948.mp3`."""
     numbered = (child for child in subfolders(place) if child.name.isdigit() and len(child.name) == 2)
     return place if any(next(child.glob("*.mp3"), None) for child in numbered) else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from builder.errors import DataError, RecipeError
 
 from .mapping import BY_NAME, Mapping
-from .text import listed, normalize_label
+from .text import join_names, normalize_label
 from .track import Label, Recording, label_indices
 
 
@@ -112,7 +112,7 @@ def account_for(
     for name, count in selection.unmapped.items():
         by_reason.setdefault(mapping.reason(name), Counter())[name] = count
     for reason, names in by_reason.items():
-        counts = listed([f"{name} ({count})" for name, count in names.most_common()])
+        counts = join_names([f"{name} ({count})" for name, count in names.most_common()])
         if tagged:
             notes.append(f"left out {len(names)} label(s), {reason}: {counts}")
         else:
@@ -123,7 +123,7 @@ def account_for(
         notes.append(f"left out {selection.several} track(s) that have several of the model's labels")
     held = selection.held
     if without := [name for index, name in enumerate(labels) if index not in held]:
-        notes.append(f"{len(without)} label(s) of the model have no track here: {listed(without)}")
+        notes.append(f"{len(without)} label(s) of the model have no track here: {join_names(without)}")
     return notes
 
 
@@ -142,8 +142,8 @@ def too_few(
     held = selection.held
     left = f"only {labels[held.pop()]!r}" if held else "none"
     return DataError(
-        f"{name}: of the model's labels ({listed(labels)}) {left} has tracks here; the benchmark's labels are "
-        f"{listed(own_labels)}",
+        f"{name}: of the model's labels ({join_names(labels)}) {left} has tracks here; the benchmark's labels are "
+        f"{join_names(own_labels)}",
         f"give your own mapping: {place}?mapping=FILE "
         "(YAML, `map: {label of the benchmark: label of the model}`), or evaluate on another benchmark",
     )

@@ -1,4 +1,4 @@
-"""MagnaTagATune: clips of 29 s with tags that listeners gave in a game."""
+"""MagnaTagATune: clips of 29 s with tags from a game with a purpose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from builder.errors import DataError
 
 from .base import Benchmark
-from .files import is_audio, missing, seek
+from .files import find_near, is_audio, missing_error
 from .text import normalize_label, printable
 from .track import Recording
 
@@ -22,7 +22,7 @@ _LIST = Path(__file__).with_name("splits") / "magnatagatune_tags.csv"
 
 
 class MagnaTagATune(Benchmark):
-    """`magnatagatune[@top50|all]:PATH`, where PATH holds annotations_final.csv and the folders 0 to f."""
+    """`magnatagatune[@top50|all]:PATH`, where PATH contains annotations_final.csv and the folders 0 to f."""
 
     title = "MagnaTagATune"
     about = "25,863 clips of 29 s, MP3, with 188 tags"
@@ -31,9 +31,9 @@ class MagnaTagATune(Benchmark):
         "E. Law, K. West, M. Mandel, M. Bay, J. S. Downie: Evaluation of algorithms using games: the case of music "
         "tagging. ISMIR 2009."
     )
-    home = "https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset"
-    get = "PATH holds annotations_final.csv and the folders 0 to f: `cat mp3.zip.* > mp3.zip && unzip mp3.zip`"
-    multi = True
+    homepage = "https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset"
+    how_to_get = "PATH contains annotations_final.csv and folders 0 to f: `cat mp3.zip.* > mp3.zip && unzip mp3.zip`"
+    multi_label = True
     variants = {
         "top50": "split by folder (0 to b, c, d to f); the 50 most frequent tags; clips with at least one of them",
         "all": "split by folder (0 to b, c, d to f); all 188 tags, clips without a tag left out",
@@ -42,8 +42,8 @@ class MagnaTagATune(Benchmark):
     extra_reason = "the published lists also leave out clips under 29.1 s"
 
     @property
-    def declared(self) -> dict[str, int]:
-        """Of the top-50 lists that most papers use."""
+    def published_sizes(self) -> dict[str, int]:
+        """The counts of the top-50 lists that most papers use."""
         return {"train": 15_244, "validation": 1_529, "test": 4_332} if self.variant == "top50" else {}
 
     @property
@@ -57,18 +57,18 @@ class MagnaTagATune(Benchmark):
         return [tag for tag in tags if normalize_label(tag) in wanted]
 
     def open(self) -> None:
-        """Find the table and the sixteen folders, beside each other or not."""
+        """Find the table and the sixteen folders."""
         path = self.root
-        table = seek(path, lambda place: place / TABLE if (place / TABLE).is_file() else None)
+        table = find_near(path, lambda place: place / TABLE if (place / TABLE).is_file() else None)
         if table is None:
-            raise missing(path, TABLE, (f"{TABLE}.zip", "annotations*.zip"), self.get)
-        audio = seek(path, _audio) or seek(table.parent, _audio)
+            raise missing_error(path, TABLE, (f"{TABLE}.zip", "annotations*.zip"), self.how_to_get)
+        audio = find_near(path, _audio) or find_near(table.parent, _audio)
         if audio is None:
-            raise missing(path, "folder 0 to f with MP3 files", ("mp3.zip", "mp3.zip.001"), self.get)
+            raise missing_error(path, "folder 0 to f with MP3 files", ("mp3.zip", "mp3.zip.001"), self.how_to_get)
         self.table, self.audio = table, audio
 
     def read(self, part: str) -> list[Recording]:
-        """The clips of the part's folders that bear one of the tags."""
+        """Return the clips of the part's folders that have one of the tags."""
         tags = self.own_labels
         rows = self._table[self._table["mp3_path"].str[0].isin(list(PARTS[part]))]
         marks = rows[tags].to_numpy() == "1"
@@ -82,7 +82,7 @@ class MagnaTagATune(Benchmark):
         return found
 
     def unlisted_files(self, part: str) -> list[str]:
-        """MP3 files that the table does not name."""
+        """Return MP3 files that the table does not name."""
         return sorted(self._files.keys() - set(self._table["mp3_path"]))
 
     @cached_property
@@ -101,13 +101,13 @@ class MagnaTagATune(Benchmark):
         try:
             table = pd.read_csv(self.table, sep="\t", dtype=str, keep_default_na=False)
         except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise DataError(f"{where}: cannot be read as a table: {error}", "download it anew") from error
+            raise DataError(f"{where}: cannot be read as a table: {error}", "download it again") from error
         if absent := {"clip_id", "mp3_path"} - set(table.columns):
             raise DataError(
-                f"{where}: has no column {min(absent)!r} (it is separated by tabs)", "download it anew, unchanged"
+                f"{where}: has no column {min(absent)!r} (it is separated by tabs)", "download it again, unchanged"
             )
         if not len(table):
-            raise DataError(f"{where}: holds no clip", "download it anew")
+            raise DataError(f"{where}: has no clips", "download it again")
         return table
 
 

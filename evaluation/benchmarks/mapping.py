@@ -1,4 +1,4 @@
-"""From a benchmark's labels to a model's: tables that are data and say what is dropped and why."""
+"""Mappings from a benchmark's labels to a model's. Tables are YAML, and say what is left out and why."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from builder.io.storage import is_file
 from builder.taxonomy import SHIPPED, Taxonomy
 from builder.validation import Section, suggest, validate
 
-from .text import listed, normalize_label, printable
+from .text import join_names, normalize_label, printable
 
 TABLES = Path(__file__).with_name("mappings")
-VOCABULARIES = {  # what the shipped tables map to, narrow first, and the task whose labels these are
+VOCABULARIES = {  # targets of the shipped tables, the smallest first, and the task of their labels
     "paper": "genre",
     "gtzan": "genre",
     "vocals": "vocals",
@@ -25,76 +25,82 @@ VOCABULARIES = {  # what the shipped tables map to, narrow first, and the task w
     "instruments": "instruments",
 }
 BY_NAME = "by name"
-OTHERWISE = "as no label of the model bears their name"
+OTHERWISE = "as no label of the model has their name"
 
 
 class Table(Section):
-    """A way from one set of labels to another."""
+    """A mapping from one set of labels to another."""
 
     map: dict[str, str]  # label of the benchmark -> label of the model
-    drop: dict[str, list[str]] = {}  # why -> labels of the benchmark that are left out
-    otherwise: str = OTHERWISE  # why all others are
+    drop: dict[str, list[str]] = {}  # labels of the benchmark that are left out, by the reason
+    otherwise: str = OTHERWISE  # the reason for all others
 
 
 class _Shipped(Section):
-    labels: str  # whose labels these are
-    targets: dict[str, Table]  # vocabulary -> how its words are reached
+    labels: str  # what the labels are
+    targets: dict[str, Table]  # by vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """How each label of a benchmark is told in a model's labels."""
+    """The mapping from a benchmark's labels to a model's."""
 
-    name: str  # where it comes from, as a note tells it
-    map: dict[str, str]  # label of the benchmark -> label of the model, both as they are spelt there
-    why: dict[str, str] = field(default_factory=dict)  # label of the benchmark -> why it is left out
+    name: str  # where it comes from, for notes
+    map: dict[str, str]  # label of the benchmark -> label of the model, as each spells it
+    why: dict[str, str] = field(default_factory=dict)  # label of the benchmark -> the reason why it is left out
     otherwise: str = OTHERWISE
 
     def reason(self, label: str) -> str:
-        """Why a label is left out."""
+        """Return the reason why a label is left out."""
         return self.why.get(label, self.otherwise)
 
     def __str__(self) -> str:
         backwards: dict[str, list[str]] = {}
         for label, target in self.map.items():
             backwards.setdefault(target, []).append(label)
-        return "; ".join(f"{target} is {listed(names, 6)}" for target, names in backwards.items())
+        return "; ".join(f"{target} is {join_names(names, 6)}" for target, names in backwards.items())
 
 
 def find_mapping(tables: Sequence[str], own: Sequence[str], labels: Sequence[str], file: str | None = None) -> Mapping:
-    """The mapping from a benchmark's `own` labels to a model's.
+    """Find the mapping from a benchmark's labels to a model's.
 
-    `file` is a person's own table, or the name of a shipped one. Without it: the first of the shipped `tables` that
-    speaks about a vocabulary which holds all of the model's labels; else labels of one name are one.
-    Raises RecipeError for a file with labels that there are not.
+    Args:
+        tables: Names of shipped tables, in order of preference. The first one with a vocabulary that has all of the
+            model's labels is used; without one, labels are mapped by name.
+        own: The benchmark's labels.
+        labels: The model's labels.
+        file: A table of the user's, or the name of a shipped one, that is used instead.
+
+    Raises:
+        RecipeError: The file has unknown labels.
     """
     if file is not None:
         return _own(file, own, labels)
     wanted = {normalize_label(label) for label in labels}
     for name in tables:
-        targets = shipped(name)
+        targets = shipped_tables(name)
         for vocabulary in VOCABULARIES:
-            if vocabulary in targets and wanted <= words(vocabulary):
+            if vocabulary in targets and wanted <= vocabulary_keys(vocabulary):
                 return _fit(targets[vocabulary], f"by the shipped table {name}, {vocabulary}", own, labels)
     known = {normalize_label(label): label for label in labels}
     return Mapping(BY_NAME, {name: known[normalize_label(name)] for name in own if normalize_label(name) in known})
 
 
 @cache
-def shipped(name: str) -> dict[str, Table]:
-    """The shipped tables of one benchmark, by vocabulary; none where there is no such file."""
+def shipped_tables(name: str) -> dict[str, Table]:
+    """Return the shipped tables of one benchmark by vocabulary; none where there is no file."""
     path = TABLES / f"{name}.yaml"
     return validate(_Shipped, read_yaml(path, words=True), str(path)).targets if is_file(path) else {}
 
 
 @cache
-def words(vocabulary: str) -> frozenset[str]:
-    """The keys of the labels that a vocabulary holds."""
+def vocabulary_keys(vocabulary: str) -> frozenset[str]:
+    """Return the normalised labels of a vocabulary."""
     return frozenset(map(normalize_label, vocabulary_labels(vocabulary)))
 
 
 def vocabulary_labels(vocabulary: str) -> list[str]:
-    """The labels that a vocabulary holds, in its order. Raises RecipeError for one that there is not."""
+    """Return the labels of a vocabulary, in order. Raises RecipeError for an unknown vocabulary."""
     if vocabulary not in VOCABULARIES:
         raise RecipeError(
             f"there is no vocabulary {vocabulary!r}{suggest(vocabulary, VOCABULARIES)}",
@@ -109,14 +115,14 @@ def vocabulary_labels(vocabulary: str) -> list[str]:
 
 def _own(file: str, own: Sequence[str], labels: Sequence[str]) -> Mapping:
     path = Path(file).expanduser()
-    if not is_file(path) and (targets := shipped(file)):
+    if not is_file(path) and (targets := shipped_tables(file)):
         wanted = {normalize_label(label) for label in labels}
         for vocabulary, table in targets.items():
-            if wanted <= words(vocabulary):
+            if wanted <= vocabulary_keys(vocabulary):
                 return _fit(table, f"by the shipped table {file}, {vocabulary}", own, labels)
         raise RecipeError(
-            f"the shipped table {file} maps to {', '.join(targets)}, and the model's labels are none of these",
-            f"write a file of your own for: {listed(labels)}",
+            f"the shipped table {file} maps to {', '.join(targets)}, and not to the model's labels",
+            f"write your own file for: {join_names(labels)}",
         )
     table = validate(Table, read_yaml(path, words=True), printable(str(path)))
     faults = [*_foreign("map", table.map, own), *_foreign("map", table.map.values(), labels)]
@@ -130,11 +136,11 @@ def _foreign(key: str, names: Iterable[str], known: Sequence[str]) -> Iterator[s
     keys = {normalize_label(name) for name in known}
     for name in names:
         if normalize_label(name) not in keys:
-            yield f"  - {key}: there is no label {name!r}{suggest(name, known)}. There are: {listed(known, 20)}"
+            yield f"  - {key}: there is no label {name!r}{suggest(name, known)}. There are: {join_names(known, 20)}"
 
 
 def _fit(table: Table, name: str, own: Sequence[str], labels: Sequence[str]) -> Mapping:
-    """A table in the spelling of both sides; what neither side has is left out of it."""
+    """Spell a table as both sides do, without labels that they do not have."""
     spelt = {normalize_label(label): label for label in own}
     known = {normalize_label(label): label for label in labels}
     return Mapping(

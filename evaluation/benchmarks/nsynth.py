@@ -1,4 +1,4 @@
-"""NSynth: single notes of 4 s, by the family of the instrument that plays them."""
+"""NSynth: single notes of 4 s, labelled with the family of their instrument."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from builder.errors import DataError
 from builder.io.safe_files import parse_json
 
 from .base import Benchmark
-from .files import missing, seek
+from .files import find_near, missing_error
 from .text import printable
 from .track import Recording
 
@@ -21,7 +21,7 @@ FOLDERS = {"train": "nsynth-train", "validation": "nsynth-valid", "test": "nsynt
 
 
 class NSynth(Benchmark):
-    """`nsynth:PATH`, where PATH holds nsynth-test/ (nsynth-valid/, nsynth-train/) with examples.json and audio/."""
+    """`nsynth:PATH`, where PATH contains nsynth-test/ (nsynth-valid/, nsynth-train/) with examples.json and audio/."""
 
     title = "NSynth"
     about = "305,979 single notes of 4 s in eleven families of instruments, 16 kHz mono WAV"
@@ -30,15 +30,17 @@ class NSynth(Benchmark):
         "J. Engel, C. Resnick, A. Roberts, S. Dieleman, D. Eck, K. Simonyan, M. Norouzi: Neural audio synthesis of "
         "musical notes with WaveNet autoencoders. ICML 2017. arXiv:1704.01279."
     )
-    home = "https://magenta.tensorflow.org/datasets/nsynth"
-    get = "PATH holds nsynth-test/examples.json and nsynth-test/audio/*.wav: nsynth-test.jsonwav.tar.gz, unpacked"
+    homepage = "https://magenta.tensorflow.org/datasets/nsynth"
+    how_to_get = (
+        "PATH contains nsynth-test/examples.json and nsynth-test/audio/*.wav: nsynth-test.jsonwav.tar.gz, unpacked"
+    )
     variants = {
         "family": "its own split, the family of the instrument; `artist` is the instrument, whose notes are alike",
     }
 
     @property
-    def declared(self) -> dict[str, int]:
-        """As its authors give them."""
+    def published_sizes(self) -> dict[str, int]:
+        """The authors' counts."""
         return {"train": 289_205, "validation": 12_678, "test": 4_096}
 
     @property
@@ -47,30 +49,34 @@ class NSynth(Benchmark):
         return list(FAMILIES)
 
     def open(self) -> None:
-        """Find the folder of the three parts; only the part that is judged must be there."""
+        """Find the folder of the three parts. Only the evaluated part must be there."""
         path = self.root
-        home = seek(path, lambda place: place if _parts(place) else None)
+        home = find_near(path, lambda place: place if _parts(place) else None)
         if home is None:
-            raise missing(path, "nsynth-test/examples.json", ("nsynth-*.jsonwav.tar.gz", "nsynth-*.tar.gz"), self.get)
+            raise missing_error(
+                path, "nsynth-test/examples.json", ("nsynth-*.jsonwav.tar.gz", "nsynth-*.tar.gz"), self.how_to_get
+            )
         self.folder = home
 
     def read(self, part: str) -> list[Recording]:
-        """The notes of one part; none where its folder is not there and another part is judged."""
+        """Return the notes of one part; none where its folder is missing and another part is evaluated."""
         folder = self.folder / FOLDERS[part]
         if not (folder / "examples.json").is_file():
             if self.labels is not None and part == self.evaluated_split:
-                raise missing(self.folder, f"{folder.name}/examples.json", (f"{folder.name}*.tar.gz",), self.get)
+                raise missing_error(
+                    self.folder, f"{folder.name}/examples.json", (f"{folder.name}*.tar.gz",), self.how_to_get
+                )
             return []
         notes, files = self._notes(folder), self._files(folder)
-        found = []
+        recordings = []
         for key, note in notes.items():
             family, instrument = note.get("instrument_family_str"), note.get("instrument_str")
             labels = (family,) if family in FAMILIES else ()
-            found.append(Recording(key, files.get(key), labels, part, instrument))
-        return found
+            recordings.append(Recording(key, files.get(key), labels, part, instrument))
+        return recordings
 
     def unlisted_files(self, part: str) -> list[str]:
-        """WAV files of the part that `examples.json` does not name."""
+        """Return WAV files of the part that `examples.json` does not name."""
         folders = [self.folder / FOLDERS[name] for name in (self.parts if part == "all" else (part,))]
         present = [folder for folder in folders if (folder / "examples.json").is_file()]
         return sorted(key for folder in present for key in self._files(folder).keys() - self._notes(folder).keys())
@@ -86,17 +92,17 @@ class NSynth(Benchmark):
         return self._kept[audio]
 
     def _notes(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """`examples.json`: notes by name."""
+        """Read `examples.json`: notes by name."""
         path = folder / "examples.json"
         if path not in self._kept:
             try:
                 notes = parse_json(path.read_bytes())
             except (OSError, ValueError) as error:
                 raise DataError(
-                    f"{printable(str(path))}: cannot be read as JSON: {error}", "unpack it anew"
+                    f"{printable(str(path))}: cannot be read as JSON: {error}", "unpack it again"
                 ) from error
             if not isinstance(notes, dict) or not all(isinstance(note, dict) for note in notes.values()):
-                raise DataError(f"{printable(str(path))}: does not hold notes by their names", "unpack it anew")
+                raise DataError(f"{printable(str(path))}: does not have notes by their names", "unpack it again")
             self._kept[path] = notes
         return self._kept[path]
 

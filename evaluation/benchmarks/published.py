@@ -1,4 +1,4 @@
-"""Figures that others published on these benchmarks, as data."""
+"""Published scores on these benchmarks, as data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from builder.io.safe_files import read_yaml
 
 
 class Published(TypedDict):
-    """One figure of somebody else's."""
+    """A published score."""
 
     name: str  # the model and how it was used
     metric: str
     value: float
     source: str
-    same_protocol: bool  # the same tracks, and the benchmark's own labels learnt from its own train part
+    same_protocol: bool  # the same tracks, and a model trained on the benchmark's own train part
     note: str
 
 
@@ -26,7 +26,7 @@ def _all() -> dict[str, list[Published]]:
 
 
 def published(name: str, variant: str) -> list[Published]:
-    """The figures on `NAME@VARIANT`, and on `NAME` whatever the variant. Of another protocol, each says so."""
+    """Return the scores on a variant of a benchmark, and those on the benchmark without a variant."""
     figures = _all()
     exact = f"{name}@{variant}" if variant else name
     return [*figures.get(exact, []), *(figures.get(name, []) if exact != name else [])]

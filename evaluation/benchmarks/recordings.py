@@ -1,4 +1,4 @@
-"""Recordings parted into those that can be used and those that cannot, each counted with its reason."""
+"""The recordings of one part of a benchmark: usable ones, and others with the reason."""
 
 from __future__ import annotations
 
@@ -6,55 +6,57 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .text import listed
+from .text import join_names
 
 if TYPE_CHECKING:
     from .track import Recording
 
 
 @dataclass(slots=True)
-class SplitRecordings:
-    """One part of a benchmark: what can be used, and the ids of what cannot."""
+class PartRecordings:
+    """The recordings of one part: usable ones, and the ids of others."""
 
-    kept: list[Recording] = field(default_factory=list)
-    unlabelled: list[str] = field(default_factory=list)  # there, but without a label
-    absent: list[str] = field(default_factory=list)  # named by the lists, not on disk
-    faulty: dict[str, str] = field(default_factory=dict)  # known to be damaged: id -> how
-    repeated: list[str] = field(default_factory=list)  # ids that stood there before
+    usable: list[Recording] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)  # without a label
+    missing_files: list[str] = field(default_factory=list)  # in the lists, not on disk
+    damaged: dict[str, str] = field(default_factory=dict)  # with a known fault, by id
+    duplicates: list[str] = field(default_factory=list)  # ids that are in the lists twice
 
     @classmethod
-    def of(cls, recordings: Iterable[Recording]) -> SplitRecordings:
-        """Part them. Of several with one id the first counts."""
-        sieve, seen = cls(), set()
+    def of(cls, recordings: Iterable[Recording]) -> PartRecordings:
+        """Sort recordings. Of several with one id the first counts."""
+        part_recordings, seen = cls(), set()
         for one in recordings:
             if one.id in seen:
-                sieve.repeated.append(one.id)
+                part_recordings.duplicates.append(one.id)
                 continue
             seen.add(one.id)
             if one.fault:
-                sieve.faulty[one.id] = one.fault
+                part_recordings.damaged[one.id] = one.fault
             elif one.path is None and one.row is None:
-                sieve.absent.append(one.id)
+                part_recordings.missing_files.append(one.id)
             elif not one.labels and one.value is None:
-                sieve.unlabelled.append(one.id)
+                part_recordings.unlabelled.append(one.id)
             else:
-                sieve.kept.append(one)
-        return sieve
+                part_recordings.usable.append(one)
+        return part_recordings
 
     @property
-    def listed(self) -> int:
-        """Recordings that the lists name, each once."""
-        return len(self.kept) + len(self.unlabelled) + len(self.absent) + len(self.faulty)
+    def join_names(self) -> int:
+        """The number of recordings in the lists, each once."""
+        return len(self.usable) + len(self.unlabelled) + len(self.missing_files) + len(self.damaged)
 
     def notes(self) -> list[str]:
-        """What could not be used, in sentences."""
-        told = [
-            (self.absent, "whose audio is not on disk"),
+        """Return sentences about what cannot be used."""
+        reasons = [
+            (self.missing_files, "whose audio is not on disk"),
             (self.unlabelled, "without a label"),
-            (self.repeated, "whose id stood there before"),
+            (self.duplicates, "whose id is in the lists twice"),
         ]
-        notes = [f"left out {len(ids)} track(s) {why}: {listed(ids, 5)}" for ids, why in told if ids]
+        notes = [f"left out {len(ids)} track(s) {why}: {join_names(ids, 5)}" for ids, why in reasons if ids]
         by_fault: dict[str, list[str]] = {}
-        for identity, fault in self.faulty.items():
+        for identity, fault in self.damaged.items():
             by_fault.setdefault(fault, []).append(identity)
-        return notes + [f"left out {len(ids)} track(s), {fault}: {listed(ids, 5)}" for fault, ids in by_fault.items()]
+        return notes + [
+            f"left out {len(ids)} track(s), {fault}: {join_names(ids, 5)}" for fault, ids in by_fault.items()
+        ]

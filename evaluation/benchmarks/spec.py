@@ -1,4 +1,4 @@
-"""What a benchmark's spec says: `NAME[@VARIANT]:TARGET[?OPTION=VALUE&...]`."""
+"""Parse the spec of a benchmark: `NAME[@VARIANT]:TARGET[?OPTION=VALUE&...]`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPTIONS = re.compile(r"\?(\w+=[^&]*(?:&\w+=[^&]*)*)$")
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A spec, taken apart. `text` is what was written."""
+    """A parsed spec. `text` is the spec as it was written."""
 
     text: str
     name: str
@@ -25,7 +25,7 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Take a spec apart. A `?` with no `word=` behind it belongs to the target. Raises RecipeError."""
+        """Parse a spec. A `?` that no `word=` follows belongs to the target. Raises RecipeError."""
         head, _, target = text.partition(":")
         name, _, variant = head.partition("@")
         options: dict[str, str] = {}
@@ -34,12 +34,12 @@ class Spec:
             for pair in found[1].split("&"):
                 key, _, value = pair.partition("=")
                 if key in options:
-                    raise RecipeError(f"{text}: option {key} stands twice", "write it once")
+                    raise RecipeError(f"{text}: option {key} is given twice", "write it once")
                 options[key] = unquote_plus(value)
         return cls(text, name, variant, target, options)
 
     def only(self, known: Collection[str]) -> None:
-        """Raises RecipeError for an option that is not among `known`, and for one without a value."""
+        """Raise RecipeError for an option that is not in `known`, and for one without a value."""
         for key, value in self.options.items():
             if key not in known:
                 raise RecipeError(

@@ -1,4 +1,4 @@
-"""Recordings -> a `datasets.Dataset` of the same columns for every benchmark."""
+"""Make a `datasets.Dataset` of recordings, with the same columns for every benchmark."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .track import Recording
 
 
-def columns(names: Sequence[str], multi: bool) -> Features:
-    """The columns. Without names the label is a number."""
+def columns(names: Sequence[str], multi_label: bool) -> Features:
+    """Return the columns. Without names of labels the label is a number."""
     from datasets import Audio, ClassLabel, Features, List, Value
 
     label: Any = ClassLabel(names=list(names)) if names else Value("float32")
@@ -20,23 +20,23 @@ def columns(names: Sequence[str], multi: bool) -> Features:
         {
             "id": Value("string"),
             "audio": Audio(decode=False),
-            **({"labels": List(label)} if multi and names else {"label": label}),
+            **({"labels": List(label)} if multi_label and names else {"label": label}),
             "split": Value("string"),
             "artist": Value("string"),
         }
     )
 
 
-def recordings_to_dataset(recordings: Sequence[Recording], names: Sequence[str], multi: bool) -> Dataset:
-    """Recordings -> rows; the audio is where it is, not copied. What has no parts is `train`, as `datasets` has it."""
+def recordings_to_dataset(recordings: Sequence[Recording], names: Sequence[str], multi_label: bool) -> Dataset:
+    """Make rows of recordings. Audio files are referenced, not copied; recordings without a split are "train"."""
     from builder.io.hf_audio import make_dataset
 
     index = {name: number for number, name in enumerate(names)}
-    features = columns(names, multi)
+    features = columns(names, multi_label)
     values: list[Any]
     if not names:
         values = [one.value for one in recordings]
-    elif multi:
+    elif multi_label:
         values = [[index[name] for name in one.labels] for one in recordings]
     else:
         values = [index[one.labels[0]] for one in recordings]

@@ -1,4 +1,4 @@
-"""Names as they are compared and as they are shown."""
+"""Names for comparison and for display."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 from builder.names import normalize_label
 
-__all__ = ["listed", "normalize_label", "printable"]
+__all__ = ["join_names", "normalize_label", "printable"]
 
 
 def printable(name: str) -> str:
-    """A file name as valid Unicode: bytes that are no UTF-8 and halves of letters become the replacement character."""
-    name = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", name)  # the rest are how Python holds such bytes
+    """Return a file name as valid Unicode; invalid bytes and lone surrogates become the replacement character."""
+    name = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", name)  # the others are Python's surrogate escapes of bytes
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def listed(names: Sequence[str], limit: int = 8) -> str:
-    """Names in a sentence, the first few of many."""
+def join_names(names: Sequence[str], limit: int = 8) -> str:
+    """Join names for a sentence; of many only the first `limit`."""
     shown = ", ".join(printable(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

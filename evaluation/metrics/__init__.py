@@ -1,4 +1,4 @@
-"""`evaluate` modules that load by path, without a network."""
+"""`evaluate` modules, loaded by path without a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 
 
 def load_metric(name: str) -> EvaluationModule:
-    """The shipped metric `name`, ready to `compute`. Raises BackendError that tells the known ones."""
+    """The shipped metric `name`, ready to `compute`. Raises BackendError that names the known ones."""
     script = FOLDER / name / f"{name}.py"
     if not script.is_file():
         known = ", ".join(sorted(path.parent.name for path in FOLDER.glob("*/README.md")))

@@ -1,4 +1,4 @@
-"""A miniature of the whole: three genres that differ by ear, a corpus of them, a model, and real files."""
+"""A miniature of the whole: three genres that sound different, a corpus of them, a model, and real files."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def model(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tagger(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder that tells instruments, by least squares on their presence."""
+    """A model folder that predicts instruments, by least squares on their presence."""
     features = load_features(corpus, "melstats", "instruments")
     net = linear("instruments", "multi_label_classification", features.names, threshold=0.5)
     fit(net, features.train.embeddings, 8 * features.train.labels - 4)
@@ -115,7 +115,7 @@ def tagger(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def metronome(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder that tells the tempo, by least squares."""
+    """A model folder that predicts the tempo, by least squares."""
     features = load_features(corpus, "melstats", "tempo_bpm")
     net = linear("tempo_bpm", "regression", ("tempo_bpm",))
     net.standardise(features.train.embeddings, features.train.labels)

@@ -1,4 +1,4 @@
-"""Recipes varied key by key: what is shared, what is tested, what is told."""
+"""Ablations: shared corpora, tested differences, files, and refused input."""
 
 from __future__ import annotations
 

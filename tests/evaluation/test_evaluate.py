@@ -1,4 +1,4 @@
-"""A model judged end to end: scores.json, predictions, intervals, and all that can be wrong."""
+"""Evaluation from end to end: scores.json, predictions, intervals, and invalid input."""
 
 from __future__ import annotations
 
@@ -256,8 +256,8 @@ def test_the_table_lists_left_out_and_skipped_tracks(model: Path, music: Path, t
     for number in range(7):
         (music / f"ROCK/{number}.wav").write_bytes(b"")
     table = format_scores(evaluate_model(model, [f"folder:{music}"], tmp_path / "out")).splitlines()
-    assert "  left out 1 track(s), as no label of the model bears their name: zouk (1)" in table
-    assert "  1 file(s) hold the same as others, and count once more: ROCK/20.wav = Hip-Hop/a.wav" in table
+    assert "  left out 1 track(s), as no label of the model has their name: zouk (1)" in table
+    assert "  1 file(s) are copies of others, and count twice: ROCK/20.wav = Hip-Hop/a.wav" in table
     assert (
         "  skipped ROCK/4.wav: is empty: 0 bytes" in table and "  skipped ROCK/5.wav: is empty: 0 bytes" not in table
     )

@@ -52,23 +52,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return made.cast_column("audio", Audio(RATE))
 
 
-def judge(model: Any, data: Dataset, **options: Any) -> dict[str, Any]:
-    found: dict[str, Any] = evaluate.evaluator("audio-classification").compute(
-        model, data, input_column="audio", **options
-    )
-    return found
+def run_evaluator(model: Any, data: Dataset, **options: Any) -> dict[str, Any]:
+    evaluator = evaluate.evaluator("audio-classification")
+    scores: dict[str, Any] = evaluator.compute(model, data, input_column="audio", **options)
+    return scores
 
 
-def test_a_model_folder_is_judged_on_a_data_set(served: str, data: Dataset) -> None:
-    found = judge(served, data)
-    assert found["accuracy"] == pytest.approx(5 / 6)
-    assert found["labels"] == NAMES
-    assert found["confusion_matrix"] == [[1, 0, 0], [0, 2, 0], [1, 0, 2]]  # the last is called rock, and is
-    assert found["samples_per_second"] > 0
+def test_a_model_folder_is_evaluated_on_a_data_set(served: str, data: Dataset) -> None:
+    scores = run_evaluator(served, data)
+    assert scores["accuracy"] == pytest.approx(5 / 6)
+    assert scores["labels"] == NAMES
+    assert scores["confusion_matrix"] == [[1, 0, 0], [0, 2, 0], [1, 0, 2]]  # the last is labelled hip hop, and is rock
+    assert scores["samples_per_second"] > 0
 
 
 class Echo:
-    """A pipeline that tells the first sample's sign, and keeps what it was given."""
+    """A pipeline that predicts the sign of the first sample, and keeps its inputs."""
 
     task = "audio-classification"
 
@@ -87,44 +86,44 @@ def waves(*signs: int) -> list[bytes]:
     return [encode_flac(np.full(8, 0.5 * sign, np.float32), 8_000) for sign in signs]
 
 
-def test_the_pipeline_gets_sound_and_its_rate() -> None:
+def test_the_pipeline_gets_samples_and_their_rate() -> None:
     data = Dataset.from_dict({"audio": waves(1, -1, 1), "label": ["up", "down", "down"]})
-    found = judge(pipe := Echo("up", "down"), data)
-    assert found["accuracy"] == pytest.approx(2 / 3) and found["labels"] == ["down", "up"]
+    scores = run_evaluator(pipe := Echo("up", "down"), data)
+    assert scores["accuracy"] == pytest.approx(2 / 3) and scores["labels"] == ["down", "up"]
     assert [one["sampling_rate"] for one in pipe.given] == [8_000] * 3
     assert all(one["raw"].dtype == np.float32 and one["raw"].shape == (8,) for one in pipe.given)
 
 
 def test_numbers_and_a_mapping() -> None:
     data = Dataset.from_dict({"audio": waves(1, -1), "label": [7, 3]})
-    assert judge(Echo("up", "down"), data, label_mapping={"up": 7, "down": 3})["accuracy"] == 1.0
+    assert run_evaluator(Echo("up", "down"), data, label_mapping={"up": 7, "down": 3})["accuracy"] == 1.0
 
 
-def test_a_label_that_the_data_does_not_know_is_told() -> None:
+def test_an_unknown_label_is_refused() -> None:
     data = Dataset.from_dict({"audio": waves(1, -1), "label": ["up", "down"]})
     with pytest.raises(DataError, match=r"the model predicts left, and the data set's labels are down, up"):
-        judge(Echo("left", "down"), data)
+        run_evaluator(Echo("left", "down"), data)
 
 
-@pytest.mark.filterwarnings("ignore:A single label was found")
-def test_intervals_of_the_figures_that_are_numbers(served: str, data: Dataset) -> None:
-    found = judge(served, data, strategy="bootstrap", n_resamples=30, random_state=0)
-    assert found["accuracy"]["score"] == pytest.approx(5 / 6)
-    low, high = found["accuracy"]["confidence_interval"]
+@pytest.mark.filterwarnings("ignore:A single label was scores")
+def test_bootstrap_intervals(served: str, data: Dataset) -> None:
+    scores = run_evaluator(served, data, strategy="bootstrap", n_resamples=30, random_state=0)
+    assert scores["accuracy"]["score"] == pytest.approx(5 / 6)
+    low, high = scores["accuracy"]["confidence_interval"]
     assert 0 <= low <= 5 / 6 <= high <= 1
-    assert "confusion_matrix" not in found and "macro_f1" in found
+    assert "confusion_matrix" not in scores and "macro_f1" in scores
 
 
 def test_a_pipeline_that_transformers_made(served: str, data: Dataset) -> None:
-    assert judge(pipeline("audio-classification", model=served), data)["accuracy"] == pytest.approx(5 / 6)
+    assert run_evaluator(pipeline("audio-classification", model=served), data)["accuracy"] == pytest.approx(5 / 6)
 
 
 @pytest.mark.parametrize(("model", "says"), [(None, "name the model"), (type("P", (), {"task": "x"})(), "for x, not")])
-def test_no_model_or_another_tasks(model: Any, says: str) -> None:
+def test_a_missing_model_and_one_of_another_task(model: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        judge(model, Dataset.from_dict({"audio": waves(1), "label": [0]}))
+        run_evaluator(model, Dataset.from_dict({"audio": waves(1), "label": [0]}))
 
 
-def test_a_file_that_is_no_audio_is_told(served: str) -> None:
+def test_a_file_that_is_no_audio_is_refused(served: str) -> None:
     with pytest.raises(DataError, match="cannot be read as audio"):
-        judge(served, Dataset.from_dict({"audio": [b"text"], "label": [0]}))
+        run_evaluator(served, Dataset.from_dict({"audio": [b"text"], "label": [0]}))

@@ -1,4 +1,4 @@
-"""What judges, on Ray: the same figures as here."""
+"""Evaluation on Ray gives the same scores as in one process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scale():
     ray.shutdown()
 
 
-def test_recordings_are_judged_as_by_one_process(
+def test_scores_on_ray_equal_those_of_one_process(
     scale: ExecutorSettings, model: Path, music: Path, tmp_path: Path
 ) -> None:
     (music / "Hip-Hop/nothing.mp3").write_bytes(b"\0" * 99)

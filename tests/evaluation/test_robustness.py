@@ -1,4 +1,4 @@
-"""A model robustness on damaged tracks: figures, drops, what is told, and the picture."""
+"""Robustness: scores and differences on damaged tracks, files, and invalid input."""
 
 from __future__ import annotations
 

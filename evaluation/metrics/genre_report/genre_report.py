@@ -1,4 +1,4 @@
-"""Single-label genre classification, reported whole: averages, every class, and who is taken for whom."""
+"""Single-label genre classification: averages, scores of every class, and the confusion matrix."""
 
 import datasets
 import evaluate
@@ -7,22 +7,22 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 _DESCRIPTION = """
 Accuracy, macro-F1 and balanced accuracy of a single-label classifier, with precision, recall, F1 and support of every
-class and the confusion matrix. All figures are scikit-learn's.
+class and the confusion matrix. All scores equal scikit-learn's.
 """
 
 _KWARGS_DESCRIPTION = """
 Args:
     predictions (`list` of `int`): predicted classes; or (`list` of `list` of `float`) the scores of all classes, of
-        which the highest counts, the first of equals.
+        which the highest counts; of equal ones the first.
     references (`list` of `int`): true classes.
     labels (`list` of `str`, *optional*): names of the classes 0 .. K-1. Without them the classes are the integers
         that occur, named by their digits.
-    zero_division (`float`, default 0.0): what stands for a precision, recall or F1 that is 0/0: 0, 1 or NaN.
+    zero_division (`float`, default 0.0): the value of a precision, recall or F1 that is 0/0: 0, 1 or NaN.
 
 Returns:
     accuracy (`float`): share of items whose class is right, 0 .. 1.
-    macro_f1 (`float`): mean F1 of the classes that `references` hold.
-    balanced_accuracy (`float`): mean recall of the classes that `references` hold.
+    macro_f1 (`float`): mean F1 of the classes in `references`.
+    balanced_accuracy (`float`): mean recall of the classes in `references`.
     labels (`list` of `str`): the names, in the order of the matrix.
     per_class (`list` of `dict`): `label`, `precision`, `recall`, `f1`, `support` of each class.
     confusion_matrix (`list` of `list` of `int`): rows are true classes, columns predicted ones.
@@ -70,7 +70,7 @@ class GenreReport(evaluate.Metric):
         )
 
     def _infer_feature_from_batch(self, batch: dict[str, list[object]]) -> datasets.Features:
-        """Without items any features do: `_compute` says what is missing."""
+        """Without items any features do: `_compute` raises the error."""
         return super()._infer_feature_from_batch(batch) if len(batch["references"]) else self.features[0]
 
     def _compute(
@@ -92,8 +92,8 @@ class GenreReport(evaluate.Metric):
             classes, names = seen, [str(index) for index in seen]
         else:
             classes, names = np.arange(len(labels)), [str(name) for name in labels]
-            if stray := [int(index) for index in seen if not 0 <= index < len(names)]:
-                raise ValueError(f"classes {stray} have no name: labels names the classes 0 .. {len(names) - 1}")
+            if unknown := [int(index) for index in seen if not 0 <= index < len(names)]:
+                raise ValueError(f"classes {unknown} have no name: labels names the classes 0 .. {len(names) - 1}")
         precision, recall, f1, support = precision_recall_fscore_support(
             truth, predicted, labels=classes, zero_division=zero_division
         )

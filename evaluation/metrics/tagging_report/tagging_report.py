@@ -1,4 +1,4 @@
-"""Multi-label tagging, reported whole: rankings and decisions, averaged and by tag."""
+"""Multi-label tagging: scores of rankings and of decisions, averaged and by tag."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, precision_recall_fscore_sup
 
 _DESCRIPTION = """
 Mean average precision, ROC-AUC and, with a threshold, F1 of a classifier that gives each item a score for every tag;
-macro and micro averages and every tag's own figures. All figures are scikit-learn's.
+macro and micro averages, and the scores of every tag. All scores equal scikit-learn's.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -17,20 +17,20 @@ Args:
     predictions (`list` of `list` of `float`): for each item a score for every tag, the higher the likelier.
     references (`list` of `list` of `int`): for each item 1 or 0 for every tag; or the one class of each item (`int`).
     labels (`list` of `str`, *optional*): names of the tags. Without them they are called by their numbers.
-    threshold (`float`, *optional*): the score from which a tag counts as named. Choose it on other data than these.
+    threshold (`float`, *optional*): the score from which a tag is predicted. Choose it on other data.
 
 Returns:
     map (`float`): mean over tags of the average precision, 0 .. 1.
     macro_roc_auc, micro_roc_auc (`float`): mean over tags, and over all pairs of item and tag, 0 .. 1.
     macro_f1, micro_f1 (`float` or `None`): at the threshold; `None` without one.
     threshold (`float` or `None`): as given.
-    tags (`int`): how many tags are judged: those that some item bears.
-    untested (`list` of `str`): the tags that no item bears, which enter no figure.
-    per_tag (`list` of `dict`): `label`, `support`, `average_precision`, `roc_auc` (`None` if every item bears the
-        tag) and with a threshold `precision`, `recall`, `f1` of each judged tag.
+    tags (`int`): how many tags are scored: those that some item has.
+    untested (`list` of `str`): the tags that no item has, which are left out.
+    per_tag (`list` of `dict`): `label`, `support`, `average_precision`, `roc_auc` (`None` if every item has the
+        tag) and with a threshold `precision`, `recall`, `f1` of each scored tag.
 
 Raises:
-    ValueError: no items, rows of different lengths, references that are neither 0/1 nor classes, no tag borne at all.
+    ValueError: no items, rows of different lengths, references that are neither 0/1 nor classes, no item with a tag.
 
 Examples:
     >>> report = evaluate.load("tagging_report")
@@ -73,7 +73,7 @@ class TaggingReport(evaluate.Metric):
         )
 
     def _infer_feature_from_batch(self, batch: dict[str, list[object]]) -> datasets.Features:
-        """Without items any features do: `_compute` says what is missing."""
+        """Without items any features do: `_compute` raises the error."""
         return super()._infer_feature_from_batch(batch) if len(batch["references"]) else self.features[0]
 
     def _compute(
@@ -85,14 +85,14 @@ class TaggingReport(evaluate.Metric):
     ) -> dict[str, object]:
         scores, truth = _scores(predictions), _truth(references, len(predictions[0]) if predictions else 0)
         if scores.shape != truth.shape:
-            raise ValueError(f"predictions are {scores.shape}, references {truth.shape}: they must be alike")
+            raise ValueError(f"predictions are {scores.shape}, references {truth.shape}: the shapes differ")
         names = [str(index) for index in range(scores.shape[1])] if labels is None else [str(name) for name in labels]
         if len(names) != scores.shape[1]:
             raise ValueError(f"labels names {len(names)} tags, the scores are of {scores.shape[1]}")
         held = np.flatnonzero(truth.any(axis=0))
         if not len(held):
-            raise ValueError("no item bears any tag: there is nothing to judge")
-        named = None if threshold is None else scores[:, held] >= threshold
+            raise ValueError("no item has any tag: there is nothing to score")
+        predicted = None if threshold is None else scores[:, held] >= threshold
         rows = [_tag(names[tag], truth[:, tag], scores[:, tag], threshold) for tag in held]
         areas = [row["roc_auc"] for row in rows if row["roc_auc"] is not None]
         flat = truth[:, held].ravel()
@@ -100,8 +100,8 @@ class TaggingReport(evaluate.Metric):
             "map": float(np.mean([row["average_precision"] for row in rows])),
             "macro_roc_auc": float(np.mean(areas)) if areas else None,
             "micro_roc_auc": None if flat.all() else float(roc_auc_score(flat, scores[:, held].ravel())),
-            "macro_f1": None if named is None else float(np.mean([row["f1"] for row in rows])),
-            "micro_f1": None if named is None else _figures(flat, named.ravel())["f1"],
+            "macro_f1": None if predicted is None else float(np.mean([row["f1"] for row in rows])),
+            "micro_f1": None if predicted is None else _decision_scores(flat, predicted.ravel())["f1"],
             "threshold": threshold,
             "tags": len(rows),
             "untested": [name for tag, name in enumerate(names) if tag not in held],
@@ -116,15 +116,15 @@ def _scores(predictions: list[list[float]]) -> np.ndarray:
         raise ValueError("predictions have rows of different lengths: each item needs a score for every tag")
     scores = np.asarray(predictions, np.float64)
     if not np.isfinite(scores).all():
-        raise ValueError("predictions hold scores that are no numbers")
+        raise ValueError("predictions hold scores that are not finite")
     return scores
 
 
 def _truth(references: list[list[int]] | list[int], tags: int) -> np.ndarray:
     if isinstance(references[0], int | np.integer):
         classes = np.asarray(references)
-        if stray := sorted({int(index) for index in classes if not 0 <= index < tags}):
-            raise ValueError(f"classes {stray} have no score: predictions are of the classes 0 .. {tags - 1}")
+        if unknown := sorted({int(index) for index in classes if not 0 <= index < tags}):
+            raise ValueError(f"classes {unknown} have no score: predictions are of the classes 0 .. {tags - 1}")
         return np.arange(tags) == classes[:, None]
     if len({len(row) for row in references}) > 1:
         raise ValueError("references have rows of different lengths: each item needs 1 or 0 for every tag")
@@ -140,10 +140,10 @@ def _tag(name: str, truth: np.ndarray, scores: np.ndarray, threshold: float | No
         "support": int(truth.sum()),
         "average_precision": float(average_precision_score(truth, scores)),
         "roc_auc": None if truth.all() else float(roc_auc_score(truth, scores)),
-        **({} if threshold is None else _figures(truth, scores >= threshold)),
+        **({} if threshold is None else _decision_scores(truth, scores >= threshold)),
     }
 
 
-def _figures(truth: np.ndarray, named: np.ndarray) -> dict[str, float]:
-    found = precision_recall_fscore_support(truth, named, average="binary", zero_division=0.0)
-    return {key: float(value) for key, value in zip(("precision", "recall", "f1"), found[:3], strict=True)}
+def _decision_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    values = precision_recall_fscore_support(truth, predicted, average="binary", zero_division=0.0)
+    return {key: float(value) for key, value in zip(("precision", "recall", "f1"), values[:3], strict=True)}

@@ -1,4 +1,4 @@
-"""Tempo estimation, reported whole: right, right up to a multiple, and how far off."""
+"""Tempo estimation: Accuracy 1 and 2, absolute error, and octave error."""
 
 import datasets
 import evaluate
@@ -24,7 +24,7 @@ Returns:
     n (`int`): how many items.
 
 Raises:
-    ValueError: no items, a true tempo that is not above 0, an estimate that is no number.
+    ValueError: no items, a true tempo that is not above 0, an estimate that is not finite.
 
 Examples:
     >>> report = evaluate.load("tempo_report")
@@ -70,11 +70,11 @@ class TempoReport(evaluate.Metric):
         if truth.size == 0:
             raise ValueError("tempo_report needs at least one prediction and reference")
         if not np.isfinite(estimate).all():
-            raise ValueError("predictions hold tempi that are no numbers")
+            raise ValueError("predictions hold tempi that are not finite")
         if not (np.isfinite(truth).all() and (truth > 0).all()):
             raise ValueError("references hold tempi that are not above 0")
         if not 0 <= tolerance < 1:
-            raise ValueError(f"tolerance is {tolerance}: give a share of the true tempo, 0.04 say")
+            raise ValueError(f"tolerance is {tolerance}: give a share of the true tempo, such as 0.04")
         left, counts = np.ones(len(truth), bool), {}
         for name, factor in _FACTORS.items():
             near = left & (np.abs(estimate - factor * truth) <= tolerance * factor * truth)

@@ -40,13 +40,13 @@ def gtzan_tracks() -> list[str]:
     """Of each genre two tracks of every part of the filtered split, two that are in none, and the bad one."""
     table = pd.read_csv(LISTS / "gtzan_fault_filtered.csv")
     table["genre"] = table["track"].str.partition(".")[0]
-    kept = table.groupby(["split", "genre"]).head(2)["track"].tolist()
+    usable = table.groupby(["split", "genre"]).head(2)["track"].tolist()
     faults = [
         track
         for genre in GTZAN
         for track in [f"{genre}.{n:05d}" for n in range(100) if f"{genre}.{n:05d}" not in set(table["track"])][:2]
     ]
-    return sorted({*kept, *faults, "jazz.00054"})
+    return sorted({*usable, *faults, "jazz.00054"})
 
 
 def gtzan(root: Path, layout: str = "archive") -> Path:
@@ -134,11 +134,11 @@ def jamendo(root: Path, low: bool = False) -> Path:
                 lines = ["\t".join(["TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS"])]
                 for track, artist, tags in tracks:
                     category = categories.get(subset[1:])
-                    kept = [tag for tag in tags if category is None or tag.startswith(f"{category}---")]
-                    if kept:
+                    usable = [tag for tag in tags if category is None or tag.startswith(f"{category}---")]
+                    if usable:
                         name = f"{track % 100:02d}/{track}.mp3"
                         about = [f"track_{track:07d}", f"artist_{artist + number:06d}", "album_000001", name, "183.4"]
-                        lines.append("\t".join([*about, *kept]))
+                        lines.append("\t".join([*about, *usable]))
                 put(root / f"data/splits/split-{number}/autotagging{subset}-{part}.tsv", "\r\n".join(lines) + "\r\n")
     for track, *_ in (row for rows in JAMENDO.values() for row in rows):
         suffix = "low.mp3" if low else "mp3"

@@ -17,7 +17,7 @@ from builder.errors import DataError, RecipeError
 from builder.settings import EmbedderSettings
 from builder.taxonomy import Taxonomy
 from evaluation.benchmarks.base import BENCHMARKS, Benchmark, load_benchmark
-from evaluation.benchmarks.catalogue import account, catalogue
+from evaluation.benchmarks.catalogue import check_files, list_benchmarks
 from evaluation.benchmarks.published import _all
 from evaluation.evaluate import evaluate_model
 from synthmir.cli import main
@@ -52,23 +52,25 @@ def test_every_benchmark_has_a_miniature() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_says_what_it_is(name: str) -> None:
+def test_every_benchmark_describes_itself(name: str) -> None:
     kind = BENCHMARKS.load(name)
-    assert issubclass(kind, Benchmark) and all(getattr(kind, key) for key in ("title", "about", "licence", "get"))
+    assert issubclass(kind, Benchmark) and all(
+        getattr(kind, key) for key in ("title", "about", "licence", "how_to_get")
+    )
     assert {"licence", "citation"} <= vars(kind).keys()
     assert kind.__doc__.startswith(f"`{name}")
-    assert any(line.startswith(f"{name}: {kind.title}") for line in catalogue())
+    assert any(line.startswith(f"{name}: {kind.title}") for line in list_benchmarks())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_data_set_of_the_same_columns(name: str, specs: dict[str, str]) -> None:
     bench = load_benchmark(specs[name], None)
     data = bench.dataset()
-    label = "labels" if bench.multi else "label"
+    label = "labels" if bench.multi_label else "label"
     assert data.column_names == ["id", "audio", label, "split", "artist"]
     kind = ClassLabel(names=bench.own_labels)
     assert data.features["audio"] == Audio(decode=False) and data.features[label] == (
-        List(kind) if bench.multi else kind
+        List(kind) if bench.multi_label else kind
     )
     assert data.features["id"] == data.features["split"] == data.features["artist"] == Value("string")
     assert len(set(zip(data["id"], data["split"], strict=True))) == len(data) > 0
@@ -84,9 +86,9 @@ def test_a_model_of_its_own_labels(name: str, specs: dict[str, str]) -> None:
     whole = load_benchmark(specs[name], None)
     labels = sorted(whole.own_labels, reverse=True)
     spec = specs[name].replace("jamendo:", "jamendo@genre:")
-    bench = load_benchmark(spec, labels, "labels" if whole.multi else "label")
-    assert bench.problem == ("multi_label_classification" if whole.multi else "single_label_classification")
-    recordings = {one.id: one for one in whole.part(bench.judged)}
+    bench = load_benchmark(spec, labels, "labels" if whole.multi_label else "label")
+    assert bench.problem == ("multi_label_classification" if whole.multi_label else "single_label_classification")
+    recordings = {one.id: one for one in whole.part(bench.default_part)}
     assert [track.id for track in bench.tracks] == list(recordings)
     for track in bench.tracks:
         truth = track.label if isinstance(track.label, tuple) else (track.label,)
@@ -96,48 +98,50 @@ def test_a_model_of_its_own_labels(name: str, specs: dict[str, str]) -> None:
     assert bench.protocol.endswith(".") and "\n" not in bench.protocol and bench.source
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not BENCHMARKS.load(name).multi])
-def test_every_recording_is_judged_or_accounted_for(name: str, specs: dict[str, str]) -> None:
+@pytest.mark.parametrize("name", [name for name in NAMES if not BENCHMARKS.load(name).multi_label])
+def test_every_recording_is_a_track_or_noted(name: str, specs: dict[str, str]) -> None:
     whole = load_benchmark(specs[name], None)
-    labels = [*dict.fromkeys(one.labels[0] for one in whole.part(whole.judged))][:2]
+    labels = [*dict.fromkeys(one.labels[0] for one in whole.part(whole.default_part))][:2]
     bench = load_benchmark(specs[name], labels)
-    assert len(bench.tracks) + sum(bench.left_out.values()) == len(whole.part(whole.judged))
+    assert len(bench.tracks) + sum(bench.left_out.values()) == len(whole.part(whole.default_part))
     assert sum(int(note.split()[2]) for note in bench.notes if "as no label of the model" in note) == sum(
         bench.left_out.values()
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_counts_beside_what_is_on_disk(name: str, specs: dict[str, str]) -> None:
+def test_published_counts_and_counts_on_disk(name: str, specs: dict[str, str]) -> None:
     bench = load_benchmark(specs[name], None)
     counts = {count.split: count for count in bench.check()}
-    assert list(counts) == list(bench.parts) and all(bench.splits[part] == counts[part].declared for part in counts)
-    assert sum(count.found for count in counts.values()) >= len(bench.part("all")) > 0
-    if bench.declared:  # a miniature is not the whole of it, and is told so
+    assert list(counts) == list(bench.parts) and all(
+        bench.part_sizes[part] == counts[part].published for part in counts
+    )
+    assert sum(count.on_disk for count in counts.values()) >= len(bench.part("all")) > 0
+    if bench.published_sizes:  # a miniature has fewer tracks than published
         assert all(count.differs for count in counts.values())
-        with pytest.raises(DataError, match=r"holds \d+ of [\d,]+ in"):
-            list(account(bench))
+        with pytest.raises(DataError, match=r"has \d+ of [\d,]+ in"):
+            list(check_files(bench))
     else:
         assert not any(count.differs for count in counts.values())
-        assert any("tracks can be used" in line for line in account(bench))
+        assert any("usable tracks" in line for line in check_files(bench))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_whole_data_passes_the_check(name: str, specs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_complete_data_passes_the_check(name: str, specs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     kind = BENCHMARKS.load(name)
-    found = {count.split: count.found + count.known for count in load_benchmark(specs[name], None).check()}
-    monkeypatch.setattr(kind, "declared", property(lambda self: found))
-    assert list(account(load_benchmark(specs[name], None)))
-    monkeypatch.setattr(kind, "declared", property(lambda self: {part: n + 1 + 6 for part, n in found.items()}))
-    with pytest.raises(DataError, match="holds"):
-        list(account(load_benchmark(specs[name], None)))
+    sizes = {count.split: count.on_disk + count.known_faulty for count in load_benchmark(specs[name], None).check()}
+    monkeypatch.setattr(kind, "published_sizes", property(lambda self: sizes))
+    assert list(check_files(load_benchmark(specs[name], None)))
+    monkeypatch.setattr(kind, "published_sizes", property(lambda self: {part: n + 1 + 6 for part, n in sizes.items()}))
+    with pytest.raises(DataError, match="has "):
+        list(check_files(load_benchmark(specs[name], None)))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_published_figures(name: str, specs: dict[str, str]) -> None:
-    for figure in load_benchmark(specs[name], None).published:
-        assert set(figure) == {"name", "metric", "value", "source", "same_protocol", "note"}
-        assert 0 < figure["value"] < 1 and figure["source"].startswith("https://")
+def test_published_scores(name: str, specs: dict[str, str]) -> None:
+    for score in load_benchmark(specs[name], None).published:
+        assert set(score) == {"name", "metric", "value", "source", "same_protocol", "note"}
+        assert 0 < score["value"] < 1 and score["source"].startswith("https://")
 
 
 def test_published_figures_are_of_benchmarks_that_there_are() -> None:
@@ -164,13 +168,13 @@ def test_what_a_mac_leaves_in_archives_is_not_music(name: str, tmp_path: Path) -
     root = MINIATURES[name][0](tmp_path / "data")
     before = load_benchmark(f"{name}:{root}", None)
     ids = {part: [one.id for one in before.part(part)] for part in before.parts}
-    aside = [note for part in before.parts for note in before.aside(part)]
+    ignored_notes = [note for part in before.parts for note in before.ignored_notes(part)]
     for file in [file for file in root.rglob("*") if file.is_file()]:
         file.with_name(f"._{file.name}").write_bytes(b"Mac OS X")
         file.with_name(".DS_Store").write_bytes(b"Bud1")
     after = load_benchmark(f"{name}:{root}", None)
     assert {part: [one.id for one in after.part(part)] for part in after.parts} == ids
-    assert [note for part in after.parts for note in after.aside(part)] == aside
+    assert [note for part in after.parts for note in after.ignored_notes(part)] == ignored_notes
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -227,7 +231,7 @@ def test_on_the_command_line(
     assert run() == 0
     assert "gtzan: GTZAN. 1,000 clips" in capsys.readouterr().out
     assert run(specs["folder"], "--out", str(tmp_path / "tracks")) == 0
-    assert "2 tracks can be used" in capsys.readouterr().out and (tmp_path / "tracks/state.json").exists()
+    assert "2 usable tracks" in capsys.readouterr().out and (tmp_path / "tracks/state.json").exists()
     assert run(specs["gtzan"]) == 3
     out, err = capsys.readouterr()
     assert "test               290        20" in out and "20 of 290 in test" in err
@@ -240,15 +244,16 @@ def test_on_the_command_line(
 
 def test_the_list_needs_no_heavy_package() -> None:
     code = (
-        "import sys; from evaluation.benchmarks.catalogue import catalogue; print(sum(1 for _ in catalogue())); "
+        "import sys; from evaluation.benchmarks.catalogue import list_benchmarks; "
+        "print(sum(1 for _ in list_benchmarks())); "
         "assert not {'torch', 'datasets', 'transformers', 'sklearn'} & set(sys.modules), sorted(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_model_is_judged_on_them(model: Path, specs: dict[str, str], tmp_path: Path) -> None:
-    """Electronica, Hip Hop and Rock: by a person's table on FMA, by name on a stream, by the shipped table on tags."""
+def test_a_model_is_evaluated_on_benchmarks(model: Path, specs: dict[str, str], tmp_path: Path) -> None:
+    """Electronica, Hip Hop and Rock: by the user's table on FMA, by name on a stream, by the shipped table on tags."""
     table = tmp_path / "mine.yaml"
     table.write_text("map: {Electronic: Electronica, Hip-Hop: hip hop, Rock: rock}\n")
     on = [f"{specs['fma']}?mapping={table}", specs["hub"]]

@@ -36,9 +36,9 @@ def held(bench: Benchmark) -> set[object]:
 def test_gtzan_in_each_layout(tmp_path: Path, layout: str) -> None:
     bench = load_benchmark(f"gtzan:{miniatures.gtzan(tmp_path, layout)}", GENRES)
     assert len(bench.tracks) == 20 and held(bench) == set(range(10))
-    listed = pd.read_csv(LISTS / "gtzan_fault_filtered.csv").set_index("track")["split"]
+    join_names = pd.read_csv(LISTS / "gtzan_fault_filtered.csv").set_index("track")["split"]
     for track in bench.tracks:
-        assert listed[track.id] == track.split == "test"
+        assert join_names[track.id] == track.split == "test"
         assert GENRES[int(track.label)] == track.id.split(".")[0]  # type: ignore[arg-type]
         assert len(load_audio(track.path, 22_050)) == 6_615  # type: ignore[arg-type]
     assert bench.left_out == {} and [track.id for track in bench.tracks] == sorted(track.id for track in bench.tracks)
@@ -47,15 +47,15 @@ def test_gtzan_in_each_layout(tmp_path: Path, layout: str) -> None:
 def test_gtzans_lists_are_the_published_ones(tmp_path: Path) -> None:
     root = miniatures.gtzan(tmp_path)
     filtered = load_benchmark(f"gtzan:{root}", None)
-    assert filtered.declared == {"train": 443, "validation": 197, "test": 290}
+    assert filtered.published_sizes == {"train": 443, "validation": 197, "test": 290}
     table = pd.read_csv(LISTS / "gtzan_fault_filtered.csv")
     test = table[table["split"] == "test"]["track"].str.partition(".")[0].value_counts().to_dict()
     assert test == {"blues": 31, "classical": 31, "country": 30, "disco": 29, "hiphop": 27, "jazz": 27, "metal": 27,
                     "pop": 30, "reggae": 26, "rock": 32}  # fmt: skip
-    folds = [load_benchmark(f"gtzan@fold{fold}:{root}", None).declared for fold in (1, 2, 3)]
+    folds = [load_benchmark(f"gtzan@fold{fold}:{root}", None).published_sizes for fold in (1, 2, 3)]
     assert [fold["test"] for fold in folds] == [315, 316, 317]
     assert all(sum(fold.values()) == 948 for fold in folds)
-    assert load_benchmark(f"gtzan@all:{root}", None).declared == {"all": 1000}
+    assert load_benchmark(f"gtzan@all:{root}", None).published_sizes == {"all": 1000}
 
 
 def test_gtzans_folds_share_no_artist(tmp_path: Path) -> None:
@@ -70,10 +70,10 @@ def test_the_unreadable_track_of_gtzan(tmp_path: Path) -> None:
     assert "jazz.00054" in {track.id for track in archive.tracks}
     assert {track.id for track in archive.tracks} - {track.id for track in kaggle.tracks} == {"jazz.00054"}
     assert "left out 1 track(s), which cannot be read in many copies: jazz.00054" in kaggle.notes
-    assert {count.split: count.known for count in kaggle.check()} == {"train": 1, "validation": 0, "test": 0}
+    assert {count.split: count.known_faulty for count in kaggle.check()} == {"train": 1, "validation": 0, "test": 0}
 
 
-def test_files_of_gtzan_that_are_missing_doubled_or_strange(tmp_path: Path) -> None:
+def test_missing_duplicate_and_unknown_files_of_gtzan(tmp_path: Path) -> None:
     root = miniatures.gtzan(tmp_path, "kaggle")
     genres = root / "Data/genres_original"
     tracks = [track.id for track in load_benchmark(f"gtzan:{root}", GENRES).tracks]
@@ -83,7 +83,7 @@ def test_files_of_gtzan_that_are_missing_doubled_or_strange(tmp_path: Path) -> N
     bench = load_benchmark(f"gtzan:{root}", GENRES)
     assert [track.id for track in bench.tracks] == tracks[1:]
     assert bench.tracks[-1].path is not None and bench.tracks[-1].path.suffix == ".wav"
-    assert f"left out 1 track(s) whose id stood there before: {tracks[-1]}" in bench.notes
+    assert f"left out 1 track(s) whose id is in the lists twice: {tracks[-1]}" in bench.notes
     assert "ignored 1 audio file(s) that no list names: my own song.wav" in bench.notes
     assert any(note.startswith("left out 271 track(s) whose audio is not on disk: ") for note in bench.notes)
 
@@ -137,8 +137,8 @@ def test_fma_small(tmp_path: Path) -> None:
     assert bench.left_out == dict.fromkeys(["Experimental", "Folk", "Hip-Hop", "Instrumental", "International"], 2)
     assert "left out 1 track(s), which have no audio in the archive: 099134" in bench.notes
     assert "left out 4 track(s), no genre of its own: Experimental (2), Instrumental (2)" in bench.notes
-    assert bench.splits == {"train": 6400, "validation": 800, "test": 800}
-    assert [(count.split, count.found, count.known) for count in bench.check()] == [
+    assert bench.part_sizes == {"train": 6400, "validation": 800, "test": 800}
+    assert [(count.split, count.on_disk, count.known_faulty) for count in bench.check()] == [
         ("train", 16, 1), ("validation", 8, 0), ("test", 16, 1),
     ]  # fmt: skip
     assert "Jazz" not in bench.own_labels and len(bench.own_labels) == 8
@@ -149,20 +149,26 @@ def test_fmas_subsets_are_nested(tmp_path: Path, size: str, count: int) -> None:
     root = miniatures.fma(tmp_path, size)
     bench = load_benchmark(f"fma:{root}", None)
     assert bench.variant == size and len(bench.dataset()) == count
-    assert [len(load_benchmark(f"fma@small:{root}", None).sieve(part).kept) for part in bench.parts] == [16, 8, 16]
-    assert load_benchmark(f"fma@{size}:{root}", None).declared == bench.declared
+    assert [len(load_benchmark(f"fma@small:{root}", None).part_recordings(part).usable) for part in bench.parts] == [
+        16,
+        8,
+        16,
+    ]
+    assert load_benchmark(f"fma@{size}:{root}", None).published_sizes == bench.published_sizes
 
 
 def test_fma_large_has_tracks_without_a_genre(tmp_path: Path) -> None:
     bench = load_benchmark(f"fma:{miniatures.fma(tmp_path, 'large')}", Taxonomy.load("gtzan").genre_names)
     assert "left out 1 track(s) without a label: 000005" in bench.notes
-    assert len(bench.own_labels) == 16 and sum(count.found for count in bench.check()) == 43
+    assert len(bench.own_labels) == 16 and sum(count.on_disk for count in bench.check()) == 43
 
 
 def test_fmas_sizes_are_those_published(tmp_path: Path) -> None:
     totals = {}
     for size in ("small", "medium", "large"):
-        totals[size] = sum(load_benchmark(f"fma:{miniatures.fma(tmp_path / size, size)}", None).declared.values())
+        totals[size] = sum(
+            load_benchmark(f"fma:{miniatures.fma(tmp_path / size, size)}", None).published_sizes.values()
+        )
     assert totals == {"small": 8_000, "medium": 25_000, "large": 106_574}
 
 
@@ -196,15 +202,15 @@ def test_magnatagatune(tmp_path: Path) -> None:
     bench = load_benchmark(f"magnatagatune:{root}", None)
     tags = bench.own_labels
     assert len(tags) == 50 and {"no vocals", "female vocal", "new age", "techno"} <= set(tags)
-    assert [(count.split, count.found, count.known) for count in bench.check()] == [
+    assert [(count.split, count.on_disk, count.known_faulty) for count in bench.check()] == [
         ("train", 36, 1), ("validation", 3, 0), ("test", 10, 0),
     ]  # fmt: skip
-    judged = load_benchmark(f"magnatagatune:{root}", tags, "labels")
-    assert judged.problem == "multi_label_classification" and judged.covered == tuple(range(50))
-    by_id = {track.id: {tags[label] for label in track.label} for track in judged.tracks}  # type: ignore[union-attr]
+    default_part = load_benchmark(f"magnatagatune:{root}", tags, "labels")
+    assert default_part.problem == "multi_label_classification" and default_part.covered == tuple(range(50))
+    by_id = {track.id: {tags[label] for label in track.label} for track in default_part.tracks}  # type: ignore[union-attr]
     assert by_id["13"] == {"rock", "guitar", "no vocals"} and by_id["213"] == {"classical", "new age"}
     assert "300" not in by_id and "301" not in by_id  # without a tag; with one that is not of the fifty
-    assert {track.artist for track in judged.tracks} >= {"the_d_band", "quartet_f", "both"}
+    assert {track.artist for track in default_part.tracks} >= {"the_d_band", "quartet_f", "both"}
     assert len(load_benchmark(f"magnatagatune@all:{root}", None).own_labels) == 188
 
 
@@ -244,7 +250,7 @@ def test_jamendo(tmp_path: Path, low: bool) -> None:
     assert bench.tracks[0].path is not None and bench.tracks[0].path.name == ("2316.low.mp3" if low else "2316.mp3")
     assert bench.left_out == {"jazz": 1}
     assert "left out 1 track(s) that have several of the model's labels" in bench.notes
-    assert bench.declared == {"train": 32_572, "validation": 11_043, "test": 11_479}
+    assert bench.published_sizes == {"train": 32_572, "validation": 11_043, "test": 11_479}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +285,7 @@ def test_jamendos_splits(tmp_path: Path, number: int) -> None:
         {tag.split("---")[1] for rows in miniatures.JAMENDO.values() for *_, tags in rows for tag in tags}
     )
     assert load_benchmark(f"jamendo@split{number}:{root}", None).variant == f"genre-split{number}"
-    assert bench.splits == ({"train": 32_136, "validation": 10_888, "test": 11_356} if number == 0 else
+    assert bench.part_sizes == ({"train": 32_136, "validation": 10_888, "test": 11_356} if number == 0 else
                             {"train": 2, "validation": 1, "test": 4})  # fmt: skip
 
 
@@ -299,7 +305,7 @@ def test_nsynth(tmp_path: Path) -> None:
     bench = load_benchmark(f"nsynth:{root}", ["flute", "guitar"], "instrument")
     assert [(track.id[:5], track.label) for track in bench.tracks] == [("flute", 0)] * 2 + [("guita", 1)] * 2
     assert {track.artist for track in bench.tracks} == {"flute_acoustic_002", "guitar_acoustic_003"}
-    assert [(count.split, count.declared, count.found) for count in bench.check()] == [
+    assert [(count.split, count.published, count.on_disk) for count in bench.check()] == [
         ("train", 289_205, 9), ("validation", 12_678, 2), ("test", 4_096, 4),
     ]  # fmt: skip
     many = load_benchmark(f"nsynth:{root}", ["acoustic guitar", "flute"], "instruments")
@@ -315,7 +321,7 @@ def test_one_part_of_nsynth_is_enough(tmp_path: Path) -> None:
     bench = load_benchmark(f"nsynth:{root / 'nsynth-test'}", ["flute", "guitar"])
     assert len(bench.tracks) == 3
     assert "ignored 1 audio file(s) that no list names: other" in bench.notes
-    assert [count.found for count in bench.check()] == [0, 2, 3]
+    assert [count.on_disk for count in bench.check()] == [0, 2, 3]
     with pytest.raises(DataError, match=r"nsynth-train/examples.json"):
         load_benchmark(f"nsynth:{root}?split=train", ["flute", "guitar"])
 
@@ -387,11 +393,11 @@ def test_half_of_it_is_missing(
         ("gtzan:{root}?splt=train", "no option 'splt'.*did you mean 'split'"),
         ("gtzan:{root}?split=dev", "no part 'dev'.*train, validation, test, all"),
         ("gtzan:{root}?split=", "option split is empty"),
-        ("gtzan:{root}?split=test&split=train", "split stands twice"),
+        ("gtzan:{root}?split=test&split=train", "split is given twice"),
         ("gtzan:{root}?mapping={root}/none.yaml", "none.yaml"),
     ],
 )
-def test_specs_that_cannot_be_meant(tmp_path: Path, spec: str, says: str) -> None:
+def test_invalid_specs(tmp_path: Path, spec: str, says: str) -> None:
     root = miniatures.gtzan(tmp_path)
     with pytest.raises(RecipeError) as raised:
         load_benchmark(spec.format(root=root), GENRES)
@@ -423,7 +429,7 @@ def test_a_spec_is_taken_apart_as_it_was_put_together(
     assert Spec.parse(text) == Spec(text, name, variant, target, options)
 
 
-def test_all_parts_can_be_judged_together(tmp_path: Path) -> None:
+def test_all_parts_can_be_evaluated_together(tmp_path: Path) -> None:
     root = miniatures.gtzan(tmp_path)
     assert len(load_benchmark(f"gtzan:{root}?split=all", GENRES).tracks) == 61
     assert len(load_benchmark(f"gtzan@all:{root}", GENRES).tracks) == len(miniatures.gtzan_tracks())

@@ -11,7 +11,7 @@ import pytest
 
 from builder.errors import DataError, RecipeError
 from evaluation.benchmarks.base import load_benchmark
-from evaluation.benchmarks.catalogue import account
+from evaluation.benchmarks.catalogue import check_files
 
 LABELS = ("Electronica", "Hip Hop", "Rock")
 
@@ -56,7 +56,7 @@ def test_composed_and_decomposed_accents_are_one(tmp_path: Path) -> None:
     assert len(load_benchmark(f"folder:{tmp_path}", ["música"]).tracks) == 1
 
 
-def test_what_is_left_out_is_told_and_counted(tmp_path: Path) -> None:
+def test_left_out_files_are_noted(tmp_path: Path) -> None:
     touch(
         tmp_path, "rock/a.wav", "rock/.b.wav", "rock/._a.wav", "rock/cover.jpg", "rock/.cache/c.wav", "rock/notes.txt"
     )
@@ -64,38 +64,38 @@ def test_what_is_left_out_is_told_and_counted(tmp_path: Path) -> None:
     bench = load_benchmark(f"folder:{tmp_path}", LABELS)
     assert [track.id for track in bench.tracks] == ["rock/a.wav"]
     assert bench.notes == [
-        "left out 2 track(s), as no label of the model bears their name: polka (1), zouk (1)",
+        "left out 2 track(s), as no label of the model has their name: polka (1), zouk (1)",
         "2 label(s) of the model have no track here: Electronica, Hip Hop",
-        "left out 1 audio file(s) that lie in no genre's folder",
+        "left out 1 audio file(s) outside the folders of genres",
         "ignored 4 file(s) that are hidden or no audio by their suffix",
     ]
 
 
-def test_folders_without_audio_and_copies_are_told(tmp_path: Path) -> None:
+def test_folders_without_audio_and_copies_are_noted(tmp_path: Path) -> None:
     touch(tmp_path, "rock/empty.wav", "rock/as empty.wav", "gamelan/notes.txt")
     (tmp_path / "Electronica").mkdir()
     for name, data in {"a": b"one" * 50_000, "b": b"two" * 50_000, "c": b"one" * 50_000, "d": b"one" * 49_999}.items():
         (tmp_path / f"rock/{name}.wav").write_bytes(data)
-    (tmp_path / "rock/e.wav").write_bytes(b"one" * 49_999 + b"1" * 3)  # of their size, and another end
+    (tmp_path / "rock/e.wav").write_bytes(b"one" * 49_999 + b"1" * 3)  # of the same size, with another end
     notes = load_benchmark(f"folder:{tmp_path}", LABELS).notes
     assert "ignored 2 folder(s) without an audio file: Electronica, gamelan" in notes
-    assert "1 file(s) hold the same as others, and count once more: rock/c.wav = rock/a.wav" in notes
+    assert "1 file(s) are copies of others, and count twice: rock/c.wav = rock/a.wav" in notes
 
 
-def test_files_of_no_bytes_are_counted_apart(tmp_path: Path) -> None:
+def test_empty_files_are_counted(tmp_path: Path) -> None:
     touch(tmp_path, "rock/a.wav")
     (tmp_path / "rock/b.wav").write_bytes(b"RIFF")
-    told = []
-    with pytest.raises(DataError, match=r"holds 1 of 2 in all; 1 file\(s\) have 0 bytes"):
-        for line in account(load_benchmark(f"folder:{tmp_path}", None)):
-            told.append(line)
-    assert "\n1 tracks can be used, with 1 label(s)" in told and "all: 1 file(s) of 0 bytes: rock/a.wav" in told
+    lines = []
+    with pytest.raises(DataError, match=r"has 1 of 2 in all; 1 file\(s\) have 0 bytes"):
+        for line in check_files(load_benchmark(f"folder:{tmp_path}", None)):
+            lines.append(line)
+    assert "\n1 usable tracks, with 1 label(s)" in lines and "all: 1 file(s) of 0 bytes: rock/a.wav" in lines
     empty = touch(tmp_path / "other", "rock/notes.txt")
     with pytest.raises(DataError, match="no audio file in rock"):
-        list(account(load_benchmark(f"folder:{empty}", None)))
+        list(check_files(load_benchmark(f"folder:{empty}", None)))
 
 
-def test_a_path_without_a_name_is_told(tmp_path: Path) -> None:
+def test_a_path_without_a_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as raised:
         load_benchmark(str(tmp_path), LABELS)
     assert f"folder:{tmp_path}" in str(raised.value)
@@ -130,9 +130,9 @@ def test_a_name_that_is_no_unicode(tmp_path: Path) -> None:
     ("files", "target", "says", "fix"),
     [
         ([], "nowhere", "does not exist", "check the path"),
-        (["plain"], "plain", "is no folder", "one folder a genre"),
+        (["plain"], "plain", "is no folder", "a folder for each genre"),
         ([], "", "it holds no folder", "Electronica, Hip Hop, Rock"),
-        (["a.wav", "b.mp3"], "", "2 audio file\\(s\\) lie in it directly", "one of the model's labels"),
+        (["a.wav", "b.mp3"], "", "2 audio file\\(s\\) are in it directly", "one of the model's labels"),
         (["polka/a.wav"], "", "its folders are polka", "Electronica"),
         (["music/rock/a.wav"], "music/rock", "one level too low", "folder:.*/music$"),
         (["music/rock/a.wav"], "", "is too high", "folder:.*/music$"),
@@ -189,7 +189,7 @@ def test_a_question_mark_in_a_path_is_no_option(tmp_path: Path) -> None:
     assert len(load_benchmark(f"folder:{root}", LABELS).tracks) == 1
 
 
-def test_a_tempo_cannot_be_judged_on_folders_of_labels(tmp_path: Path) -> None:
+def test_a_tempo_model_cannot_be_evaluated_on_labels(tmp_path: Path) -> None:
     touch(tmp_path, "rock/a.wav")
     with pytest.raises(RecipeError, match="not numbers"):
         load_benchmark(f"folder:{tmp_path}", ["tempo_bpm"], "tempo_bpm")

@@ -74,9 +74,9 @@ def test_rows_that_hold_their_audio(tmp_path: Path, make: Callable[[Path, Any], 
         ("row-0", 1), ("row-2", 2), ("row-5", 2), ("row-6", 1), ("row-8", 2),
     ]  # fmt: skip
     assert [track.artist for track in bench.tracks] == [f"artist {row // 2}" for row in (0, 2, 5, 6, 8)]
-    heard = [track.data for track in bench.tracks]
-    assert heard[2] is None and bench.tracks[2].path is None  # no audio: it is skipped with a reason when it is read
-    assert all(len(load_audio(data, 48_000)) == 14_400 for data in heard if data)
+    audio = [track.data for track in bench.tracks]
+    assert audio[2] is None and bench.tracks[2].path is None  # no audio: it is skipped with a reason when it is read
+    assert all(len(load_audio(data, 48_000)) == 14_400 for data in audio if data)
     assert bench.left_out == {"polka": 3}
     split = "test" if make is parquet else "train"
     assert "left out 1 track(s) without a label: row-3" in bench.notes and f"split '{split}'" in bench.protocol
@@ -123,7 +123,7 @@ def test_a_tempo_is_a_number(tmp_path: Path) -> None:
     assert bench.problem == "regression"
     assert [track.label for track in bench.tracks] == [90.0, 91.0, 92.0, 93.0, 95.0, 96.0, 97.0, 98.0]
     assert bench.dataset().features["label"] == Value("float32")
-    with pytest.raises(RecipeError, match="its label is a number, which is no genre"):
+    with pytest.raises(RecipeError, match="its label is a number, not a genre"):
         load_benchmark(f"hub:{tmp_path}?label=bpm", LABELS)
     with pytest.raises(RecipeError, match="not numbers"):
         load_benchmark(f"hub:{tmp_path}?label=genre", LABELS, "tempo_bpm")
@@ -148,11 +148,11 @@ def test_every_part_as_one_data_set(tmp_path: Path) -> None:
     assert data[0]["audio"]["bytes"] == miniatures.sound("ogg", 48_000)
 
 
-def test_ids_that_stand_twice(tmp_path: Path) -> None:
+def test_duplicate_ids(tmp_path: Path) -> None:
     parquet(tmp_path)
     bench = load_benchmark(f"hub:{tmp_path}?id=artist&artist=id", LABELS)
     assert [track.id for track in bench.tracks] == [f"artist {row}" for row in (0, 1, 3, 4)]
-    assert any(note.startswith("left out 4 track(s) whose id stood there before: ") for note in bench.notes)
+    assert any(note.startswith("left out 4 track(s) whose id is in the lists twice: ") for note in bench.notes)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from builder.errors import RecipeError
 from builder.taxonomy import Taxonomy
 from evaluation.benchmarks import fma, gtzan, nsynth
-from evaluation.benchmarks.mapping import TABLES, VOCABULARIES, find_mapping, shipped, words
+from evaluation.benchmarks.mapping import TABLES, VOCABULARIES, find_mapping, shipped_tables, vocabulary_keys
 from evaluation.benchmarks.text import normalize_label
 
 LISTS = gtzan.LISTS
@@ -31,7 +31,7 @@ OWN = {
     "magnatagatune": tags("magnatagatune_tags.csv"),
     "jamendo": tags("jamendo_tags.csv"),
 }
-PAIRS = [(name, target) for name in sorted(OWN) for target in shipped(name)]
+PAIRS = [(name, target) for name in sorted(OWN) for target in shipped_tables(name)]
 
 
 def test_there_is_a_test_for_every_table() -> None:
@@ -43,19 +43,19 @@ def test_there_is_a_test_for_every_table() -> None:
 
 
 @pytest.mark.parametrize(("name", "target"), PAIRS)
-def test_every_label_of_a_table_is_there(name: str, target: str) -> None:
-    table = shipped(name)[target]
+def test_every_label_of_a_table_is_known(name: str, target: str) -> None:
+    table = shipped_tables(name)[target]
     assert target in VOCABULARIES
-    assert {normalize_label(label) for label in table.map.values()} <= words(target)
+    assert {normalize_label(label) for label in table.map.values()} <= vocabulary_keys(target)
     dropped = [label for labels in table.drop.values() for label in labels]
-    told = [*table.map, *dropped]
-    assert set(told) <= set(OWN[name]), set(told) - set(OWN[name])
-    assert len(set(told)) == len(told), "a label is mapped and dropped, or dropped twice"
+    listed = [*table.map, *dropped]
+    assert set(listed) <= set(OWN[name]), set(listed) - set(OWN[name])
+    assert len(set(listed)) == len(listed), "a label is mapped and dropped, or dropped twice"
 
 
 @pytest.mark.parametrize(("name", "target"), PAIRS)
 def test_every_label_that_is_dropped_has_a_reason(name: str, target: str) -> None:
-    vocabulary = sorted(words(target))
+    vocabulary = sorted(vocabulary_keys(target))
     mapping = find_mapping([name], OWN[name], vocabulary)
     assert mapping.name == f"by the shipped table {name}, {target}"
     for label in OWN[name]:
@@ -63,8 +63,8 @@ def test_every_label_that_is_dropped_has_a_reason(name: str, target: str) -> Non
 
 
 @pytest.mark.parametrize(("name", "target"), [pair for pair in PAIRS if pair[0] in ("fma", "gtzan", "nsynth")])
-def test_small_sets_of_labels_are_told_whole(name: str, target: str) -> None:
-    table = shipped(name)[target]
+def test_small_tables_name_every_label(name: str, target: str) -> None:
+    table = shipped_tables(name)[target]
     assert set(OWN[name]) == {*table.map, *(label for labels in table.drop.values() for label in labels)}
 
 

@@ -19,7 +19,7 @@ from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 from evaluation.benchmarks.track import Track
 from evaluation.inference.predict import load_model_embedder, predict_audio, predict_probabilities, predict_tracks
-from training.models import audio_embedding as listening
+from training.models import audio_embedding as audio_embedding
 from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 
 from ..conftest import RATE, sound
@@ -198,8 +198,8 @@ def test_windows_of_blocks_are_those_of_the_whole(lengths: list[int], window: in
     embedder = Levels()
     embedder.window_seconds = window / embedder.sampling_rate
     samples = np.arange(sum(lengths), dtype=np.float32)
-    got = list(listening.cut_stream(np.split(samples, np.cumsum(lengths)[:-1]), embedder))
-    want = listening.cut_recording(samples, embedder)
+    got = list(audio_embedding.cut_stream(np.split(samples, np.cumsum(lengths)[:-1]), embedder))
+    want = audio_embedding.cut_recording(samples, embedder)
     assert len(got) == len(want) and all((one == other).all() for one, other in zip(got, want, strict=True))
 
 
@@ -214,10 +214,10 @@ class Heavy:
 
 
 @pytest.mark.parametrize("light", [True, False], ids=["light", "heavy"])
-def test_what_is_long_is_heard_as_it_is_read_with_the_same_answer(
+def test_a_long_track_is_embedded_while_it_is_read(
     net: SynthmirClassifier, embedder: EmbedderBackend, music: Path, light: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between short ones, bit for bit; what breaks off in its midst says why."""
+    """The prediction is the same bit for bit, among short tracks too; a fault in the middle is reported."""
     monkeypatch.setattr(audio, "BLOCK_SECONDS", 7)
     soundfile.write(music / "long.wav", np.stack([sound(2, 30, 64.3), sound(1, 31, 64.3)], axis=1), RATE)
     bad = sound(2, 30, 64.3)
@@ -225,22 +225,22 @@ def test_what_is_long_is_heard_as_it_is_read_with_the_same_answer(
     soundfile.write(music / "bad.wav", bad, RATE, subtype="FLOAT")
     short = music / "ROCK/20.wav"
     tracks = [Track(str(n), path, 0) for n, path in enumerate([short, music / "long.wav", music / "bad.wav", short])]
-    ears = embedder if light else Heavy(embedder)
+    chosen = embedder if light else Heavy(embedder)
     assert getattr(embedder, "light", False)
-    whole = list(predict_tracks(net, ears, tracks, workers=2))
-    monkeypatch.setattr(listening, "WHOLE", 20)
-    assert not isinstance(listening.read_recording(music / "long.wav", RATE), np.ndarray)
-    got = list(predict_tracks(net, ears, tracks, workers=2))
+    held = list(predict_tracks(net, chosen, tracks, workers=2))
+    monkeypatch.setattr(audio_embedding, "WHOLE", 20)
+    assert not isinstance(audio_embedding.read_recording(music / "long.wav", RATE), np.ndarray)
+    got = list(predict_tracks(net, chosen, tracks, workers=2))
     assert [track.id for track, _ in got] == ["0", "1", "2", "3"]
-    for (_, one), (_, other) in zip(got, whole, strict=True):
+    for (_, one), (_, other) in zip(got, held, strict=True):
         assert one == other if isinstance(one, str) else (one == other).all()
     assert got[2][1] == "has samples that are not finite (NaN or infinite)"
     alone = predict_audio(net, embedder, load_audio(music / "long.wav", embedder.sampling_rate))
     assert (got[1][1] == alone).all()
 
 
-def test_hours_are_judged_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two and a half hours, which whole would be 288 MB at this rate and more than may be held."""
+def test_hours_are_predicted_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two and a half hours, which would be 288 MB at this rate if held as a whole."""
 
     class Loud(Levels):
         sampling_rate, window_seconds = 8_000, 10.0
@@ -259,7 +259,7 @@ def test_hours_are_judged_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.
         assert tracemalloc.get_traced_memory()[1] < 60e6
     finally:
         tracemalloc.stop()
-    quiet, loud = 1 / (1 + np.exp(2)), 0.5  # of the levels 0 and 0.5; between them a window hears half of each
+    quiet, loud = 1 / (1 + np.exp(2)), 0.5  # of the levels 0 and 0.5; between them a window hchosen half of each
     between = 1 / (1 + np.exp(2 - 4 * 0.25))
     want = ((1_799 - 149) / 2 * (quiet + loud) + 149 * between) / 1_799
     assert got[1] == pytest.approx(want, rel=1e-3)

@@ -104,6 +104,6 @@ def test_bad_input(predictions: list[int], references: list[int], labels: list[s
         load_metric("genre_report").compute(predictions=predictions, references=references, labels=labels)
 
 
-def test_an_unknown_metric_tells_the_known_ones() -> None:
+def test_an_unknown_metric_names_the_known_ones() -> None:
     with pytest.raises(BackendError, match="genre_report"):
         load_metric("genre_raport")
