@@ -6,7 +6,7 @@ import hashlib
 import json
 import posixpath
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -184,7 +184,7 @@ def _join_columns(table: pa.Table, extra: pa.Table) -> pa.Table:
     return table.cast(features.arrow_schema)
 
 
-def _read_table(path: Path, typed: list[pa.Table]) -> Any:
+def _read_table(path: Path, typed: list[pa.Table]) -> Iterable[tuple[int, dict[str, Any]]]:
     """Yield the number and the cells of each row. A Parquet file is also added to `typed`."""
     if path.suffix != ".parquet":
         return read_rows(path, ("file_name",))
@@ -220,7 +220,7 @@ def _build_columns(rows: Sequence[_Row], typed: Sequence[pa.Table], path: Path) 
     return pa.table(arrays)
 
 
-def _resolve_name(name: Any, base: Path, where: str) -> str:
+def _resolve_name(name: object, base: Path, where: str) -> str:
     """The path from the root for a `file_name` of a table in `base`. Raises DataError if it leaves `base`."""
     if not isinstance(name, str):
         raise DataError(

@@ -235,7 +235,7 @@ def _hash_weights(settings: EmbedderSettings) -> str:
         return ""
 
 
-def _is_batch(values: Any) -> bool:
+def _is_batch(values: object) -> bool:
     """Whether a column's values are of many rows: a list, or an array of objects from a formatted data set."""
     return isinstance(values, list) or (isinstance(values, np.ndarray) and values.dtype == object)
 

@@ -1,4 +1,4 @@
-"""A generator and an embedder small enough to build whole corpora in a test."""
+"""A small generator and a small embedder, with which tests build whole corpora."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ embedder: {{name: levels}}
 
 
 class Tone:
-    """A tone and a little noise, drawn from the clip's seed. `TONE_FAULT` makes clips silent by their first digit."""
+    """A tone and a little noise by the clip's seed. Seeds that start with a digit of `TONE_FAULT` are silent."""
 
     name = "tone"
     revision = "1"
@@ -43,9 +43,9 @@ class Tone:
         self.made: list[str] = []
 
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
-        return [self._one(row) for row in rows]
+        return [self._make_tone(row) for row in rows]
 
-    def _one(self, row: Clip) -> np.ndarray:
+    def _make_tone(self, row: Clip) -> np.ndarray:
         time.sleep(float(os.environ.get("TONE_SLEEP", "0")))
         if log := os.environ.get("TONE_LOG"):
             with Path(log).open("a") as handle:
@@ -59,7 +59,7 @@ class Tone:
 
 
 class Levels:
-    """Four numbers a window: enough to see that embeddings go with their clips."""
+    """Four numbers a window, which show whether embeddings belong to their clips."""
 
     name = "levels"
     revision = "1"
@@ -79,7 +79,7 @@ class Levels:
 def small_recipe(
     folder: Path, per_genre: int = 6, seed: int = 0, batch_size: int = 4, max_rejected: float = 0.01, attempts: int = 4
 ) -> Recipe:
-    """small.yaml in a folder: tones of a second, `per_genre` of each of five genres."""
+    """Write small.yaml into a folder: tones of one second, `per_genre` of each of five genres."""
     path = folder / "small.yaml"
     path.write_text(
         RECIPE.format(
@@ -90,6 +90,6 @@ def small_recipe(
 
 
 def register() -> None:
-    """Make both known to this process."""
+    """Register both in this process."""
     GENERATORS["tone"] = "tests.builder.fakes:Tone"
     EMBEDDERS["levels"] = "tests.builder.fakes:Levels"

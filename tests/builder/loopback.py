@@ -1,4 +1,4 @@
-"""A Hub on this machine that serves folders, as far as loading a model asks for it."""
+"""A Hub on this machine that serves folders, with the routes that loading a model needs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from huggingface_hub.utils import _http
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BRANCHES = ("main", "v1", COMMIT)
-NOBODY = "http://127.0.0.1:9"  # a port where none answers
+NOBODY = "http://127.0.0.1:9"  # a port without a server
 
-models: dict[str, Path] = {}  # "owner/name": what is served now
+models: dict[str, Path] = {}  # "owner/name": the folder that is served
 gated: set[str] = set()
 
 
 def hub(monkeypatch: pytest.MonkeyPatch, cache: Path, shelf: dict[str, Path], locked: set[str] | None = None) -> None:
-    """Let `huggingface_hub` ask a server here that knows the `shelf`, of which `locked` is given to none."""
+    """Let `huggingface_hub` use a server on this machine with the models of `shelf`; those in `locked` are gated."""
     models.clear()
     models.update(shelf)
     gated.clear()
@@ -32,7 +32,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, cache: Path, shelf: dict[str, Path], lo
 
 
 def no_network(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    """Let `huggingface_hub` find nobody there, and lose no time over it."""
+    """Let `huggingface_hub` find no server, without waiting for retries."""
     _point(monkeypatch, NOBODY, cache)
     monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
 
@@ -44,7 +44,7 @@ def _point(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
 
-@lru_cache  # one for the whole process: transformers keeps the first address that it was given
+@lru_cache  # one for the whole process, as transformers keeps the first address
 def _serve() -> str:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -52,7 +52,7 @@ def _serve() -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers in the Hub's codes."""
+    """Answers with the Hub's status codes."""
 
     def do_GET(self) -> None:
         self._answer(send=True)

@@ -6,9 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ...errors import RecipeError
 from ...io.safe_files import read_yaml
@@ -36,7 +44,7 @@ ShareRange = Annotated[tuple[Share, Share], Field(strict=False), AfterValidator(
 DecibelRange = Annotated[tuple[Decibels, Decibels], Field(strict=False), AfterValidator(_in_order)]
 
 
-def _as_weights(value: Any) -> Any:
+def _as_weights(value: object) -> object:
     """Give the names of a plain list equal weights."""
     return dict.fromkeys(value, 1.0) if isinstance(value, list | tuple) else value
 
@@ -79,7 +87,7 @@ class Bassline(_Stepped):
 
     @field_validator("steps")
     @classmethod
-    def _readable(cls, steps: str, info: Any) -> str:
+    def _readable(cls, steps: str, info: ValidationInfo) -> str:
         parse_steps(steps, info.data.get("beats", 4), BASS_SYMBOLS)
         return steps
 
@@ -95,7 +103,7 @@ class Comping(_Stepped):
 
     @field_validator("steps")
     @classmethod
-    def _readable(cls, steps: str, info: Any) -> str:
+    def _readable(cls, steps: str, info: ValidationInfo) -> str:
         parse_steps(steps, info.data.get("beats", 4), COMP_SYMBOLS)
         return steps
 
@@ -273,7 +281,7 @@ class Vocabulary:
         return next(item for item in self.envelopes if item.programs[0] <= program <= item.programs[1])
 
 
-def _validate(kind: type[Element], value: Any, where: str, faults: list[str]) -> Element | None:
+def _validate(kind: type[Element], value: object, where: str, faults: list[str]) -> Element | None:
     """The value as an element; None, with its faults added to `faults`, if it is not valid."""
     try:
         return kind.model_validate(value)
@@ -330,13 +338,13 @@ def read_styles(taxonomy: Taxonomy, vocabulary: Vocabulary) -> dict[tuple[str, s
 def _dangling(style: Style, vocabulary: Vocabulary) -> Iterable[str]:
     """The faults of a style's references: elements that do not exist, or have another metre or no such mode."""
     for kind, table_name in _REFERENCES.items():
-        table: Mapping[str, Any] = getattr(vocabulary, table_name)
+        table: Mapping[str, Section] = getattr(vocabulary, table_name)
         for name in getattr(style, kind):
             if name not in table:
                 if name != "none" or kind not in ("fills", "percussion"):
                     yield f"{kind}: there is no {name!r} in {table_name}.yaml"
-            elif kind != "fills" and getattr(table[name], "beats", style.metre) != style.metre:
-                yield f"{kind}: {name!r} has {table[name].beats} beats a bar, the style has {style.metre}"
+            elif kind != "fills" and (beats := getattr(table[name], "beats", style.metre)) != style.metre:
+                yield f"{kind}: {name!r} has {beats} beats a bar, the style has {style.metre}"
     modes = {vocabulary.progressions[name].mode for name in style.progressions if name in vocabulary.progressions}
     for mode in sorted({"major", "minor"} - modes):
         yield f"progressions: none of them is {mode}, and a prompt may ask for a {mode} key"

@@ -163,7 +163,7 @@ def _codec_names(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         yield name.replace("quantizer.vq.layers.", "quantizer.layers.").replace("._codebook.", ".codebook."), weight
 
 
-def _fill(model: Any, weights: dict[str, Tensor], part: str) -> None:
+def _fill(model: nn.Module, weights: dict[str, Tensor], part: str) -> None:
     """Assign the tensors to the model. Raises BackendError if any is left over, missing or of another shape."""
     expected = {name: weight.shape for name, weight in model.state_dict().items()}
     given = {name: weight.shape for name, weight in weights.items()}

@@ -26,6 +26,7 @@ from transformers import (
     MusicgenForConditionalGeneration,
     MusicgenMelodyForConditionalGeneration,
     PreTrainedConfig,
+    PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
@@ -49,7 +50,7 @@ class Checkpoint:
     """A loaded MusicGen: the decoder in the chosen data type, T5 and EnCodec in float32."""
 
     model: MusicgenForConditionalGeneration | MusicgenMelodyForConditionalGeneration
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     revision: str  # the Hub's commit, or a hash of a folder's weights and settings
     license: str
 

@@ -1,4 +1,4 @@
-"""Embedders small enough for tests: the real classes with random weights, saved as published ones are."""
+"""Small embedders for tests: the real classes with random weights, in the published formats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TINY = "tiny"  # a PaSST of two blocks, all else as released
 
 
 def hear21passt(depth: int = 2, stride: int = 10, frames: int = 998, hop: int = 320, seed: int = 0) -> Any:
-    """The package's own model, in its mode "embed_only"; normalisations and biases are drawn too."""
+    """The model of hear21passt in its mode "embed_only", with random weights, biases and normalisations."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from hear21passt.models import passt as package
@@ -52,7 +52,7 @@ def hear21passt(depth: int = 2, stride: int = 10, frames: int = 998, hop: int = 
 
 
 def scene_embeddings(model: Any, audio: torch.Tensor) -> torch.Tensor:
-    """What the package gives, without what it prints and warns."""
+    """The embeddings of hear21passt, without its output and warnings."""
     from hear21passt.base import get_scene_embeddings
 
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -62,14 +62,14 @@ def scene_embeddings(model: Any, audio: torch.Tensor) -> torch.Tensor:
 
 
 def tiny_passt(folder: Path) -> Path:
-    """The weights of `hear21passt()` in a file, and its arch made known as TINY."""
+    """Write the weights of `hear21passt()` to a file, and register its architecture as TINY."""
     passt_network.ARCHS.setdefault(TINY, Arch("none", depth=2))
     save_file(hear21passt().net.state_dict(), folder / "passt.safetensors")
     return folder / "passt.safetensors"
 
 
 def transformers_model(kind: str, folder: Path) -> Path:
-    """A checkpoint of a kind, as save_pretrained writes it."""
+    """Write a checkpoint of a kind with save_pretrained."""
     narrow = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""Damaged copies of the training clips: a config of their own, the same bits whatever the shards."""
+"""Damaged copies of the training clips: their config, and that they do not depend on the shards."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_run_reports_a_missing_package_before_it_builds(tmp_path, monkeypatch):
     st.integers(1, 2), st.text(min_size=1, max_size=40), st.integers(1, 4_000), st.sampled_from(["noise:10", "side:2"])
 )
 def test_all_channels_are_damaged_at_the_stored_rate(channels, identity, samples, damage):
-    """Both channels of it, at its own rate; and what comes out follows from its id."""
+    """Both channels are damaged at the stored rate, and random damages depend on the id."""
     sound = 0.1 * np.random.default_rng(samples).standard_normal((samples, channels)).astype(np.float32)
     row = {"id": identity, "audio": {"bytes": encode_flac(sound, 32_000)}}
     (copy,) = repeat_for_damages([row], [Damage.parse(damage)])

@@ -1,4 +1,4 @@
-"""What every registered embedder must keep. One that is added to the registry is tested here by that alone."""
+"""The contract of embedders, tested for all that are registered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .tf_writer import random_musicnn, save
 
 @pytest.fixture(scope="module", params=sorted(EMBEDDERS))
 def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> EmbedderSettings:
-    """What loads it; weights, where it has some, are small ones drawn at random."""
+    """Settings that load it, with small random weights where it needs some."""
     folder = tmp_path_factory.mktemp("weights")
     if request.param == "passt":
         return EmbedderSettings(name="passt", weights=str(tiny_passt(folder)), arch=TINY)
@@ -35,7 +35,7 @@ def embedder(settings: EmbedderSettings) -> EmbedderBackend:
 
 
 def windows(embedder: EmbedderBackend, n: int, seed: int = 0) -> np.ndarray:
-    """float32 [n, samples]: noise with a swell of its own each."""
+    """float32 [n, samples]: noise, each with another swell."""
     samples = round(embedder.window_seconds * embedder.sampling_rate)
     rng = np.random.default_rng(seed)
     swell = np.linspace(rng.uniform(0, 1, n), rng.uniform(0, 1, n), samples, axis=1)

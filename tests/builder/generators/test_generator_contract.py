@@ -1,4 +1,4 @@
-"""What every registered generator must keep. One that is added to the registry is tested here by that alone."""
+"""The contract of generators, tested for all that are registered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from builder.taxonomy import Taxonomy
 from ...warm import WarmProcess
 
 ROOT = Path(__file__).parents[3]
-SECONDS = 1.53  # no whole number of anything
+SECONDS = 1.53  # not a whole number of frames
 
 ELSEWHERE = """
 import hashlib, sys
@@ -33,7 +33,7 @@ print(generator.revision, hashlib.sha256(generator.generate(clips()[2:3])[0].tob
 
 
 def clips() -> list[Clip]:
-    """Four clips that ask for much, for little, and for nothing."""
+    """Four clips with many, few and no labels."""
     prompts = (
         Prompt("A Funk track.", "", "funk"),
         Prompt("A Rock track. At 150 BPM.", "At 150 BPM.", "rock", "punk rock", tempo_bpm=150, vocals="with-vocals"),
@@ -57,7 +57,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> str | None:
-    """Weights for those that need some: small, random, in the published format."""
+    """Small random weights in the published format, for generators that need some."""
     if name == "musicgen":
         from .musicgen import checkpoints
 

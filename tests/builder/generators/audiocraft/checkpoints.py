@@ -1,7 +1,7 @@
-"""A MusicGen of audiocraft's small enough for tests: its own builders, random weights, saved as it exports them.
+"""Small MusicGen checkpoints in audiocraft's format for tests: its builders, random weights, exported by it.
 
-audiocraft's own debug model reads prompts with spaCy's English, which would be downloaded; here a prompt is looked up
-whole (`lut`) or read by a T5 that stands in the current folder, where its name is looked for first.
+audiocraft's debug model needs spaCy's English model, which would be downloaded. Here a prompt is one token
+(`lut`), or it is read by a T5 in the current folder, which is searched first.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ T5_READER = {
 
 
 def merged(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:
-    """A copy of nested settings with others over it."""
+    """A copy of nested settings, updated with others."""
     whole = copy.deepcopy(base)
     for change in changes:
         for key, value in change.items():
@@ -139,7 +139,7 @@ def musicgen(
     seed: int = 0,
     touch: Callable[[Any], None] = lambda lm: None,
 ) -> Path:
-    """Save one where `get_pretrained` finds it. Random weights that make every token likely somewhere.
+    """Save a checkpoint for `get_pretrained`, with random weights with which every token occurs.
 
     `language` and `sound` change the settings, `touch` the built language model.
     """

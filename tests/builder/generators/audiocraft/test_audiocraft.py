@@ -1,4 +1,4 @@
-"""The generator `audiocraft` on small checkpoints of audiocraft's own making, beside audiocraft's own decoding."""
+"""The generator `audiocraft` on small checkpoints, compared with audiocraft's decoding."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def there(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In that folder audiocraft finds the text encoder by its name."""
+    """Make that folder the current one, where audiocraft finds the text encoder by its name."""
     monkeypatch.chdir(place)
     return place
 
@@ -76,7 +76,7 @@ def clips(texts: list[str] = TEXTS) -> list[Clip]:
 
 
 def theirs(folder: Path, guidance: float) -> Any:
-    """audiocraft's own MusicGen, which takes the likeliest token."""
+    """audiocraft's MusicGen, set to take the most likely token."""
     model = import_module("audiocraft.models").MusicGen.get_pretrained(str(folder), device="cpu")
     model.set_generation_params(use_sampling=False, duration=FRAMES / 50, cfg_coef=guidance)
     return model
@@ -211,7 +211,7 @@ def test_supported_variants_of_the_layers(
 
 
 def cached(hub: Path, name: str, files: Path) -> str:
-    """Put files where the Hub's client keeps what it has fetched of `name`; returns their commit."""
+    """Put files into the cache of the Hub's client for `name`; returns their commit."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     kept = hub / f"models--{name.replace('/', '--')}"
     shutil.copytree(files, kept / "snapshots" / commit)
@@ -289,7 +289,7 @@ def test_revision_of_a_folder_is_refused(folder: Path) -> None:
 
 
 class Trap:
-    """Executed, it leaves a file."""
+    """Leaves a file when it is run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -299,7 +299,7 @@ class Trap:
 
 
 def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Write a file again, its content changed in place."""
+    """Change the content of a file."""
     content = torch.load(path, weights_only=True)
     change(content)
     torch.save(content, path)
@@ -390,7 +390,7 @@ def test_other_layers_than_musicgens_are_refused(
 def test_unsupported_settings_are_refused_before_audiocraft_loads(
     folder: Path, tmp_path: Path, settings: dict[str, Any], error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For what audiocraft would fetch, demucs or spaCy's English, is fetched while it builds."""
+    """audiocraft would download demucs or spaCy's English model while it loads."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     text = yaml.safe_dump(made.merged(made.LANGUAGE, settings))

@@ -1,4 +1,4 @@
-"""A MusicGen small enough for tests: the real classes, random weights, saved and loaded as published ones are."""
+"""Small MusicGen checkpoints for tests: the real classes with random weights, in the published format."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TEXTS = [
 
 @lru_cache  # no two trainings need come out alike
 def tokenizer() -> PreTrainedTokenizerFast:
-    """A sub-word tokenizer trained on a few lines; like T5's it ends every text with `</s>`."""
+    """A sub-word tokenizer trained on a few lines, which like T5's ends every text with `</s>`."""
     made = Tokenizer(models.Unigram())
     made.normalizer = normalizers.NFKC()
     made.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -50,7 +50,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def config(stereo: bool = False, melody: bool = False, **decoder: Any) -> MusicgenConfig | MusicgenMelodyConfig:
-    """EnCodec at 32 kHz with 50 frames a second, as the real one; all else as narrow as the classes allow."""
+    """EnCodec at 32 kHz with 50 frames a second, as published, and otherwise as narrow as the classes allow."""
     text = T5Config(
         vocab_size=128,
         d_model=24,
@@ -97,7 +97,7 @@ def config(stereo: bool = False, melody: bool = False, **decoder: Any) -> Musicg
 
 
 def model(seed: int = 0, **options: Any) -> Any:
-    """Random weights that make every token likely somewhere and audio that is neither silent nor clipped."""
+    """Random weights with which every token occurs, and audio is neither silent nor clipped."""
     torch.manual_seed(seed)
     kind = MusicgenMelodyForConditionalGeneration if options.get("melody") else MusicgenForConditionalGeneration
     made: Any = kind(config(**options)).eval()  # type: ignore[arg-type]
@@ -123,7 +123,7 @@ def model(seed: int = 0, **options: Any) -> Any:
 
 
 def musicgen(folder: Path, **options: Any) -> Path:
-    """Save one, with its tokenizer, where `from_pretrained` finds it."""
+    """Save a checkpoint with its tokenizer for `from_pretrained`."""
     model(**options).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder

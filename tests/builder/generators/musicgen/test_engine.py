@@ -1,4 +1,4 @@
-"""The decode engine against transformers' `generate`, and the parts it is made of."""
+"""The decode engine compared with transformers' `generate`, and its parts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def inputs(texts: list[str]) -> dict[str, torch.Tensor]:
 
 
 def generated(model: MusicgenForConditionalGeneration, batch: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
-    """The codes that `generate` hands to EnCodec, [batch, codebooks, frames]."""
+    """The codes that `generate` decodes with EnCodec, [batch, codebooks, frames]."""
     seen: list[torch.Tensor] = []
     decode = model.audio_encoder.decode
 
@@ -104,7 +104,7 @@ def test_greedy_tokens_agree_with_transformers_generate(
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_masked_step_equals_exact_step(mono: Any, guidance: float) -> None:
-    """GPU graphs read the cache past what is written, behind a mask: the same tokens must come of it."""
+    """GPU graphs read the cache beyond the written part with a mask, which must give the same tokens."""
     engine, batch = Engine(mono, plain=True), inputs(TEXTS)
     sampling = Sampling(guidance=guidance, top_k=20)
     wanted = decoded(engine, mono, batch, sampling, range(8))

@@ -70,7 +70,7 @@ def test_positions_are_extended_beyond_the_published_table() -> None:
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_masked_step_equals_exact_step(mono: Any, guidance: float) -> None:
-    """GPU graphs read the cache past what is written, behind a mask: the same tokens must come of it."""
+    """GPU graphs read the cache beyond the written part with a mask, which must give the same tokens."""
     engine, sampling = MelodyEngine(mono, plain=True), Sampling(guidance=guidance, top_k=20)
     states, mask = encode(mono, TEXTS)
     wanted = played(engine, states, mask, sampling)

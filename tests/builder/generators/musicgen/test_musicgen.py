@@ -1,4 +1,4 @@
-"""The generator `musicgen` on a small checkpoint: clips, what may go wrong, and a corpus built with it."""
+"""The generator `musicgen` on a small checkpoint: clips, errors, and a corpus built with it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_at_most_thirty_seconds(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that plays in stereo."""
+    """A stereo checkpoint."""
     return checkpoints.musicgen(tmp_path_factory.mktemp("stereo"), stereo=True)
 
 
@@ -179,7 +179,7 @@ def test_codec_is_on_the_cpu_with_mps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def out_of_memory_over(clips_at_most: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[int]:
-    """Let decoding fail where more clips come at once; returns the list of the batches that were tried."""
+    """Let decoding of larger batches fail; returns the list of the batches that were tried."""
     decode, tried = musicgen.Engine.decode, []
 
     def limited(self: Any, states: torch.Tensor, *rest: Any) -> Any:
