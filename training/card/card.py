@@ -1,4 +1,4 @@
-"""The model card: README.md of a model folder, rendered from its own files and the scores alone."""
+"""The model card: README.md of a model folder, rendered only from its own files and the scores."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .figures import (
     REGRESSION,
     ROBUSTNESS,
     SINGLE,
-    amount,
-    damaged,
-    held_against,
-    judged,
+    format_amount,
+    format_share,
+    read_fidelity,
     read_json,
-    share,
+    read_robustness,
+    read_scores,
 )
 
-INDEXED = {  # ours -> the Hub's metric id
+HUB_METRICS = {  # synthmir's metric -> the Hub's metric id
     SINGLE: {"accuracy": "accuracy", "macro_f1": "f1"},
     MULTI: {"map": "map", "macro_roc_auc": "roc_auc", "macro_f1": "f1"},
     REGRESSION: {"mae": "mae", "accuracy_1": "accuracy_1"},
 }
-# What a record, an embedder or a target may lack. The template knows no other names than those that are here or there.
+# Keys that a record, an embedder or a config may lack. The template uses only these and those that are always there.
 DETAILS = (
     *("rows", "augmentation", "dropped", "left_out", "division", "search", "best", "optimizer", "curve", "best_epoch"),
     *("stopped_early", "strategy", "device_type", "processes", "mixed_precision", "settings", "generator"),
@@ -44,22 +44,31 @@ CONFIG = ("task", "threshold", "examples", "neighbors", "hidden")
 
 
 def write_card(model_folder: Path, scores: Path | None = None) -> None:
-    """Write README.md of a model folder from config.json, training.json and, if given, an evaluation's scores.json.
+    """Write README.md of a model folder.
 
-    Beside the scores, `robustness.json` and `fidelity/fidelity.json` are told too, if they are of this model and its
-    corpus. What no file says is left out. Raises DataError for a file that is missing or is not what it should be.
+    What no file says is left out.
+
+    Args:
+        model_folder: It holds config.json and training.json.
+        scores: An evaluation's scores.json. `robustness.json` and `fidelity/fidelity.json` beside it are included if
+            they are of this model and its corpus.
+
+    Raises:
+        DataError: A file is missing or damaged.
     """
     config, record = read_json(model_folder / "config.json"), read_json(model_folder / "training.json")
     problem = config.get("problem_type") or SINGLE
-    how = judged(scores, problem) if scores else {"benchmarks": [], "aggregate": None, "window": None, "hop": None}
-    benchmarks = how["benchmarks"]
+    evaluation = (
+        read_scores(scores, problem) if scores else {"benchmarks": [], "aggregate": None, "window": None, "hop": None}
+    )
+    benchmarks = evaluation["benchmarks"]
     details = dict.fromkeys(DETAILS) | record.get("details", {})
     settings = details["settings"] or {}
     strategy = settings.get("strategy", "synthetic")
     adapted = dict.fromkeys(("target", "stages", "adaptation")) | (details["strategy"] or {})
     embedder = dict.fromkeys(EMBEDDER) | (details.get("embedder") or {}) | (config.get("embedder") or {})
     context = {
-        **how,
+        **evaluation,
         "config": dict.fromkeys(CONFIG) | config,
         "task": config.get("task", "genre"),
         "problem": {SINGLE: "single", MULTI: "multi", REGRESSION: "number"}[problem],
@@ -71,68 +80,68 @@ def write_card(model_folder: Path, scores: Path | None = None) -> None:
         "corpus": details.get("corpus_name"),
         "generator": dict.fromkeys(("name", "revision", "license", "about")) | (details["generator"] or {}),
         "on_real_music": any(benchmark["name"] != "validation" for benchmark in benchmarks),
-        "metrics": {key: name for key, name in METRICS[problem].items() if any(key in found for found in benchmarks)},
-        "indexed": INDEXED[problem],
+        "metrics": {key: name for key, name in METRICS[problem].items() if any(key in entry for entry in benchmarks)},
+        "indexed": HUB_METRICS[problem],
         "amounts": AMOUNTS,
         "strategy": strategy,
         "samplings": _samplings(benchmarks),
-        "seed": settings.get("seed") if "seed" in _told(settings) else None,
-        "settings": _told(settings),
+        "seed": settings.get("seed") if "seed" in _shown_settings(settings) else None,
+        "settings": _shown_settings(settings),
         "options": _options(settings),
         "target": dict.fromkeys(("source", "rows")) | (adapted["target"] or {}),
         "synthetic": details.get("synthetic", True),
         "real": strategy != "synthetic" or not details.get("synthetic", True),
-        "robustness": damaged(scores.parent / ROBUSTNESS, scores, record, problem) if scores else None,
-        "fidelity": held_against(scores.parent / FIDELITY, record) if scores else None,
+        "robustness": read_robustness(scores.parent / ROBUSTNESS, scores, record, problem) if scores else None,
+        "fidelity": read_fidelity(scores.parent / FIDELITY, record) if scores else None,
     }
     try:
         body = _template().render(context).strip()
     except (UndefinedError, TypeError, ValueError) as error:
         if scores is None:
             raise
-        raise DataError(f"{scores}: not scores of a whole: {error}", "write them anew: synthmir evaluate") from error
+        raise DataError(f"{scores}: not complete scores: {error}", "write them again: synthmir evaluate") from error
     write_text(model_folder / "README.md", f"---\n{_metadata(context).to_yaml()}\n---\n\n{body}\n")
 
 
 def _samplings(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How intervals came about, each way once."""
-    told: dict[tuple[Any, ...], dict[str, Any]] = {}
+    """The ways in which intervals were computed, each once."""
+    samplings: dict[tuple[Any, ...], dict[str, Any]] = {}
     for benchmark in benchmarks:
         if sampling := benchmark["sampling"]:
             sampling = {**sampling, "exact": bool(sampling.get("exact"))}
-            told.setdefault(tuple(sampling.items()), {**sampling, "title": benchmark["title"]})
-    return list(told.values())
+            samplings.setdefault(tuple(sampling.items()), {**sampling, "title": benchmark["title"]})
+    return list(samplings.values())
 
 
-def _told(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that had a say in what came out."""
-    silent = {"task", "tracker", "batch_size", "neighbors", "imbalance", "embedding_column"}
-    silent |= {"target"}  # a path of the machine it was trained on
+def _shown_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that had an effect on the model."""
+    hidden = {"task", "tracker", "batch_size", "neighbors", "imbalance", "embedding_column"}
+    hidden |= {"target"}  # a path of the machine it was trained on
     if settings.get("strategy") != "finetune":
-        silent |= {"finetune_lr"}
+        hidden |= {"finetune_lr"}
     if settings.get("strategy", "synthetic") == "synthetic":
-        silent |= {"shots"}
+        hidden |= {"shots"}
     if settings.get("head") in ("logistic", "knn"):
-        silent |= {"hidden", "epochs", "patience", "lr", "accumulate", "seed"}
+        hidden |= {"hidden", "epochs", "patience", "lr", "accumulate", "seed"}
     if settings.get("head") == "linear":
-        silent |= {"hidden"}
+        hidden |= {"hidden"}
     return {
         key: value
         for key, value in settings.items()
-        if key not in silent and value is not None and not isinstance(value, dict)
+        if key not in hidden and value is not None and not isinstance(value, dict)
     }
 
 
 def _options(settings: dict[str, Any]) -> str:
-    """What `synthmir train` was told, as it is typed, where it is not what the settings are by themselves."""
-    usual = {"embedding_column": "embedding", "head": "mlp", "strategy": "synthetic"}
+    """The options of `synthmir train`, as typed, that differ from the defaults."""
+    defaults = {"embedding_column": "embedding", "head": "mlp", "strategy": "synthetic"}
     keys = ("label_column", "embedding_column", "problem", "head", "strategy", "target", "shots", "seed")
     real = settings.get("strategy", "synthetic") != "synthetic"
     given = {key: settings.get(key) for key in keys if real or key not in ("target", "shots")}
     if given.get("target"):
         given["target"] = "REAL"
-    told = [(key, value) for key, value in given.items() if value and value != usual.get(key)]
-    return "".join(f" --{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in told)
+    options = [(key, value) for key, value in given.items() if value and value != defaults.get(key)]
+    return "".join(f" --{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in options)
 
 
 def _metadata(context: dict[str, Any]) -> Any:
@@ -180,12 +189,11 @@ def _results(context: dict[str, Any]) -> list[Any]:
 
 
 def _template() -> Any:
-
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     environment.filters |= FILTERS
     environment.filters["thousands"] = lambda value: f"{value:,}"
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
     environment.filters["number"] = lambda value: f"{value:.4g}"
-    environment.filters["figure"] = share
-    environment.filters["amount"] = amount
+    environment.filters["figure"] = format_share
+    environment.filters["amount"] = format_amount
     return environment.from_string(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The figures of a model card: what an evaluation left in its folder, read with care and held against the model."""
+"""The results in a model card: an evaluation's files, checked, and matched with the model."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ METRICS = {  # in the results' columns, as far as the scores hold them
     MULTI: {"map": "mAP", "macro_roc_auc": "ROC-AUC, macro", "macro_f1": "Macro F1"},
     REGRESSION: {"mae": "Mean absolute error", "accuracy_1": "Accuracy 1", "accuracy_2": "Accuracy 2"},
 }
-AMOUNTS = ("mae",)  # figures that are no shares
-TABLE_CLASSES = 12  # a wider confusion matrix is told by its largest cells
+AMOUNTS = ("mae",)  # metrics that are amounts, not shares
+TABLE_CLASSES = 12  # of a larger confusion matrix only the largest cells are listed
 PAIRS = 10
 OPTIONAL = ("protocol", "licence", "notes", "left_out", "skipped", "sampling", "per_class", "per_tag", "worst_pair")
 AGGREGATES = {
@@ -36,59 +36,63 @@ def read_json(path: Path) -> dict[str, Any]:
     return read_record(path, "train or evaluate again", origin="synthmir train and synthmir evaluate write it")
 
 
-def judged(path: Path, problem: str) -> dict[str, Any]:
-    """What a scores.json tells: `benchmarks`, and how windows became answers (`aggregate`, `window`, `hop`)."""
+def read_scores(path: Path, problem: str) -> dict[str, Any]:
+    """Read a scores.json: its `benchmarks`, and how windows became predictions (`aggregate`, `window`, `hop`).
+
+    Raises:
+        DataError: It is missing or damaged, or of another schema.
+    """
     scores = read_json(path)
     if scores.get("schema") != SCORES_SCHEMA or not isinstance(scores.get("benchmarks"), list):
         raise DataError(
             f"{path}: not scores of schema {SCORES_SCHEMA} (found {scores.get('schema')!r})",
-            "write them anew: synthmir evaluate MODEL --on validation",
+            "write them again: synthmir evaluate MODEL --on validation",
         )
     try:
         details = scores.get("record", {}).get("details", {})
-        how = scores.get("model", {}).get("aggregate")
+        aggregate = scores.get("model", {}).get("aggregate")
         return {
             "benchmarks": [_benchmark(benchmark, METRICS[problem]) for benchmark in scores["benchmarks"]],
-            "aggregate": AGGREGATES.get(how, how),
+            "aggregate": AGGREGATES.get(aggregate, aggregate),
             "window": details.get("window_seconds"),
             "hop": details.get("hop_seconds"),
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not scores: {error!r}", "write them anew: synthmir evaluate") from error
+        raise DataError(f"{path}: not scores: {error!r}", "write them again: synthmir evaluate") from error
 
 
 def _benchmark(scores: dict[str, Any], metrics: dict[str, str]) -> dict[str, Any]:
-    """A benchmark's scores, with a `kind` and a `title` that carries no path of this machine."""
+    """A benchmark's scores, with its `kind` and a `title` without the path on this machine."""
     kind, _, rest = str(scores["name"]).partition(":")
     int(scores["n"])
-    found = dict.fromkeys(OPTIONAL) | {key: value for key, value in scores.items() if key not in metrics}
-    found |= {metric: scores[metric] for metric in metrics if known(scores.get(metric))}
-    if rest:  # a protocol may tell the folder
-        found["notes"] = [note for note in found["notes"] or () if rest not in str(note)]
+    entry = dict.fromkeys(OPTIONAL) | {key: value for key, value in scores.items() if key not in metrics}
+    entry |= {metric: scores[metric] for metric in metrics if has_value(scores.get(metric))}
+    if rest:  # a note may hold the path
+        entry["notes"] = [note for note in entry["notes"] or () if rest not in str(note)]
     matrix = scores.get("confusion_matrix")
     if matrix and any(len(row) != len(scores["labels"]) for row in (matrix, *matrix)):
         raise ValueError(f"confusion matrix and labels of {kind} do not fit together")
     calibration = (scores.get("calibration") or {}).get("ece")
     return {
-        **found,
+        **entry,
         "kind": kind,
         "title": Path(rest).name or kind,
         "confusion": matrix if matrix and len(matrix) <= TABLE_CLASSES else None,
         "pairs": _pairs(matrix, scores["labels"]) if matrix and len(matrix) > TABLE_CLASSES else [],
-        "per_class": [_of_class(row) for row in scores.get("per_class") or ()],
-        "ece": calibration if known(calibration) else None,
+        "per_class": [_read_class(row) for row in scores.get("per_class") or ()],
+        "ece": calibration if has_value(calibration) else None,
     }
 
 
-def _of_class(row: dict[str, Any]) -> dict[str, Any]:
-    """Precision, recall and F1 as figures with their intervals, where there are."""
+def _read_class(row: dict[str, Any]) -> dict[str, Any]:
+    """Precision, recall and F1 of a class, with their intervals if there are any."""
     bounds = row.get("intervals") or {}
     figures = {name: {"value": row[name], **(bounds.get(name) or {})} for name in ("precision", "recall", "f1")}
     return {"label": row["label"], "support": row["support"], **figures}
 
 
 def _pairs(matrix: list[list[int]], labels: list[str]) -> list[tuple[str, str, int]]:
-    """The classes most often taken for others: true, predicted, how often."""
+    """The pairs of classes that are confused most: true, predicted, count."""
     cells = [
         (count, -row, -column)
         for row, counts in enumerate(matrix)
@@ -98,20 +102,20 @@ def _pairs(matrix: list[list[int]], labels: list[str]) -> list[tuple[str, str, i
     return [(labels[-row], labels[-column], count) for count, row, column in sorted(cells, reverse=True)[:PAIRS]]
 
 
-def damaged(path: Path, scores: Path, record: dict[str, Any], problem: str) -> dict[str, Any] | None:
-    """The table of a robustness.json: its first figure clean and at each level. None if it is of another model."""
+def read_robustness(path: Path, scores: Path, record: dict[str, Any], problem: str) -> dict[str, Any] | None:
+    """Read a robustness.json: its first metric, clean and at each level; None if it is of another model."""
     if not path.exists():
         return None
-    found = read_json(path)
+    results = read_json(path)
     try:
-        if found["schema"] != ROBUSTNESS_SCHEMA:
-            raise ValueError(f"schema {found['schema']!r}")
-        mine = (found["model"], found["record"]["fingerprint"]) == (
+        if results["schema"] != ROBUSTNESS_SCHEMA:
+            raise ValueError(f"schema {results['schema']!r}")
+        same_model = (results["model"], results["record"]["fingerprint"]) == (
             read_json(scores).get("model", {}).get("path"), record.get("fingerprint"),
         )  # fmt: skip
-        if not mine or found["problem"] != problem or found["record"]["started"] < record.get("started", ""):
+        if not same_model or results["problem"] != problem or results["record"]["started"] < record.get("started", ""):
             return None
-        key = next((key for key in METRICS[problem] if known(found["clean"].get(key))), None)
+        key = next((key for key in METRICS[problem] if has_value(results["clean"].get(key))), None)
         if key is None:
             return None
         levels = [
@@ -121,44 +125,44 @@ def damaged(path: Path, scores: Path, record: dict[str, Any], problem: str) -> d
                 "figure": level["figures"].get(key),
                 "drop": next((drop["difference"] for drop in level["drops"] if drop["metric"] == key), None),
             }
-            for level in found["levels"]
+            for level in results["levels"]
         ]
-        title = Path(str(found["benchmark"]).partition(":")[2]).name or str(found["benchmark"]).partition(":")[0]
+        title = Path(str(results["benchmark"]).partition(":")[2]).name or str(results["benchmark"]).partition(":")[0]
         return {
-            "title": title, "metric": METRICS[problem][key], "amount": key in AMOUNTS, "n": found["n"],
-            "clean": found["clean"][key], "levels": levels,
+            "title": title, "metric": METRICS[problem][key], "amount": key in AMOUNTS, "n": results["n"],
+            "clean": results["clean"][key], "levels": levels,
         }  # fmt: skip
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: not figures of robustness: {error!r}", "write it anew: synthmir robustness"
+            f"{path}: not results of robustness: {error!r}", "write it again: synthmir robustness"
         ) from error
 
 
-def held_against(path: Path, record: dict[str, Any]) -> Measurement | None:
-    """The fidelity of the corpus that the model learnt from; None if it is another corpus's."""
+def read_fidelity(path: Path, record: dict[str, Any]) -> Measurement | None:
+    """Read the fidelity of the model's training corpus; None if it is of another corpus."""
     if not path.exists():
         return None
     found = read_measurement(path)
     return found if found.corpus.fingerprint == record.get("fingerprint") else None
 
 
-def known(figure: Any) -> bool:
-    """Whether a figure has a value."""
+def has_value(figure: Any) -> bool:
+    """Whether a metric has a finite value."""
     value = figure.get("value") if isinstance(figure, dict) else None
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def share(figure: dict[str, float] | None) -> str:
-    """ "84.6 % [82.0, 87.1]", without the interval where there is none, "" where there is no figure."""
-    return _told(figure, 100, 1, " %")
+def format_share(figure: dict[str, float] | None) -> str:
+    """Format a share as "84.6 % [82.0, 87.1]"; without the interval if there is none, "" without a value."""
+    return _format(figure, 100, 1, " %")
 
 
-def amount(figure: dict[str, float] | None) -> str:
-    """As `share`, of what is none: "3.25 [2.94, 3.61]"."""
-    return _told(figure, 1, 2, "")
+def format_amount(figure: dict[str, float] | None) -> str:
+    """Format an amount as "3.25 [2.94, 3.61]", see `format_share`."""
+    return _format(figure, 1, 2, "")
 
 
-def _told(figure: dict[str, float] | None, factor: int, digits: int, unit: str) -> str:
+def _format(figure: dict[str, float] | None, factor: int, digits: int, unit: str) -> str:
     if not figure:
         return ""
     low, high = figure.get("low"), figure.get("high")

@@ -28,9 +28,9 @@ def test_a_tagger(corpus: Path, tmp_path: Path) -> None:
     text = trained(corpus, tmp_path / "model", task="instruments")
     threshold = json.loads((tmp_path / "model/config.json").read_text())["threshold"]
     assert "any number of labels for each recording: bass, drums, flute." in text
-    assert f"from {threshold:.3f} on a label is given" in text and "softmax" not in text
+    assert f"a label is predicted from {threshold:.3f}" in text and "softmax" not in text
     assert rows(text, "## How it was trained")["layers"] == ["standardisation, dense 4 ReLU, dense 3, sigmoid"]
-    assert "always answers one of" not in text
+    assert "always predicts one of" not in text
     assert ModelCard.load(tmp_path / "model/README.md").data.metrics == ["map", "roc_auc", "f1"]
 
 
@@ -73,10 +73,10 @@ def test_heads_without_epochs(corpus: Path, tmp_path: Path, head: str) -> None:
         ]
     else:
         chosen = RunRecord.read(tmp_path / "model/training.json").details["best"]["C"]
-        assert table["logistic regression"] == [f"C {chosen:g}, of 7 tried on validation"]
+        assert table["logistic regression"] == [f"C {chosen:g}, the best of 7 on the validation split"]
 
 
-def test_data_of_others_are_not_called_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_data_sets_are_not_called_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     table = columns("x", 90, 0)
     data = {"embedding": [v.tolist() for v in table["embedding"]], "style": [f"style {g}" for g in table["genre"]]}
@@ -85,7 +85,7 @@ def test_data_of_others_are_not_called_synthetic(tmp_path: Path, monkeypatch: py
     card = ModelCard.load(tmp_path / "model/README.md")
     assert "synthetic" not in card.data.tags and "synthetic music" not in text
     assert "unknown" not in text and card.data.model_name == "music-style"
-    assert "trained on music, a data set that was not made by synthmir" in text and "prompt" not in text
+    assert "trained on music, a data set that synthmir did not make" in text and "prompt" not in text
     assert rows(text, "## How it was trained")["validation"] == ["10.0 % of the clips, held out here by row (seed 0)"]
 
 
@@ -95,7 +95,7 @@ def songs(split: str, n: int) -> Dataset:
     return Dataset.from_dict({**data, "genre": [GENRES[code] for code in table["genre"]]})
 
 
-def test_real_music_is_told_without_its_path(corpus: Path, tmp_path: Path) -> None:
+def test_real_music_is_named_without_its_path(corpus: Path, tmp_path: Path) -> None:
     """And the command is the one that was run, but for the names of folders."""
     real = {split: songs(split, 60) for split in ("train", "test")}
     DatasetDict(real).save_to_disk(tmp_path / "somebody" / "songs")
@@ -106,13 +106,13 @@ def test_real_music_is_told_without_its_path(corpus: Path, tmp_path: Path) -> No
     table = rows(text, "## How it was trained")
     options = "--label-column genre --strategy finetune --target REAL --shots 5 --seed 3"
     assert f"synthmir train CORPUS --out MODEL --task genre {options}\n" in text
-    assert table["real music"] == ["songs: 45 to learn from, 15 to validate, 60 kept from training"]
+    assert table["real music"] == ["songs: 45 to learn from, 15 to validate, 60 held out for testing"]
     assert table["stages"][0].startswith("the source (240 rows, lr 0.001, epoch ")
     assert ", then the target (15 rows, lr 0.0001, epoch " in table["stages"][0]
     assert "somebody" not in text and "target" not in table["settings"][0] and "shots 5" in table["settings"][0]
 
 
-def test_adaptation_is_told(corpus: Path, tmp_path: Path) -> None:
+def test_adaptation_is_in_the_card(corpus: Path, tmp_path: Path) -> None:
     songs("x", 90).save_to_disk(tmp_path / "songs")
     options = {"strategy": "adapt", "target": str(tmp_path / "songs"), "adaptation": {"loss": "coral", "weight": 2.0}}
     table = rows(trained(corpus, tmp_path / "model", **options), "## How it was trained")
