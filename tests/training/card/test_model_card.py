@@ -277,12 +277,8 @@ def test_the_protocol_is_in_the_card(folder: Path, scores: Path) -> None:
         "windows of 10 s, one every 5 s; the prediction for a recording is the mean of their windows' logits" in text
     )
     assert "95 % intervals, BCa bootstrap over 57 artists, 2,000 resamples, seed 4" in text
-    assert (
-        "One training, with seed 0" in text
-        and "no description is in both splits" in text
-       
+    assert "One training, with seed 0" in text and "no description is in both splits" in text
     assert "/home/me" not in read(folder)
-    )
 
 
 def test_the_method_of_exact_intervals_is_named(folder: Path, scores: Path) -> None:
