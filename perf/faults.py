@@ -4,7 +4,7 @@ uv run perf/faults.py [--kills 50] [--clips 2000] [--writes 200] [--only kills|w
 
 Kills: SIGKILL to the main process, a worker, or a node of a Ray cluster that is started here, half of the runs being
 on it; after each death of the main process the same command. Writes: from the n-th call on that needs room every one
-fails (tests/faults/shim.c, preloaded; a C compiler is needed), then there is room again and the same command goes on.
+fails (tests/faults/shim.c, preloaded; a C compiler is needed), then there is room again and the same command resumes.
 Each time the corpus must be that of an undisturbed run, to the byte. Growth: both, while as many clips again are added
 to a corpus that is there, which must stay as it was for who reads it. With --only the figures of the others stay in
 FILE, with the day that they are of.
@@ -36,19 +36,19 @@ def kills(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def killed(plan: Plan) -> dict[str, Any]:
-    """What became of a plan."""
+    """Run a plan, print the results, and return them."""
     clock = time.monotonic()
-    found = disturb(plan, lambda words: print(f"{time.monotonic() - clock:7.0f} s  {words}", flush=True))
-    told = vars(found) | {"clips": plan.clips, "wall_seconds": round(time.monotonic() - clock)}
-    told["equal"] = not found.differs and not found.faults and not found.seen
+    result = disturb(plan, lambda words: print(f"{time.monotonic() - clock:7.0f} s  {words}", flush=True))
+    report = vars(result) | {"clips": plan.clips, "wall_seconds": round(time.monotonic() - clock)}
+    report["equal"] = not result.differs and not result.faults and not result.seen
     what = f"{plan.clips:,} clips " + ("added to as many" if plan.grow else "built and embedded")
-    print(f"\n{what}, {found.kills.total()} kills: "
-          + ", ".join(f"{count} {name}" for name, count in sorted(found.kills.items())))  # fmt: skip
-    print(f"{found.sessions} sessions, of which {found.given_up} gave up and said so; {told['wall_seconds']} s")
-    print(f"equal corpus: {'yes' if told['equal'] else f'NO: {found.differs} {found.faults} {found.seen}'}")
-    print(f"lost {found.lost}, doubled {found.doubled}")
-    print(f"clips begun again {found.made_again}, embedded again {found.embedded_again}")
-    return told
+    print(f"\n{what}, {result.kills.total()} kills: "
+          + ", ".join(f"{count} {name}" for name, count in sorted(result.kills.items())))  # fmt: skip
+    print(f"{result.sessions} sessions, of which {result.given_up} gave up and said so; {report['wall_seconds']} s")
+    print(f"equal corpus: {'yes' if report['equal'] else f'NO: {result.differs} {result.faults} {result.seen}'}")
+    print(f"lost {result.lost}, doubled {result.doubled}")
+    print(f"clips begun again {result.made_again}, embedded again {result.embedded_again}")
+    return report
 
 
 def writes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def writes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def refused(folder: Path, count: int, grow: bool = False) -> dict[str, Any]:
     """What became of so many runs on a full disk: from each of the first writes on, with `grow` from some of all."""
-    told = after = damaged = other = 0
+    clear_errors = after = damaged = other = 0
     calls: Counter[str] = Counter()
     with host(folder, grow=grow) as disturbed:
         of = disturbed.calls
@@ -67,7 +67,7 @@ def refused(folder: Path, count: int, grow: bool = False) -> dict[str, Any]:
             outcome = disturbed.run(Fault(nth))
             clear = outcome.code == 3 and "make room" in outcome.words and "Traceback" not in outcome.words
             same = outcome.code_after == 0 and not outcome.differs
-            told += clear
+            clear_errors += clear
             after += same
             damaged += len(outcome.damaged) + len(outcome.seen)
             other += not outcome.refused
@@ -77,10 +77,10 @@ def refused(folder: Path, count: int, grow: bool = False) -> dict[str, Any]:
                 print(outcome.words, outcome.words_after, outcome.differs, outcome.seen)
     which = f"{count} of the {of:,} writes" if grow else f"write 1, 2, ... {count} on, of {of:,}"
     print(f"\ndisk full from {which} of {'an extension' if grow else 'a build'} and an embedding")
-    print(f"clear errors {told} of {count}; the same corpus after {after} of {count}")
+    print(f"clear errors {clear_errors} of {count}; the same corpus after {after} of {count}")
     print(f"damaged shards that could be seen {damaged}; runs in which nothing was refused {other}")
     print("refused: " + ", ".join(f"{count} {name}" for name, count in calls.most_common()))
-    return {"writes": count, "of": of, "clear": told, "same": after, "damaged": damaged, "refused": calls}
+    return {"writes": count, "of": of, "clear": clear_errors, "same": after, "damaged": damaged, "refused": calls}
 
 
 def growth(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -94,22 +94,22 @@ def growth(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     return made | {"kills": killed(plan)}
 
 
-def of_kills(told: dict[str, Any], of: str = "") -> Iterator[dict[str, Any]]:
+def of_kills(report: dict[str, Any], of: str = "") -> Iterator[dict[str, Any]]:
     """The lines of the results' table."""
-    count = sum(told["kills"].values())
-    which = ", ".join(f"{number} {name}" for name, number in sorted(told["kills"].items()))
+    count = sum(report["kills"].values())
+    which = ", ".join(f"{number} {name}" for name, number in sorted(report["kills"].items()))
     yield table.row(
-        f"{of}files that differ after the kills", "", len(told["differs"]), n=count, note=f"killed: {which}"
+        f"{of}files that differ after the kills", "", len(report["differs"]), n=count, note=f"killed: {which}"
     )
     for name in ("lost", "doubled"):
-        yield table.row(f"{of}clips {name}", f"of {told['clips']:,}", told[name], n=count)
+        yield table.row(f"{of}clips {name}", f"of {report['clips']:,}", report[name], n=count)
     for name in ("made_again", "embedded_again"):
         yield table.row(
-            f"{of}clips {name.replace('_', ' ')}", f"of {told['clips']:,}", told[name], n=count, note="at most"
+            f"{of}clips {name.replace('_', ' ')}", f"of {report['clips']:,}", report[name], n=count, note="at most"
         )
 
 
-def of_writes(told: dict[str, Any], of: str = "") -> Iterator[dict[str, Any]]:
+def of_writes(report: dict[str, Any], of: str = "") -> Iterator[dict[str, Any]]:
     """The lines of the results' table."""
     names = {
         "clear": "disk full: clear errors",
@@ -117,15 +117,15 @@ def of_writes(told: dict[str, Any], of: str = "") -> Iterator[dict[str, Any]]:
         "damaged": "damaged shards seen",
     }
     for key, name in names.items():
-        yield table.row(f"{of}{name}", f"of {told['writes']}", told[key], n=told["writes"])
+        yield table.row(f"{of}{name}", f"of {report['writes']}", report[key], n=report["writes"])
 
 
-def of_growth(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def of_growth(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The lines of the results' table."""
     growing = "a corpus that grows: "
-    yield from of_writes(told["writes"], growing)
-    yield from of_kills(told["kills"], growing)
-    kills = told["kills"]
+    yield from of_writes(report["writes"], growing)
+    yield from of_kills(report["kills"], growing)
+    kills = report["kills"]
     yield table.row(f"{growing}faults seen by readers after a kill", "", len(kills["seen"]), n=kills["looks"])
 
 
@@ -136,8 +136,8 @@ def kept(file: Path) -> dict[str, Any]:
     """The sections of a file that an earlier run wrote, each with the day that it is of."""
     if not file.exists():
         return {}
-    told = json.loads(file.read_text(encoding="utf-8"))
-    return {name: {"date": told["date"]} | told[name] for name in LINES if name in told}
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return {name: {"date": content["date"]} | content[name] for name in LINES if name in content}
 
 
 def main() -> None:
@@ -158,27 +158,27 @@ def main() -> None:
     if options.quick:
         options.kills, options.clips, options.clips_per_shard, options.writes = 4, 80, 8, 10
         options.growth_kills, options.growth_clips, options.growth_writes = 4, 80, 10
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, run in (("writes", writes), ("kills", kills), ("growth", growth)):
         if options.only in (None, name):
             with tempfile.TemporaryDirectory(prefix="synthmir-faults-") as folder:
-                found[name] = run(Path(folder), options)
+                results[name] = run(Path(folder), options)
     print(f"\n{table.described()}")
     if options.json is not None:
-        told = (kept(options.json) if options.only else {}) | found
-        rows = [line for name in LINES if name in told for line in LINES[name](told[name])]
-        table.save(options.json, "faults", rows, **told)
-    if any(broken(name, told) for name, told in found.items()):
+        report = (kept(options.json) if options.only else {}) | results
+        rows = [line for name in LINES if name in report for line in LINES[name](report[name])]
+        table.save(options.json, "faults", rows, **report)
+    if any(broken(name, report) for name, report in results.items()):
         raise SystemExit(1)
 
 
-def broken(name: str, told: dict[str, Any]) -> bool:
-    """Whether anything was lost, or not told in words."""
+def broken(name: str, report: dict[str, Any]) -> bool:
+    """Return whether anything was lost, or an error was not clear."""
     if name == "growth":
-        return any(broken(part, told[part]) for part in ("writes", "kills"))
+        return any(broken(part, report[part]) for part in ("writes", "kills"))
     if name == "kills":
-        return not told["equal"]
-    return (told["clear"], told["same"], told["damaged"]) != (told["writes"],) * 2 + (0,)
+        return not report["equal"]
+    return (report["clear"], report["same"], report["damaged"]) != (report["writes"],) * 2 + (0,)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Damaged files over every reader of ours: none may crash, hang, fill memory, write elsewhere or run anything.
+"""Damaged files for every reader: none may crash, hang, fill the memory, write elsewhere or run anything.
 
 uv run perf/fuzz.py [--inputs 100000] [--seconds N] [--jobs 2] [--only WORD] [--first N] [--keep DIR] [--json FILE]
 
@@ -59,15 +59,15 @@ class Worker:
         )
         self.process.start()
         theirs.close()
-        self.told = time.monotonic()
+        self.last_message = time.monotonic()
         self.began = False
 
     def give(self, task: tuple[int, int, int]) -> None:
-        self.task, self.told, self.began = task, time.monotonic(), False
+        self.task, self.last_message, self.began = task, time.monotonic(), False
         self.pipe.send(task)
 
     def overdue(self) -> bool:
-        return time.monotonic() - self.told > (HANG + 1 if self.began else START)
+        return time.monotonic() - self.last_message > (HANG + 1 if self.began else START)
 
     def again(self) -> None:
         """End the process, and give a new one what was left of its batch."""
@@ -99,19 +99,19 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Tally]:
         nonlocal done
         tally = tallies[outcome.reader]
         if outcome.kind in ("accepted", "refused") and outcome.seconds > HANG:
-            outcome.kind, outcome.told = "hang", f"{outcome.seconds:.1f} s; {outcome.told}"
+            outcome.kind, outcome.message = "hang", f"{outcome.seconds:.1f} s; {outcome.message}"
         if outcome.kind in ("accepted", "refused") and outcome.memory > MEMORY:
-            outcome.kind, outcome.told = "memory", f"{outcome.memory >> 20} MiB; {outcome.told}"
+            outcome.kind, outcome.message = "memory", f"{outcome.memory >> 20} MiB; {outcome.message}"
         tally.kinds[outcome.kind] += 1
         tally.worst, tally.memory = max(tally.worst, outcome.seconds), max(tally.memory, outcome.memory)
         done += 1
         if outcome.kind in FAILED:
             name = f"{outcome.reader}-{outcome.number}".replace(" ", "-").replace(",", "").replace(":", "")
-            tally.failures.append({"number": outcome.number, "kind": outcome.kind, "told": outcome.told[-1500:]})
+            tally.failures.append({"number": outcome.number, "kind": outcome.kind, "message": outcome.message[-1500:]})
             if len(tally.failures) <= options.most:
                 reader = next(one for one in READERS if one.name == outcome.reader)
                 damaged(reader, seeds(worker.sandbox, reader), options.keep / name, outcome.number)
-                (options.keep / f"{name}.txt").write_text(outcome.told)
+                (options.keep / f"{name}.txt").write_text(outcome.message)
 
     try:
         while any(worker.task for worker in workers) or any(first < last for _, first, last in left):
@@ -132,7 +132,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Tally]:
                     except (EOFError, OSError):
                         outcome = "died"
                     if outcome == "ready":
-                        worker.told, worker.began = time.monotonic(), True
+                        worker.last_message, worker.began = time.monotonic(), True
                     elif isinstance(outcome, str) and outcome != "died":
                         raise SystemExit(outcome)
                     elif outcome == "died":
@@ -146,7 +146,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Tally]:
                     elif outcome is None:
                         worker.task = None
                     else:
-                        worker.told = time.monotonic()
+                        worker.last_message = time.monotonic()
                         if worker.task is not None:
                             worker.task = (worker.task[0], outcome.number + 1, worker.task[2])
                         settle(worker, outcome)
@@ -154,7 +154,8 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Tally]:
                     place, number, last = worker.task
                     worker.task = (place, number + 1, last)
                     settle(
-                        worker, Outcome(READERS[place].name, number, "hang", "killed", time.monotonic() - worker.told)
+                        worker,
+                        Outcome(READERS[place].name, number, "hang", "killed", time.monotonic() - worker.last_message),
                     )
                     worker.again()
             if time.monotonic() - shown > 20:
@@ -210,8 +211,9 @@ def main() -> None:
         f"{table.described()}"
     )
     for name, tally in tallies.items():
-        for told in {failure["told"].strip().splitlines()[-1]: failure for failure in tally.failures}.values():
-            print(f"- {name} {told['number']}, {told['kind']}: {told['told'].strip().splitlines()[-1][:200]}")
+        last_lines = {failure["message"].strip().splitlines()[-1]: failure for failure in tally.failures}
+        for line, failure in last_lines.items():
+            print(f"- {name} {failure['number']}, {failure['kind']}: {line[:200]}")
     if failed:
         print(f"kept in {options.keep}")
     if options.json is not None:

@@ -2,7 +2,7 @@
 
 uv run perf/soak.py [--clips 20000] [--seconds 2] [--workers 2] [--kills 6] [--quick] [--out DIR] [--json FILE]
 
-SIGKILL ends the main process at a drawn moment, and the same command goes on. Every second the whole tree of processes
+SIGKILL ends the main process at a drawn moment, and the same command resumes. Every second the whole tree of processes
 is looked at. Growth is a straight line through a session's steady part, its first clips left out.
 """
 
@@ -92,9 +92,9 @@ def run(
             dead = False
             while process.poll() is None:
                 time.sleep(1)
-                if (told := look(watched)) is not None:
+                if (usage := look(watched)) is not None:
                     done = clips_done(log)
-                    samples.append(Sample(time.monotonic() - started, stage, session, done, *told))
+                    samples.append(Sample(time.monotonic() - started, stage, session, done, *usage))
                     if waiting and done >= waiting[0] * clips:
                         waiting.pop(0)
                         children = watched.children(recursive=True)

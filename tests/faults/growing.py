@@ -32,7 +32,7 @@ class Before:
         folders = ("data", *Corpus.open(corpus).embeddings())
         return cls(hashes(corpus), {folder: clips(corpus, folder) for folder in folders})
 
-    def harmed(self, corpus: Path) -> list[str]:
+    def list_damages(self, corpus: Path) -> list[str]:
         """Its shards that are not what they were, whatever else is at work there."""
         there = hashes(corpus)
         return [f"{name}: not what it was" for name, digest in self.shards.items() if there.get(name) != digest]
@@ -40,7 +40,7 @@ class Before:
     def seen(self, corpus: Path, grown: frozenset[str]) -> list[str]:
         """What a reader would see, no run being at work, that it must not see: neither the corpus as it was nor the
         grown one (`grown`: its clips) by `datasets`, a fault by `verify`, or something else than words."""
-        faults = self.harmed(corpus)
+        faults = self.list_damages(corpus)
         for folder, there in self.clips.items():
             loaded = by_datasets(corpus, "default" if folder == "data" else folder)
             if len(loaded) != len(set(loaded)) or set(loaded) not in (there, grown):

@@ -1,4 +1,4 @@
-"""Everything of ours that reads a stranger's file, each with small sound files to damage."""
+"""Every function that reads untrusted files, each with small valid files to damage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Files = dict[str, bytes]  # by their path within a folder
 
 @dataclass(frozen=True)
 class Reader:
-    """What opens a folder of strangers' files; `targets` are the files that are damaged, `text` those of words."""
+    """A function that reads a folder. `targets` are the files to damage, `text` says which of them are text."""
 
     name: str
     seed: Callable[[Path], None]  # writes the sound files
@@ -27,7 +27,7 @@ class Reader:
     targets: tuple[str, ...]
     weight: int = 1
     place: tuple[float, float] = (0.0, 1.0)  # which part of a file is damaged
-    mend: Callable[[Path], None] = lambda folder: None  # after the damage: sums made right, as a stranger would
+    repair: Callable[[Path], None] = lambda folder: None  # after the damage: write correct sums, as an attacker would
 
     def text(self, target: str) -> bool:
         return Path(target).suffix not in (
@@ -68,7 +68,7 @@ def _spliced_seed(kind: str) -> Callable[[Path], None]:
     return lambda folder: put(folder, {f"a.{kind}": files[kind]})
 
 
-def _hear(folder: Path) -> None:
+def _decode(folder: Path) -> None:
     from builder.audio import decode_audio, load_audio, measure_audio
     from builder.embedders.windows import read_ahead
 
@@ -154,7 +154,7 @@ BUILT = {"audio_seconds": 6.0, "clips": 6, "made_in_this_session": 6, "rejected"
 
 
 def right_sums(root: Path) -> None:
-    """Sums of the files as they are: a stranger's corpus agrees with itself."""
+    """Write the sums of the files as they are, so that a damaged corpus passes the check of its hashes."""
     lines = []
     for path in sorted(root.rglob("*")):
         if path.is_file() and path.name != "SHA256SUMS":
@@ -252,7 +252,7 @@ def model(root: Path) -> None:
     RunRecord("train", FINGERPRINT, rows=6, details=details).write(root / "training.json")
 
 
-def _judge(folder: Path) -> None:
+def _predict(folder: Path) -> None:
     import torch
 
     from builder.settings import EvaluationSettings
@@ -423,13 +423,13 @@ def _source(root: Path) -> None:
         list(part.read_batches(4))
 
 
-def _heard_seed(root: Path) -> None:
+def _cache_seed(root: Path) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, vectors=np.ones((4, 3), np.float32), starts=np.array([0, 2, 4]), reasons=np.array(["", ""]))
     put(root, {"h.npz": buffer.getvalue()})
 
 
-def _heard(root: Path) -> object:
+def _read_cache(root: Path) -> object:
     from evaluation.inference.embedding_cache import _read
 
     return ["unreadable"] if _read(root / "h.npz", 2) is None else None
@@ -470,7 +470,7 @@ SMALL: dict[str, Any] = {"r.json": json.dumps({
 
 READERS: tuple[Reader, ...] = (
     *(
-        Reader(f"audio, {kind}", _audio_seed(kind), _hear, (f"a.{kind.lower()}",), weight, place)
+        Reader(f"audio, {kind}", _audio_seed(kind), _decode, (f"a.{kind.lower()}",), weight, place)
         for kind, weight, place in (
             ("WAV", 6, (0, 0.02)),
             ("FLAC", 6, (0, 1)),
@@ -480,23 +480,23 @@ READERS: tuple[Reader, ...] = (
             ("AU", 2, (0, 0.02)),
         )
     ),
-    Reader("audio, joined MP3", _spliced_seed("mp3"), _hear, ("a.mp3",), 6),
-    Reader("audio, chained OGG", _spliced_seed("ogg"), _hear, ("a.ogg",), 3),
-    Reader("audio, MP3 in WAV", _spliced_seed("wav"), _hear, ("a.wav",), 3, (0, 0.1)),
-    Reader("corpus, verified: shards", corpus, _verify, SHARDS, 3, mend=right_sums),
+    Reader("audio, joined MP3", _spliced_seed("mp3"), _decode, ("a.mp3",), 6),
+    Reader("audio, chained OGG", _spliced_seed("ogg"), _decode, ("a.ogg",), 3),
+    Reader("audio, MP3 in WAV", _spliced_seed("wav"), _decode, ("a.wav",), 3, (0, 0.1)),
+    Reader("corpus, verified: shards", corpus, _verify, SHARDS, 3, repair=right_sums),
     Reader("corpus, verified: footers", corpus, _verify, SHARDS, 3, (0.85, 1), right_sums),
-    Reader("corpus, verified: embeddings", corpus, _verify, VECTORS, 3, mend=right_sums),
+    Reader("corpus, verified: embeddings", corpus, _verify, VECTORS, 3, repair=right_sums),
     Reader("corpus, verified: records", corpus, _verify, ("SHA256SUMS", *RECORDS), 2),
     Reader("corpus, opened", corpus, _open, ("SHA256SUMS", *RECORDS), 6),
     Reader("corpus, trained on", corpus, _features, VECTORS, 10),
     Reader("corpus, as a target", corpus, _parts, VECTORS, 5),
     Reader("corpus, its clips", corpus, _clips, SHARDS[1:], 5),
-    Reader("corpus, exported", corpus, _export, (*SHARDS, "README.md"), 2, mend=right_sums),
+    Reader("corpus, exported", corpus, _export, (*SHARDS, "README.md"), 2, repair=right_sums),
     Reader("corpus, explored", corpus, _explore, (*SHARDS, *VECTORS), 2),
-    Reader("corpus, embedded", corpus, _embed, (*SHARDS, *RECORDS, *VECTORS, "README.md"), 1, mend=right_sums),
+    Reader("corpus, embedded", corpus, _embed, (*SHARDS, *RECORDS, *VECTORS, "README.md"), 1, repair=right_sums),
     Reader("data set on disk", _dataset_seed, _dataset, ARROW, 2),
-    Reader("model folder", model, _judge, ("config.json", "training.json"), 6),
-    Reader("model folder: weights", model, _judge, ("model.safetensors",), 6, (0, 0.8)),
+    Reader("model folder", model, _predict, ("config.json", "training.json"), 6),
+    Reader("model folder: weights", model, _predict, ("model.safetensors",), 6, (0, 0.8)),
     Reader("weights, safetensors", weights, _tensors("safetensors"), ("w.safetensors",), 8, (0, 0.8)),
     Reader("weights, torch", weights, _tensors("pt"), ("w.pt",), 8),
     Reader("recipe", _recipe_seed("r.yaml", RECIPE), _recipe, ("r.yaml",), 8),
@@ -511,5 +511,5 @@ READERS: tuple[Reader, ...] = (
     Reader("run record", lambda root: put(root, SMALL), _record, ("r.json",), 6),
     Reader("folder of audio", _metadata_seed, _source, ("metadata.csv",), 3),
     Reader("folder of audio, JSONL", _metadata_lines_seed, _source, ("metadata.jsonl",), 3),
-    Reader("what was heard", _heard_seed, _heard, ("h.npz",), 6),
+    Reader("cached predictions", _cache_seed, _read_cache, ("h.npz",), 6),
 )

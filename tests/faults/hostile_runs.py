@@ -1,4 +1,4 @@
-"""A reader given damaged files in a process of its own, which is watched: what it takes, writes, runs and says."""
+"""Runs readers on damaged files, in a process whose memory, writes and commands are watched."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .hostile_readers import READERS, Reader
 from .mutations import mutated
 
 ADDRESS_SPACE = 24 << 30  # bytes: Arrow and torch map more than they use
-KNOWN = ("uname",)  # asked by the standard library for the processor's name
+KNOWN = ("uname",)  # the standard library runs it for the processor's name
 RUN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pickle.find_class", "socket.connect"}
 WRITES = {  # by event: which argument is the path, and which the folder that it starts from
     "os.remove": (0, 1), "os.rmdir": (0, 1), "os.mkdir": (0, 2), "os.chmod": (0, 2), "os.rename": (1, 3),
@@ -30,19 +30,19 @@ WRITES = {  # by event: which argument is the path, and which the folder that it
 
 @dataclass
 class Outcome:
-    """What became of one damaged input."""
+    """The result of one damaged input."""
 
     reader: str
     number: int
     kind: str  # accepted, refused, or a failure: crash, outside, ran
-    told: str = ""
+    message: str = ""
     seconds: float = 0.0
-    memory: int = 0  # bytes that it took at most, beside what the process held before
+    memory: int = 0  # bytes: the peak, without what the process used before
 
 
 @dataclass
 class Watch:
-    """Python's own audit: no file is written but in `folder`, and nothing is run."""
+    """An audit hook of Python: files may only be written in `folder`, and no program may run."""
 
     folder: str
     faults: list[str] = field(default_factory=list)
@@ -78,22 +78,22 @@ class Watch:
 
 
 def listing(folder: Path, but: str) -> dict[str, tuple[int, int]]:
-    """Every file under a folder with size and time, but under one of its folders."""
-    found = {}
+    """List every file below a folder with its size and time, except in folders of one name."""
+    files = {}
     for path in folder.rglob("*"):
         if but not in path.parts and path.is_file():
-            told = path.stat()
-            found[str(path)] = (told.st_size, told.st_mtime_ns)
-    return found
+            status = path.stat()
+            files[str(path)] = (status.st_size, status.st_mtime_ns)
+    return files
 
 
 def seeds(sandbox: Path, reader: Reader) -> Path:
-    """Where a worker keeps a reader's sound files."""
+    """Return the folder with a reader's undamaged files."""
     return sandbox / "seeds" / reader.name.replace(" ", "-")
 
 
 def damaged(reader: Reader, seed: Path, folder: Path, number: int) -> str:
-    """Write the reader's files into `folder` with one of them damaged; says which."""
+    """Write the reader's files to a folder with one of them damaged; return which."""
     random = Random(f"{reader.name} {number}")
     target = random.choice(reader.targets)
     place = reader.place if random.random() < 0.7 else (0.0, 1.0)
@@ -102,12 +102,12 @@ def damaged(reader: Reader, seed: Path, folder: Path, number: int) -> str:
         shutil.rmtree(folder)
     shutil.copytree(seed, folder)
     (folder / target).write_bytes(data)
-    reader.mend(folder)
+    reader.repair(folder)
     return target
 
 
 def outcomes(reader: Reader, numbers: range, sandbox: Path, watch: Watch) -> Iterator[Outcome]:
-    """Each input read. Files of the reader lie in `sandbox`/input; what it writes elsewhere is a failure."""
+    """Read each input. The reader's files are in `sandbox`/input; writing elsewhere is a failure."""
     from builder.errors import SynthmirError
 
     seed, folder = seeds(sandbox, reader), sandbox / "input"
@@ -118,27 +118,27 @@ def outcomes(reader: Reader, numbers: range, sandbox: Path, watch: Watch) -> Ite
         damaged(reader, seed, folder, number)
         rest = _forget_peak()
         watch.faults.clear()
-        clock = time.process_time()  # a busy machine is no hang
+        clock = time.process_time()  # so that a busy machine does not look like a hang
         watch.on = True
         try:
             faults = reader.read(folder)
-            kind, told = ("refused", str(faults)[:300]) if faults else ("accepted", "")
+            kind, message = ("refused", str(faults)[:300]) if faults else ("accepted", "")
         except SynthmirError as error:
-            kind, told = "refused", str(error)[:300]
+            kind, message = "refused", str(error)[:300]
         except BaseException:
-            kind, told = "crash", traceback.format_exc()
+            kind, message = "crash", traceback.format_exc()
         watch.on = False
         seconds = time.process_time() - clock
         if watch.faults:
-            kind, told = ("ran" if watch.faults[0].startswith("ran") else "outside"), "; ".join(watch.faults[:5])
-        yield Outcome(reader.name, number, kind, told, seconds, _told("VmHWM") - rest)
+            kind, message = ("ran" if watch.faults[0].startswith("ran") else "outside"), "; ".join(watch.faults[:5])
+        yield Outcome(reader.name, number, kind, message, seconds, _read_memory("VmHWM") - rest)
     after = listing(sandbox, "input")
     if changed := [name for name in after if after[name] != before.get(name)] + [n for n in before if n not in after]:
         yield Outcome(reader.name, numbers.start, "outside", f"changed between {numbers}: {changed[:5]}")
 
 
 def serve(pipe: Connection, sandbox: Path) -> None:
-    """A worker's life: (reader's place in READERS, first, last) in, "ready" and Outcomes out, None after a batch."""
+    """Run batches. Receives (index in READERS, first, last); sends "ready", an Outcome for each input, then None."""
     home = sandbox / "home"
     home.mkdir(parents=True, exist_ok=True)
     (sandbox / "cache").mkdir(exist_ok=True)
@@ -148,7 +148,7 @@ def serve(pipe: Connection, sandbox: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     logging.disable(logging.CRITICAL)
-    with Path(os.devnull).open("w") as silence:  # libmpg123 speaks on the descriptor
+    with Path(os.devnull).open("w") as silence:  # libmpg123 writes to the descriptor
         os.dup2(silence.fileno(), 1)
         os.dup2(silence.fileno(), 2)
     import matplotlib.font_manager  # noqa: F401 - writes its cache, before anything is watched
@@ -161,11 +161,11 @@ def serve(pipe: Connection, sandbox: Path) -> None:
     warm: set[int] = set()
     while (task := pipe.recv()) is not None:
         place, first, last = task
-        if place not in warm:  # an import by the first input is no fault of it
+        if place not in warm:  # so that imports are not counted for the first input
             try:
                 _warm(READERS[place], sandbox)
             except BaseException:
-                pipe.send(f"{READERS[place].name} does not read its own sound files:\n{traceback.format_exc()}")
+                pipe.send(f"{READERS[place].name} does not read its undamaged files:\n{traceback.format_exc()}")
                 return
             warm.add(place)
         pipe.send("ready")
@@ -182,12 +182,12 @@ def _warm(reader: Reader, sandbox: Path) -> None:
 
 
 def _forget_peak() -> int:
-    """Let the kernel count the most memory anew; what is held now, in bytes."""
+    """Reset the kernel's peak of this process's memory; return the memory in use, in bytes."""
     Path("/proc/self/clear_refs").write_text("5")
-    return _told("VmRSS")
+    return _read_memory("VmRSS")
 
 
-def _told(what: str) -> int:
+def _read_memory(what: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{what}:"):
             return int(line.split()[1]) << 10

@@ -1,4 +1,4 @@
-"""A build and an embedding whose processes are killed at drawn moments, and what became of the corpus.
+"""A build and an embedding whose processes are killed at random moments, and the corpus that results.
 
 SIGKILL ends the main process, a worker, or a node of a Ray cluster of this machine. After a main process the same
 command is given again. Each clip is noted as its making begins, so that what is made twice can be counted. Where a
@@ -39,7 +39,7 @@ from .refused import ROOT, content
 
 fakes.register()  # in every process that unpickles a worker of these
 
-ACTOR = "ray::_Actor"
+ACTOR = "ray::_RayWorker"
 SPAWNED = "multiprocessing.spawn"
 SLOW = "TONE_SLEEP"
 HUNG = 300.0  # seconds without an end, after which a run is called hung
@@ -152,7 +152,7 @@ class Plan:
         ]
 
     def commands(self, corpus: Path) -> list[list[str]]:
-        """Build, embed; or build thrice what it grows by, embed."""
+        """The commands: build and embed, or extend three times and embed."""
         options = ["--out", str(corpus), "--clips-per-shard", str(self.clips_per_shard)]
         build = [["build", str(self.recipe), *options]]
         if self.grow:
@@ -162,11 +162,11 @@ class Plan:
 
 @dataclass
 class Found:
-    """What there is to tell after the last kill."""
+    """The result after the last kill."""
 
     kills: Counter[str] = field(default_factory=Counter)  # of what: main, worker, node; stop: of main, but asked to
     sessions: int = 0
-    given_up: int = 0  # sessions that ended as a shard's workers were killed thrice, or all as they started
+    given_up: int = 0  # sessions that ended as a shard's workers were killed three times, or all as they started
     differs: list[str] = field(default_factory=list)
     lost: int = 0
     doubled: int = 0
@@ -177,7 +177,7 @@ class Found:
     seen: list[str] = field(default_factory=list)  # what a reader saw then, and must not
 
 
-def disturb(plan: Plan, told: Callable[[str], None] = lambda words: None) -> Found:
+def disturb(plan: Plan, report: Callable[[str], None] = lambda text: None) -> Found:
     """Build and embed twice, once undisturbed, and compare."""
     whole, corpus = plan.folder / "whole", plan.folder / "corpus"
     recipe = Recipe.load(plan.recipe)
@@ -202,7 +202,7 @@ def disturb(plan: Plan, told: Callable[[str], None] = lambda words: None) -> Fou
                 continue
             before = Before.of(corpus) if plan.grow else None
             kills = -(-(plan.kills - found.kills.total()) // rest)
-            _Stage(plan, command, log, cluster, chance, kills, found, told, before, clips(whole)).run()
+            _Stage(plan, command, log, cluster, chance, kills, found, report, before, clips(whole)).run()
     wanted, there = content(whole), content(corpus)
     found.differs = sorted(name for name in wanted.keys() | there if wanted.get(name) != there.get(name))
     for config in ("data", plan.embedder):
@@ -228,7 +228,7 @@ def _ids(folder: Path) -> Counter[str]:
 
 
 def start(log: Path, command: list[str], slow: float = 0.0) -> subprocess.Popen[str]:
-    """A run of the command line in a process of its own, with notes in a file; it is told to take its time."""
+    """A run of the command line in a process of its own, with notes in a file; its tones are slowed down."""
     code = "import sys; from tests.faults.killed import session; session(*sys.argv[1:])"
     environ = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), SLOW: str(slow)}
     return subprocess.Popen(
@@ -279,7 +279,7 @@ class _Stage:
     chance: random.Random
     kills: int
     found: Found
-    told: Callable[[str], None]
+    report: Callable[[str], None]
     before: Before | None
     clips: frozenset[str]
 
@@ -307,7 +307,9 @@ class _Stage:
                 if done < joining:
                     after = self._after()
                     there = self._wait(run, after, done)
-                    kinds = kinds[: -1 if after < 0 and self.before else None]  # not before it can hear
+                    kinds = kinds[
+                        : -1 if after < 0 and self.before else None
+                    ]  # not before its signal handlers are set
                 else:
                     there, kinds = self._wait_for_joining(run, joined), ["main", "stop"]
                 if not there:
@@ -316,9 +318,9 @@ class _Stage:
                     done += 1
                     self.found.kills[killed] += 1
                     where = "on Ray" if on_ray else "here"
-                    told = ", joining" if done > joining else ""
-                    self.told(f"{self.name}: {killed} {where}, {self._done()} shards done{told}")
-            words = run.communicate(timeout=HUNG)[0]
+                    joined = ", joining" if done > joining else ""
+                    self.report(f"{self.name}: {killed} {where}, {self._done()} shards done{joined}")
+            output = run.communicate(timeout=HUNG)[0]
             if self.before and run.returncode:
                 self.found.looks += 1
                 self.found.seen += self.before.seen(self.corpus, self.clips)
@@ -326,10 +328,10 @@ class _Stage:
                 continue
             if run.returncode == 0:
                 return
-            asked = killed == "stop" and run.returncode == 130 and "resumes from here" in words
-            gave_up = run.returncode == BackendError.exit_code and "the same command tries" in words
-            if not (asked or gave_up) or "Traceback" in words:
-                raise RuntimeError(f"{self.command[0]} ended with {run.returncode}:\n{words}")
+            asked = killed == "stop" and run.returncode == 130 and "resumes from here" in output
+            gave_up = run.returncode == BackendError.exit_code and "the same command tries" in output
+            if not (asked or gave_up) or "Traceback" in output:
+                raise RuntimeError(f"{self.command[0]} ended with {run.returncode}:\n{output}")
             self.found.given_up += gave_up
 
     def _after(self) -> float:

@@ -139,7 +139,7 @@ def _serve(folder: Path, grow: bool) -> None:
     from . import growing
 
     shim = ctypes.CDLL(None)
-    shim.shim_told.restype = ctypes.c_char_p
+    shim.shim_refused_call.restype = ctypes.c_char_p
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     base, corpus, made = folder / "base", folder / "corpus", folder / "made"
@@ -154,9 +154,9 @@ def _serve(folder: Path, grow: bool) -> None:
         if not child:
             _disturbed(corpus, shim, fault, work)
         _, status = os.waitpid(child, 0)
-        told = folder / "told"
-        refused = told.read_text() if told.exists() else ""
-        told.unlink(missing_ok=True)
+        log = folder / "refused"
+        refused = log.read_text() if log.exists() else ""
+        log.unlink(missing_ok=True)
         return os.waitstatus_to_exitcode(status), (folder / "said").read_text(), refused
 
     def begin() -> None:
@@ -168,12 +168,12 @@ def _serve(folder: Path, grow: bool) -> None:
     def disturbed() -> int:
         return _commands(more if grow else first, corpus, grow)
 
-    def tell() -> int:
+    def print_damages() -> int:
         print(json.dumps(before.seen(corpus, grown)))
         return 0
 
     def look() -> list[str]:
-        found: list[str] = json.loads(fork(tell)[1].splitlines()[-1]) if grow else []
+        found: list[str] = json.loads(fork(print_damages)[1].splitlines()[-1]) if grow else []
         return found
 
     if grow:
@@ -193,16 +193,16 @@ def _serve(folder: Path, grow: bool) -> None:
         code, words, refused = fork(disturbed, fault)
         seen = {} if not corpus.exists() else content(corpus)
         damaged = [n for n, h in seen.items() if n.endswith(".parquet") and h not in hashes.get(Path(n).name, ())]
-        harm = look()
+        damages = look()
         if fault.then:
             code, words, _ = fork(disturbed, Fault(fault.then, kill=True))
-            harm += look()
+            damages += look()
         code_after, words_after, _ = fork(disturbed)
         there = content(corpus)
         differs = sorted(name for name in whole.keys() | there if whole.get(name) != there.get(name))
         begun = Counter(made.read_text().split())
         answer = {"refused": refused, "code": code, "words": words, "damaged": damaged, "code_after": code_after,
-                  "words_after": words_after, "differs": differs, "seen": harm,
+                  "words_after": words_after, "differs": differs, "seen": damages,
                   "again": begun.total() - len(begun)}  # fmt: skip
         print(json.dumps(answer), file=answers, flush=True)
 
@@ -218,7 +218,7 @@ def _disturbed(corpus: Path, shim: ctypes.CDLL, fault: Fault | None, work: Calla
         signal.alarm(PATIENCE)
         place = str(corpus).encode()
         if fault is None:
-            shim.shim_note(os.open(folder / "told", os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+            shim.shim_note(os.open(folder / "refused", os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
             shim.shim_kill(place, ctypes.c_long(0))
         elif fault.kill:
             shim.shim_kill(place, ctypes.c_long(fault.nth))
@@ -228,7 +228,7 @@ def _disturbed(corpus: Path, shim: ctypes.CDLL, fault: Fault | None, work: Calla
             shim.shim_arm(place, ctypes.c_long(fault.nth), int(fault.lasting), fault.error)
         code = work()
         if fault is not None:
-            (folder / "told").write_text(shim.shim_told().decode())
+            (folder / "refused").write_text(shim.shim_refused_call().decode())
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

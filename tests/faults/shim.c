@@ -19,14 +19,14 @@
 #include <time.h>
 #include <unistd.h>
 
-static char prefix[PATH_MAX], told[PATH_MAX + 64];
+static char prefix[PATH_MAX], refused_call[PATH_MAX + 64];
 static long nth, count, shift;
 static int lasting, error, shifting, killing, noted = -1;
 
 /* Begin to count below `folder`; with n > 0 let the n-th call fail with `code`, and with `last` all after it. */
 void shim_arm(const char *folder, long n, int last, int code) {
     snprintf(prefix, sizeof prefix, "%s/", folder);
-    nth = n, lasting = last, error = code, count = 0, told[0] = 0, shifting = 0, killing = 0;
+    nth = n, lasting = last, error = code, count = 0, refused_call[0] = 0, shifting = 0, killing = 0;
 }
 
 /* Begin to count; before the n-th call, or with n = 0 never, the process is killed. */
@@ -47,7 +47,7 @@ void shim_clock(const char *folder, long n, long seconds) {
 long shim_count(void) { return count; }
 
 /* The first call that failed: its name and the path. */
-const char *shim_told(void) { return told; }
+const char *shim_refused_call(void) { return refused_call; }
 
 static int refused(const char *call, const char *path) {
     if (!prefix[0] || strncmp(path, prefix, strlen(prefix)))
@@ -60,7 +60,7 @@ static int refused(const char *call, const char *path) {
     if (!error || !nth || now < nth || (now > nth && !lasting))
         return 0;
     if (now == nth)
-        snprintf(told, sizeof told, "%s %s", call, path + strlen(prefix));
+        snprintf(refused_call, sizeof refused_call, "%s %s", call, path + strlen(prefix));
     errno = error;
     return 1;
 }

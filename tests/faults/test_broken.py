@@ -1,4 +1,4 @@
-"""Runs that meet one another, harmed files, generators in trouble: the same corpus in the end, or a clear refusal."""
+"""Concurrent runs, damaged files, failing generators: the result is the same corpus, or a clear error."""
 
 from __future__ import annotations
 
@@ -90,20 +90,20 @@ def place(whole: tuple[Recipe, dict[str, str]], tmp_path: Path, monkeypatch: pyt
     return Place(whole[0], tmp_path / "corpus", whole[1])
 
 
-def test_a_second_run_into_a_folder_is_told_and_the_first_goes_on(place: Place):
-    told: list[SynthmirError] = []
+def test_a_second_run_into_a_folder_is_refused_and_the_first_continues(place: Place):
+    errors: list[SynthmirError] = []
 
     def progress(done: int, total: int) -> None:
         for run in (place.build, place.embed):
-            if not told or done == total:
+            if not errors or done == total:
                 with pytest.raises(DataError) as refused:
                     run()
-                told.append(refused.value)
+                errors.append(refused.value)
 
     place.build(progress=progress)
     place.embed(progress=progress)
     place.assert_the_same()
-    assert {error.message.partition(": ")[2] for error in told} == {
+    assert {error.message.partition(": ")[2] for error in errors} == {
         "another run is at work here", "this corpus is not finished"
     }  # fmt: skip
 
@@ -135,12 +135,12 @@ def _empty(path: Path) -> None:
     os.truncate(path, 0)
 
 
-HARMS = [
+DAMAGES = [
     pytest.param("data/train-00001-of-00003.parquet", _flip, id="a-flipped-bit"),
     pytest.param("data/train-00001-of-00003.parquet", _halve, id="a-truncated-shard"),
     pytest.param("data/train-00000-of-00003.parquet", Path.unlink, id="a-lost-shard"),
     pytest.param("ledger.jsonl", _halve, id="a-torn-ledger"),
-    pytest.param("ledger.jsonl", _flip, id="a-harmed-ledger"),
+    pytest.param("ledger.jsonl", _flip, id="a-damaged-ledger"),
     pytest.param("ledger.jsonl", Path.unlink, id="no-ledger"),
     pytest.param("state.json", Path.unlink, id="no-state"),
     pytest.param("state.json", _empty, id="an-empty-state"),
@@ -151,11 +151,11 @@ HARMS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "harm"), HARMS)
-def test_a_torn_work_folder(place: Place, name: str, harm: Callable[[Path], None]):
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_a_damaged_work_folder(place: Place, name: str, damage: Callable[[Path], None]):
     place.stop_after(2 * SIZE + 1, place.build)
     made = set(content(place.corpus))
-    harm(place.corpus / ".work" / name)
+    damage(place.corpus / ".work" / name)
     try:
         place.build()
     except DataError as refused:
@@ -168,7 +168,7 @@ def test_a_torn_work_folder(place: Place, name: str, harm: Callable[[Path], None
 
 
 @pytest.mark.parametrize(
-    ("name", "harm"),
+    ("name", "damage"),
     [
         ("levels/levels/train-00001-of-00003.parquet", _flip),
         ("levels/levels/train-00001-of-00003.parquet", _halve),
@@ -177,22 +177,22 @@ def test_a_torn_work_folder(place: Place, name: str, harm: Callable[[Path], None
     ],
     ids=["a-flipped-bit", "a-truncated-shard", "a-torn-ledger", "no-ledger"],
 )
-def test_a_torn_work_folder_of_embeddings(place: Place, name: str, harm: Callable[[Path], None]):
+def test_a_damaged_work_folder_of_embeddings(place: Place, name: str, damage: Callable[[Path], None]):
     place.build()
     place.stop_after(2 * SIZE + 1, place.embed)
-    harm(place.corpus / ".work" / name)
+    damage(place.corpus / ".work" / name)
     place.embed()
     place.assert_the_same()
 
 
 @pytest.mark.parametrize(
-    "harm", [_flip, _halve, Path.unlink], ids=["a-flipped-bit", "a-truncated-shard", "a-lost-one"]
+    "damage", [_flip, _halve, Path.unlink], ids=["a-flipped-bit", "a-truncated-shard", "a-lost-one"]
 )
-def test_a_finished_corpus_that_is_harmed_is_mended(place: Place, harm: Callable[[Path], None]):
+def test_a_damaged_finished_corpus_is_repaired(place: Place, damage: Callable[[Path], None]):
     place.build()
     place.embed()
-    harm(place.corpus / "levels" / "train-00000-of-00003.parquet")
-    harm(place.corpus / "data" / "train-00002-of-00003.parquet")
+    damage(place.corpus / "levels" / "train-00000-of-00003.parquet")
+    damage(place.corpus / "data" / "train-00002-of-00003.parquet")
     assert len(verify(place.corpus).faults) >= 2
     place.build()
     place.embed()
@@ -200,7 +200,7 @@ def test_a_finished_corpus_that_is_harmed_is_mended(place: Place, harm: Callable
 
 
 @pytest.mark.parametrize(
-    ("kind", "error", "told"),
+    ("kind", "error", "words"),
     [
         ("nan", DataError, r"3 of 12 clips were rejected.* NaN: 32000 samples are not finite"),
         ("short", DataError, r"3 of 12 clips were rejected.* length: \(31999,\) samples, asked for \(32000,\)"),
@@ -209,11 +209,11 @@ def test_a_finished_corpus_that_is_harmed_is_mended(place: Place, harm: Callable
     ],
     ids=["nan", "wrong-length", "wrong-number", "out-of-memory"],
 )
-def test_a_generator_in_trouble(place: Place, tmp_path, monkeypatch, kind, error, told):
+def test_a_failing_generator(place: Place, tmp_path, monkeypatch, kind, error, words):
     mark = tmp_path / "trouble"
     mark.write_text(next(clip.id for clip in plan_clips(place.recipe) if clip.split == "train"))
     monkeypatch.setenv("TROUBLE", f"{kind} {mark}")
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=words):
         place.build()
     with pytest.raises(DataError, match="not finished"):
         Corpus.open(place.corpus)
@@ -265,7 +265,7 @@ def test_ctrl_c_in_a_destructor_is_obeyed_all_the_same(executor):
         list(executor.run(interrupted_setup, range(1000), tick))
     assert 0 < len(seen) < 1000
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert list(executor.run(interrupted_setup, [1], lambda count: None)) == [1]  # a notebook goes on
+    assert list(executor.run(interrupted_setup, [1], lambda count: None)) == [1]  # a notebook continues
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

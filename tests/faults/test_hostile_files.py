@@ -1,4 +1,4 @@
-"""Size bombs, lies, paths that climb out and code in disguise: refused in words, in bounds, and nothing is run."""
+"""Size bombs, false headers, paths that leave the folder and hidden code: refused within limits; nothing is run."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def wav(rate: int = 16_000, channels: int = 1, size: int | None = None, samples:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "words"),
     [
         (wav(rate=1), "sampling rate is 1 Hz"),
         (wav(rate=2**31 - 1), "sampling rate is 2,147,483,647 Hz|cannot be read as audio"),
@@ -182,10 +182,10 @@ def wav(rate: int = 16_000, channels: int = 1, size: int | None = None, samples:
     ],
     ids=["one-hertz", "gigahertz", "negative-rate", "channels", "empty"],
 )
-def test_headers_that_lie_are_refused(data: bytes, told: str) -> None:
+def test_false_headers_are_refused(data: bytes, words: str) -> None:
     with bounded(80):
         for read in (decode_audio, lambda one: load_audio(one, 32_000), lambda one: list(stream_audio(one, 32_000))):
-            with pytest.raises(DataError, match=told):
+            with pytest.raises(DataError, match=words):
                 read(data)
 
 
@@ -212,7 +212,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
             read_json(tmp_path / name)
 
 
-def test_long_and_wide_audio_of_honest_people_is_heard(tmp_path: Path) -> None:
+def test_long_audio_of_many_channels_is_decoded(tmp_path: Path) -> None:
     """Limits bound memory, not length: an hour, eight channels, 192 kHz."""
     path = tmp_path / "hour.flac"
     with soundfile.SoundFile(path, "w", 8_000, 1, "PCM_16") as file:
@@ -306,7 +306,7 @@ def test_honest_parquet_passes(tmp_path: Path) -> None:
     check_parquet(tmp_path / "empty.parquet")
 
 
-def test_columns_that_are_not_asked_for_are_not_judged(tmp_path: Path) -> None:
+def test_columns_that_are_not_read_are_not_checked(tmp_path: Path) -> None:
     column = pa.array(["y" * 90_000_000, "n"])
     pq.write_table(pa.table({"id": ["a", "b"], "notes": column}), tmp_path / "a.parquet", compression="zstd")
     check_parquet(tmp_path / "a.parquet", ["id"])
@@ -314,7 +314,7 @@ def test_columns_that_are_not_asked_for_are_not_judged(tmp_path: Path) -> None:
         check_parquet(tmp_path / "a.parquet")
 
 
-def test_bombs_in_a_corpus_are_told_by_what_opens_it(corpus: Path) -> None:
+def test_bombs_in_a_corpus_are_refused_by_its_readers(corpus: Path) -> None:
     once = pa.DictionaryArray.from_arrays(pa.array(np.zeros(300_000, np.int32)), pa.array(["x" * 900_000]))
     columns = {"id": once, "genre": pa.array(np.zeros(300_000, np.int64)), "prompt_group": once}
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(2_400_000, np.float32)), 8)
@@ -329,7 +329,9 @@ def test_bombs_in_a_corpus_are_told_by_what_opens_it(corpus: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_limits")
-def test_bombs_are_told_by_what_opens_a_corpus_for_people(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bombs_are_refused_by_loading_exporting_and_the_explorer(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Shards of silence that unpack to far more than they are, each column right in kind and number."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", corpus.parent / "cache")
     shard = corpus / seeds.SHARDS[1]
@@ -440,7 +442,7 @@ def test_yaml_bombs_in_a_card_or_a_corpus_are_refused(corpus: Path, kind: str) -
 DEEP = "[" * 100_000
 
 
-def test_json_without_end_is_refused_by_all_that_read_json(corpus: Path, model: Path) -> None:
+def test_deeply_nested_json_is_refused_by_every_reader(corpus: Path, model: Path) -> None:
     clips = Clips.open(str(corpus))
     for name, read in {
         "fidelity.json": drop_stale_measurements,
@@ -532,9 +534,9 @@ HERE = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 @HERE
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, max_size=5))
-def test_any_recipe_is_read_or_refused(tmp_path: Path, told: dict[str, Any]) -> None:
+def test_any_recipe_is_read_or_refused(tmp_path: Path, data: dict[str, Any]) -> None:
     base = {"name": "a", "prompts": {"total": 1}}
-    (tmp_path / "r.yaml").write_text(json.dumps(base | told))
+    (tmp_path / "r.yaml").write_text(json.dumps(base | data))
     try:
         Recipe.load(tmp_path / "r.yaml").fingerprint()
     except RecipeError as error:
@@ -543,11 +545,11 @@ def test_any_recipe_is_read_or_refused(tmp_path: Path, told: dict[str, Any]) -> 
 
 @HERE
 @given(st.dictionaries(st.sampled_from(CONFIG), JSON))
-def test_any_config_is_a_model_or_refused(tmp_path: Path, told: dict[str, Any]) -> None:
+def test_any_config_is_a_model_or_refused(tmp_path: Path, data: dict[str, Any]) -> None:
     if not (tmp_path / "good.json").exists():
         seeds.model(tmp_path)
         shutil.copy(tmp_path / "config.json", tmp_path / "good.json")
-    config = json.loads((tmp_path / "good.json").read_text()) | told
+    config = json.loads((tmp_path / "good.json").read_text()) | data
     (tmp_path / "config.json").write_text(json.dumps(config))
     with contextlib.suppress(DataError):
         load_model(tmp_path)
@@ -557,8 +559,8 @@ def test_any_config_is_a_model_or_refused(tmp_path: Path, told: dict[str, Any]) 
 @given(
     st.dictionaries(st.sampled_from(("command", "fingerprint", "rows", "details", "versions", "wall_seconds")), JSON)
 )
-def test_any_record_is_one_or_refused(tmp_path: Path, told: dict[str, Any]) -> None:
-    (tmp_path / "r.json").write_text(json.dumps(told))
+def test_any_record_is_read_or_refused(tmp_path: Path, data: dict[str, Any]) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(data))
     try:
         found = RunRecord.read(tmp_path / "r.json")
     except (ValueError, TypeError):
@@ -579,7 +581,7 @@ def test_sums_that_name_files_elsewhere(corpus: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("folder", [".work", "records", "melstats"])
-def test_nothing_is_written_through_a_strangers_links(corpus: Path, tmp_path: Path, folder: str) -> None:
+def test_nothing_is_written_through_links_in_a_corpus(corpus: Path, tmp_path: Path, folder: str) -> None:
     outside = tmp_path / "outside"
     (corpus / folder).rename(outside) if (corpus / folder).exists() else outside.mkdir()
     (outside / ".precious.part").write_text("mine")
@@ -722,7 +724,7 @@ MAN_IN_THE_CONFIG = {
 
 @pytest.mark.parametrize("key", MAN_IN_THE_CONFIG)
 def test_a_config_that_names_code_runs_none(model: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our commands open a stranger's folder; nothing in it is imported, whatever it names."""
+    """Commands open an untrusted folder; nothing in it is imported, whatever it names."""
     monkeypatch.chdir(model)
     monkeypatch.syspath_prepend(str(model))
     (model / "trap.py").write_text("import os; os.mkdir('ran')\n")
@@ -737,10 +739,10 @@ def test_a_config_that_names_code_runs_none(model: Path, key: str, monkeypatch: 
 @pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation", "configuration_files"])
 @pytest.mark.parametrize("inner", [False, True])
 def test_a_checkpoint_that_names_code_is_refused(tmp_path: Path, key: str, inner: bool) -> None:
-    told = {key: MAN_IN_THE_CONFIG[key]}
+    inner_config = {key: MAN_IN_THE_CONFIG[key]}
     if key == "configuration_files":
         (tmp_path / "config.4.0.json").write_text("{}")
-    config = {"model_type": "bert", **({"audio_config": told} if inner else told)}
+    config = {"model_type": "bert", **({"audio_config": inner_config} if inner else inner_config)}
     (tmp_path / "config.json").write_text(json.dumps(config))
     if key == "configuration_files" and not inner:  # transformers follows it, within the folder
         return
@@ -841,10 +843,10 @@ def test_names_that_no_file_can_have(model: Path, tmp_path: Path, kind: str) -> 
         lambda: find_mapping([], ["jazz"], ["funk", "pop"], name),
     ]
     for read in reads:
-        with pytest.raises(SynthmirError) as told:
+        with pytest.raises(SynthmirError) as raised:
             read()
-        str(told.value).encode()  # it can be printed
-        assert len(told.value.message) < 2 * MAX_LINE
+        str(raised.value).encode()  # it can be printed
+        assert len(raised.value.message) < 2 * MAX_LINE
     assert not is_benchmark(name)
 
 
@@ -859,8 +861,8 @@ def test_messages_are_of_bounded_lines_and_can_be_written() -> None:
 
 @pytest.mark.parametrize("value", [{}, [], {"a": 1}], ids=["mapping", "list", "full"])
 def test_a_task_that_is_no_word(tmp_path: Path, value: object) -> None:
-    told = {"name": "a", "prompts": {"per_genre": 1}, "training": {"task": value}}
-    (tmp_path / "r.yaml").write_text(yaml.safe_dump(told))
+    recipe = {"name": "a", "prompts": {"per_genre": 1}, "training": {"task": value}}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     with pytest.raises(RecipeError, match=r"training\.task: input should be a valid string"):
         Recipe.load(tmp_path / "r.yaml")
 
@@ -868,7 +870,7 @@ def test_a_task_that_is_no_word(tmp_path: Path, value: object) -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("rows", [[]]), ("rows", None), ("fingerprint", 3), ("wall_seconds", "long"), ("details", [])]
 )  # fmt: skip
-def test_a_record_of_another_kind_is_told_with_its_key(corpus: Path, key: str, value: object) -> None:
+def test_a_wrong_type_in_a_record_is_reported_with_its_key(corpus: Path, key: str, value: object) -> None:
     path = corpus / "records/build.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(DataError, match=f"build.json: not a run record: {key} is {type(value).__name__}"):
@@ -876,7 +878,7 @@ def test_a_record_of_another_kind_is_told_with_its_key(corpus: Path, key: str, v
 
 
 @pytest.mark.parametrize(("key", "value"), [("embedder", ["melstats"]), ("augment", None), ("generator", "none")])
-def test_details_of_another_kind_are_told_with_their_key(corpus: Path, key: str, value: object) -> None:
+def test_a_wrong_type_in_details_is_reported_with_its_key(corpus: Path, key: str, value: object) -> None:
     path = corpus / "records/embed-melstats.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"details": record["details"] | {key: value}}))
@@ -936,7 +938,7 @@ def test_arrow_files_whose_lists_and_texts_lie_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "words"),
     [
         ("metadata.csv", "file_name,te\0mpo\nb.flac,1\n", "the name of column 'te.x00mpo' holds NUL"),
         ("metadata.jsonl", f'{{"file_name": "b.flac", "tempo": {"9" * 60}}}\n', "columns cannot be converted"),
@@ -947,11 +949,11 @@ def test_arrow_files_whose_lists_and_texts_lie_outside(tmp_path: Path) -> None:
     ],
     ids=["nul", "digits", "two-types", "half-a-letter", "a-list", "no-parquet"],
 )
-def test_a_table_beside_audio_that_no_data_set_holds(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_a_metadata_table_that_datasets_cannot_hold(tmp_path: Path, name: str, text: str, words: str) -> None:
     seeds._metadata_seed(tmp_path)
     (tmp_path / "metadata.csv").unlink()
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=words):
         open_source(str(tmp_path), "audio", 10)
 
 
@@ -962,14 +964,14 @@ def test_files_called_by_numbers_find_their_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("card", "told"),
+    ("card", "words"),
     [(b"---\nlicense: \xff\n---\n", "cannot be read"), (b"---\nlicense: !!binary aGVsbG8=\n---\n", None)],
     ids=["bytes", "binary"],
 )
-def test_a_card_that_is_no_text_is_told_by_the_exporter(corpus: Path, card: bytes, told: str | None) -> None:
+def test_the_exporter_refuses_a_card_that_is_not_text(corpus: Path, card: bytes, words: str | None) -> None:
     (corpus / "README.md").write_bytes(card)
     seeds.right_sums(corpus)
-    with pytest.raises(DataError, match=told) if told else contextlib.nullcontext():
+    with pytest.raises(DataError, match=words) if words else contextlib.nullcontext():
         export_corpus(corpus, "mirdata", corpus.parent / "out")
 
 

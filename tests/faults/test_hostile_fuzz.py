@@ -42,16 +42,16 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
                 process.kill()
                 return found
             try:
-                told = ours.recv()
+                message = ours.recv()
             except EOFError:
                 found.append(Outcome(reader.name, len(found), "died"))
                 return found
-            if told is None:
+            if message is None:
                 break
-            if isinstance(told, str):
-                assert told == "ready", told
+            if isinstance(message, str):
+                assert message == "ready", message
             else:
-                found.append(told)
+                found.append(message)
     ours.send(None)
     process.join(10)
     return found
@@ -59,7 +59,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
 
 def test_nothing_crashes_hangs_is_run_or_written_elsewhere(outcomes: list[Outcome]) -> None:
     bad = [one for one in outcomes if one.kind not in ("accepted", "refused")]
-    assert not bad, "\n\n".join(f"{one.reader} {one.number}: {one.kind}\n{one.told}" for one in bad[:3])
+    assert not bad, "\n\n".join(f"{one.reader} {one.number}: {one.kind}\n{one.message}" for one in bad[:3])
 
 
 def test_time_and_memory_are_bounded(outcomes: list[Outcome]) -> None:

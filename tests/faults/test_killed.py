@@ -44,8 +44,8 @@ def test_sigterm_ends_it_with_words_and_leaves_no_process_and_no_torn_file(tmp_p
     below = psutil.Process(run.pid).children(recursive=True)
     assert below
     run.send_signal(signal.SIGTERM)
-    words = run.communicate()[0]
-    assert run.returncode == 130 and "resumes from here" in words and "Traceback" not in words, words
+    output = run.communicate()[0]
+    assert run.returncode == 130 and "resumes from here" in output and "Traceback" not in output, output
     assert psutil.wait_procs(below, timeout=200)[1] == []
     assert not (tmp_path / "corpus" / "SHA256SUMS").exists()
     build(Recipe.load(plan.recipe), tmp_path / "corpus", workers=1)

@@ -1,4 +1,4 @@
-"""A full disk, a folder that may not be written to, a clock that jumps: told in words, and nothing is lost."""
+"""A full disk, a read-only folder, a clock that jumps: a clear error, and no work is lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_disk_that_is_full_from_some_write_on(disturbed: Host, at: int | str):
 
 
 @pytest.mark.parametrize("part", [3])
-def test_a_single_write_that_fails_is_told_too(disturbed: Host, part: int):
+def test_a_single_write_that_fails_is_reported(disturbed: Host, part: int):
     outcome = disturbed.run(Fault(part * disturbed.calls // 7, lasting=False))
     assert_nothing_is_lost(outcome)
     assert (outcome.code, "make room" in outcome.words) in ((3, True), (0, False)), outcome
