@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .evaluate import evaluate_model
-    from .fidelity.figures import Fidelity
     from .reporting.report import write_report
     from .results.ablation import Ablation
+    from .results.fidelity import Fidelity
     from .results.robustness import Robustness
     from .results.scores import Scores
     from .results.strategies import StrategyComparison
@@ -29,7 +29,7 @@ __all__ = [
 ]
 _MODULES = {
     "Ablation": "evaluation.results.ablation",
-    "Fidelity": "evaluation.fidelity.figures",
+    "Fidelity": "evaluation.results.fidelity",
     "Robustness": "evaluation.results.robustness",
     "Scores": "evaluation.results.scores",
     "StrategyComparison": "evaluation.results.strategies",
