@@ -32,6 +32,7 @@ class Reader:
     def text(self, target: str) -> bool:
         return Path(target).suffix not in (
             ".parquet", ".safetensors", ".wav", ".flac", ".mp3", ".ogg", ".aiff", ".au", ".pt", ".npz", ".arrow",
+            ".index", ".data",
         )  # fmt: skip
 
 
@@ -278,6 +279,21 @@ def weights(root: Path) -> None:
     torch.save({"state_dict": tensors}, root / "w.pt")
 
 
+def tensorflow_weights(root: Path) -> None:
+    """A checkpoint as TensorFlow saves it."""
+    from tests.builder.embedders.tf_writer import checkpoint
+
+    tensors = {"a/kernel": np.arange(12.0).reshape(3, 4), "a/kernel/Adam": np.zeros((3, 4)), "b": np.ones(5)}
+    put(root, dict(zip(("w.index", "w.data"), checkpoint(tensors), strict=True)))
+
+
+def read_tensorflow_weights(folder: Path) -> None:
+    """Read its variables."""
+    from builder.embedders.tf_checkpoint import read_checkpoint
+
+    read_checkpoint((folder / "w.index").read_bytes(), (folder / "w.data").read_bytes(), "w")
+
+
 def _tensors(suffix: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
         from builder.embedders.weights import read_tensors, select_tensors
@@ -499,6 +515,7 @@ READERS: tuple[Reader, ...] = (
     Reader("model folder: weights", model, _predict, ("model.safetensors",), 6, (0, 0.8)),
     Reader("weights, safetensors", weights, _tensors("safetensors"), ("w.safetensors",), 8, (0, 0.8)),
     Reader("weights, torch", weights, _tensors("pt"), ("w.pt",), 8),
+    Reader("weights, TensorFlow", tensorflow_weights, read_tensorflow_weights, ("w.index", "w.data"), 8),
     Reader("recipe", _recipe_seed("r.yaml", RECIPE), _recipe, ("r.yaml",), 8),
     Reader("taxonomy", _recipe_seed("t.yaml", TAXONOMY), _taxonomy, ("t.yaml",), 8),
     Reader("mapping", _recipe_seed("m.yaml", MAPPING), _mapping, ("m.yaml",), 8),
