@@ -318,8 +318,8 @@ class _Stage:
                     done += 1
                     self.found.kills[killed] += 1
                     where = "on Ray" if on_ray else "here"
-                    joined = ", joining" if done > joining else ""
-                    self.report(f"{self.name}: {killed} {where}, {self._done()} shards done{joined}")
+                    suffix = ", joining" if done > joining else ""
+                    self.report(f"{self.name}: {killed} {where}, {self._done()} shards done{suffix}")
             output = run.communicate(timeout=HUNG)[0]
             if self.before and run.returncode:
                 self.found.looks += 1

@@ -441,7 +441,7 @@ def test_exceptions_of_clients_are_explained_and_others_are_raised(bucket):
 
 
 def test_a_missing_corpus_is_reported(bucket):
-    with pytest.raises(DataError, match=r"s3://.*/none: no such folder"):
+    with pytest.raises(DataError, match=r"s3://.*/none: there is no such folder"):
         verify(f"{bucket}/none")
     atomic.write_text(to_path(f"{bucket}/thesis/chapter.tex"), "words")
     with pytest.raises(DataError, match="not a synthmir corpus"):
