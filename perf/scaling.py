@@ -38,11 +38,11 @@ def seconds(chosen: Recipe, out: Path, side: Side) -> float:
     """Seconds until the last clip is made, starting the workers included; Ray runs already. The card is not in it."""
     ended = clock = time.perf_counter()
 
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         nonlocal ended
         ended = time.perf_counter()
 
-    build(chosen, out, workers=side[0], scale=side[1], clips_per_shard=CLIPS_PER_SHARD, progress=told)
+    build(chosen, out, workers=side[0], scale=side[1], clips_per_shard=CLIPS_PER_SHARD, progress=report)
     shutil.rmtree(out)
     return ended - clock
 
@@ -68,7 +68,7 @@ def throughput(folder: Path, per_genre: int, rounds: int) -> list[dict[str, Any]
 
 
 class Timed:
-    """A shard builder that tells how long it was at work."""
+    """A shard builder that measures how long it worked."""
 
     def __init__(self, *options: Any) -> None:
         self.make = ShardBuilder(*options)

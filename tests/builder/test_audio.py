@@ -60,14 +60,14 @@ def test_every_kind_of_file_becomes_mono_at_the_rate_asked_for(tmp_path, suffix,
         ("broken.mp3", b"\xff\xfb\x90\x00" + b"\x00" * 50, "cannot be read as audio|holds no samples"),
     ],
 )
-def test_what_is_no_audio_is_told_with_its_name(tmp_path, name, content, reason):
+def test_other_files_are_refused_by_name(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=reason) as error:
         load_audio(tmp_path / name, 32_000)
     assert name in str(error.value)
 
 
-def test_zero_length_and_no_numbers_are_told(tmp_path):
+def test_empty_audio_and_nan_are_refused(tmp_path):
     soundfile.write(tmp_path / "zero.wav", np.zeros(0), 32_000)
     with pytest.raises(DataError, match=r"zero.wav: holds no samples"):
         decode_audio(tmp_path / "zero.wav")
@@ -76,7 +76,7 @@ def test_zero_length_and_no_numbers_are_told(tmp_path):
         decode_audio(tmp_path / "nan.wav")
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"none.wav: cannot be read"):
         load_audio(tmp_path / "none.wav", 32_000)
 

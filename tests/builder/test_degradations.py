@@ -161,7 +161,7 @@ def test_silence_stays_silence():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("echo:3", "no damage called 'echo'"),
         ("mp3", "the level of mp3 is kbit/s from 64 to 320"),
@@ -170,8 +170,8 @@ def test_silence_stays_silence():
         ("noise:nan", "the level of noise is dB"),
     ],
 )
-def test_what_is_no_damage_is_told(text, told):
-    with pytest.raises(RecipeError, match=told):
+def test_invalid_damages_are_refused(text, message):
+    with pytest.raises(RecipeError, match=message):
         Damage.parse(text)
 
 
@@ -182,6 +182,6 @@ def test_they_are_written_as_they_are_read():
 @pytest.mark.parametrize("text", ["compress:4", "tilt:6", "pitch:1", "speed:95"])
 def test_a_missing_package_is_named(monkeypatch, text):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
-    with pytest.raises(BackendError, match="pedalboard") as told:
+    with pytest.raises(BackendError, match="pedalboard") as error:
         Damage.parse(text)(music(), RATE)
-    assert "--extra benchmarks" in str(told.value)
+    assert "--extra benchmarks" in str(error.value)

@@ -12,7 +12,7 @@ from builder.errors import DataError
 
 from ...commands import run_alone
 
-STRANGER = """
+CODE = """
 import io, sys
 import soundfile
 from datasets import Audio, load_dataset
@@ -34,7 +34,7 @@ def corpus(recipe, tmp_path):
 def test_load_dataset_needs_nothing_of_ours(corpus, tmp_path):
     environ = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     line = "5 32000 32000 ['electronica', 'funk', 'orchestral', 'pop', 'rock']"
-    assert run_alone(STRANGER, corpus, cwd=tmp_path, environ=environ) == [line, line]
+    assert run_alone(CODE, corpus, cwd=tmp_path, environ=environ) == [line, line]
 
 
 @pytest.mark.ffmpeg
@@ -58,7 +58,7 @@ def test_load_corpus_gives_every_split_and_raw_bytes(corpus):
     assert splits["train"][0]["audio"]["bytes"][:4] == b"fLaC"
 
 
-def test_load_corpus_tells_what_is_no_corpus(tmp_path):
+def test_load_corpus_refuses_other_folders(tmp_path):
     with pytest.raises(DataError, match="not a synthmir corpus"):
         load_corpus(tmp_path)
 

@@ -138,7 +138,7 @@ def test_an_empty_shard_is_a_shard(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all" * 100])
-def test_what_is_no_shard_is_told(tmp_path, content):
+def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "a.parquet").write_bytes(content)
     with pytest.raises(DataError, match=r"a.parquet: not a readable shard"):
         read_footer(tmp_path / "a.parquet")

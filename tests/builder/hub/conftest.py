@@ -67,21 +67,21 @@ def hub(tmp_path: Path) -> Iterator[LoopbackHub]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The clients' pauses, not waited for."""
     waited: list[float] = []
-    clock = SimpleNamespace(**{**vars(time), "sleep": waited.append})  # of the clients; the server's goes on
+    clock = SimpleNamespace(**{**vars(time), "sleep": waited.append})  # of the clients, not of the server
     monkeypatch.setattr(_http, "time", clock)
     monkeypatch.setattr(client, "time", clock)
     return waited
 
 
 @pytest.fixture
-def told() -> list[str]:
+def notices() -> list[str]:
     """What `publish` said of its pauses."""
     return []
 
 
 @pytest.fixture
 def send(
-    hub: LoopbackHub, made: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float], told: list[str]
+    hub: LoopbackHub, made: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float], notices: list[str]
 ) -> Callable[..., list[Target]]:
     """Publishes the run (or another folder) to the loopback Hub as org/small, with the token hf_test."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -90,6 +90,6 @@ def send(
     monkeypatch.setenv("HF_TOKEN", "hf_test")
 
     def call(run: Path = made, repo: str = "org/small", **options: object) -> list[Target]:
-        return publish(run, repo, endpoint=hub.endpoint, notice=told.append, **options)  # type: ignore[arg-type]
+        return publish(run, repo, endpoint=hub.endpoint, notice=notices.append, **options)  # type: ignore[arg-type]
 
     return call

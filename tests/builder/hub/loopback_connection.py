@@ -130,8 +130,8 @@ class Connection(BaseHTTPRequestHandler):
         if name == "put" and self.left:
             self.hub.begun[self.parts["oid"]] += 1
         self._read_body()
-        told = {} if fault.page else {"X-Error-Message": fault.message}
-        self._answer(fault.status, fault.page or {"error": fault.message}, told | fault.headers)
+        headers = {} if fault.page else {"X-Error-Message": fault.message}
+        self._answer(fault.status, fault.page or {"error": fault.message}, headers | fault.headers)
         return True
 
     def _read_body(self) -> None:

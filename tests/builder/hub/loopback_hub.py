@@ -26,7 +26,7 @@ class LoopbackHub:
         self.users = {
             "hf_test": {"name": "me", "role": "write", "orgs": ["org"]},
             "hf_reader": {"name": "me", "role": "read", "orgs": ["org"]},
-            "hf_stranger": {"name": "stranger", "role": "write", "orgs": []},
+            "hf_other": {"name": "other", "role": "write", "orgs": []},
         }
         self.repos: dict[tuple[str, str], Repo] = {}
         self.sizes: dict[str, int] = {}  # of what is stored, by sha256

@@ -66,7 +66,7 @@ class Routes(Connection):
         files = self._json()["files"]
         if len(files) > MAX_PREUPLOAD:
             self.hub.problem(f"preupload of {len(files)} files")
-        told = []
+        replies = []
         for file in files:
             path, size, sample = file["path"], file["size"], base64.b64decode(file["sample"])
             self.hub.handled[f"preupload {path}"] += 1
@@ -77,8 +77,8 @@ class Routes(Connection):
             self.hub.modes[repo.kind, repo.id, path] = mode if size else "regular"
             there = tree.get(path)
             oid = {"oid": there.sha256 or there.oid} if there else {}
-            told.append({"path": path, "uploadMode": mode, "shouldIgnore": False, **oid})
-        return {"files": told}
+            replies.append({"path": path, "uploadMode": mode, "shouldIgnore": False, **oid})
+        return {"files": replies}
 
     def _check_path(self, path: str) -> None:
         if any(part in ("..", ".git", "") for part in path.split("/")):
@@ -160,19 +160,19 @@ class Routes(Connection):
             repo.pulls.append(title)
             rev = f"refs/pr/{len(repo.pulls)}"
         oid = repo.add(rev, tree, title)
-        told = {"success": True, "commitOid": oid, "hookOutput": ""}
+        reply = {"success": True, "commitOid": oid, "hookOutput": ""}
         place = f"{self.hub.endpoint}/{PREFIXES[repo.kind]}{repo.id}"
         if self.query.get("create_pr"):
-            told["pullRequestUrl"] = f"{place}/discussions/{len(repo.pulls)}"
-        return told | {"commitUrl": f"{place}/commit/{oid}"}
+            reply["pullRequestUrl"] = f"{place}/discussions/{len(repo.pulls)}"
+        return reply | {"commitUrl": f"{place}/commit/{oid}"}
 
     def _apply(self, repo: Repo, tree: dict[str, Entry], key: str, value: dict[str, Any]) -> None:
         path = value["path"]
         self._check_path(path)
         if key in ("file", "lfsFile"):
-            told = self.hub.modes.get((repo.kind, repo.id, path))
-            if told != {"file": "regular", "lfsFile": "lfs"}[key]:
-                self.hub.problem(f"commit: {path} as {key}, preupload said {told}")
+            mode = self.hub.modes.get((repo.kind, repo.id, path))
+            if mode != {"file": "regular", "lfsFile": "lfs"}[key]:
+                self.hub.problem(f"commit: {path} as {key}, preupload said {mode}")
         if key == "file":
             assert value["encoding"] == "base64"
             tree[path] = self.hub.store(base64.b64decode(value["content"], validate=True))
@@ -277,8 +277,8 @@ class Routes(Connection):
         repo = self._repo()
         oid = self._commit_of(repo)
         siblings = [{"rfilename": path} for path in sorted(repo.commits[oid])]
-        told = {"_id": "0" * 24, "id": repo.id, "sha": oid, "private": repo.private, "tags": [], "siblings": siblings}
-        return told | {"gated": False, "disabled": False, "downloads": 0, "likes": 0}
+        info = {"_id": "0" * 24, "id": repo.id, "sha": oid, "private": repo.private, "tags": [], "siblings": siblings}
+        return info | {"gated": False, "disabled": False, "downloads": 0, "likes": 0}
 
     def on_head(self) -> Any:
         return self.on_get()
@@ -289,8 +289,8 @@ class Routes(Connection):
         entry = repo.commits[oid].get(path)
         headers = {"X-Repo-Commit": oid, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         if entry is None:
-            told = {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
-            return self._answer(404, {"error": "Entry not found"}, headers | told)
+            error = {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
+            return self._answer(404, {"error": "Entry not found"}, headers | error)
         headers["ETag"] = f'"{entry.sha256 or entry.oid}"'
         first, last, status = 0, entry.size - 1, 200
         if (asked := self.headers.get("Range")) and self.command == "GET":

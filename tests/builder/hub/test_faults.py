@@ -59,12 +59,12 @@ def test_what_passes_is_waited_for(hub: LoopbackHub, send: Send, pauses: list[fl
 
 @pytest.mark.parametrize("status", [409, 412])
 def test_a_commit_that_conflicts_is_made_again(
-    hub: LoopbackHub, send: Send, pauses: list[float], told: list[str], status: int
+    hub: LoopbackHub, send: Send, pauses: list[float], notices: list[str], status: int
 ) -> None:
     hub.fail("commit", status, times=3)
     send(revision="v1")
     check(hub)
-    assert pauses == [1.0, 2.0, 4.0] and told[0] == f"the Hub answers {status}; trying again in 1 s"
+    assert pauses == [1.0, 2.0, 4.0] and notices[0] == f"the Hub answers {status}; trying again in 1 s"
 
 
 @pytest.mark.parametrize("route", ["preupload", "batch", "put", "commit"])
@@ -77,7 +77,7 @@ def test_a_commit_that_conflicts_is_made_again(
     ],
     ids=["401", "403", "404"],
 )
-def test_what_does_not_pass_is_told_at_once(
+def test_permanent_errors_are_not_repeated(
     hub: LoopbackHub, send: Send, pauses: list[float], route: str, status: int, words: str
 ) -> None:
     hub.fail(route, status, times=-1)
@@ -136,7 +136,7 @@ def test_a_replica_that_lags_behind_is_waited_for(
 ) -> None:
     """What was just made or written answers 404 for a while."""
     hub.fail(route, 404, times=2, skip=skip, headers={"X-Error-Code": "RevisionNotFound"})
-    if route == "info":  # the first tells whether it is there at all
+    if route == "info":  # the first asks whether the repository exists
         hub.add_repo("dataset", "org/small")
     send(what="corpus", revision="v1")
     assert pauses == [1.0, 2.0] and hub.repos["dataset", "org/small"].tags
@@ -154,7 +154,7 @@ def test_too_long_a_wait_is_not_begun(hub: LoopbackHub, send: Send, pauses: list
     [({"RateLimit": '"api";r=0;t=55'}, 55.0), ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0)],
     ids=["rate-limit", "date"],
 )
-def test_the_wait_may_be_told_otherwise(
+def test_the_wait_follows_the_headers(
     hub: LoopbackHub, send: Send, pauses: list[float], headers: dict[str, str], seconds: float
 ) -> None:
     hub.fail("commit", 429, headers=headers)

@@ -65,8 +65,8 @@ def test_content_that_is_not_what_was_announced(strict: LoopbackHub) -> None:
     asked = {**BATCH, "objects": [{"oid": oid, "size": 5}]}
     kind = {"Content-Type": "application/vnd.git-lfs+json", **TOKEN}
     place = f"{strict.endpoint}/org/it.git/info/lfs/objects/batch"
-    told = httpx2.post(place, content=json.dumps(asked), headers=kind).json()["objects"][0]
-    href = told["actions"]["upload"]["href"]
+    reply = httpx2.post(place, content=json.dumps(asked), headers=kind).json()["objects"][0]
+    href = reply["actions"]["upload"]["href"]
     assert httpx2.put(href, content=b"wrong").status_code == 400
     assert httpx2.put(href, content=b"right", headers=TOKEN).status_code == 200
     assert httpx2.put(f"{strict.endpoint}/lfs/{oid}?size=5", content=b"right").status_code == 200
@@ -100,7 +100,7 @@ def test_commits_that_no_hub_takes(
 
 def test_writing_needs_rights(strict: LoopbackHub) -> None:
     place = f"{strict.endpoint}/api/models/org/it/tag/main"
-    for token, status in ((None, 401), ("hf_none", 401), ("hf_reader", 403), ("hf_stranger", 403), ("hf_test", 200)):
+    for token, status in ((None, 401), ("hf_none", 401), ("hf_reader", 403), ("hf_other", 403), ("hf_test", 200)):
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         assert httpx2.post(place, json={"tag": "v1"}, headers=headers).status_code == status
     assert not strict.problems

@@ -36,8 +36,8 @@ def test_genres_that_are_words_of_yaml_arrive_as_they_are(
     assert not verify(corpus).faults
     found = datasets.load_dataset(str(corpus), split="train", cache_dir=str(tmp_path / "cache"))
     assert found.features["genre"].names == GENRES
-    words = "\n".join(format_targets(send(corpus, "org/odd", what="corpus", dry_run=True), dry_run=True))
-    assert "a new repository" in words and not hub.repos
+    text = "\n".join(format_targets(send(corpus, "org/odd", what="corpus", dry_run=True), dry_run=True))
+    assert "a new repository" in text and not hub.repos
     send(corpus, "org/odd", what="corpus")
     for card in (
         DatasetCard.load(corpus / "README.md"),

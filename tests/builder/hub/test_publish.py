@@ -87,10 +87,10 @@ def test_the_cards_name_each_other_and_load_from_the_hub(hub: LoopbackHub, send:
     calls = re.findall(r'load_dataset\("([^"]+)"', card)
     assert len(calls) >= 3 and set(calls) == {"org/small"}
     assert yaml.safe_load(card.split("---")[1])["configs"][0]["config_name"] == "default"
-    told = hub.content("model", "org/small-genre", "README.md").decode()
-    assert f"[org/small]({corpus.address})" in told
-    assert 'model="org/small-genre"' in told and '"MODEL"' not in told
-    assert yaml.safe_load(told.split("---")[1])["datasets"] == ["org/small"]
+    card = hub.content("model", "org/small-genre", "README.md").decode()
+    assert f"[org/small]({corpus.address})" in card
+    assert 'model="org/small-genre"' in card and '"MODEL"' not in card
+    assert yaml.safe_load(card.split("---")[1])["datasets"] == ["org/small"]
 
 
 def test_again_nothing_is_sent(hub: LoopbackHub, send: Send) -> None:
@@ -147,7 +147,7 @@ def test_shards_of_another_division_go_and_what_others_added_stays(hub: Loopback
     assert "data/train-00000-of-00009.parquet" not in repo.files and "assets/cover.txt" in repo.files
 
 
-@pytest.mark.parametrize("token", ["hf_test", "hf_stranger"])
+@pytest.mark.parametrize("token", ["hf_test", "hf_other"])
 def test_a_pull_request_leaves_main_alone_and_is_gone_on_with(
     hub: LoopbackHub, send: Send, run: Path, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
@@ -179,15 +179,15 @@ def test_a_dry_run_needs_no_token_and_sends_nothing(
     hub: LoopbackHub, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    words = "\n".join(format_targets(send(dry_run=True), dry_run=True))
-    assert "a new repository" in words and "data/train-00000-of-00003.parquet" in words
+    text = "\n".join(format_targets(send(dry_run=True), dry_run=True))
+    assert "a new repository" in text and "data/train-00000-of-00003.parquet" in text
     assert {line.split()[0] for line in hub.log} == {"info", "validate"} and not hub.repos
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     send(what="corpus")
     hub.push(hub.repos["dataset", "org/small"], {"data/train-00000-of-00009.parquet": b"old", "recipe.yaml": b"x"})
-    words = "\n".join(format_targets(send(what="corpus", dry_run=True), dry_run=True))
-    assert re.search(r"delete\s+data/train-00000-of-00009.parquet", words)
-    assert re.search(r"1 file\(s\), 1.4 kB to send; \d+ there already; 1 to delete", words)
+    text = "\n".join(format_targets(send(what="corpus", dry_run=True), dry_run=True))
+    assert re.search(r"delete\s+data/train-00000-of-00009.parquet", text)
+    assert re.search(r"1 file\(s\), 1.4 kB to send; \d+ there already; 1 to delete", text)
 
 
 def test_folders_alone_and_links_by_name(hub: LoopbackHub, send: Send, made: Path) -> None:
@@ -198,16 +198,16 @@ def test_folders_alone_and_links_by_name(hub: LoopbackHub, send: Send, made: Pat
     assert b"datasets/org/alone" in hub.content("model", "me/listener", "README.md")
 
 
-def test_progress_is_told_in_clips_and_bytes(hub: LoopbackHub, send: Send) -> None:
-    told: dict[str, list[tuple[int, int]]] = {}
-    send(what="corpus", meter=lambda stage: lambda done, total: told.setdefault(stage, []).append((done, total)))
-    assert told["verify"][-1] == (30, 30)
-    steps = [done for done, _ in told["publish"]]
+def test_progress_is_in_clips_and_bytes(hub: LoopbackHub, send: Send) -> None:
+    calls: dict[str, list[tuple[int, int]]] = {}
+    send(what="corpus", meter=lambda stage: lambda done, total: calls.setdefault(stage, []).append((done, total)))
+    assert calls["verify"][-1] == (30, 30)
+    steps = [done for done, _ in calls["publish"]]
     total = sum(entry.size for path, entry in hub.repos["dataset", "org/small"].files.items() if path[0] != ".")
-    assert steps == sorted(steps) and steps[0] == 0 and told["publish"][-1] == (total, total) and len(steps) > 8
+    assert steps == sorted(steps) and steps[0] == 0 and calls["publish"][-1] == (total, total) and len(steps) > 8
 
 
-def test_a_model_that_cannot_hear_is_opened_by_our_classes(hub: LoopbackHub, send: Send, run: Path) -> None:
+def test_a_model_without_an_embedder_is_opened_with_synthmir(hub: LoopbackHub, send: Send, run: Path) -> None:
     config = json.loads((run / "model/config.json").read_text())
     del config["auto_map"]
     (run / "model/config.json").write_text(json.dumps(config))
@@ -217,13 +217,13 @@ def test_a_model_that_cannot_hear_is_opened_by_our_classes(hub: LoopbackHub, sen
 
 @pytest.mark.parametrize("key", ["weights", "name"])
 def test_weights_that_others_do_not_have_are_named(
-    hub: LoopbackHub, send: Send, run: Path, told: list[str], key: str
+    hub: LoopbackHub, send: Send, run: Path, notices: list[str], key: str
 ) -> None:
     config = json.loads((run / "model/config.json").read_text())
     config["embedder"]["settings"][key] = "/home/somebody/passt.pt" if key == "weights" else "hf:/home/somebody/hubert"
     (run / "model/config.json").write_text(json.dumps(config))
     send(run, what="model")
-    assert len(told) == 1 and "only on this machine: /home/somebody/" in told[0]
+    assert len(notices) == 1 and "only on this machine: /home/somebody/" in notices[0]
 
 
 def test_memory_does_not_grow_with_a_file(hub: LoopbackHub, send: Send, run: Path) -> None:

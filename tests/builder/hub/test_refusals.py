@@ -1,4 +1,4 @@
-"""What is refused before anything is sent: unsound folders, names, tokens; and that no token is ever told."""
+"""What is refused before anything is sent: unsound folders, names, tokens; and no message has a token."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ def test_tokens_that_do_not_do(
 
 def test_a_namespace_of_others(hub: LoopbackHub, send: Send) -> None:
     with pytest.raises(HubError, match=r"403 \(You don't have the rights .*\n  fix: use a name in your namespace"):
-        send(repo="strangers/small")
+        send(repo="others/small")
     assert not hub.repos and not hub.begun
 
 
 def test_a_pull_request_is_proposed_where_there_is_a_repository(hub: LoopbackHub, send: Send) -> None:
     with pytest.raises(HubError) as error:
-        send(repo="strangers/small")
+        send(repo="others/small")
     assert "--pr" not in str(error.value)
-    hub.add_repo("dataset", "strangers/small")
+    hub.add_repo("dataset", "others/small")
     with pytest.raises(HubError, match=r"403 .*\n  fix: .*or a pull request: --pr"):
-        send(repo="strangers/small", what="corpus")
+        send(repo="others/small", what="corpus")
 
 
 @pytest.mark.parametrize(("route", "options"), [("whoami", {}), ("info", {"dry_run": True})])

@@ -1,4 +1,4 @@
-"""What is published is used by people who have never heard of us, through the real clients."""
+"""What is published works with the real clients and without synthmir."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .loopback_hub import LoopbackHub
 
 Send = Callable[..., list[Target]]
 
-STRANGER = """
+SETUP = """
 import io, json, sys
 
 class Absent:
@@ -83,7 +83,7 @@ except page["gradio"].Error as error:
     print(json.dumps(str(error)))
 """
 
-OURS = """
+WITH_SYNTHMIR = """
 import json, sys
 
 sys.path.insert(0, "HERE")
@@ -104,8 +104,10 @@ except HubError as error:
 """
 
 
-def stranger(hub: LoopbackHub, code: str, place: Path, *arguments: str, ours: bool = False) -> list[object]:
-    """Runs code in an interpreter of its own, with a home of its own; returns what it printed."""
+def run_alone_on_hub(
+    hub: LoopbackHub, code: str, place: Path, *arguments: str, with_synthmir: bool = False
+) -> list[object]:
+    """Run code in another interpreter with its own home folder; return what it printed."""
     environ = {
         "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(place / "home"),
@@ -118,21 +120,21 @@ def stranger(hub: LoopbackHub, code: str, place: Path, *arguments: str, ours: bo
         "OMP_NUM_THREADS": "1",
         "PATH": "/nowhere",
     }
-    lines = run_alone(code if ours else STRANGER + code, *arguments, cwd=place, environ=environ)
+    lines = run_alone(code if with_synthmir else SETUP + code, *arguments, cwd=place, environ=environ)
     return [json.loads(line) for line in lines]
 
 
-def test_strangers_load_corpus_embeddings_and_model(hub: LoopbackHub, send: Send, made: Path, tmp_path: Path) -> None:
+def test_clients_load_corpus_embeddings_and_model(hub: LoopbackHub, send: Send, made: Path, tmp_path: Path) -> None:
     send(revision="v1")
     song = tmp_path / "song.flac"
     soundfile.write(song, 0.1 * np.random.default_rng(0).standard_normal(66_150), 22_050)
-    *corpora, whole, streamed, heard = stranger(hub, CORPUS, tmp_path, str(song))
+    *corpora, whole, streamed, predicted = run_alone_on_hub(hub, CORPUS, tmp_path, str(song))
     genres = ["electronica", "funk", "orchestral", "pop", "rock"]
     assert corpora == [[corpora[0][0], 5, 32_000, 32_000, genres]] * 3  # type: ignore[index]
     assert whole == streamed and whole[:2] == [25, 768] and "audio" not in whole[2]  # type: ignore[index]
     here = pipeline("audio-classification", model=str(made / "model"))(str(song))
-    assert [one["label"] for one in here] == [one["label"] for one in heard]  # type: ignore[attr-defined]
-    assert np.allclose([one["score"] for one in here], [one["score"] for one in heard], atol=1e-6)  # type: ignore[attr-defined]
+    assert [one["label"] for one in here] == [one["label"] for one in predicted]  # type: ignore[attr-defined]
+    assert np.allclose([one["score"] for one in here], [one["score"] for one in predicted], atol=1e-6)  # type: ignore[attr-defined]
 
 
 def test_the_cards_columns_of_choice_leave_the_audio_where_it_is(
@@ -156,7 +158,7 @@ def test_the_cards_columns_of_choice_leave_the_audio_where_it_is(
         hub.add_repo("dataset", f"org/{name}", files)
     card = hub.content("dataset", "org/small", "README.md").decode()
     (code,) = re.findall(r"^slow = load_dataset\(\n(?: .*\n)*\)\n", card, re.MULTILINE)
-    streamed, plain, embeddings = stranger(hub, COLUMNS, tmp_path, code.replace("org/small", "org/large"))
+    streamed, plain, embeddings = run_alone_on_hub(hub, COLUMNS, tmp_path, code.replace("org/small", "org/large"))
     assert streamed == [[f"clip-{i}", 80 + i % 20] for i in range(128) if i % 20 < 10]
     assert (plain, embeddings) == (128, 25)
     size = large.stat().st_size
@@ -166,25 +168,27 @@ def test_the_cards_columns_of_choice_leave_the_audio_where_it_is(
 
 
 @pytest.mark.long
-def test_strangers_load_metrics_and_their_page_runs(hub: LoopbackHub, send: Send, tmp_path: Path) -> None:
+def test_clients_load_metrics_and_their_page_runs(hub: LoopbackHub, send: Send, tmp_path: Path) -> None:
     """The figures are scikit-learn's, of the same lists."""
     send(Path("all"), "org", what="metrics", metrics=FOLDER, revision="v1")
     place = tmp_path / "page"
     place.mkdir()
     for path in hub.repos["space", "org/genre_report"].files:
         (place / path).write_bytes(hub.content("space", "org/genre_report", path))
-    genre, tagging, typed, error = stranger(hub, METRIC, tmp_path, str(place / "app.py"))
+    genre, tagging, typed, error = run_alone_on_hub(hub, METRIC, tmp_path, str(place / "app.py"))
     truth, guess = [0, 1, 0, 0], [0, 1, 1, 0]
     matrix = confusion_matrix(truth, guess).tolist()
     assert genre == [accuracy_score(truth, guess), f1_score(truth, guess, average="macro"), matrix]
     assert tagging == 1.0 and typed == genre[0] and "delimiter" in str(error)
 
 
-def test_our_own_loader_reads_the_hub_too(hub: LoopbackHub, send: Send, tmp_path: Path) -> None:
+def test_load_corpus_reads_the_hub_too(hub: LoopbackHub, send: Send, tmp_path: Path) -> None:
     """`load_corpus` of a repository: tensors, batches and streams; and what it says of one that is not there."""
     send(what="corpus", revision="v1")
     path = str(Path(__file__).parents[3])
-    whole, some, streamed, labels, refused = stranger(hub, OURS.replace("HERE", path), tmp_path, ours=True)
+    whole, some, streamed, labels, refused = run_alone_on_hub(
+        hub, WITH_SYNTHMIR.replace("HERE", path), tmp_path, with_synthmir=True
+    )
     assert whole == [25, 768, 25] and some == [4, 32_000] and streamed == [25]
     assert labels == ["electronica", "funk", "orchestral", "pop", "rock"]
     assert refused == "org/none: there is no such folder, and no repository that you may read"

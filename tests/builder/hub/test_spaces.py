@@ -48,14 +48,14 @@ def space(tmp_path: Path) -> Path:
 
 
 def card(folder: Path, **changed: object) -> None:
-    told = {key: value for key, value in (HEAD | changed).items() if value is not None}
-    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(told)}---\n\n# Small\n")
+    metadata = {key: value for key, value in (HEAD | changed).items() if value is not None}
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(metadata)}---\n\n# Small\n")
 
 
 def test_all_metrics_become_spaces_by_their_names(hub: LoopbackHub, send: Send) -> None:
-    told = send(Path("all"), "org", what="metrics", metrics=FOLDER, revision="v1")
-    assert [target.repo for target in told] == [f"org/{name}" for name in NAMES]
-    for target in told:
+    targets = send(Path("all"), "org", what="metrics", metrics=FOLDER, revision="v1")
+    assert [target.repo for target in targets] == [f"org/{name}" for name in NAMES]
+    for target in targets:
         repo = hub.repos["space", target.repo]
         assert repo.sdk == "gradio" and repo.tags == {"v1": target.head}
         name = target.folder.name
@@ -67,7 +67,7 @@ def test_all_metrics_become_spaces_by_their_names(hub: LoopbackHub, send: Send) 
         data = head(text)
         assert (data["sdk"], data["app_file"]) == ("gradio", "app.py") and {"evaluate", "metric"} <= set(data["tags"])
         assert f'NAME = "{name}"' in hub.content("space", target.repo, "app.py").decode()
-    assert "\n".join(format_targets(told)).count("import evaluate") == 3
+    assert "\n".join(format_targets(targets)).count("import evaluate") == 3
     hub.log.clear()
     send(Path("all"), "org", what="metrics", metrics=FOLDER, revision="v1")
     assert not hub.requests("commit") and not hub.requests("put") and not hub.requests("create")

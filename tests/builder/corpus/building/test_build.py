@@ -99,7 +99,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_corpus(recipe, tmp_path):
     assert len(made) - len(set(made)) <= most_twice
 
 
-def test_a_full_disk_is_told_and_loses_nothing(recipe, tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_and_loses_nothing(recipe, tmp_path, monkeypatch):
     chosen = recipe(per_genre=10)
     build(chosen, tmp_path / "whole", clips_per_shard=10)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)  # a file-size limit fails a write as a full disk does
@@ -154,13 +154,13 @@ def test_a_finished_corpus_is_left_as_it_is(recipe, tmp_path):
     assert not (tmp_path / "corpus" / ".work").exists()
 
 
-@pytest.mark.parametrize("harm", ["deleted", "truncated", "flipped", "foreign"])
-def test_a_harmed_shard_is_found_and_made_again_alone(recipe, tmp_path, harm):
+@pytest.mark.parametrize("damage", ["deleted", "truncated", "flipped", "foreign"])
+def test_only_a_damaged_shard_is_made_again(recipe, tmp_path, damage):
     build(recipe(), tmp_path / "corpus", clips_per_shard=10)
     whole = data_files(tmp_path / "corpus")
     shard = tmp_path / "corpus" / "data" / "train-00001-of-00003.parquet"
     content = shard.read_bytes()
-    match harm:
+    match damage:
         case "deleted":
             shard.unlink()
         case "truncated":
@@ -195,7 +195,7 @@ def test_rejected_clips_are_listed_counted_and_limited(recipe, tmp_path, monkeyp
     assert verify(tmp_path / "corpus").faults == []
 
 
-def test_a_shard_without_a_clip_is_told(recipe, tmp_path, monkeypatch):
+def test_a_shard_without_accepted_clips_is_an_error(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("TONE_FAULT", "12345")
     with pytest.raises(DataError, match=r"every clip of data/train-\d+-of-00025.parquet was rejected; first: "):
         build(recipe(attempts=1, max_rejected=1.0), tmp_path / "corpus", clips_per_shard=1)
@@ -211,7 +211,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(recipe, tmp_path):
         build(recipe(), tmp_path / "thesis" / "chapter.tex")
 
 
-def test_a_folder_that_cannot_be_written_is_told(recipe):
+def test_a_folder_that_cannot_be_written_is_an_error(recipe):
     with pytest.raises(DataError, match="cannot write in /proc/corpus"):
         build(recipe(), "/proc/corpus")
 

@@ -51,22 +51,22 @@ def values(found: Capacity) -> dict[str, float]:
 
 def test_ten_million_clips_hold_in_the_layout_that_ten_have(recipe, small_sample):
     found = estimate_capacity(recipe().with_options({"generator.seconds": 10}), MILLIONS)
-    told = {row.what: row for row in found.rows}
+    figures = {row.what: row for row in found.rows}
     layout = [row for row in found.rows if row.unit in ("", "MB") and row.source.startswith(scale.HUB) and row.limit]
     assert len(layout) == 6 and all(row.holds for row in layout)
     assert all(row.source for row in found.rows if row.limit is not None)
-    assert told["files a folder"].value == math.ceil(8_000_000 / 1024) + math.ceil(2_000_000 / 1024) == 9767
-    assert told["all files"].holds is False
+    assert figures["files a folder"].value == math.ceil(8_000_000 / 1024) + math.ceil(2_000_000 / 1024) == 9767
+    assert figures["all files"].holds is False
     assert any("More than 1 TB" in note for note in found.notes)
 
 
-def test_where_the_layout_must_change_is_told_and_helps(recipe, small_sample):
+def test_more_clips_per_shard_where_a_folder_has_too_many_files(recipe, small_sample):
     found = estimate_capacity(recipe(), 30_000_000)
     assert {row.what for row in found.rows if row.holds is False} >= {"files a folder"}
     (note,) = [note for note in found.notes if note.startswith("Too many files")]
     per = int(note.split("--clips-per-shard ")[1].split()[0])
-    told = {row.what: row for row in estimate_capacity(recipe(), 30_000_000, clips_per_shard=per).rows}
-    assert told["files a folder"].holds and told[f"... in any {MAX_PARTS} parts"].holds
+    figures = {row.what: row for row in estimate_capacity(recipe(), 30_000_000, clips_per_shard=per).rows}
+    assert figures["files a folder"].holds and figures[f"... in any {MAX_PARTS} parts"].holds
 
 
 def test_it_counts_what_a_build_makes(recipe, tmp_path):
@@ -101,9 +101,9 @@ def test_commits_are_counted_as_they_are_sent(monkeypatch):
 
 
 def test_the_pace_is_measured_or_said(recipe, small_sample, monkeypatch):
-    told = values(estimate_capacity(recipe(), 100_000, workers=4, clips_per_hour=500))
-    assert told["computing time, 4 workers"] == 50
-    assert told["music"] == pytest.approx(100_000 / 3600)
+    figures = values(estimate_capacity(recipe(), 100_000, workers=4, clips_per_hour=500))
+    assert figures["computing time, 4 workers"] == 50
+    assert figures["music"] == pytest.approx(100_000 / 3600)
     tried = values(estimate_capacity(recipe(), 100_000))
     assert tried["computing time, 8 workers"] == pytest.approx(tried["computing time, 1 worker"] / 8)
     absent = recipe().with_options({"generator.name": "musicgen", "generator.model": "/nowhere"})
@@ -114,7 +114,7 @@ def test_the_pace_is_measured_or_said(recipe, small_sample, monkeypatch):
     assert said["audio"].source.startswith("upper bound")
 
 
-def test_words_that_run_out_are_told(recipe, small_sample, tmp_path):
+def test_too_few_descriptions_are_reported(recipe, small_sample, tmp_path):
     (tmp_path / "d.csv").write_text(
         "genre,description\n"
         + "".join(f"{genre},Words {i} of {genre}.\n" for genre in recipe().labels.genre_names for i in range(3))
@@ -127,7 +127,7 @@ def test_words_that_run_out_are_told(recipe, small_sample, tmp_path):
 
 
 @pytest.mark.parametrize("kinds", [50, 1_000, 40_000])
-def test_birthdays_tell_how_many_descriptions_there_are(recipe, kinds, monkeypatch):
+def test_distinct_descriptions_are_estimated_from_equal_pairs(recipe, kinds, monkeypatch):
     """Of `at` draws from `kinds` that are all as likely, kinds (1 - e^(-at / kinds)) are distinct."""
     clip = plan_clips(recipe())[0]
     drawn = np.random.default_rng(1).integers(kinds, size=5_000)
@@ -142,7 +142,7 @@ def test_birthdays_tell_how_many_descriptions_there_are(recipe, kinds, monkeypat
 @given(
     first=st.integers(1, 300_000), steps=st.lists(st.integers(1, 2_000_000), max_size=40), split=st.floats(0.05, 0.5)
 )
-def test_no_way_of_growing_makes_more_files_than_are_told(first, steps, split):
+def test_no_extension_makes_more_files_than_the_bound(first, steps, split):
     total = files = 0
     for number, clips in enumerate([first, *steps]):
         total += clips
@@ -181,8 +181,8 @@ def test_it_is_a_command(tmp_path, small_sample):
         app, ["plan", "paper", "--at", "10000000", "--clips-per-hour", "900", "--json", str(tmp_path / "plan.json")]
     )
     assert done.exit_code == 0, done.output
-    told: dict[str, Any] = json.loads((tmp_path / "plan.json").read_text())
-    assert told["at"] == MILLIONS and told["recipe"] == "paper"
+    figures: dict[str, Any] = json.loads((tmp_path / "plan.json").read_text())
+    assert figures["at"] == MILLIONS and figures["recipe"] == "paper"
     assert "embeddings, passt" in done.output and "holds" in done.output
     with pytest.raises(RecipeError, match="no file and no shipped recipe"):
         CliRunner().invoke(app, ["plan", "nothing"], catch_exceptions=False)

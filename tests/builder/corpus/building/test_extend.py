@@ -57,7 +57,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def wanted(tmp_path: Path) -> Make:
-    """A recipe of small clips, by its parts; `genres` are of a taxonomy of our own."""
+    """A recipe of small clips, by its parts; `genres` are those of its taxonomy."""
 
     def make(file: str = "r.yaml", genres: str = "[funk, rock]", prompts: str = "per_genre: 6", **more: Any) -> Recipe:
         (tmp_path / f"{file}.taxonomy.yaml").write_text(f"{{name: own, genres: {genres}}}")
@@ -145,11 +145,11 @@ def test_a_genre_is_added_and_no_label_changes_its_number(wanted, tmp_path):
             before, after = (getattr(f[column], "feature", f[column]).names for f in (old, features))
             assert after[: len(before)] == before and len(after) > len(before) and len(set(after)) == len(after)
         undecoded = loaded.cast_column("audio", datasets.Audio(decode=False))  # a stream decodes what is removed later
-        told = [row for split in undecoded.values() for row in split.remove_columns("audio")]
-        assert len(told) == 18
-        assert all(row["id"].startswith(features["genre"].int2str(row["genre"])) for row in told)
-        moods = [features["mood"].int2str(row["mood"]) for row in told if row["mood"] is not None]
-        texts = [row["prompt"].lower() for row in told if row["mood"] is not None]
+        labels = [row for split in undecoded.values() for row in split.remove_columns("audio")]
+        assert len(labels) == 18
+        assert all(row["id"].startswith(features["genre"].int2str(row["genre"])) for row in labels)
+        moods = [features["mood"].int2str(row["mood"]) for row in labels if row["mood"] is not None]
+        texts = [row["prompt"].lower() for row in labels if row["mood"] is not None]
         assert all(mood in text for mood, text in zip(moods, texts, strict=True))
     assert verify(out).faults == []
 
@@ -158,11 +158,11 @@ def test_another_generator_is_a_second_source_with_ids_of_its_own(wanted, tmp_pa
     out = tmp_path / "corpus"
     build(wanted(), out)
     record = build(wanted("b.yaml", generator={"name": "buzz"}), out, extend=True)
-    told = rows(out)
-    assert len({row["id"] for row in told}) == 24
-    assert Counter(row["generator"] for row in told) == {"tone": 12, "buzz": 12}
+    labels = rows(out)
+    assert len({row["id"] for row in labels}) == 24
+    assert Counter(row["generator"] for row in labels) == {"tone": 12, "buzz": 12}
     by_prompt = defaultdict(set)
-    for row in told:
+    for row in labels:
         by_prompt[row["prompt"], row["seed"]].add((row["generator"], row["split"]))
     assert all(len(both) == 2 and len({split for _, split in both}) == 1 for both in by_prompt.values())
     assert record.details["generator"]["license"] == "cc-by-nc-4.0"
@@ -173,7 +173,7 @@ def test_another_generator_is_a_second_source_with_ids_of_its_own(wanted, tmp_pa
     assert verify(out).faults == []
 
 
-def test_it_tells_its_parts_and_keeps_their_recipes(wanted, tmp_path):
+def test_the_record_lists_the_parts_and_their_recipes_are_kept(wanted, tmp_path):
     out = tmp_path / "corpus"
     first, second = wanted("a.yaml"), wanted("b.yaml", prompts="per_genre: 8", genres="[funk, rock, pop]")
     build(first, out)
@@ -191,7 +191,7 @@ def test_it_tells_its_parts_and_keeps_their_recipes(wanted, tmp_path):
 
 
 def test_a_corpus_that_grows_is_the_old_one_until_it_is_the_new(wanted, tmp_path, monkeypatch):
-    """Stopped while clips are made, and while shards are put in their place: it loads as before, then goes on."""
+    """Stopped while clips are made, and while shards are put in their place: it loads as before, then resumes."""
     out, more = tmp_path / "corpus", wanted("b.yaml", prompts="per_genre: 12", genres="[funk, rock, pop]")
     build(wanted("a.yaml"), out, clips_per_shard=4)
     old = contents(out)
@@ -357,7 +357,7 @@ def test_new_embeddings_join_at_once_in_a_store_too(wanted, monkeypatch, step):
     assert verify(out).faults == [] and verify(out).embeddings == {"levels": 18}
 
 
-def test_a_classifier_is_trained_and_judged_on_a_grown_corpus(wanted, tmp_path):
+def test_a_classifier_is_trained_and_evaluated_on_a_grown_corpus(wanted, tmp_path):
     from builder.settings import EvaluationSettings
     from evaluation.evaluate import evaluate_model
     from training.trainer import train
@@ -413,7 +413,7 @@ def test_readers_of_single_files_know_the_new_labels_too(wanted, tmp_path):
     assert set(open_corpus_set(out, None)[0].genres) == {"funk", "rock", "pop"}
 
 
-def test_what_cannot_be_added_is_told(wanted, tmp_path, monkeypatch):
+def test_what_cannot_be_added_is_refused(wanted, tmp_path, monkeypatch):
     out, first = tmp_path / "corpus", wanted("a.yaml")
     with pytest.raises(DataError, match="there is no such folder"):
         build(first, out, extend=True)
@@ -439,7 +439,7 @@ def test_what_cannot_be_added_is_told(wanted, tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_version_that_plans_other_clips_is_told(wanted, tmp_path, monkeypatch):
+def test_a_version_that_plans_other_clips_is_refused(wanted, tmp_path, monkeypatch):
     out = tmp_path / "corpus"
     build(wanted("a.yaml"), out)
     hash_to_int = plan.hash_to_int
@@ -448,7 +448,7 @@ def test_a_version_that_plans_other_clips_is_told(wanted, tmp_path, monkeypatch)
         build(wanted("b.yaml", prompts="per_genre: 8"), out, extend=True)
 
 
-def test_mended_while_it_is_being_extended(wanted, tmp_path):
+def test_a_repair_keeps_an_extension_under_way(wanted, tmp_path):
     out, first, more = tmp_path / "corpus", wanted("a.yaml"), wanted("b.yaml", prompts="per_genre: 9")
     build(first, out, clips_per_shard=5)
 
@@ -463,7 +463,7 @@ def test_mended_while_it_is_being_extended(wanted, tmp_path):
     assert verify(out).faults == []
     counted: list[int] = []
     build(more, out, extend=True, progress=lambda done, total: counted.append(done))
-    assert counted[0] >= 2  # what was made before the mending is still there
+    assert counted[0] >= 2  # what was made before the repair is still there
     assert verify(out).faults == [] and len(rows(out)) == 18
 
 

@@ -145,11 +145,11 @@ def test_counts_are_those_of_the_shards(made):
         assert row(text, split, "## Content") == [str(len(part)), *of_genre]
     features = datasets.load_dataset_builder(str(made)).info.features
     moods = frame["mood"].dropna().astype(int).map(features["mood"].int2str)
-    told = row(text, "mood", "## Content")
-    assert told[:2] == [str(len(moods)), f"{moods.nunique()} of {features['mood'].num_classes}"]
+    cells = row(text, "mood", "## Content")
+    assert cells[:2] == [str(len(moods)), f"{moods.nunique()} of {features['mood'].num_classes}"]
     best = moods.value_counts()
-    assert dict(re.findall(r"([\w-]+) \((\d+)\)", told[2])).items() <= {k: str(v) for k, v in best.items()}.items()
-    assert re.search(r"\((\d+)\)", told[2])[1] == str(best.max())
+    assert dict(re.findall(r"([\w-]+) \((\d+)\)", cells[2])).items() <= {k: str(v) for k, v in best.items()}.items()
+    assert re.search(r"\((\d+)\)", cells[2])[1] == str(best.max())
     tempo = frame["tempo_bpm"].dropna()
     low, high, mid = tempo.min(), tempo.max(), tempo.median()
     assert row(text, "tempo_bpm", "## Content") == [
@@ -177,17 +177,17 @@ def test_how_it_was_made_is_the_records(made):
     assert "One sine a clip." in text and "rejected no clip" in text
 
 
-def test_what_a_strangers_record_does_not_tell_is_left_out_or_refused(corpus):
+def test_values_missing_from_a_record_are_left_out_or_refused(corpus):
     path = corpus / "records" / "embed-levels.json"
-    told = json.loads(path.read_text())
-    del told["details"]["embedder"]["about"], told["details"]["seconds"], told["device"]
-    path.write_text(json.dumps(told))
+    record = json.loads(path.read_text())
+    del record["details"]["embedder"]["about"], record["details"]["seconds"], record["device"]
+    path.write_text(json.dumps(record))
     write_card(corpus)
     assert row(read(corpus), "levels", "## Embeddings")[-1] == ""
     assert row(read(corpus), "synthmir embed corpus --embedder levels", "## How it was made") == ["", ""]
     before = read(corpus)
-    del told["details"]["embedder"]
-    path.write_text(json.dumps(told))
+    del record["details"]["embedder"]
+    path.write_text(json.dumps(record))
     with pytest.raises(DataError, match=r"corpus: its records are not those of a corpus: KeyError\('embedder'\)"):
         write_card(corpus)
     built = Corpus(corpus).record()
@@ -208,7 +208,7 @@ def test_every_column_is_described_with_its_unit(made):
     }  # fmt: skip
 
 
-def test_what_it_tells_to_type_works(corpus, tmp_path, monkeypatch):
+def test_the_commands_and_code_of_the_card_work(corpus, tmp_path, monkeypatch):
     """Every line of its Python, on a folder that also holds pictures and figures."""
     add_fidelity(corpus, measured(corpus, tmp_path / "f.json"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
@@ -239,7 +239,7 @@ FIGURES = (
 )  # fmt: skip
 
 
-def test_fidelity_is_told_with_its_numbers(corpus, tmp_path):
+def test_the_card_has_the_figures_of_fidelity(corpus, tmp_path):
     assert "not measured" in read(corpus)
     assert add_fidelity(corpus, measured(corpus, tmp_path / "f.json"))
     text = read(corpus)
@@ -308,7 +308,7 @@ def test_new_embeddings_drop_the_figures_of_the_old(corpus, tmp_path):
     assert (corpus / "assets" / "clips.svg").stat().st_mtime_ns == drawn
 
 
-def test_a_mended_shard_keeps_the_figures_and_the_pictures(corpus, tmp_path):
+def test_a_repaired_shard_keeps_the_figures_and_the_plots(corpus, tmp_path):
     add_fidelity(corpus, measured(corpus, tmp_path / "f.json"))
     before = {path.name: path.read_bytes() for path in (corpus / "assets").iterdir()}
     lost = corpus / "data" / "train-00001-of-00003.parquet"
@@ -360,7 +360,7 @@ def test_two_builds_have_the_same_pictures_and_the_same_card(made, tmp_path):
     assert read(again) == read(made)
 
 
-def test_rejected_clips_are_told_by_their_fault(recipe, tmp_path, monkeypatch):
+def test_rejected_clips_are_counted_by_fault(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("TONE_FAULT", "12345")
     build(recipe(per_genre=8, max_rejected=0.9, attempts=1), tmp_path / "corpus", clips_per_shard=40, workers=1)
     rejected = (tmp_path / "corpus" / "rejected.jsonl").read_text().splitlines()
@@ -485,7 +485,7 @@ def test_long_words_are_cut():
     assert markdown.escape_text("ab " * 200, 10) == "ab ab ab…"
 
 
-def test_a_grown_corpus_tells_each_part(corpus, tmp_path):
+def test_the_card_of_an_extended_corpus_describes_each_part(corpus, tmp_path):
     recipe = Recipe.load(corpus / "recipe.yaml").with_options({"prompts.per_genre": 14, "generator.seconds": 2.0})
     add_fidelity(corpus, measured(corpus, tmp_path / "f.json"))
     build(recipe, corpus, workers=1, extend=True)

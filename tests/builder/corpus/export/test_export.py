@@ -83,13 +83,13 @@ def test_mirdatas_index_lists_what_is_there(corpus: Path, tmp_path: Path) -> Non
     with (out / "metadata.csv").open(newline="") as handle:
         listed = {row["track_id"]: row for row in csv.DictReader(handle)}
     for id, row in rows.items():
-        told = listed[id]
-        assert told["prompt"] == row["prompt"] and told["genre"] == features["genre"].int2str(row["genre"])
-        assert [name for name in told["instruments"].split(";") if name] == [
+        cells = listed[id]
+        assert cells["prompt"] == row["prompt"] and cells["genre"] == features["genre"].int2str(row["genre"])
+        assert [name for name in cells["instruments"].split(";") if name] == [
             features["instruments"].feature.int2str(code) for code in row["instruments"]
         ]
-        assert float(told["tempo_bpm"] or "nan") == pytest.approx(row["tempo_bpm"] or float("nan"), nan_ok=True)
-        assert np.float32(told["loudness"]) == np.float32(row["loudness"]) and int(told["seed"]) == row["seed"]
+        assert float(cells["tempo_bpm"] or "nan") == pytest.approx(row["tempo_bpm"] or float("nan"), nan_ok=True)
+        assert np.float32(cells["loudness"]) == np.float32(row["loudness"]) and int(cells["seed"]) == row["seed"]
 
 
 @pytest.mark.parametrize("audio", ["flac", "wav"])
@@ -113,7 +113,7 @@ def test_audiofolder_is_opened_by_datasets(corpus: Path, tmp_path: Path, audio: 
                 assert row["tempo_bpm"] == rows[row["id"]]["tempo_bpm"] and row["key"] == rows[row["id"]]["key"]
 
 
-def test_again_nothing_is_written_and_what_is_torn_is_mended(corpus: Path, tmp_path: Path) -> None:
+def test_again_nothing_is_written_and_damaged_files_are_repaired(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_corpus(corpus, "mirdata", out)
     before = content(out)
@@ -161,7 +161,7 @@ def test_killed_in_the_middle_it_goes_on(corpus: Path, tmp_path: Path) -> None:
     assert whole.kept == 0 and content(out) == content(tmp_path / "whole")
 
 
-def test_a_full_disk_is_told(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, written = Path.write_bytes, []
 
     def full(path: Path, data: bytes) -> int:
@@ -322,18 +322,18 @@ def test_what_pandas_takes_for_missing_is_known() -> None:
     import pandas as pd
     from pandas._libs.parsers import STR_NA_VALUES
 
-    words = sorted({*STR_NA_VALUES, "none", "Null", "nAn", "N.A.", "-", "NA ", "nope"} - {""})
-    read = pd.read_csv(io.StringIO("text\n" + "\n".join(words) + "\n"))
-    assert [bool(MISSING.fullmatch(word)) for word in words] == read["text"].isna().tolist()
+    values = sorted({*STR_NA_VALUES, "none", "Null", "nAn", "N.A.", "-", "NA ", "nope"} - {""})
+    read = pd.read_csv(io.StringIO("text\n" + "\n".join(values) + "\n"))
+    assert [bool(MISSING.fullmatch(word)) for word in values] == read["text"].isna().tolist()
 
 
-def test_a_name_with_the_separator_in_it_is_told() -> None:
+def test_a_name_with_the_separator_is_refused() -> None:
     features = datasets.Features({"x": datasets.List(datasets.Value("string"))})
     with pytest.raises(DataError, match="'a;b' contains ';'"):
         format_cells(pa.table({"x": [["a;b", "c"]]}), features, "x")
 
 
-def test_what_cannot_be_is_told(corpus: Path, tmp_path: Path) -> None:
+def test_invalid_exports_are_refused(corpus: Path, tmp_path: Path) -> None:
     for arguments, options, kind, said in (
         (("csv", tmp_path / "out"), {}, RecipeError, "layout 'csv': not known\n  fix: one of mirdata, audiofolder"),
         (("mirdata", tmp_path / "out"), {"audio": "mp3"}, RecipeError, "audio format 'mp3'"),
@@ -363,6 +363,6 @@ def test_what_cannot_be_is_told(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_progress_ends_at_all(corpus: Path, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    export_corpus(corpus, "mirdata", tmp_path / "out", progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (40, 40) and told == sorted(told)
+    calls: list[tuple[int, int]] = []
+    export_corpus(corpus, "mirdata", tmp_path / "out", progress=lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (40, 40) and calls == sorted(calls)
