@@ -250,12 +250,12 @@ class Benchmark(ABC):
         counts = []
         for part in self.parts:
             part_recordings = self.part_recordings(part)
-            found = len(part_recordings.usable) + len(part_recordings.unlabelled) - len(self.empty(part))
+            on_disk = len(part_recordings.usable) + len(part_recordings.unlabelled) - len(self.empty(part))
             counts.append(
                 PartCount(
                     part,
                     self.part_sizes.get(part),
-                    found,
+                    on_disk,
                     len(part_recordings.damaged),
                     self.extra_allowed.get(part, 0),
                 )

@@ -71,7 +71,7 @@ def check_files(benchmark: Benchmark) -> Iterator[str]:
         if one.artist is not None:
             parts.setdefault(one.artist, set()).add(one.split)
     if parts:
-        shared = sum(len(found) > 1 for found in parts.values())
+        shared = sum(len(splits) > 1 for splits in parts.values())
         yield f"{len(parts):,} artists, {shared:,} of them in more than one part"
     for part in benchmark.parts:
         yield from (

@@ -63,7 +63,7 @@ def nearby_folders(path: Path) -> Iterator[Path]:
 
 def find_near(path: Path, test: Callable[[Path], Found | None]) -> Found | None:
     """Return the first result of `test` that is not None, over folders near `path`."""
-    return next((found for place in nearby_folders(path) if (found := test(place)) is not None), None)
+    return next((result for place in nearby_folders(path) if (result := test(place)) is not None), None)
 
 
 def require_folder(path: Path, get: str) -> None:
@@ -99,5 +99,5 @@ def missing_error(path: Path, what: str, archives: Sequence[str], get: str) -> D
                     unpack_command(packed[0]),
                 )
     names = sorted(child.name for child in subfolders(path))
-    found = f"its folders are {join_names(names)}" if names else "it holds no folder"
-    return DataError(f"{printable(str(path))}: holds no {what}; {found}", get)
+    contents = f"its folders are {join_names(names)}" if names else "it holds no folder"
+    return DataError(f"{printable(str(path))}: holds no {what}; {contents}", get)

@@ -59,13 +59,13 @@ class Folder(Benchmark):
     def read(self, part: str) -> list[Recording]:
         """Every audio file in a folder, by its path."""
         spelt = {normalize_label(name): name for name in self.own_labels}
-        found = []
+        recordings = []
         for folder in self.folders:
             for file in walk_files(folder):
                 if is_audio(file):
                     identity = printable(file.relative_to(self.top).as_posix())
-                    found.append(Recording(identity, file, (spelt[normalize_label(folder.name)],)))
-        return sorted(found, key=lambda one: (one.id, os.fsencode(one.path or "")))
+                    recordings.append(Recording(identity, file, (spelt[normalize_label(folder.name)],)))
+        return sorted(recordings, key=lambda one: (one.id, os.fsencode(one.path or "")))
 
     def find_mapping(self, labels: Sequence[str]) -> Mapping:
         """Map labels by name, or by the given file. Raises DataError where no folder names a label."""
@@ -127,11 +127,11 @@ class Folder(Benchmark):
                     f"{self.source} is too high: the folders of the genres are in {inner}", f"give folder:{inner}"
                 )
         names = [path.name for path in self.folders]
-        found = f"its folders are {join_names(names)}" if names else "it holds no folder"
+        contents = f"its folders are {join_names(names)}" if names else "it holds no folder"
         if loose := sum(is_audio(path) for path in self.top.iterdir()):
-            found += f", and {loose} audio file(s) are in it directly"
+            contents += f", and {loose} audio file(s) are in it directly"
         return DataError(
-            f"{self.source}: no folder in it has the name of a label; {found}",
+            f"{self.source}: no folder in it has the name of a label; {contents}",
             f"put each genre's files in a folder named after one of the model's labels ({', '.join(labels)}), or map "
             "the folders to labels: folder:PATH?mapping=FILE",
         )

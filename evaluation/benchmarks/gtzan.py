@@ -77,13 +77,13 @@ class Gtzan(Benchmark):
     def read(self, part: str) -> list[Recording]:
         """Return the tracks of one part of the variant."""
         rows = self._lists[self._lists["split"] == part]
-        found: list[Recording] = []
+        recordings: list[Recording] = []
         for track, artist in zip(rows["track"], rows["artist"], strict=True):
             genre = track.partition(".")[0]
             paths: list[Path | None] = [*self.files.get(track, [])] or [None]
             fault = "which cannot be read in many copies" if track == DAMAGED and not _opens(paths[0]) else ""
-            found += [Recording(track, path, (genre,), part, artist or None, fault) for path in paths]
-        return found
+            recordings += [Recording(track, path, (genre,), part, artist or None, fault) for path in paths]
+        return recordings
 
     def unlisted_files(self, part: str) -> list[str]:
         """Return files whose names are not GTZAN's."""
@@ -119,14 +119,14 @@ def _genre_folders(path: Path) -> list[Path]:
 
 def _files(path: Path) -> dict[str, list[Path]] | None:
     """Return audio files by track ("blues.00000"), where `path` has the genres' folders or the tracks; else None."""
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for folder in _genre_folders(path) or [path]:
         for file in sorted(folder.iterdir(), key=lambda file: (file.suffix != ".wav", file.name)):
             if is_audio(file):
                 name = _NAME.match(file.name)
                 genre = name and _KEYS.get(normalize_label(name["genre"]))
-                found.setdefault(f"{genre}.{name['number']}" if name and genre else file.name, []).append(file)
-    return found if any(name.rpartition(".")[0] in GENRES for name in found) else None
+                files.setdefault(f"{genre}.{name['number']}" if name and genre else file.name, []).append(file)
+    return files if any(name.rpartition(".")[0] in GENRES for name in files) else None
 
 
 def _opens(path: Path | None) -> bool:

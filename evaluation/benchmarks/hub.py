@@ -120,13 +120,13 @@ class Hub(Benchmark):
         wanted = [name for name in dict.fromkeys((self.label, self.identity, self.artist)) if name]
         with self._readable_errors():
             rows = list(islice(self._stream(split, wanted).skip(first), last and max(0, last - first)))
-        found = []
+        recordings = []
         for number, row in enumerate(rows, first):
             value = row[self.label]
             known = self.numeric and value is not None and isfinite(value)
             identity = str(row[self.identity]) if self.identity else f"{split}/{number}"
             who = row[self.artist] if self.artist else None
-            found.append(
+            recordings.append(
                 Recording(
                     identity,
                     None,
@@ -137,7 +137,7 @@ class Hub(Benchmark):
                     row=number,
                 )
             )
-        return found
+        return recordings
 
     def make_tracks(self, pairs: list[tuple[Recording, Label]]) -> Sequence[Track]:
         """Return tracks whose audio is fetched on access, in the order of the data set."""
@@ -182,13 +182,13 @@ class Hub(Benchmark):
 
         if chosen := self._column("audio", ()):
             return chosen
-        found = [name for name, kind in self.features.items() if isinstance(kind, Audio)]
-        if len(found) != 1:
-            problem = f"has several columns of audio: {', '.join(found)}" if found else "has no column of audio"
+        columns = [name for name, kind in self.features.items() if isinstance(kind, Audio)]
+        if len(columns) != 1:
+            problem = f"has several columns of audio: {', '.join(columns)}" if columns else "has no column of audio"
             raise RecipeError(
                 f"{self.name}: {problem}; its columns are {', '.join(self.features)}", "say which: ?audio=NAME"
             )
-        return found[0]
+        return columns[0]
 
     def _column(self, key: str, guesses: Sequence[str]) -> str:
         """Return the column that the option `key` names, else the first guess that exists, else none."""
@@ -287,8 +287,8 @@ class Streamed(Sequence[Track]):
 
 def _slice(part: str) -> tuple[str, int, int | None]:
     """ "test[10:100]" -> ("test", 10, 100); without brackets all rows."""
-    found = _SLICE.match(part)
-    return (found[1], int(found[2] or 0), int(found[3]) if found[3] else None) if found else (part, 0, None)
+    match = _SLICE.match(part)
+    return (match[1], int(match[2] or 0), int(match[3]) if match[3] else None) if match else (part, 0, None)
 
 
 def _where(value: Any) -> tuple[Path | None, bytes | None]:

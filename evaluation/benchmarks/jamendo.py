@@ -55,14 +55,14 @@ class Jamendo(Benchmark):
 
     def choose_variant(self, wanted: str) -> str:
         """`SUBSET-splitN`, `SUBSET` or `splitN`; by default the subset of the task, and split 0."""
-        found = _VARIANT.match(wanted)
-        if wanted and not found:
+        match = _VARIANT.match(wanted)
+        if wanted and not match:
             raise RecipeError(
                 f"{self.name}: jamendo has no variant {wanted!r}{suggest(wanted, self.variants)}",
                 f"use one of {', '.join(SUBSETS)}, with -split0 to -split4 behind it",
             )
-        subset = (found and found[1]) or BY_TASK.get(self.task, "top50")
-        return f"{subset}-split{(found and (found[2] or found[3])) or 0}"
+        subset = (match and match[1]) or BY_TASK.get(self.task, "top50")
+        return f"{subset}-split{(match and (match[2] or match[3])) or 0}"
 
     @property
     def mapping_names(self) -> tuple[str, ...]:

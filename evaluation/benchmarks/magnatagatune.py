@@ -72,14 +72,14 @@ class MagnaTagATune(Benchmark):
         tags = self.own_labels
         rows = self._table[self._table["mp3_path"].str[0].isin(list(PARTS[part]))]
         marks = rows[tags].to_numpy() == "1"
-        found = []
+        recordings = []
         for identity, file, marked in zip(rows["clip_id"], rows["mp3_path"], marks, strict=True):
             if marked.any():
                 labels = tuple(tag for tag, mark in zip(tags, marked, strict=True) if mark)
                 artist = file.partition("/")[2].partition("-")[0] or None
                 fault = "whose file is empty in the archive" if identity in EMPTY else ""
-                found.append(Recording(identity, self._files.get(file), labels, part, artist, fault))
-        return found
+                recordings.append(Recording(identity, self._files.get(file), labels, part, artist, fault))
+        return recordings
 
     def unlisted_files(self, part: str) -> list[str]:
         """Return MP3 files that the table does not name."""

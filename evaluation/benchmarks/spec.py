@@ -29,9 +29,9 @@ class Spec:
         head, _, target = text.partition(":")
         name, _, variant = head.partition("@")
         options: dict[str, str] = {}
-        if found := _OPTIONS.search(target):
-            target = target[: found.start()]
-            for pair in found[1].split("&"):
+        if match := _OPTIONS.search(target):
+            target = target[: match.start()]
+            for pair in match[1].split("&"):
                 key, _, value = pair.partition("=")
                 if key in options:
                     raise RecipeError(f"{text}: option {key} is given twice", "write it once")

@@ -233,11 +233,11 @@ def _check_revision(model: SynthmirClassifier, corpus: Path) -> None:
     """Raise DataError where the stored embeddings are of another revision of the embedder than the model's."""
     made = model.config.embedder
     for file in (embed_record(made["name"]), DATASET_RECORD) if corpus.is_dir() else ():
-        found = Corpus(corpus).record(file).get("details", {}).get("embedder", {})
-        if found.get("name") == made["name"] and None not in (found.get("revision"), made.get("revision")):
-            if str(found["revision"]) != str(made["revision"]):
+        stored = Corpus(corpus).record(file).get("details", {}).get("embedder", {})
+        if stored.get("name") == made["name"] and None not in (stored.get("revision"), made.get("revision")):
+            if str(stored["revision"]) != str(made["revision"]):
                 raise DataError(
-                    f"{corpus}: its embeddings are of {made['name']} of revision {found['revision']}, the model was "
+                    f"{corpus}: its embeddings are of {made['name']} of revision {stored['revision']}, the model was "
                     f"trained on revision {made['revision']}",
                     "train again on these, or embed the corpus with the revision that the model was trained on",
                 )
@@ -365,10 +365,10 @@ def corpus_of(trained: RunRecord, model_folder: Path, given: Path | None) -> Pat
         root = root.resolve()
     if not is_corpus(root):
         return root
-    found = Corpus.open(root).record().get("fingerprint")
-    if None not in (found, trained.fingerprint) and found != trained.fingerprint:
+    fingerprint = Corpus.open(root).record().get("fingerprint")
+    if None not in (fingerprint, trained.fingerprint) and fingerprint != trained.fingerprint:
         raise DataError(
-            f"{root}: holds the corpus {found}, but the model was trained on {trained.fingerprint}: "
+            f"{root}: holds the corpus {fingerprint}, but the model was trained on {trained.fingerprint}: "
             "this validation split may hold clips that it was trained on",
             "add --corpus with the model's own corpus, or evaluate it on folder:PATH",
         )
