@@ -11,6 +11,7 @@ speed of large ones if that is longer. "Of packed" uses the speed of packed prod
 
 from __future__ import annotations
 
+import inspect
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -97,9 +98,10 @@ def time_peer(model: Any, inputs: dict[str, torch.Tensor], steps: int, device: s
         keys = torch.randn(shape, dtype=model.decoder.dtype, device=device)
         cache.self_attention_cache.update(keys, keys.clone(), layer)
     timer = Timer(device)
+    known = inspect.signature(model.prepare_inputs_for_generation).parameters
     model.generate(
         **inputs,
-        past_key_values=cache,
+        **{"cache" if "cache" in known else "past_key_values": cache},  # transformers 5.24 renamed it
         logits_processor=LogitsProcessorList([timer]),
         max_new_tokens=steps + 2,
         do_sample=True,
