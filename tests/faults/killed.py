@@ -307,9 +307,8 @@ class _Stage:
                 if done < joining:
                     after = self._after()
                     there = self._wait(run, after, done)
-                    kinds = kinds[
-                        : -1 if after < 0 and self.before else None
-                    ]  # not before its signal handlers are set
+                    if after < 0 and self.before:
+                        kinds.remove("stop")  # its signal handlers may not be set yet
                 else:
                     there, kinds = self._wait_for_joining(run, joined), ["main", "stop"]
                 if not there:

@@ -267,12 +267,12 @@ def blank(put: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let the pictures of cards be empty, which is quicker."""
     from builder.corpus.card import plots as pictures
 
-    drawn = pictures._pictures
+    drawn = pictures._list_plots
 
     def empty(*options: Any) -> Iterator[pictures.Plot]:
         yield from (replace(picture, figure=_Blank) for picture in drawn(*options))  # type: ignore[arg-type]
 
-    put(pictures, "_pictures", empty)
+    put(pictures, "_list_plots", empty)
 
 
 if __name__ == "__main__":
