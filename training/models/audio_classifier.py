@@ -1,4 +1,4 @@
-"""The classifier with ears: audio in, labels and scores out, as transformers' Auto classes and pipeline know it."""
+"""The classifier with its embedder: audio in, labels and scores out, for transformers' Auto classes and pipeline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .classifier import MULTI, REGRESSION, SynthmirClassifier, SynthmirConfig
 TASK = "audio-classification"
 RATE = 32_000  # Hz, where no embedder says another
 MAX_CHANNELS = 32
-LONG = "recording"  # key of what is read once it is heard
+LONG = "recording"  # key of a recording that is read while it is embedded
 TIMEOUT = 60  # seconds a server may be silent
 
 
@@ -60,7 +60,7 @@ class SynthmirFeatureExtractor(SequenceFeatureExtractor):
 
 @dataclass(frozen=True)
 class Recording:
-    """Audio too long to be held: where it is, and the rate in Hz that the model hears it at."""
+    """Audio too long to be held in memory: its source, and the model's sampling rate in Hz."""
 
     source: str | Path | bytes
     sampling_rate: int
@@ -78,7 +78,7 @@ class SynthmirForAudioClassification(SynthmirClassifier):
     def __init__(self, config: SynthmirConfig, embedder_weights: str | None = None) -> None:
         super().__init__(config)
         self._embedder_weights = embedder_weights
-        self._ears: tuple[str, EmbedderBackend] | None = None  # and the device that they are on
+        self._loaded: tuple[str, EmbedderBackend] | None = None  # by device
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -97,9 +97,9 @@ class SynthmirForAudioClassification(SynthmirClassifier):
     def embedder(self) -> EmbedderBackend:
         """What turns windows into embeddings, on the classifier's device."""
         device = str(self.device)
-        if self._ears is None or self._ears[0] != device:
-            self._ears = device, load_trained_embedder(self.config, device, self._embedder_weights)
-        return self._ears[1]
+        if self._loaded is None or self._loaded[0] != device:
+            self._loaded = device, load_trained_embedder(self.config, device, self._embedder_weights)
+        return self._loaded[1]
 
     def forward(  # type: ignore[override]
         self,
@@ -111,28 +111,28 @@ class SynthmirForAudioClassification(SynthmirClassifier):
     ) -> SequenceClassifierOutput | tuple[Any, ...]:
         """float32 [batch, samples] at the embedder's rate -> logits [batch, labels], of any length.
 
-        Audio longer than a window is heard in windows that overlap by half, and the logits are those of the mean of
+        Audio longer than a window is cut into windows that overlap by half, and the logits are those of the mean of
         the windows' probabilities (of their values in a regression). Samples where `attention_mask` is 0, at the end,
-        are not heard. With labels also their mean loss, the classifier's own. No gradient flows to the audio. Without
+        are left out. With labels also their mean loss, the classifier's own. No gradient flows to the audio. Without
         `return_dict` what there is comes as a tuple: loss, logits.
         """
         samples = input_values.detach().float().cpu().numpy()
         lengths = [samples.shape[1]] * len(samples) if attention_mask is None else attention_mask.sum(dim=1).tolist()
         embedded = embed_recordings(self.embedder, [row[:n] for row, n in zip(samples, lengths, strict=True)])
         # One call a clip: the same shapes, and so the same numbers, whatever shares its batch.
-        each = [self._judged(vectors) for vectors in embedded]
+        each = [self._classify(vectors) for vectors in embedded]
         logits = torch.stack([mean_logits(logits, self.config.problem) for logits in each])
         loss = None if labels is None else self._loss(logits, labels)
         if return_dict is False:
             return (logits,) if loss is None else (loss, logits)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
-    def listen(self, recording: Recording) -> torch.Tensor:
-        """The logits [labels] of a recording of any length, of which a few minutes are held. Raises DataError."""
+    def predict_recording(self, recording: Recording) -> torch.Tensor:
+        """Compute the logits [labels] of a recording of any length, minutes of it in memory. Raises DataError."""
         blocks = stream_audio(recording.source, recording.sampling_rate)
-        return mean_logits(self._judged(embed_stream(self.embedder, blocks)), self.config.problem)
+        return mean_logits(self._classify(embed_stream(self.embedder, blocks)), self.config.problem)
 
-    def _judged(self, vectors: np.ndarray) -> torch.Tensor:
+    def _classify(self, vectors: np.ndarray) -> torch.Tensor:
         logits: torch.Tensor = super().forward(torch.from_numpy(vectors).to(self.device, self.dtype))[0]
         return logits
 
@@ -153,7 +153,7 @@ class SynthmirAudioClassificationPipeline(AudioClassificationPipeline):
         if not self._ours():
             return super().preprocess(inputs, **parameters)
         extractor: Any = self.feature_extractor
-        samples, rate = _opened(inputs, extractor.sampling_rate)
+        samples, rate = _open_input(inputs, extractor.sampling_rate)
         long = isinstance(samples, Recording)
         found = extractor(np.zeros(1, np.float32) if long else samples, rate, return_tensors="pt")
         return found | {LONG: samples if long else None}  # of the same keys, so that all make batches
@@ -163,11 +163,11 @@ class SynthmirAudioClassificationPipeline(AudioClassificationPipeline):
         if not self._ours():
             return super()._forward(model_inputs, **parameters)
         model: Any = self.model
-        told = model_inputs.pop(LONG, None)
+        recordings = model_inputs.pop(LONG, None)
         found = super()._forward(model_inputs, **parameters)
-        for row, recording in enumerate(told if isinstance(told, list) else [told]):
+        for row, recording in enumerate(recordings if isinstance(recordings, list) else [recordings]):
             if recording is not None:
-                found["logits"][row] = model.listen(recording)
+                found["logits"][row] = model.predict_recording(recording)
         return found
 
     def _ours(self) -> bool:
@@ -191,7 +191,7 @@ def mean_logits(logits: torch.Tensor, problem: str) -> torch.Tensor:
     return mean.to(logits.dtype)
 
 
-def _opened(inputs: Any, sampling_rate: int) -> tuple[Any, int]:
+def _open_input(inputs: Any, sampling_rate: int) -> tuple[Any, int]:
     """What the pipeline was given -> samples and their rate (Hz). Raises DataError."""
     if isinstance(inputs, dict):
         inputs = {key: value for key, value in inputs.items() if value is not None}
@@ -204,17 +204,17 @@ def _opened(inputs: Any, sampling_rate: int) -> tuple[Any, int]:
                 'give {"array": SAMPLES, "sampling_rate": HZ}',
             )
     if isinstance(inputs, str) and inputs.startswith(("http://", "https://")):
-        inputs = _fetched(inputs)
+        inputs = _fetch(inputs)
     if isinstance(inputs, str | Path | bytes):
         found = read_recording(inputs, sampling_rate)
         return (found if isinstance(found, np.ndarray) else Recording(inputs, sampling_rate)), sampling_rate
     if hasattr(inputs, "get_all_samples"):  # torchcodec's AudioDecoder, which the rows of `datasets` hold
-        heard = inputs.get_all_samples()
-        return heard.data, heard.sample_rate
+        samples = inputs.get_all_samples()
+        return samples.data, samples.sample_rate
     return inputs, sampling_rate
 
 
-def _fetched(url: str) -> bytes:
+def _fetch(url: str) -> bytes:
     from huggingface_hub.utils import httpx
 
     try:
@@ -240,5 +240,5 @@ def _mono(samples: Any, rate: Any, target: int) -> np.ndarray:
     if mono.ndim != 1 or not mono.size:
         raise DataError(f"audio is [samples], [channels, samples] or [samples, channels], found {list(samples.shape)}")
     if not np.isfinite(mono).all():
-        raise DataError("the audio holds samples that are no numbers (NaN or infinite)")
+        raise DataError("the audio holds samples that are NaN or infinite")
     return resample(mono, int(rate), target)

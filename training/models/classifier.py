@@ -202,8 +202,8 @@ AutoConfig.register(SynthmirConfig.model_type, SynthmirConfig)
 AutoModel.register(SynthmirConfig, SynthmirClassifier)
 
 
-class _Told(BaseModel):
-    """What is taken from a config.json: data that this class knows, and nothing that names code or kernels to load."""
+class _ConfigFields(BaseModel):
+    """The fields that are read from a config.json: known data only, nothing that names code or kernels to load."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -223,17 +223,17 @@ class _Told(BaseModel):
 
     @field_validator("embedder")
     @classmethod
-    def _dim(cls, told: dict[str, Any] | None) -> dict[str, Any] | None:
-        settings = (told or {}).get("settings")
-        if not isinstance((told or {}).get("name", ""), str) or not isinstance(settings, dict | None):
-            raise ValueError("name must be a word, settings a mapping")
-        dim = (told or {}).get("dim", 1)
+    def _check_embedder(cls, embedder: dict[str, Any] | None) -> dict[str, Any] | None:
+        settings = (embedder or {}).get("settings")
+        if not isinstance((embedder or {}).get("name", ""), str) or not isinstance(settings, dict | None):
+            raise ValueError("name must be a string, settings a mapping")
+        dim = (embedder or {}).get("dim", 1)
         if not isinstance(dim, int) or not 1 <= dim <= MAX_WIDTH:
             raise ValueError(f"dim must be a whole number from 1 to {MAX_WIDTH:,}, found {dim!r:.40}")
-        return told
+        return embedder
 
     @model_validator(mode="after")
-    def _numbered(self) -> _Told:
+    def _numbered(self) -> _ConfigFields:
         if self.id2label is not None and set(self.id2label) != set(range(len(self.id2label))):
             raise ValueError("id2label must number the labels from 0 on")
         if self.examples and not 1 <= self.neighbors <= self.examples:
@@ -242,25 +242,32 @@ class _Told(BaseModel):
 
 
 def load_model(folder: Path | str) -> SynthmirClassifier:
-    """The classifier in a model folder, ready to predict. Nothing that the folder holds is run.
+    """Load the classifier in a model folder, ready to predict. No code in the folder is run.
 
-    Raises DataError for a folder that is none, whose config.json or model.safetensors is missing, damaged or of
-    another kind of model, or whose weights do not fit its config.
+    Args:
+        folder: What `synthmir train --out` wrote.
+
+    Returns:
+        The classifier, in evaluation mode on the CPU.
+
+    Raises:
+        DataError: There is no such folder, config.json or model.safetensors is missing, damaged or of another kind of
+            model, or the weights do not fit the config.
     """
     folder = Path(folder)
-    told = _check_kind(folder)
+    content = _check_kind(folder)
     try:
-        config = SynthmirConfig(**_Told.model_validate(told).model_dump(exclude_unset=True))
-        with torch.device("meta"):  # of these shapes, whatever they are, and no memory taken
+        config = SynthmirConfig(**_ConfigFields.model_validate(content).model_dump(exclude_unset=True))
+        with torch.device("meta"):  # only shapes, no memory
             wanted = {name: tuple(value.shape) for name, value in SynthmirClassifier(config).state_dict().items()}
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise DataError(
-            f"{folder / CONFIG}: describes no model: {where[:99]}: {first['msg']}", "train again or copy it anew"
+            f"{folder / CONFIG}: describes no model: {where[:99]}: {first['msg']}", "train again or copy it again"
         ) from error
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise DataError(f"{folder / CONFIG}: describes no model: {error}", "train again or copy it anew") from error
+        raise DataError(f"{folder / CONFIG}: describes no model: {error}", "train again or copy it again") from error
     weights = folder / WEIGHTS
     try:
         _check_shapes(weights, wanted)
@@ -269,7 +276,7 @@ def load_model(folder: Path | str) -> SynthmirClassifier:
     except FileNotFoundError as error:
         raise DataError(f"{folder}: has no {WEIGHTS}", "give the folder that synthmir train --out wrote") from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{weights}: damaged: {error}", "train again or copy it anew") from error
+        raise DataError(f"{weights}: damaged: {error}", "train again or copy it again") from error
     except RuntimeError as error:
         raise DataError(f"{weights}: does not fit {CONFIG}: {error}", "train again") from error
     return model.eval()
@@ -291,7 +298,7 @@ def _check_shapes(weights: Path, wanted: dict[str, tuple[int, ...]]) -> None:
 
 
 def is_model_folder(folder: Path) -> bool:
-    """Whether `folder` holds the config of a classifier of ours."""
+    """Whether a folder holds the config of a synthmir classifier."""
     try:
         _check_kind(folder)
     except DataError:
@@ -300,21 +307,21 @@ def is_model_folder(folder: Path) -> bool:
 
 
 def _check_kind(folder: Path) -> dict[str, Any]:
-    """What config.json holds. Raises DataError where it is not that of a model of ours."""
+    """Read config.json. Raises DataError if it is not that of a synthmir model."""
     if not is_folder(folder):
         raise DataError(f"{folder}: there is no such model folder", "train one: synthmir train CORPUS --out MODEL")
     try:
-        told = read_json(folder / CONFIG, MAX_CONFIG)
-        kind = told["model_type"]
+        content = read_json(folder / CONFIG, MAX_CONFIG)
+        kind = content["model_type"]
     except FileNotFoundError as error:
         raise DataError(
             f"{folder}: not a model folder (it has no {CONFIG})", "give the folder that synthmir train --out wrote"
         ) from error
     except (OSError, ValueError, LookupError) as error:
-        raise DataError(f"{folder / CONFIG}: not the config of a model: {error!r}", "copy the folder anew") from error
+        raise DataError(f"{folder / CONFIG}: not the config of a model: {error!r}", "copy the folder again") from error
     if kind != SynthmirConfig.model_type:
         raise DataError(
             f"{folder}: holds a model of type {kind!r:.60}, not {SynthmirConfig.model_type!r}",
             "give the folder that synthmir train --out wrote",
         )
-    return told
+    return content

@@ -1,4 +1,4 @@
-"""A model folder on its way: written beside its place, put there whole or not at all."""
+"""Writes a model folder atomically."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .remote_code import add_remote_code
 
 @contextmanager
 def new_model_folder(out: Path) -> Iterator[Path]:
-    """A hidden empty folder to fill. It takes the place of `out` if the block ends well, else it goes.
+    """Give a hidden empty folder to fill. It replaces `out` if the block ends without an error, else it is deleted.
 
     With the model comes the code by which transformers alone opens it, see remote_code.py.
 
-    Raises DataError for an `out` that cannot be written, and for one that holds anything but a model of ours.
+    Raises DataError for an `out` that cannot be written, and for one that holds anything but a synthmir model.
     """
     with replace_folder(out, is_model_folder, "a model") as part:
         yield part

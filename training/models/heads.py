@@ -1,4 +1,4 @@
-"""Heads that are not learnt by epochs: logistic regression and k nearest neighbours, stored as our model."""
+"""Heads without epochs: logistic regression and k nearest neighbours, stored as the same classifier."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ITERATIONS, TOLERANCE = 300, 1e-5
 AT_ONCE = 4096  # rows
 
 
-def logistic(config: SynthmirConfig, features: Features, settings: TrainingSettings) -> Fit:
+def fit_logistic(config: SynthmirConfig, features: Features, settings: TrainingSettings) -> Fit:
     """scikit-learn's logistic regression on standardised embeddings, its C chosen by the loss on validation.
 
     Any number of labels: one regression each, of one C. It is stored as a linear layer.
@@ -44,7 +44,7 @@ def logistic(config: SynthmirConfig, features: Features, settings: TrainingSetti
         rows = [_solve(solver, truth, strength, x, weight, settings) for solver, truth in solvers]
         coefficients, intercepts = (torch.from_numpy(np.concatenate(part)).float() for part in zip(*rows, strict=True))
         model.output.load_state_dict({"weight": coefficients, "bias": intercepts})
-        point = {"C": strength, **judged(model, features, goal)}
+        point = {"C": strength, **validate_head(model, features, goal)}
         search.append(point)
         if point["validation_loss"] < best["validation_loss"]:
             best, state = point, {key: value.clone() for key, value in model.state_dict().items()}
@@ -54,7 +54,7 @@ def logistic(config: SynthmirConfig, features: Features, settings: TrainingSetti
 
 
 def _solvers(features: Features, settings: TrainingSettings) -> list[tuple[Any, np.ndarray]]:
-    """One regression over all labels, or one a label, each with what it has to tell."""
+    """One regression over all labels, or one a label, each with its targets."""
     from sklearn.linear_model import LogisticRegression
 
     def fresh() -> Any:
@@ -87,7 +87,7 @@ def _solve(
     return solver.coef_, solver.intercept_
 
 
-def nearest(config: SynthmirConfig, features: Features, settings: TrainingSettings) -> Fit:
+def fit_neighbours(config: SynthmirConfig, features: Features, settings: TrainingSettings) -> Fit:
     """k nearest neighbours by cosine: the standardised training embeddings are the model."""
     rows = len(features.train)
     if settings.neighbors > rows:
@@ -108,14 +108,14 @@ def nearest(config: SynthmirConfig, features: Features, settings: TrainingSettin
                 labels if features.problem_type == MULTI else (labels[:, None] - model.label_mean) / model.label_std
             )
         model.output.store(start, model.represent(features.train.embeddings[part]).detach(), votes)
-    best: Epoch = {"neighbors": settings.neighbors, **judged(model, features, objective(features, False))}
+    best: Epoch = {"neighbors": settings.neighbors, **validate_head(model, features, objective(features, False))}
     model.config.threshold = best.get("threshold")
     return Fit(model.eval(), [], best, stopped_early=False, search=[best])
 
 
 @torch.inference_mode()
-def judged(model: SynthmirClassifier, features: Features, goal: Objective) -> dict[str, float]:
-    """The loss and the metrics of the validation split."""
+def validate_head(model: SynthmirClassifier, features: Features, goal: Objective) -> dict[str, float]:
+    """Compute the loss and the metrics on the validation rows."""
     rows = features.validation
     logits = torch.cat([model(part).logits for part in rows.embeddings.split(AT_ONCE)])
     weights = goal.weights(rows.labels, rows.weights)
@@ -123,4 +123,7 @@ def judged(model: SynthmirClassifier, features: Features, goal: Objective) -> di
     return {"validation_loss": float(loss), **scores(goal.problem, logits, rows.labels)}
 
 
-HEADS: dict[str, Callable[[SynthmirConfig, Features, TrainingSettings], Fit]] = {"logistic": logistic, "knn": nearest}
+HEADS: dict[str, Callable[[SynthmirConfig, Features, TrainingSettings], Fit]] = {
+    "logistic": fit_logistic,
+    "knn": fit_neighbours,
+}

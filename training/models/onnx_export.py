@@ -35,9 +35,9 @@ def export_onnx(folder: Path, out: Path, what: str = "whole") -> float:
     """Write a model folder's classifier to `out`, one ONNX file; returns its largest difference from torch.
 
     "head": `embeddings`, float32 [batch, dim]. "whole", of a model on melstats: `audio`, float32 [batch, samples] mono
-    at 32 kHz, of any length, heard in the windows that `synthmir classify` hears. Both give `logits` [batch, labels]
+    at 32 kHz, of any length, cut into the windows of `synthmir classify`. Both give `logits` [batch, labels]
     and, but for a regression, `probabilities`. The file's metadata holds the labels and what the input must be. All
-    windows of a batch are heard at once, 50 MB each: cut what lasts hours, and take the mean of its probabilities.
+    windows of a batch are embedded together, 50 MB each: cut recordings of hours, and average the probabilities.
     Raises DataError for a model of another embedder, BackendError without the onnx packages or above the tolerance.
     """
     if what not in PARTS:
@@ -50,7 +50,7 @@ def export_onnx(folder: Path, out: Path, what: str = "whole") -> float:
             f"{folder}: its embedder {embedder.get('name')!r} cannot be exported, only melstats can",
             "export the classifier alone, and feed it embeddings: --what head",
         )
-    graph = Judge(model) if what == "head" else Listener(model)
+    graph = HeadGraph(model) if what == "head" else AudioGraph(model)
     worst = 0.0
 
     def fill(part: Path) -> None:
@@ -60,7 +60,7 @@ def export_onnx(folder: Path, out: Path, what: str = "whole") -> float:
             session = runtime.InferenceSession(part, providers=["CPUExecutionProvider"])
             for probe in _embeddings(model) if what == "head" else _music():
                 found = session.run(None, {graph.takes: probe})
-                worst = max(worst, *map(_apart, found, _expected(model, probe, what)))
+                worst = max(worst, *map(_difference, found, _expected(model, probe, what)))
         except (SynthmirError, OSError):
             raise
         except Exception as error:  # whatever torch's exporter and onnxruntime raise
@@ -76,7 +76,7 @@ def export_onnx(folder: Path, out: Path, what: str = "whole") -> float:
     return worst
 
 
-def _apart(found: np.ndarray, expected: np.ndarray) -> float:
+def _difference(found: np.ndarray, expected: np.ndarray) -> float:
     """The largest difference, as a share of numbers above one; infinite for another shape."""
     if found.shape != expected.shape:
         return math.inf
@@ -96,7 +96,7 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-class Judge(nn.Module):
+class HeadGraph(nn.Module):
     """float32 [batch, dim] -> logits and, but for a regression, probabilities, [batch, labels]."""
 
     takes = "embeddings"
@@ -116,23 +116,23 @@ class Judge(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
-        return self.judged(self.head(x).logits)
+        return self.with_probabilities(self.head(x).logits)
 
-    def judged(self, logits: Tensor) -> tuple[Tensor, ...]:
+    def with_probabilities(self, logits: Tensor) -> tuple[Tensor, ...]:
         """Logits with the probabilities that they stand for."""
         if self.problem == REGRESSION:
             return (logits,)
         return logits, logits.sigmoid() if self.problem == MULTI else logits.softmax(dim=-1)
 
 
-class Listener(Judge):
-    """float32 [batch, samples] at 32 kHz -> as `Judge`: the mean over ten-second windows that overlap by half."""
+class AudioGraph(HeadGraph):
+    """float32 [batch, samples] at 32 kHz -> as `HeadGraph`: the mean over ten-second windows that overlap by half."""
 
     takes = "audio"
 
     def __init__(self, model: SynthmirClassifier) -> None:
         super().__init__(model)
-        self.ears = MelGraph()
+        self.embedder = MelGraph()
 
     @property
     def example(self) -> Tensor:
@@ -144,38 +144,38 @@ class Listener(Judge):
         batch, samples = x.shape
         spare = torch.sym_max(samples - WINDOW, 0)
         starts = (torch.arange((spare + SPACING - 1) // SPACING + 1) * SPACING).clamp(max=spare)
-        padded = functional.pad(x, (0, WINDOW))  # of what is shorter than a window; a tail of zeros is not heard
+        padded = functional.pad(x, (0, WINDOW))  # of what is shorter than a window; a tail of zeros does not count
         cut = padded[:, starts[:, None] + torch.arange(WINDOW)]
-        each = self.head(self.ears(cut.flatten(0, 1))).logits.unflatten(0, (batch, -1)).transpose(0, 1)
-        return self.judged(mean_logits(each, self.problem))
+        each = self.head(self.embedder(cut.flatten(0, 1))).logits.unflatten(0, (batch, -1)).transpose(0, 1)
+        return self.with_probabilities(mean_logits(each, self.problem))
 
 
-def _write(graph: Judge, model: SynthmirClassifier, part: Path) -> None:
+def _write(graph: HeadGraph, model: SynthmirClassifier, part: Path) -> None:
     import onnx
 
     dimensions = {0: torch.export.Dim("batch")}
     if graph.takes == "audio":
         dimensions[1] = torch.export.Dim("samples")
-    with _quietly(), torch.no_grad():
+    with _without_logs(), torch.no_grad():
         program: Any = torch.onnx.export(
             graph, (graph.example,), dynamo=True, opset_version=OPSET, verbose=False,
             input_names=[graph.takes], output_names=list(graph.outputs), dynamic_shapes=[dimensions],
         )  # fmt: skip
     made = program.model_proto
     embedder = model.config.embedder or {}
-    told = {
+    properties = {
         "labels": list(model.config.labels),
         "task": model.config.task,
         "problem_type": model.config.problem,
         "embedder": {key: embedder.get(key) for key in ("name", "revision", "dim")},
         "sampling_rate": embedder.get("sampling_rate"),
     }
-    onnx.helper.set_model_props(made, {key: json.dumps(value) for key, value in told.items()})
+    onnx.helper.set_model_props(made, {key: json.dumps(value) for key, value in properties.items()})
     onnx.save(made, part)
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def _without_logs() -> Iterator[None]:
     """No log lines and no warnings of torch's exporter."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -212,7 +212,7 @@ def _music() -> Iterator[np.ndarray]:
 
 
 def _expected(model: SynthmirClassifier, probe: np.ndarray, what: str) -> list[np.ndarray]:
-    """What torch says to a probe, with the embedder itself before it."""
+    """The outputs of torch for a probe, with the embedder itself before the classifier."""
     with torch.inference_mode():
         if what == "head":
             logits = model(torch.from_numpy(probe)).logits
@@ -220,4 +220,4 @@ def _expected(model: SynthmirClassifier, probe: np.ndarray, what: str) -> list[n
             clips = embed_recordings(load_trained_embedder(model.config, "cpu"), list(probe))
             each = [model(torch.from_numpy(clip)).logits for clip in clips]
             logits = torch.stack([mean_logits(windows, model.config.problem) for windows in each])
-        return [output.numpy() for output in Judge(model).judged(logits)]
+        return [output.numpy() for output in HeadGraph(model).with_probabilities(logits)]

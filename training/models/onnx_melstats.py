@@ -59,7 +59,7 @@ class MelGraph(nn.Module):
         return torch.cat([level, spread, low, high, change, _pulse(centred, count)], dim=1).float()
 
     def _frames(self, audio: Tensor) -> Tensor:
-        """How many frames lie before the tail of zeros, int64 [windows]; silence is heard whole."""
+        """How many frames lie before the tail of zeros, int64 [windows]; silence counts whole."""
         last = ((audio != 0) * torch.arange(1, WINDOW + 1)).amax(dim=1)
         samples = torch.where(last == 0, WINDOW, last).clamp(min=FRAME + HOP)
         return 1 + (samples - FRAME) // HOP

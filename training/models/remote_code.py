@@ -1,7 +1,7 @@
 """The model's code for those who have transformers and not synthmir: one file, cut out of this package's own source.
 
-`trust_remote_code=True` runs it from the model folder. It holds what hears and judges with the folder's own embedder:
-from every module of ours the definitions that are needed, and no more.
+`trust_remote_code=True` runs it from the model folder. It holds the folder's own embedder and the classifier:
+the definitions that they need from every module of synthmir, and no more.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ CLASSES = {
     "AutoModelForAudioClassification": "SynthmirForAudioClassification",
 }
 EXTRACTOR = "SynthmirFeatureExtractor"
-OURS = ("builder", "training")
+STAGES = ("builder", "training")
 HEAD = '''# Apache-2.0. Cut out of the source of synthmir {version} when this model was saved; changes belong there.
-"""What hears this model's audio and says its labels, for transformers' `trust_remote_code=True`.
+"""This model's embedder and classifier, for transformers' `trust_remote_code=True`.
 
     from transformers import pipeline
 
-    listen = pipeline("audio-classification", model="this folder or repository", trust_remote_code=True)
-    listen("song.mp3")
+    classify = pipeline("audio-classification", model="this folder or repository", trust_remote_code=True)
+    classify("song.mp3")
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def add_remote_code(folder: Path) -> None:
     """Let transformers open a model folder: its feature extractor's settings, and the code for those without synthmir.
 
     Writes modeling_synthmir.py and preprocessor_config.json, and names their classes in config.json. A model on
-    embeddings of an embedder unknown here has nothing to hear with, and stays as it is.
+    embeddings of an embedder unknown here cannot take audio, and is left unchanged.
     """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     embedder = config.get("embedder") or {}
@@ -95,7 +95,7 @@ LOADER = '''def load_embedder(settings: EmbedderSettings) -> EmbedderBackend:
 
 @dataclass
 class Module:
-    """One file of ours, its top level by name."""
+    """A module of synthmir, its top-level definitions by name."""
 
     name: str
 
@@ -135,11 +135,11 @@ class Module:
         return found
 
     def text(self, node: ast.stmt) -> str:
-        """The lines of a top-level node with its decorators, and without imports from modules of ours."""
+        """The lines of a top-level node with its decorators, and without imports from synthmir's modules."""
         first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
         lines = self.source.splitlines()
         for inner in ast.walk(node):
-            if any(module_is_ours(module) for module, _ in imported_names(inner, self.package).values()):
+            if any(is_synthmir_module(module) for module, _ in imported_names(inner, self.package).values()):
                 lines[inner.lineno - 1 : inner.end_lineno] = [""] * (inner.end_lineno - inner.lineno + 1)  # type: ignore[attr-defined]
         return "\n".join(lines[first - 1 : node.end_lineno])
 
@@ -155,7 +155,7 @@ class Cutting:
     outside: dict[str, tuple[str, str | None]] = field(default_factory=dict)
 
     def take(self, module: str, name: str) -> None:
-        """Add a definition and all that it needs. Raises ValueError if two of ours share a name."""
+        """Add a definition and all that it needs. Raises ValueError if two definitions share a name."""
         here = self.modules.setdefault(module, Module(module))
         if name in here.imported:
             self._import(name, here.imported[name])
@@ -176,7 +176,7 @@ class Cutting:
             text, needed = here.text(node), names_in(node)
             for inner in ast.walk(node):
                 for alias, origin in imported_names(inner, here.package).items():
-                    if module_is_ours(origin[0]):
+                    if is_synthmir_module(origin[0]):
                         self._import(alias, origin)
                         needed.discard(alias)
         for other in sorted(needed - {name}):
@@ -185,9 +185,9 @@ class Cutting:
 
     def _import(self, alias: str, origin: tuple[str, str | None]) -> None:
         module, name = origin
-        if module_is_ours(module):
+        if is_synthmir_module(module):
             if name != alias:
-                raise ValueError(f"import of {module}.{name} as {alias}: import names of ours as they are")
+                raise ValueError(f"import of {module}.{name} as {alias}: import synthmir's names unchanged")
             self.take(module, name)
         elif self.outside.setdefault(alias, origin) != origin or alias in self.taken:
             raise ValueError(f"{alias!r} stands for {origin} and for {self.outside[alias]}")
@@ -202,7 +202,7 @@ class Cutting:
         return body
 
     def imports(self) -> str:
-        """The statements that import what is not ours."""
+        """The import statements for other packages."""
         lines, names = [], defaultdict(list)
         for alias, (module, name) in self.outside.items():
             renamed = f" as {alias}" if alias != (name or module) else ""
@@ -231,9 +231,9 @@ def imported_names(node: ast.AST, package: str) -> dict[str, tuple[str, str | No
     return {}
 
 
-def module_is_ours(module: str) -> bool:
+def is_synthmir_module(module: str) -> bool:
     """Whether it is of the stages that a model's code may come from."""
-    return module.partition(".")[0] in OURS
+    return module.partition(".")[0] in STAGES
 
 
 def names_in(node: ast.AST) -> set[str]:

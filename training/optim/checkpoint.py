@@ -1,4 +1,4 @@
-"""A training under way, in one safetensors file: what was killed goes on and ends as if nothing had happened."""
+"""The state of a training in one safetensors file: a killed training resumes and ends with the same result."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from safetensors.torch import save_file
 
 from builder.io.atomic import write_file
 
-SECONDS = 5.0  # between two savings: an epoch may be shorter than the writing of it
+SECONDS = 5.0  # between two checkpoints: an epoch may be shorter than the writing of one
+PROGRESS_KEY = "told"  # as version 0.1 wrote it
 _log = logging.getLogger(__name__)
 
 
 def digest(*parts: Any) -> str:
-    """32 hex digits that stand for tensors, and for what JSON can say."""
+    """Hash tensors and JSON values into 32 hex digits."""
     found = hashlib.sha256()
     for part in parts:
         if isinstance(part, torch.Tensor):
@@ -35,7 +36,7 @@ def digest(*parts: Any) -> str:
 class Checkpoint:
     """The state of modules, an optimizer and generators after an epoch, in `path`; nothing at all where it is None.
 
-    `identity` stands for all that the outcome depends on: the file of another training is not taken up.
+    `identity` stands for all that the outcome depends on: the file of another training is ignored.
     """
 
     def __init__(
@@ -55,8 +56,8 @@ class Checkpoint:
         """Whether enough has been done since the last saving."""
         return self.path is not None and monotonic() - self._saved >= SECONDS
 
-    def save(self, best: dict[str, torch.Tensor], told: dict[str, Any]) -> None:
-        """Write everything, whole or not at all. Raises DataError."""
+    def save(self, best: dict[str, torch.Tensor], progress: dict[str, Any]) -> None:
+        """Write everything atomically. Raises DataError."""
         if self.path is None:
             return
         state = self.optimizer.state_dict()
@@ -67,24 +68,24 @@ class Checkpoint:
             tensors |= {f"optimizer/{index}/{key}": value for key, value in values.items()}
         tensors |= {f"generator/{name}": each.get_state() for name, each in self.generators.items()}
         scaler = self.scaler.state_dict() if self.scaler else {}
-        text = {"identity": self.identity, "told": json.dumps(told), "scaler": json.dumps(scaler)}
+        text = {"identity": self.identity, PROGRESS_KEY: json.dumps(progress), "scaler": json.dumps(scaler)}
         clones = {key: value.detach().cpu().clone() for key, value in tensors.items()}  # none may share its memory
         write_file(self.path, lambda part: save_file(clones, part, metadata=text))
         self._saved = monotonic()
 
     def restore(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Put everything back; the best weights and what was told, or None where there is nothing to go on from."""
+        """Restore everything; returns the best weights and the progress, or None without a checkpoint."""
         if self.path is None or not self.path.exists():
             return None
         try:
             with safe_open(self.path, framework="pt") as file:
                 text = file.metadata() or {}
                 if text.get("identity") != self.identity:
-                    _log.info("%s: of another training, not taken up", self.path)
+                    _log.info("%s: of another training, ignored", self.path)
                     return None
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError):
-            _log.warning("%s: damaged, not taken up", self.path)
+            _log.warning("%s: damaged, ignored", self.path)
             return None
         for name, module in self.modules.items():
             module.load_state_dict(_under(f"module/{name}/", tensors))
@@ -98,7 +99,7 @@ class Checkpoint:
             each.set_state(tensors[f"generator/{name}"])
         if self.scaler:
             self.scaler.load_state_dict(json.loads(text["scaler"]))
-        return _under("best/", tensors), json.loads(text["told"])
+        return _under("best/", tensors), json.loads(text[PROGRESS_KEY])
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

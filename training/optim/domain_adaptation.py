@@ -1,4 +1,4 @@
-"""What draws a synthetic source and a real target together: losses on their hidden representations.
+"""Losses that align the hidden representations of a synthetic source and a real target.
 
 Each loss is a module called as `loss(source, target, source_labels, target_labels, progress)`: float32 [n, width] and
 [m, width], int64 [n] and [m] (-1 where a label is unknown), progress in [0, 1] the share of the epochs done. It gives
@@ -93,7 +93,7 @@ class MMD(nn.Module):
 
 
 class DomainAdversarial(nn.Module):
-    """A small classifier learns to tell source from target, and the representation, by its reversed gradient, not to.
+    """A small classifier learns to separate source and target; its reversed gradient makes them inseparable.
 
     Ganin et al. 2016 (JMLR 17), section 4: the reversed gradient is scaled by 2 / (1 + exp(-10 progress)) - 1, so that
     it starts at nothing. The mean of the two domains' cross-entropies, whatever their sizes.
@@ -108,7 +108,7 @@ class DomainAdversarial(nn.Module):
     def forward(
         self, source: Tensor, target: Tensor, source_labels: Any, target_labels: Any, progress: float
     ) -> Tensor:
-        """ln 2 where the domains cannot be told apart."""
+        """ln 2 where the domains are inseparable."""
         strength = reversal_strength(progress)
         both = torch.cat([source, target])
         logits = self.critic(_Reversal.apply(both, strength)).squeeze(1)

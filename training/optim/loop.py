@@ -92,8 +92,8 @@ def fit(
 
     The validation loss carries the same label weights. Weights, order of rows and thus the outcome follow from
     `settings.seed`. A `start` is copied and trained on, standardisation and all; `only_output` leaves its hidden
-    layers as they are. An `adaptation` adds its loss to each step. With a `checkpoint` file a training that was
-    killed goes on where it was. Raises RecipeError if the first epoch ends with a loss that is not finite.
+    layers as they are. An `adaptation` adds its loss to each step. With a `checkpoint` file a killed
+    training resumes. Raises RecipeError if the first epoch ends with a loss that is not finite.
     """
     if settings.head in HEADS:
         if start is not None or only_output or adaptation is not None:
@@ -104,12 +104,20 @@ def fit(
         return HEADS[settings.head](config, features, settings)
     with _one_thread():
         return _descend(
-            config, features, settings, accelerator, on_epoch or _nobody, start, only_output, adaptation, checkpoint
+            config,
+            features,
+            settings,
+            accelerator,
+            on_epoch or _ignore,
+            start,
+            only_output,
+            adaptation,
+            checkpoint,
         )
 
 
-def _nobody(point: Epoch) -> None:
-    """Who listens where nobody does."""
+def _ignore(point: Epoch) -> None:
+    """Do nothing with a point of the learning curve."""
 
 
 def _descend(

@@ -1,4 +1,4 @@
-"""What a label is decides how it is learnt and judged: one of several labels, any number of them, or a number."""
+"""The loss of each problem type: one label of several, any number of labels, or a number."""
 
 from __future__ import annotations
 

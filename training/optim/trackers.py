@@ -19,7 +19,7 @@ RUNS = "runs"  # beside the model folder: tensorboard --logdir runs
 
 
 def tracker_options(settings: TrainingSettings | None, out: Path | None) -> dict[str, Any]:
-    """What `Accelerator` must be told. Raises BackendError for a tracker that is not installed."""
+    """Options of `Accelerator` for the tracker. Raises BackendError for a tracker that is not installed."""
     if settings is None or settings.tracker == "none" or out is None:
         return {}
     if find_spec(settings.tracker) is None:
@@ -31,12 +31,12 @@ def tracker_options(settings: TrainingSettings | None, out: Path | None) -> dict
 def tracked(
     accelerator: Accelerator, out: Path, settings: TrainingSettings, on_epoch: Callable[[Epoch], None] | None
 ) -> Iterator[Callable[[Epoch], None]]:
-    """What to call with each point of the curve: it is logged, if the accelerator has a tracker, and told on."""
+    """Give what to call with each point of the curve: it logs it, if there is a tracker, and calls `on_epoch`."""
     if accelerator.log_with:
-        told = {key: _plain(value) for key, value in settings.model_dump(mode="json").items() if value is not None}
-        accelerator.init_trackers(out.name, config=told)
+        config = {key: _plain(value) for key, value in settings.model_dump(mode="json").items() if value is not None}
+        accelerator.init_trackers(out.name, config=config)
 
-    def tell(point: Epoch) -> None:
+    def report_epoch(point: Epoch) -> None:
         stage = f"{point['stage']}/" if "stage" in point else ""  # each stage counts its epochs from 1
         values = {
             stage + key: value for key, value in point.items() if key != "epoch" and isinstance(value, int | float)
@@ -46,7 +46,7 @@ def tracked(
             on_epoch(point)
 
     try:
-        yield tell
+        yield report_epoch
     finally:
         for tracker in accelerator.trackers:  # `end_training` would part the processes too
             tracker.finish()
