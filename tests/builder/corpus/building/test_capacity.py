@@ -95,7 +95,7 @@ def test_commits_are_counted_as_they_are_sent(monkeypatch):
             todo = list(items.values())
             sending = Upload(None, "dataset", "a/b", items, "t")  # type: ignore[arg-type]
             while todo:
-                todo = todo[len(sending._group(todo, [])) :]
+                todo = todo[len(sending._next_commit(todo, [])) :]
                 sent += 1
         assert values(found)["commits"] == sent
 
