@@ -160,17 +160,17 @@ def load_training_data(
 def _check_copies(path: Path, embedder: str, augment: tuple[str, ...]) -> None:
     """Raise DataError if a corpus has other damaged copies than those asked for, or copies of another revision."""
     name, options = embedder + SUFFIX, "".join(f" --augment {damage}" for damage in augment)
-    mend = f"synthmir embed {path} --embedder {embedder}{options} --overwrite"
+    fix = f"synthmir embed {path} --embedder {embedder}{options} --overwrite"
     if (recorded := recorded_damages(path, name)) != augment:
         raise DataError(
             f"{path}: {name} was made with {', '.join(recorded) or 'no record of its damages'}, "
             f"embedder.augment is {', '.join(augment)}",
-            f"name the damages that it has, or make it again: {mend}",
+            f"name the damages that it has, or make it again: {fix}",
         )
     records = [Corpus(path).record(embed_record(config)).get("details", {}) for config in (embedder, name)]
     clean, damaged = (record.get("embedder", {}).get("revision") for record in records)
     if clean != damaged:
-        raise DataError(f"{path}: {name} is of revision {damaged}, {embedder} of {clean or 'none: it is gone'}", mend)
+        raise DataError(f"{path}: {name} is of revision {damaged}, {embedder} of {clean or 'none: it is gone'}", fix)
 
 
 def train_on(

@@ -190,7 +190,7 @@ def _read_split_column(dataset: EmbeddedDataset) -> list[str]:
 
 def _find_part(source: str, name: str) -> str:
     if (part := match_split(name)) is None:
-        known = ", ".join(word for words in SPLIT_KEYWORDS.values() for word in words)
+        known = ", ".join(word for synonyms in SPLIT_KEYWORDS.values() for word in synonyms)
         raise DataError(f"{source}: {name!r} is not the name of a train, validation or test part", f"known: {known}")
     return part
 
