@@ -42,8 +42,8 @@ class Embedder:
     decoded by libsndfile from what the data set stores: neither torchcodec nor FFmpeg is needed.
 
     Args:
-        name: The embedder: "melstats" (statistics, no download), "musicnn" (music tagger), "passt" (AudioSet transformer) or
-            "hf:<Hub id or folder>" (an audio model of transformers).
+        name: The embedder: "melstats" (statistics, no download), "musicnn" (music tagger), "passt" (AudioSet
+            transformer) or "hf:<Hub id or folder>" (an audio model of transformers).
         weights: A file of weights, or a folder with one. Default: the released weights ("passt").
         arch: The variant ("passt" comes in several; see `builder.embedders.passt_network.ARCHS`).
         layer: Which hidden states ("hf:..."): 0 is the input of the first layer, negative counts from the last.

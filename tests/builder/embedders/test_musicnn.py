@@ -177,7 +177,7 @@ def test_wheel_package_and_checkpoint_folder_give_the_same(package, wheel, embed
 
 
 def installer(monkeypatch, wheel, folder):
-    """A command in place of pip, which copies a file into the folder that it is refused."""
+    """A command in place of pip, which copies a file into the folder that it is given."""
     script = folder / "installer.py"
     script.write_text(f"import shutil, sys\nshutil.copy({str(wheel)!r}, sys.argv[sys.argv.index('--dest') + 1])\n")
     monkeypatch.setattr(musicnn_weights, "_installers", lambda: [[sys.executable, str(script)]])
