@@ -123,7 +123,7 @@ def test_the_record_and_the_card_tell_it(place: SimpleNamespace) -> None:
     assert clean["augmentation"] is None
     assert noisy["augmentation"] == {"clips": clean["rows"]["train"], "damages": list(AUGMENT)}
     assert noisy["rows"] == {"train": 3 * clean["rows"]["train"], "validation": clean["rows"]["validation"]}
-    told = "45 clips of the corpus, each clean and as it is after noise:10, noise:0; validation is clean"
+    told = "45 clips of the corpus, each clean and after noise:10, noise:0; validation is clean"
     card = (place.root / "noisy" / "README.md").read_text()
     assert told in card and "--task genre --embedder melstats-augmented\n" in card
     assert "| augmentation |" not in (place.root / "clean" / "README.md").read_text()
