@@ -159,7 +159,7 @@ def test_a_damaged_work_folder(place: Place, name: str, damage: Callable[[Path],
     try:
         place.build()
     except DataError as refused:
-        assert "is damaged" in refused.message and refused.fix and "delete this file alone" in refused.fix
+        assert "is damaged" in refused.message and refused.fix and "delete this file only" in refused.fix
         assert set(content(place.corpus)) >= made
         Path(refused.message.partition(": ")[0]).unlink()
         place.build()
@@ -219,7 +219,7 @@ def test_a_failing_generator(place: Place, tmp_path, monkeypatch, kind, error, w
         Corpus.open(place.corpus)
     mark.unlink()
     if kind in ("nan", "short"):  # such clips are rejected, and a shard that is finished is not made again
-        with pytest.raises(error, match="to have them tried again delete") as refused:
+        with pytest.raises(error, match="to generate the rejected ones again, delete") as refused:
             place.build()
         shutil.rmtree(str(refused.value.fix).rpartition("delete ")[2])
     place.build()
