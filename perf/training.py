@@ -1,4 +1,4 @@
-"""Training a classifier of embeddings: our loop beside scikit-learn's, and the whole way from a corpus to a model.
+"""Training a classifier of embeddings: synthmir's loop beside scikit-learn's, and a whole run from corpus to model.
 
 uv run perf/training.py [--quick] [--device cpu|cuda] [--json FILE]
 """
@@ -25,7 +25,7 @@ PATIENCE, BATCH = 5, 512  # the defaults of training
 
 
 def points(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings float32 [n, 768] around a centre a label, as hard to tell apart as the paper's, and their labels."""
+    """Embeddings float32 [n, 768] around a centre a label, as hard to separate as the paper's, and their labels."""
     rng = np.random.default_rng(seed)
     centres = 0.08 * np.random.default_rng(2023).standard_normal((LABELS, DIM))
     labels = rng.integers(0, LABELS, n)
@@ -104,10 +104,10 @@ def peers(train: Any, validation: Any, batch_size: int) -> Curve:
         scaler = StandardScaler().fit(train.embeddings.numpy())
         classifier = MLPClassifier((128,), batch_size=batch_size, random_state=0)
         vectors, labels = scaler.transform(train.embeddings.numpy()), train.labels.numpy()
-        judged, truth = scaler.transform(validation.embeddings.numpy()), validation.labels.numpy()
+        validation_vectors, truth = scaler.transform(validation.embeddings.numpy()), validation.labels.numpy()
         while len(curve) - best(curve) <= PATIENCE:
             classifier.partial_fit(vectors, labels, classes=np.arange(LABELS))
-            loss = float(log_loss(truth, classifier.predict_proba(judged)))
+            loss = float(log_loss(truth, classifier.predict_proba(validation_vectors)))
             curve.append((time.perf_counter() - clock, loss))
     return curve
 

@@ -20,7 +20,7 @@ from evaluation.evaluate import evaluate_model
 from evaluation.inference.embed_target import embed_target
 from evaluation.results.strategies import StrategyComparison
 from evaluation.strategies import compare_strategies
-from tests.training.listeners import sound
+from tests.training.model_folders import make_sound
 from training.settings import ChosenSettings
 
 RATE = 16_000
@@ -46,7 +46,7 @@ def tracks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(30):
         tempo = 70.0 + 4 * number
         tone = 0.2 * np.sin(2 * np.pi * (4 * tempo * (1 + time)) * time)  # changes over the track, so windows differ
-        samples = np.float32(tone + 0.5 * sound(0.5, RATE, number) + 0.01 * rng.standard_normal(len(time)))
+        samples = np.float32(tone + 0.5 * make_sound(0.5, RATE, number) + 0.01 * rng.standard_normal(len(time)))
         rows["id"].append(f"track-{number}")
         rows["audio"].append({"bytes": encode_flac(samples, RATE), "path": f"{number}.flac"})
         rows["tempo_bpm"].append(tempo)

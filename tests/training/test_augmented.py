@@ -1,4 +1,4 @@
-"""Training on clean and damaged copies: a planted corpus whose genres are pitches, heard through noise."""
+"""Training on clean and damaged copies: the genres of the corpus are pitches, and the damage is noise."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ training: {hidden: [], epochs: 60, patience: 60, lr: 0.01, batch_size: 16}
 
 
 class Pitches(Tone):
-    """A sine of which the genre gives the pitch, in near silence."""
+    """A generator of sines with faint noise; the genre determines the pitch."""
 
     name = "pitches"
 
@@ -84,52 +84,52 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
 
 
 def accuracy(model: Path, corpus: Path, damage: Damage | None) -> float:
-    """On the validation clips, through noise that no training heard."""
+    """Return the accuracy on the validation clips, damaged with seeds that training did not use."""
     shards = [corpus / name for name in Corpus(corpus).shards() if "/validation-" in name]
     clips = [clip for shard in shards for clip in pq.read_table(shard).to_pylist()]
-    heard = []
+    waveforms = []
     for number, clip in enumerate(clips):
         samples, rate = decode_audio(clip["audio"]["bytes"])
-        heard.append((damage(samples, rate, seed=1_000 + number) if damage else samples)[:, 0])
-    embeddings = torch.from_numpy(load_embedder(PLAIN).embed(np.stack(heard)))
+        waveforms.append((damage(samples, rate, seed=1_000 + number) if damage else samples)[:, 0])
+    embeddings = torch.from_numpy(load_embedder(PLAIN).embed(np.stack(waveforms)))
     loaded = load_model(model)
     names = load_features(corpus, "melstats", "genre").names
     assert list(loaded.config.labels) == list(names) and len(names) == 5
     with torch.inference_mode():
-        said = loaded(embeddings).logits.argmax(1).numpy()
-    return float((said == np.array([clip["genre"] for clip in clips])).mean())
+        predicted = loaded(embeddings).logits.argmax(1).numpy()
+    return float((predicted == np.array([clip["genre"] for clip in clips])).mean())
 
 
 @pytest.mark.parametrize("level", ["noise:10", "noise:5"])
-def test_what_was_trained_through_noise_hears_better_through_noise(place: SimpleNamespace, level: str) -> None:
+def test_training_with_noise_improves_the_accuracy_on_noise(place: SimpleNamespace, level: str) -> None:
     clean, noisy = (accuracy(place.root / name, place.corpus, Damage.parse(level)) for name in ("clean", "noisy"))
     assert noisy > 0.85 and noisy >= clean + 0.25
 
 
-def test_it_hears_clean_clips_as_well(place: SimpleNamespace) -> None:
+def test_training_with_noise_keeps_the_accuracy_on_clean_clips(place: SimpleNamespace) -> None:
     assert accuracy(place.root / "clean", place.corpus, None) == 1.0
     assert accuracy(place.root / "noisy", place.corpus, None) > 0.9
 
 
-def test_the_model_knows_the_plain_embedder_alone(place: SimpleNamespace) -> None:
+def test_config_of_the_model_names_the_plain_embedder(place: SimpleNamespace) -> None:
     clean, noisy = (json.loads((place.root / name / "config.json").read_text()) for name in ("clean", "noisy"))
     assert noisy["embedder"] == clean["embedder"]
     assert noisy["embedder"]["name"] == noisy["embedder"]["settings"]["name"] == "melstats"
     assert "augment" not in noisy["embedder"]["settings"]
 
 
-def test_the_record_and_the_card_tell_it(place: SimpleNamespace) -> None:
+def test_record_and_card_describe_the_augmentation(place: SimpleNamespace) -> None:
     clean, noisy = place.records["clean"].details, place.records["noisy"].details
     assert clean["augmentation"] is None
     assert noisy["augmentation"] == {"clips": clean["rows"]["train"], "damages": list(AUGMENT)}
     assert noisy["rows"] == {"train": 3 * clean["rows"]["train"], "validation": clean["rows"]["validation"]}
-    told = "45 clips of the corpus, each clean and after noise:10, noise:0; validation is clean"
+    description = "45 clips of the corpus, each clean and after noise:10, noise:0; validation is clean"
     card = (place.root / "noisy" / "README.md").read_text()
-    assert told in card and "--task genre --embedder melstats-augmented\n" in card
+    assert description in card and "--task genre --embedder melstats-augmented\n" in card
     assert "| augmentation |" not in (place.root / "clean" / "README.md").read_text()
 
 
-def test_it_validates_on_clean_clips(place: SimpleNamespace) -> None:
+def test_validation_clips_are_clean(place: SimpleNamespace) -> None:
     plain, augmented = (load_features(place.corpus, name, "genre") for name in ("melstats", "melstats-augmented"))
     assert augmented.validation.ids == plain.validation.ids
     assert torch.equal(augmented.validation.embeddings, plain.validation.embeddings)
@@ -138,7 +138,7 @@ def test_it_validates_on_clean_clips(place: SimpleNamespace) -> None:
     assert set(augmented.train.ids).isdisjoint(augmented.validation.ids)
 
 
-def test_the_recipe_alone_and_the_name_of_the_config_lead_there(place: SimpleNamespace) -> None:
+def test_recipe_and_config_name_select_the_augmented_embeddings(place: SimpleNamespace) -> None:
     assert choose_settings(place.corpus, None, None, {}).embedder == NOISY
     assert choose_settings(place.corpus, None, "melstats-augmented", {}).embedder == NOISY
     assert choose_settings(place.corpus, None, "melstats", {}).embedder == PLAIN
@@ -147,12 +147,12 @@ def test_the_recipe_alone_and_the_name_of_the_config_lead_there(place: SimpleNam
     assert named.embedder["name"] == named.features.embedder == "melstats"
 
 
-def test_damages_that_the_corpus_was_not_made_with_are_told(place: SimpleNamespace) -> None:
+def test_damages_that_the_corpus_lacks_are_refused(place: SimpleNamespace) -> None:
     with pytest.raises(DataError, match=r"made with noise:10, noise:0, embedder.augment is mp3:64\n.*--overwrite"):
         load_training_data(place.corpus, QUICK, EmbedderSettings(augment=("mp3:64",)))
 
 
-def test_copies_of_another_revision_than_the_clean_clips_are_told(place: SimpleNamespace, tmp_path: Path) -> None:
+def test_copies_of_another_revision_than_the_clean_clips_are_refused(place: SimpleNamespace, tmp_path: Path) -> None:
     other = Path(shutil.copytree(place.corpus, tmp_path / "corpus"))
     record = other / "records/embed-melstats.json"
     record.write_text(record.read_text().replace('"revision": "2"', '"revision": "0"'))
@@ -160,13 +160,13 @@ def test_copies_of_another_revision_than_the_clean_clips_are_told(place: SimpleN
         load_training_data(other, QUICK, NOISY)
 
 
-def test_a_corpus_without_them_says_how_to_make_them(corpus: Path) -> None:
+def test_a_corpus_without_copies_reports_how_to_make_them(corpus: Path) -> None:
     with pytest.raises(DataError, match=r"no embeddings of 'melstats-augmented'.*\n.*--embedder melstats --augment"):
         load_training_data(corpus, QUICK, NOISY)
 
 
 @pytest.mark.parametrize("options", [{"clips": 20}, {"imbalance": 3.0}, {"clips": 15, "imbalance": 2.0}], ids=str)
-def test_fewer_clips_come_with_their_copies(place: SimpleNamespace, options: dict[str, Any]) -> None:
+def test_a_subset_keeps_the_copies_of_its_clips(place: SimpleNamespace, options: dict[str, Any]) -> None:
     plain, augmented = (load_features(place.corpus, name, "genre") for name in ("melstats", "melstats-augmented"))
     wanted = TrainingSettings(**options)
     few, many = draw_subset(plain, wanted).train, draw_subset(augmented, wanted).train
@@ -175,7 +175,7 @@ def test_fewer_clips_come_with_their_copies(place: SimpleNamespace, options: dic
     assert torch.equal(many.embeddings[::3], few.embeddings)
 
 
-def test_rows_without_a_label_take_their_copies_along(place: SimpleNamespace) -> None:
+def test_rows_without_a_label_are_dropped_with_their_copies(place: SimpleNamespace) -> None:
     features: Features = load_features(place.corpus, "melstats-augmented", "tempo_bpm")
     rows: Split = features.train
     assert features.dropped["train"] % 3 == 0 and rows.damages == ("", *AUGMENT) * (len(rows) // 3)

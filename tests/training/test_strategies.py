@@ -35,10 +35,10 @@ def settings(strategy: str, **changes: Any) -> TrainingSettings:
 def problem(seed: int, labelled: bool = True, **options: Any) -> tuple[Features, Target, planted.Points]:
     parts = planted.draw(seed, SIZES, **options)
     train, validation = (planted.split(parts[f"real_{name}"], name) for name in ("train", "validation"))
-    told = {"source": "real", "labelled": {"train": {}, "validation": {}}, "unlabelled": 0}
-    target = Target(train, train.embeddings[:0], validation, told)
+    record = {"source": "real", "labelled": {"train": {}, "validation": {}}, "unlabelled": 0}
+    target = Target(train, train.embeddings[:0], validation, record)
     if not labelled:
-        target = Target(None, train.embeddings, None, told)
+        target = Target(None, train.embeddings, None, record)
     return planted.source(parts["train"], parts["validation"]), target, parts["real_test"]
 
 
@@ -54,8 +54,8 @@ def accuracy(model: SynthmirClassifier, test: planted.Points) -> float:
 
 
 def same(a: SynthmirClassifier, b: SynthmirClassifier) -> bool:
-    ours, theirs = a.state_dict(), b.state_dict()
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    left, right = a.state_dict(), b.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def pair() -> tuple[Features, Target, planted.Points]:
     return problem(0)
 
 
-HOW = {"dann": {"epochs": 20, "lr": 1e-3, "batch_size": 20}}  # slowly: the adversary must follow
+HOW = {"dann": {"epochs": 20, "lr": 1e-3, "batch_size": 20}}  # slowly, so that the discriminator keeps up
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ HOW = {"dann": {"epochs": 20, "lr": 1e-3, "batch_size": 20}}  # slowly: the adve
     [("coral", {"weight": 1000.0}), ("mmd", {}), ("dann", {}), ("supcon", {}), ("ccsa", {})],
     ids=["coral", "mmd", "dann", "supcon", "ccsa"],
 )
-def test_adapting_to_a_planted_shift_is_worth_ten_points_in_every_seed(loss: str, changes: dict[str, float]) -> None:
-    """Coral, MMD and the adversary see no label of the target; the contrastive losses see those of its train part."""
+def test_adapting_to_a_shift_gains_ten_points_with_every_seed(loss: str, changes: dict[str, float]) -> None:
+    """CORAL, MMD and DANN use no label of the target; the contrastive losses use those of its train part."""
     how = HOW.get(loss, {"epochs": 25 if loss == "coral" else 10})
     gains = []
     for seed in range(5):
@@ -84,8 +84,8 @@ def test_adapting_to_a_planted_shift_is_worth_ten_points_in_every_seed(loss: str
     assert min(gains) >= 0.10, gains
 
 
-def test_without_a_shift_there_is_nothing_to_gain() -> None:
-    """So what is gained above comes from the shift, and adapting does no harm where there is none."""
+def test_adapting_without_a_shift_gains_nothing() -> None:
+    """The gain above comes from the shift; without one, adaptation does not lower the accuracy."""
     parts = planted.draw(3, {**SIZES, "also_train": 200, "also_test": 1000})
     source = planted.source(parts["train"], parts["validation"])
     target = Target(None, torch.from_numpy(parts["also_train"][0]), None, {"source": "real"})
@@ -95,7 +95,7 @@ def test_without_a_shift_there_is_nothing_to_gain() -> None:
     assert before > 0.9 and abs(after - before) < 0.03
 
 
-def test_labels_of_the_target_are_worth_more_the_more_of_them(pair: Any) -> None:
+def test_more_labels_of_the_target_give_a_higher_accuracy(pair: Any) -> None:
     source, target, test = pair
     found = {n: accuracy(trained(settings("finetune", shots=n), source, target).fit.model, test) for n in (1, 50)}
     alone = accuracy(trained(settings("synthetic"), source, target).fit.model, test)
@@ -137,7 +137,7 @@ def test_joint_without_a_mix_is_the_loop_on_all_rows(pair: Any) -> None:
 @pytest.mark.parametrize("balanced", [True, False])
 @pytest.mark.parametrize("mix", [0.1, 0.5, 0.9])
 def test_mix_is_the_share_of_the_loss_that_real_rows_have(pair: Any, mix: float, balanced: bool) -> None:
-    """Though the source is larger and its labels are others: the weights, by the label and by hand, add up to it."""
+    """The weights of real rows sum to `mix`, even if the source has more rows and other label frequencies."""
     source, target, _ = pair
     source.train.labels[:40] = 0
     outcome = trained(settings("joint", mix=mix, epochs=1, class_weights=balanced, shots=7), source, target)
@@ -151,7 +151,7 @@ def test_mix_is_the_share_of_the_loss_that_real_rows_have(pair: Any, mix: float,
     assert outcome.record["mix"] == mix
 
 
-def test_a_heavier_mix_serves_the_target(pair: Any) -> None:
+def test_a_higher_mix_gives_a_higher_accuracy_on_the_target(pair: Any) -> None:
     source, target, test = pair
     found = [
         accuracy(trained(settings("joint", mix=mix, shots=10), source, target).fit.model, test) for mix in (0.02, 0.7)
@@ -170,7 +170,7 @@ def test_transfer_trains_the_last_layer_alone(pair: Any) -> None:
     assert outcome.record["standardised_on"] == "train rows of the stage 'source'"
 
 
-def test_finetune_goes_on_from_the_source_at_a_lower_rate(pair: Any) -> None:
+def test_finetune_starts_from_the_source_model_at_a_lower_rate(pair: Any) -> None:
     source, target, _ = pair
     points: list[Any] = []
     chosen = settings("finetune", finetune_lr=2e-4)
@@ -213,15 +213,15 @@ def test_a_poisoned_test_part_changes_no_weight(strategy: str, tmp_path: Path) -
 def few_labels(labels: list[int], validation: list[int] | None = None) -> Target:
     """Real rows with these labels."""
 
-    def rows(found: list[int]) -> Split:
-        vectors = torch.from_numpy(planted.draw(1, {"real": len(found)})["real"][0])
-        return Split(tuple(f"r{i}" for i in range(len(found))), vectors, torch.tensor(found))
+    def rows(labels: list[int]) -> Split:
+        vectors = torch.from_numpy(planted.draw(1, {"real": len(labels)})["real"][0])
+        return Split(tuple(f"r{i}" for i in range(len(labels))), vectors, torch.tensor(labels))
 
-    told = {"source": "real", "label_column": "genre", "labelled": {"train": {}}, "unlabelled": 0}
-    return Target(rows(labels), torch.zeros(0, planted.DIM), rows(validation or labels), told)
+    record = {"source": "real", "label_column": "genre", "labelled": {"train": {}}, "unlabelled": 0}
+    return Target(rows(labels), torch.zeros(0, planted.DIM), rows(validation or labels), record)
 
 
-def test_labels_that_the_target_lacks_are_kept_by_all_but_real(pair: Any) -> None:
+def test_all_strategies_but_real_keep_labels_that_the_target_lacks(pair: Any) -> None:
     source, target = pair[0], few_labels([0, 4] * 10, [0, 4, 2] * 5)
     for strategy in ("joint", "transfer", "finetune"):
         outcome = trained(settings(strategy, epochs=2), source, target)
@@ -292,20 +292,20 @@ def test_heads_that_are_not_learnt_by_epochs(head: str, pair: Any) -> None:
 
 
 @pytest.mark.parametrize("linear", [{"hidden": ()}, {"head": "linear"}], ids=["hidden", "head"])
-def test_without_a_hidden_layer_there_is_nothing_to_draw_together(linear: dict[str, Any], pair: Any) -> None:
+def test_adapt_needs_a_hidden_layer(linear: dict[str, Any], pair: Any) -> None:
     source, target, _ = pair
     with pytest.raises(RecipeError, match="adapt aligns hidden layers, and this classifier has none"):
         trained(settings("adapt", **linear), source, target)
 
 
-def test_neighbours_weigh_no_rows(pair: Any) -> None:
+def test_knn_refuses_a_mix(pair: Any) -> None:
     source, target, _ = pair
     with pytest.raises(RecipeError, match=r"training\.mix: knn has no weights of rows"):
         trained(settings("joint", head="knn", mix=0.5), source, target)
 
 
-def test_a_run_that_was_killed_goes_on(pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed in the second stage: the first is taken from where it ended, and the weights are those of a whole run."""
+def test_a_killed_run_resumes(pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in the second stage, it reuses the first stage and ends with the weights of an uninterrupted run."""
     monkeypatch.setattr("training.optim.checkpoint.SECONDS", 0.0)
     source, target, _ = pair
     chosen = settings("finetune", epochs=6)
@@ -322,7 +322,7 @@ def test_a_run_that_was_killed_goes_on(pair: Any, tmp_path: Path, monkeypatch: p
     assert same(whole.fit.model, again.fit.model)
 
 
-def test_what_cannot_be_learnt_is_told(pair: Any) -> None:
+def test_data_that_a_strategy_cannot_train_on_is_refused(pair: Any) -> None:
     source, target, _ = pair
     with pytest.raises(RecipeError, match="real needs a target"):
         trained(settings("real"), source, None)

@@ -15,7 +15,7 @@ from builder.errors import DataError, RecipeError
 from builder.settings import EmbedderSettings
 from evaluation.inference.embed_target import embed_target, is_benchmark
 from synthmir.cli import app
-from tests.training.listeners import sound
+from tests.training.model_folders import make_sound
 from training.settings import ChosenSettings, choose_settings
 
 OPTIONS = {"task": "genre", "label_column": "label", "strategy": "joint"}
@@ -28,7 +28,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, label in enumerate(("hip-hop", "jazz", "polka")):
         (root / label).mkdir(parents=True)
         for track in range(12):
-            samples = sound(0.3, 16_000, 100 * number + track)
+            samples = make_sound(0.3, 16_000, 100 * number + track)
             soundfile.write(root / label / f"{track}.wav", samples * (0.2 + number), 16_000)
     return root
 

@@ -20,7 +20,7 @@ from training.trainer import train
 
 from ... import markdown as page
 from ..conftest import DIM, FINGERPRINT, GENRES, Columns, write
-from ..listeners import LABELS, listener, sound
+from ..model_folders import LABELS, make_model_folder, make_sound
 
 SCORES: dict[str, Any] = {
     "schema": 2,
@@ -187,8 +187,8 @@ def test_the_python_of_the_card_works(folder: Path) -> None:
 
 
 def test_the_pipeline_of_the_card_works(folder: Path, tmp_path: Path) -> None:
-    model, song = listener(tmp_path / "with-embedder"), tmp_path / "song.flac"
-    soundfile.write(song, sound(1.0), 32_000)
+    model, song = make_model_folder(tmp_path / "with-embedder"), tmp_path / "song.flac"
+    soundfile.write(song, make_sound(1.0), 32_000)
     shutil.copy(folder / "training.json", model)
     write_card(model)
     code, _ = re.findall(r"```python\n(.*?)```", read(model), re.DOTALL)

@@ -1,4 +1,4 @@
-"""Training data that is no corpus of ours, and columns of every kind."""
+"""Training data other than a synthmir corpus, and columns of every kind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_tempo_is_a_number(corpus: Path, tables: dict[str, Columns]) -> None:
     assert features.train.labels.tolist() == [t for t in tables["train"]["tempo_bpm"] if t is not None]
 
 
-def test_subgenres_are_named_by_what_is_there(corpus: Path, tables: dict[str, Columns]) -> None:
+def test_subgenre_names_are_those_in_the_rows(corpus: Path, tables: dict[str, Columns]) -> None:
     features = load_features(corpus, "melstats", "subgenre")
     kept = [name for name in tables["train"]["subgenre"] if name is not None]
     assert features.problem_type == SINGLE and features.names == tuple(sorted(set(kept)))
@@ -77,7 +77,7 @@ def test_labels_that_are_too_rare_or_everywhere_are_left_out(
 
 
 def plain(n: int = 90, seed: int = 0) -> dict[str, Any]:
-    """A table as somebody else may have it: artists of three tracks, the style as a string."""
+    """A table that is not a corpus: three tracks by each artist, and the style as a string."""
     table = columns("x", n, seed)
     return {
         "embedding": [vector.tolist() for vector in table["embedding"]],
@@ -110,7 +110,7 @@ def test_one_split_is_divided_by_artist(tmp_path: Path) -> None:
 
 
 def test_a_test_split_is_not_touched(tmp_path: Path) -> None:
-    """What it holds is nonsense; nothing notices."""
+    """Nonsense in the test split changes nothing."""
     poison = plain(30)
     poison["embedding"] = [[float("nan")] * 3] * 30
     poison["style"] = ["poison"] * 30
@@ -125,7 +125,7 @@ def test_a_test_split_is_not_touched(tmp_path: Path) -> None:
         assert "poison" not in features.names
 
 
-def test_what_embed_wrote_is_data_too(tmp_path: Path) -> None:
+def test_output_of_embed_is_training_data(tmp_path: Path) -> None:
     kinds = Features({"id": Value("string"), "embedding": List(Value("float32"), length=DIM),
                       "label": ClassLabel(names=list(GENRES)), "artist": Value("string")})  # fmt: skip
     table = columns("a", 60, 0)
@@ -186,7 +186,7 @@ def test_bad_columns(tmp_path: Path, change: dict[str, Any], message: str) -> No
         load_features(path, "x", "style")
 
 
-def test_a_name_nearly_right(tmp_path: Path) -> None:
+def test_a_misspelt_column_name(tmp_path: Path) -> None:
     path = tmp_path / "music.parquet"
     Dataset.from_dict(plain()).to_parquet(path)
     with pytest.raises(DataError, match=r"has no column 'stile' \(did you mean 'style'\?\)"):
@@ -196,7 +196,7 @@ def test_a_name_nearly_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "empty", "broken", "one row"])
-def test_what_is_no_data_set(tmp_path: Path, kind: str) -> None:
+def test_files_that_are_not_data_sets_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / ("music.csv" if kind == "csv" else "music.parquet")
     if kind == "empty":
         path.mkdir()
@@ -268,7 +268,7 @@ def test_an_empty_split(tables: dict[str, Columns], make: Make) -> None:
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_an_empty_split_that_datasets_saved(tmp_path: Path, split: str) -> None:
-    """`datasets` cannot read one: it is named where it is needed, and no matter where it is not."""
+    """`datasets` cannot read an empty split: an error names it if it is needed, otherwise it is ignored."""
     whole = Dataset.from_dict(plain())
     parts = {name: whole.select([]) if name == split else whole for name in ("train", "validation", "test")}
     DatasetDict(parts).save_to_disk(tmp_path / "music")
@@ -280,18 +280,20 @@ def test_an_empty_split_that_datasets_saved(tmp_path: Path, split: str) -> None:
 
 
 @pytest.mark.parametrize("column", ["artist", "id"])
-def test_a_group_on_both_sides_of_others_data(tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str) -> None:
-    """It is theirs to divide: it is told. Ids that start again in each split say nothing."""
+def test_a_group_in_both_splits_of_another_data_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str
+) -> None:
+    """A shared group is logged; ids may start again in each split."""
     table = {name: values for name, values in plain().items() if name != "artist"}
     table[column] = [f"number {i}" for i in range(len(table["style"]))]
     few = {name: values[:12] for name, values in table.items()}
     DatasetDict({"train": Dataset.from_dict(table), "validation": Dataset.from_dict(few)}).save_to_disk(tmp_path / "d")
     assert len(load_features(tmp_path / "d", "x", "style").validation) == 12
-    told = ["12 row(s) share their artist with train" in record.getMessage() for record in caplog.records]
-    assert told == ([True] if column == "artist" else [])
+    logged = ["12 row(s) share their artist with train" in record.getMessage() for record in caplog.records]
+    assert logged == ([True] if column == "artist" else [])
 
 
-def test_audio_that_nobody_embedded(tmp_path: Path) -> None:
+def test_audio_without_embeddings(tmp_path: Path) -> None:
     table = {name: values for name, values in plain().items() if name != "embedding"}
     Dataset.from_dict({**table, "audio": table["style"]}).to_parquet(tmp_path / "music.parquet")
     with pytest.raises(DataError, match=r"(?s)has audio, and no column 'embedding'.*synthmir embed DATA --out DIR"):

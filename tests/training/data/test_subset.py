@@ -1,4 +1,4 @@
-"""Fewer clips, and fewer of some labels."""
+"""Subsets: fewer clips, and fewer of some labels."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ def features(*counts: int) -> Features:
     return Features("genre", "melstats", tuple("abcdefgh"[: len(counts)]), train, train, {})
 
 
-def counts(found: Features) -> list[int]:
-    return torch.bincount(found.train.labels, minlength=len(found.names)).tolist()
+def counts(subset: Features) -> list[int]:
+    return torch.bincount(subset.train.labels, minlength=len(subset.names)).tolist()
 
 
-def test_nothing_asked_changes_nothing():
+def test_default_settings_keep_all_rows():
     given_features = features(5, 7)
     assert draw_subset(given_features, TrainingSettings()) is given_features
 
 
 @given(st.lists(st.integers(5, 60), min_size=2, max_size=6), st.data())
-def test_so_many_clips_and_each_label_its_share(there, data):
-    asked = data.draw(st.integers(len(there) * 5, sum(there)))
-    assume(min(there) * asked >= sum(there))  # else the rarest label is left without a row, which is an error
-    source = features(*there)
-    found = draw_subset(source, TrainingSettings(clips=asked))
-    assert len(found.train) == asked and found.validation is source.validation
-    for kept, all_of_it in zip(counts(found), there, strict=True):
-        assert abs(kept - asked * all_of_it / sum(there)) <= 1
-    rows = found.train.embeddings[:, 0].long()
-    assert rows.tolist() == sorted(rows.tolist()) == [int(identity) for identity in found.train.ids]
-    assert torch.equal(found.train.labels, source.train.labels[rows])
+def test_subset_has_the_clips_asked_for_and_keeps_label_shares(sizes, data):
+    asked = data.draw(st.integers(len(sizes) * 5, sum(sizes)))
+    assume(min(sizes) * asked >= sum(sizes))  # otherwise the rarest label has no row, which is an error
+    source = features(*sizes)
+    subset = draw_subset(source, TrainingSettings(clips=asked))
+    assert len(subset.train) == asked and subset.validation is source.validation
+    for kept, size in zip(counts(subset), sizes, strict=True):
+        assert abs(kept - asked * size / sum(sizes)) <= 1
+    rows = subset.train.embeddings[:, 0].long()
+    assert rows.tolist() == sorted(rows.tolist()) == [int(identity) for identity in subset.train.ids]
+    assert torch.equal(subset.train.labels, source.train.labels[rows])
 
 
 def test_an_imbalance_falls_geometrically():
-    found = draw_subset(features(100, 100, 100, 100, 100), TrainingSettings(imbalance=16))
-    assert sorted(counts(found), reverse=True) == [100, 50, 25, 12, 6]
+    subset = draw_subset(features(100, 100, 100, 100, 100), TrainingSettings(imbalance=16))
+    assert sorted(counts(subset), reverse=True) == [100, 50, 25, 12, 6]
     fewer = draw_subset(features(100, 100, 100, 100, 100), TrainingSettings(imbalance=16, clips=97))
     assert len(fewer.train) == 97 and max(counts(fewer)) / min(counts(fewer)) == pytest.approx(16, rel=0.35)
 
 
-def test_the_seed_draws():
+def test_the_seed_determines_the_subset():
     source = features(40, 40)
     first, again, other = (draw_subset(source, TrainingSettings(clips=20, seed=seed)).train.ids for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_what_cannot_be_had_is_told():
+def test_impossible_subsets_are_refused():
     with pytest.raises(RecipeError, match=r"training\.clips: 20, but there are 12 training rows"):
         draw_subset(features(5, 7), TrainingSettings(clips=20))
     with pytest.raises(RecipeError, match=r"leave no row of '[ab]'"):

@@ -58,7 +58,7 @@ def save(folder: Path, columns: dict[str, Any], **kinds: Any) -> Path:
     return folder
 
 
-def test_the_parts_of_an_embedded_data_set(tmp_path: Path, parts: Any, source: Any) -> None:
+def test_parts_of_an_embedded_data_set(tmp_path: Path, parts: Any, source: Any) -> None:
     folder = planted.write(tmp_path / "real", real(parts))
     target = load_target(folder, source)
     for name, found in (("train", target.train), ("validation", target.validation)):
@@ -68,12 +68,12 @@ def test_the_parts_of_an_embedded_data_set(tmp_path: Path, parts: Any, source: A
         assert found.ids[0] == f"{name}/0"
     assert target.record["rows"] == {"train": 100, "validation": 40, "test": 50}
     assert target.record["division"] == "its own splits"
-    assert target.record["test_ids"] is None  # the data set says itself which they are
+    assert target.record["test_ids"] is None  # the data set has a test split
     assert target.record["labelled"]["train"] == dict.fromkeys(NAMES, 20)
     assert len(target.unlabelled) == 0 and torch.equal(target.embeddings, target.train.embeddings)  # type: ignore
 
 
-def test_a_corpus_of_ours(corpus: Path) -> None:
+def test_a_corpus_is_a_target(corpus: Path) -> None:
     source = load_features(corpus, "melstats", "genre")
     target = load_target(corpus, source)
     assert target.train is not None and target.validation is not None
@@ -119,7 +119,7 @@ def test_splits_saved_apart_with_other_names(tmp_path: Path, source: Any) -> Non
     assert target.record["rows"] == {"train": 20, "validation": 20, "test": 20}
 
 
-def test_without_splits_groups_are_kept_together_and_the_test_ids_told(tmp_path: Path, source: Any) -> None:
+def test_without_splits_groups_are_kept_together_and_test_ids_recorded(tmp_path: Path, source: Any) -> None:
     artists = [f"artist {i // 3}" for i in range(120)]
     folder = save(tmp_path / "real", table(120, genre=[NAMES[i % 5] for i in range(120)], artist=artists))
     target, again = load_target(folder, source), load_target(folder, source)
@@ -136,7 +136,9 @@ def test_without_splits_groups_are_kept_together_and_the_test_ids_told(tmp_path:
 
 @settings(max_examples=20, deadline=None)
 @given(groups=st.lists(st.integers(0, 12), min_size=30, max_size=80).filter(lambda found: len(set(found)) > 8))
-def test_a_division_is_one_whatever_the_rows(groups: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_division_has_every_row_once_and_keeps_groups_together(
+    groups: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = save(tmp_path_factory.mktemp("any") / "real", table(len(groups), artist=[f"a{g}" for g in groups]))
     try:
         found = split_target(open_dataset(folder, "melstats"))
@@ -273,8 +275,8 @@ def test_a_number_a_row(tmp_path: Path, source: Any) -> None:
 def shot_target(counts: list[int], source: Any) -> Target:
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     rows = Split(tuple(f"r{i}" for i in range(len(labels))), torch.randn(len(labels), DIM), labels)
-    told = {"source": "real", "labelled": {"train": {}, "validation": {}}, "unlabelled": 0}
-    return Target(rows, torch.zeros(0, DIM), rows, told)
+    record = {"source": "real", "labelled": {"train": {}, "validation": {}}, "unlabelled": 0}
+    return Target(rows, torch.zeros(0, DIM), rows, record)
 
 
 @settings(max_examples=30, deadline=None)
@@ -283,14 +285,14 @@ def shot_target(counts: list[int], source: Any) -> Target:
     shots=st.integers(1, 6),
     seed=st.integers(0, 99),
 )
-def test_shots_are_so_many_a_class(counts: list[int], shots: int, seed: int) -> None:
+def test_shots_limit_the_rows_of_each_class(counts: list[int], shots: int, seed: int) -> None:
     whole = shot_target(counts, None)
     few = take_shots(whole, shots, NAMES, seed)
     assert few.train is not None and whole.train is not None
     assert torch.bincount(few.train.labels, minlength=5).tolist() == [min(count, shots) for count in counts]
     assert few.record["labelled"]["train"] == {n: min(c, shots) for n, c in zip(NAMES, counts, strict=True)}
     assert few.record["shots"]["fewer"] == {n: c for n, c in zip(NAMES, counts, strict=True) if 0 < c < shots}
-    assert len(few.embeddings) == len(whole.embeddings)  # the others are still there, without their labels
+    assert len(few.embeddings) == len(whole.embeddings)  # the other rows stay, without their labels
     position = {id: i for i, id in enumerate(whole.train.ids)}
     chosen = [position[id] for id in few.train.ids]
     assert torch.equal(few.train.embeddings, whole.train.embeddings[chosen])
@@ -334,7 +336,7 @@ BAD = {
 }
 
 
-def spoilt(what: str, folder: Path) -> Path:
+def write_bad_target(what: str, folder: Path) -> Path:
     columns = table(30, genre=[NAMES[i % 5] for i in range(30)], split=["train"] * 15 + ["val"] * 10 + ["test"] * 5)
     kinds: dict[str, Any] = {}
     match what:
@@ -394,15 +396,18 @@ def spoilt(what: str, folder: Path) -> Path:
         file = folder / "train-00000-of-00001.parquet"
         stored = pq.read_table(file)
         for i, name in enumerate(("melstats", "passt")):
-            told = {**(stored.schema.metadata or {}), FOOTER: json.dumps({"embedder": name, "revision": "1"}).encode()}
-            pq.write_table(stored.replace_schema_metadata(told), folder / f"train-0000{i}-of-00002.parquet")
+            metadata = {
+                **(stored.schema.metadata or {}),
+                FOOTER: json.dumps({"embedder": name, "revision": "1"}).encode(),
+            }
+            pq.write_table(stored.replace_schema_metadata(metadata), folder / f"train-0000{i}-of-00002.parquet")
         file.unlink()
     return folder
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_a_target_that_cannot_be_used(what: str, tmp_path: Path, source: Any) -> None:
-    folder = spoilt(what, tmp_path / "real")
+    folder = write_bad_target(what, tmp_path / "real")
     with pytest.raises((DataError, RecipeError), match=BAD[what]):
         load_target(folder, source, {"name": "melstats", "revision": "1"})
 

@@ -26,7 +26,7 @@ def address(corpus) -> str:
     return there
 
 
-def test_a_corpus_in_a_store_gives_the_features_of_the_local_one(corpus, address):
+def test_corpus_in_a_store_gives_the_features_of_the_local_one(corpus, address):
     local, far = (load_features(where, "melstats", "genre") for where in (corpus, address))
     assert far.names == local.names
     for one, other in ((local.train, far.train), (local.validation, far.validation)):
@@ -34,18 +34,18 @@ def test_a_corpus_in_a_store_gives_the_features_of_the_local_one(corpus, address
         assert torch.equal(one.embeddings, other.embeddings) and torch.equal(one.labels, other.labels)
 
 
-def test_a_model_is_trained_there_remembers_the_address_and_is_judged_by_it(address, tmp_path):
+def test_model_trained_on_an_address_is_evaluated_on_it(address, tmp_path):
     train(address, tmp_path / "model", TrainingSettings(hidden=(8,), epochs=3), EmbedderSettings())
-    told = json.loads((tmp_path / "model" / "training.json").read_text())["details"]
-    assert told["corpus"] == address
+    details = json.loads((tmp_path / "model" / "training.json").read_text())["details"]
+    assert details["corpus"] == address
     scores = evaluate_model(
         tmp_path / "model", ["validation"], tmp_path / "report", None, EvaluationSettings(bootstrap=100)
     )
-    (judged,) = scores["benchmarks"]
-    assert (judged["n"], judged["source"]) == (60, address)
+    (benchmark,) = scores["benchmarks"]
+    assert (benchmark["n"], benchmark["source"]) == (60, address)
 
 
-def test_what_is_no_corpus_there_is_told(address):
+def test_address_without_a_corpus_is_refused(address):
     with pytest.raises(DataError, match="no such folder"):
         load_features(f"memory://{uuid4().hex}", "melstats", "genre")
     write_bytes(to_path(address.replace("memory://", "memory://other")) / "clip.wav", b"RIFF")

@@ -1,4 +1,4 @@
-"""transformers' own ways to a classifier of ours: Auto classes and the pipeline, on anything that holds audio."""
+"""transformers' Auto classes and pipeline on synthmir's classifiers, with every kind of audio input."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from builder.audio import resample
 from builder.errors import BackendError, DataError
 from builder.settings import EmbedderSettings
 from evaluation.classify import classify
-from training.models import audio_embedding as listening
+from training.models import audio_embedding
 from training.models.audio_classifier import mean_logits
 from training.models.classifier import MULTI, REGRESSION, SINGLE, load_model
 
 from ...builder.embedders.embedder_checkpoints import TINY, tiny_passt, transformers_model
-from ..listeners import LABELS, listener, sound
+from ..model_folders import LABELS, make_model_folder, make_sound
 
 TASK = "audio-classification"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return listener(tmp_path_factory.mktemp("shared") / "model")
+    return make_model_folder(tmp_path_factory.mktemp("shared") / "model")
 
 
 @pytest.fixture(scope="module")
-def listen(folder: Path) -> Any:
+def classifier(folder: Path) -> Any:
     return pipeline(TASK, model=str(folder), top_k=None)
 
 
@@ -58,11 +58,11 @@ def listen(folder: Path) -> Any:
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of several rates, channels, lengths and formats."""
     root = tmp_path_factory.mktemp("music")
-    stereo = np.stack([sound(13.0, 44_100, 1), sound(13.0, 44_100, 2)], axis=1)
+    stereo = np.stack([make_sound(13.0, 44_100, 1), make_sound(13.0, 44_100, 2)], axis=1)
     soundfile.write(root / "long stereo.wav", stereo, 44_100)
-    soundfile.write(root / "short.flac", sound(0.4, 22_050, 3), 22_050)
-    soundfile.write(root / "odd.ogg", sound(3.0, 48_000, 4), 48_000)
-    soundfile.write(root / "song.mp3", sound(2.0, 32_000, 5), 32_000)
+    soundfile.write(root / "short.flac", make_sound(0.4, 22_050, 3), 22_050)
+    soundfile.write(root / "odd.ogg", make_sound(3.0, 48_000, 4), 48_000)
+    soundfile.write(root / "song.mp3", make_sound(2.0, 32_000, 5), 32_000)
     return root
 
 
@@ -74,25 +74,28 @@ def close(one: dict[str, float], other: dict[str, float], tolerance: float = 1e-
     return one.keys() == other.keys() and all(abs(one[label] - other[label]) <= tolerance for label in one)
 
 
-def test_it_says_what_classify_says(folder: Path, listen: Any, music: Path) -> None:
+def test_pipeline_gives_the_scores_of_classify(folder: Path, classifier: Any, music: Path) -> None:
     files = sorted(music.iterdir())
     assert [file.suffix for file in files] == [".wav", ".ogg", ".flac", ".mp3"]
-    told = classify(folder, files, top_k=3)
-    for answers in (listen([str(file) for file in files]), listen([str(file) for file in files], batch_size=3)):
-        for answer, expected in zip(answers, told, strict=True):
+    predictions = classify(folder, files, top_k=3)
+    for answers in (
+        classifier([str(file) for file in files]),
+        classifier([str(file) for file in files], batch_size=3),
+    ):
+        for answer, expected in zip(answers, predictions, strict=True):
             assert close(scores(answer), dict(expected.labels))
-    spread = [max(scores(answer).values()) for answer in listen([str(file) for file in files])]
-    assert max(spread) - min(spread) > 1e-3  # the files are told apart
+    spread = [max(scores(answer).values()) for answer in classifier([str(file) for file in files])]
+    assert max(spread) - min(spread) > 1e-3  # the files get different scores
 
 
-def test_neither_batch_nor_neighbours_change_a_bit(listen: Any, music: Path) -> None:
+def test_scores_do_not_depend_on_the_batch(classifier: Any, music: Path) -> None:
     files = [str(file) for file in sorted(music.iterdir())]
-    assert listen(files, batch_size=4) == [listen(file) for file in files]
+    assert classifier(files, batch_size=4) == [classifier(file) for file in files]
 
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +106,14 @@ def server(music: Path) -> Iterator[str]:
         http.shutdown()
 
 
-def test_a_path_bytes_a_row_a_url_and_an_array_are_the_same_music(listen: Any, music: Path, server: str) -> None:
+def test_every_kind_of_audio_input_gives_the_same_scores(classifier: Any, music: Path, server: str) -> None:
     file = music / "long stereo.wav"
     samples, rate = soundfile.read(file, dtype="float32")
     integers, _ = soundfile.read(file, dtype="int16")
     decoder = SimpleNamespace(
         get_all_samples=lambda: SimpleNamespace(data=torch.from_numpy(samples.T), sample_rate=rate)
     )
-    expected = scores(listen(str(file)))
+    expected = scores(classifier(str(file)))
     for same in (
         file.read_bytes(), f"{server}/long%20stereo.wav", {"bytes": file.read_bytes(), "path": None},
         {"path": str(file)}, {"array": samples, "sampling_rate": rate}, {"raw": samples.T, "sampling_rate": rate},
@@ -118,18 +121,18 @@ def test_a_path_bytes_a_row_a_url_and_an_array_are_the_same_music(listen: Any, m
         {"array": samples.mean(axis=1, dtype=np.float64), "sampling_rate": rate, "path": "x.wav"}, decoder,
         resample(samples.mean(axis=1), rate, 32_000),
     ):  # fmt: skip
-        assert close(scores(listen(same)), expected, 1e-6)
+        assert close(scores(classifier(same)), expected, 1e-6)
 
 
 def test_top_k_and_lists(folder: Path, music: Path) -> None:
-    listen = pipeline(TASK, model=folder)
-    answers = listen([str(music / "odd.ogg"), str(music / "short.flac")], top_k=2)
+    classifier = pipeline(TASK, model=folder)
+    answers = classifier([str(music / "odd.ogg"), str(music / "short.flac")], top_k=2)
     assert [len(answer) for answer in answers] == [2, 2]
     assert answers[0][0]["score"] >= answers[0][1]["score"]
-    assert set(scores(listen(str(music / "odd.ogg")))) == set(LABELS)
+    assert set(scores(classifier(str(music / "odd.ogg")))) == set(LABELS)
 
 
-def test_it_needs_no_ffmpeg_and_is_silent(
+def test_pipeline_needs_no_ffmpeg_and_prints_nothing(
     folder: Path, music: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", os.devnull)
@@ -138,8 +141,8 @@ def test_it_needs_no_ffmpeg_and_is_silent(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_auto_classes_without_the_pipeline(folder: Path, listen: Any) -> None:
-    clips = [sound(12.0, seed=1), sound(0.3, seed=2), sound(4.0, seed=3)]
+def test_auto_classes_without_the_pipeline(folder: Path, classifier: Any) -> None:
+    clips = [make_sound(12.0, seed=1), make_sound(0.3, seed=2), make_sound(4.0, seed=3)]
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     model = AutoModelForAudioClassification.from_pretrained(folder)
     inputs = extractor(clips, sampling_rate=32_000, return_tensors="pt")
@@ -148,14 +151,14 @@ def test_the_auto_classes_without_the_pipeline(folder: Path, listen: Any) -> Non
     labels = torch.tensor([0, 2, 1])
     out = model(**inputs, labels=labels)
     for clip, probabilities in zip(clips, out.logits.softmax(dim=1), strict=True):
-        assert close(scores(listen(clip)), dict(zip(LABELS, probabilities.tolist(), strict=True)), 1e-6)
+        assert close(scores(classifier(clip)), dict(zip(LABELS, probabilities.tolist(), strict=True)), 1e-6)
     torch.testing.assert_close(out.loss, -out.logits.log_softmax(dim=1)[torch.arange(3), labels].mean())
     assert [part.shape for part in model(**inputs, labels=labels, return_dict=False)] == [(), (3, 3)]
     out.loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_it_is_saved_and_loaded_as_the_classifier_is(folder: Path, tmp_path: Path) -> None:
+def test_saved_auto_model_has_the_weights_of_the_classifier(folder: Path, tmp_path: Path) -> None:
     model = AutoModelForAudioClassification.from_pretrained(folder)
     model.save_pretrained(tmp_path)
     for key, value in load_model(tmp_path).state_dict().items():
@@ -163,59 +166,63 @@ def test_it_is_saved_and_loaded_as_the_classifier_is(folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("problem", [MULTI, REGRESSION])
-def test_other_problems_say_what_classify_says(problem: str, tmp_path: Path, music: Path) -> None:
-    folder = listener(tmp_path / "model", problem=problem)
-    listen, file = pipeline(TASK, model=str(folder)), music / "long stereo.wav"
-    [told] = classify(folder, [file])
-    found = scores(listen(str(file)))
+def test_other_problem_types_give_the_scores_of_classify(problem: str, tmp_path: Path, music: Path) -> None:
+    folder = make_model_folder(tmp_path / "model", problem=problem)
+    classifier, file = pipeline(TASK, model=str(folder)), music / "long stereo.wav"
+    [prediction] = classify(folder, [file])
+    predicted = scores(classifier(str(file)))
     if problem == REGRESSION:
-        assert told.value is not None and abs(found["tempo_bpm"] / told.value - 1) < 1e-5 and 20 < told.value < 300
+        assert (
+            prediction.value is not None
+            and abs(predicted["tempo_bpm"] / prediction.value - 1) < 1e-5
+            and 20 < prediction.value < 300
+        )
     else:
-        assert close(found, dict(told.labels)) and abs(sum(found.values()) - 1) > 1e-3
+        assert close(predicted, dict(prediction.labels)) and abs(sum(predicted.values()) - 1) > 1e-3
 
 
-def test_a_classifier_by_neighbours_has_no_parameters_and_works(tmp_path: Path, music: Path) -> None:
-    folder = listener(tmp_path / "model", neighbors=3)
-    [told] = classify(folder, [music / "odd.ogg"])
-    assert close(scores(pipeline(TASK, model=str(folder))(str(music / "odd.ogg"))), dict(told.labels))
+def test_nearest_neighbours_classifier(tmp_path: Path, music: Path) -> None:
+    folder = make_model_folder(tmp_path / "model", neighbors=3)
+    [prediction] = classify(folder, [music / "odd.ogg"])
+    assert close(scores(pipeline(TASK, model=str(folder))(str(music / "odd.ogg"))), dict(prediction.labels))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_a_long_file_is_heard_as_it_is_read(
+def test_a_long_file_is_embedded_while_it_is_read(
     folder: Path, music: Path, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a batch with short ones and an array, with the same answers; a fault in its midst is told."""
+    """A batch with short files and an array gives the same scores; a NaN at the end of the file raises an error."""
     monkeypatch.setattr(audio, "BLOCK_SECONDS", 4)
-    listen = pipeline(TASK, model=str(folder), top_k=None)
+    classifier = pipeline(TASK, model=str(folder), top_k=None)
     long, short = str(music / "long stereo.wav"), str(music / "short.flac")
-    inputs = [short, long, Path(long).read_bytes(), sound(1.0, 32_000)]
-    before = listen(inputs, batch_size=batch_size)
-    monkeypatch.setattr(listening, "WHOLE", 5)
-    assert listen.preprocess(long)["input_values"].shape == (1, 1)
-    assert listen(inputs, batch_size=batch_size) == before
-    bad = sound(13.0, 32_000)
+    inputs = [short, long, Path(long).read_bytes(), make_sound(1.0, 32_000)]
+    before = classifier(inputs, batch_size=batch_size)
+    monkeypatch.setattr(audio_embedding, "WHOLE", 5)
+    assert classifier.preprocess(long)["input_values"].shape == (1, 1)
+    assert classifier(inputs, batch_size=batch_size) == before
+    bad = make_sound(13.0, 32_000)
     bad[-1] = np.nan
     soundfile.write(music / "bad end.wav", bad, 32_000, subtype="FLOAT")
     with pytest.raises(DataError, match="not finite"):
-        listen(str(music / "bad end.wav"))
+        classifier(str(music / "bad end.wav"))
 
 
 @given(st.integers(1, 5), st.integers(2, 4), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
-def test_mean_logits_are_those_of_the_mean_probability(windows: int, labels: int, seed: int) -> None:
+def test_mean_logits_give_the_mean_probability(windows: int, labels: int, seed: int) -> None:
     logits = 8 * torch.randn(windows, labels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     torch.testing.assert_close(mean_logits(logits, SINGLE).exp(), logits.softmax(dim=1).mean(dim=0))
     torch.testing.assert_close(mean_logits(logits, MULTI).sigmoid(), logits.sigmoid().mean(dim=0))
     torch.testing.assert_close(mean_logits(logits, REGRESSION), logits.mean(dim=0))
 
 
-def test_a_window_that_is_sure_leaves_no_infinite_logits() -> None:
+def test_mean_logits_of_extreme_windows_are_finite() -> None:
     for problem in (SINGLE, MULTI):
         assert torch.isfinite(mean_logits(torch.tensor([[900.0, -900.0], [900.0, -900.0]]), problem)).all()
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         (b"no audio", "cannot be read as audio"),
         ("/nowhere/song.wav", "cannot be read: No such file"),
@@ -232,17 +239,17 @@ def test_a_window_that_is_sure_leaves_no_infinite_logits() -> None:
     ],
     ids=range(12),
 )
-def test_what_is_no_audio_is_told(listen: Any, bad: Any, told: str) -> None:
-    with pytest.raises(DataError, match=told):
-        listen(bad)
+def test_inputs_that_are_not_audio_are_refused(classifier: Any, bad: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        classifier(bad)
 
 
-def test_a_page_that_is_not_there_is_told(listen: Any, server: str) -> None:
+def test_missing_url_is_reported(classifier: Any, server: str) -> None:
     with pytest.raises(DataError, match=r"none.wav: cannot be fetched: .*404"):
-        listen(f"{server}/none.wav")
+        classifier(f"{server}/none.wav")
 
 
-def test_other_models_are_served_as_before() -> None:
+def test_pipelines_of_other_models_are_unchanged() -> None:
     narrow = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     convolutions = {"conv_dim": (8, 8), "conv_stride": (5, 4), "conv_kernel": (10, 3), "num_conv_pos_embeddings": 8}
     torch.manual_seed(0)
@@ -251,9 +258,9 @@ def test_other_models_are_served_as_before() -> None:
         "model": Wav2Vec2ForSequenceClassification(config).eval(),
         "feature_extractor": Wav2Vec2FeatureExtractor(),
     }
-    clip = sound(0.5, 16_000)
-    found = pipeline(TASK, **parts, device="cpu")(clip)
-    assert found == AudioClassificationPipeline(**parts, device="cpu", task=TASK)(clip)
+    clip = make_sound(0.5, 16_000)
+    answer = pipeline(TASK, **parts, device="cpu")(clip)
+    assert answer == AudioClassificationPipeline(**parts, device="cpu", task=TASK)(clip)
     with pytest.raises(ValueError, match="single channel"):
         pipeline(TASK, **parts)(np.stack([clip, clip]))
 
@@ -265,7 +272,7 @@ def edit(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def test_another_revision_of_the_embedder_is_told_when_loading(folder: Path, tmp_path: Path) -> None:
+def test_loading_reports_another_revision_of_the_embedder(folder: Path, tmp_path: Path) -> None:
     other = edit(Path(shutil.copytree(folder, tmp_path / "model")), revision="0")
     with pytest.raises(DataError, match=r"trained on melstats with revision 0; here it has 2"):
         AutoModelForAudioClassification.from_pretrained(other)
@@ -276,27 +283,27 @@ def passt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model on PaSST embeddings, and the file of PaSST's weights."""
     root = tmp_path_factory.mktemp("passt")
     weights = tiny_passt(root)
-    return listener(root / "model", EmbedderSettings(name="passt", arch=TINY, weights=str(weights))), weights
+    return make_model_folder(root / "model", EmbedderSettings(name="passt", arch=TINY, weights=str(weights))), weights
 
 
-def test_passt_with_its_weights_moved(passt: tuple[Path, Path], tmp_path: Path, music: Path) -> None:
+def test_passt_with_moved_weights(passt: tuple[Path, Path], tmp_path: Path, music: Path) -> None:
     folder, weights = passt
     file = str(music / "long stereo.wav")
-    [told] = classify(folder, [file])
-    assert close(scores(pipeline(TASK, model=str(folder))(file)), dict(told.labels))
-    lost = Path(shutil.copytree(folder, tmp_path / "model"))
-    edit(lost, settings={"name": "passt", "arch": TINY, "weights": "/nowhere/passt.pt"})
+    [prediction] = classify(folder, [file])
+    assert close(scores(pipeline(TASK, model=str(folder))(file)), dict(prediction.labels))
+    moved = Path(shutil.copytree(folder, tmp_path / "model"))
+    edit(moved, settings={"name": "passt", "arch": TINY, "weights": "/nowhere/passt.pt"})
     with pytest.raises(BackendError, match=r"(?s)no file and no folder /nowhere/passt.pt.*embedder_weights=FILE"):
-        pipeline(TASK, model=str(lost))
-    listen = pipeline(TASK, model=str(lost), model_kwargs={"embedder_weights": str(weights)})
-    assert close(scores(listen(file)), dict(told.labels))
+        pipeline(TASK, model=str(moved))
+    classifier = pipeline(TASK, model=str(moved), model_kwargs={"embedder_weights": str(weights)})
+    assert close(scores(classifier(file)), dict(prediction.labels))
 
 
 def test_a_transformers_embedder_at_its_own_rate(tmp_path: Path, music: Path) -> None:
     checkpoint = transformers_model("wav2vec2", tmp_path / "wav2vec2")
-    folder = listener(tmp_path / "model", EmbedderSettings(name=f"hf:{checkpoint}", layer=1))
+    folder = make_model_folder(tmp_path / "model", EmbedderSettings(name=f"hf:{checkpoint}", layer=1))
     assert AutoFeatureExtractor.from_pretrained(folder).sampling_rate == 16_000
     files = [music / "long stereo.wav", music / "short.flac"]
     answers = pipeline(TASK, model=str(folder))([str(file) for file in files], batch_size=2)
-    for answer, told in zip(answers, classify(folder, files), strict=True):
-        assert close(scores(answer), dict(told.labels))
+    for answer, prediction in zip(answers, classify(folder, files), strict=True):
+        assert close(scores(answer), dict(prediction.labels))

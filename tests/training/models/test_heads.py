@@ -39,7 +39,7 @@ def logits_of(folder: Path, features: Features) -> torch.Tensor:
 @pytest.mark.parametrize("head", ["mlp", "linear", "logistic", "knn"])
 @pytest.mark.parametrize("task", TASKS)
 def test_every_head_on_every_task(corpus: Path, tmp_path: Path, head: str, task: str) -> None:
-    """It trains, is read back, and the saved model gives the figures of its record; it has learnt something."""
+    """The saved model gives the metrics of its record, which are better than chance."""
     if head == "logistic" and task == "tempo_bpm":
         with pytest.raises(RecipeError, match=r"training.head: logistic is for labels"):
             train(corpus, tmp_path / "model", settings(task=task, head=head))
@@ -61,17 +61,17 @@ def test_every_head_on_every_task(corpus: Path, tmp_path: Path, head: str, task:
         assert best["map"] > 0.8 and model.config.threshold == best["threshold"]
     else:
         assert best["accuracy"] == pytest.approx(float((logits.argmax(1) == truth).float().mean()))
-        assert task == "mood" or best["accuracy"] > 0.75  # the corpus's moods are drawn without a look at the sound
+        assert task == "mood" or best["accuracy"] > 0.75  # the corpus's moods are random
 
 
-def test_logistic_is_sklearns_with_the_best_c_on_validation(corpus: Path, tmp_path: Path) -> None:
+def test_logistic_matches_sklearn_with_the_best_c_on_validation(corpus: Path, tmp_path: Path) -> None:
     record = train(corpus, tmp_path / "model", settings(head="logistic", class_weights=False))
     assert record is not None
     features = load_features(corpus, "melstats", "genre")
-    x, judged = scaled(features)
+    x, validation = scaled(features)
     y, truth = features.train.labels.numpy(), features.validation.labels.numpy()
     fits = [LogisticRegression(C=strength, max_iter=1000, tol=1e-8).fit(x, y) for strength in STRENGTHS]
-    losses = [log_loss(truth, one.predict_proba(judged)) for one in fits]
+    losses = [log_loss(truth, one.predict_proba(validation)) for one in fits]
     assert [point["C"] for point in record.details["search"]] == list(STRENGTHS)
     np.testing.assert_allclose(
         [point["validation_loss"] for point in record.details["search"]], losses, rtol=2e-2, atol=2e-3
@@ -79,36 +79,37 @@ def test_logistic_is_sklearns_with_the_best_c_on_validation(corpus: Path, tmp_pa
     best = int(np.argmin(losses))
     assert record.details["best"]["C"] == STRENGTHS[best]
     p = logits_of(tmp_path / "model", features).softmax(1)
-    np.testing.assert_allclose(p, fits[best].predict_proba(judged), atol=5e-3)
+    np.testing.assert_allclose(p, fits[best].predict_proba(validation), atol=5e-3)
 
 
-def test_two_labels_are_two_outputs(corpus: Path, tmp_path: Path) -> None:
+def test_logistic_with_two_labels_matches_sklearn(corpus: Path, tmp_path: Path) -> None:
     train(corpus, tmp_path / "model", settings(head="logistic", task="mood", class_weights=False))
     features = load_features(corpus, "melstats", "mood")
-    x, judged = scaled(features)
+    x, validation = scaled(features)
     strength = RunRecord.read(tmp_path / "model/training.json").details["best"]["C"]
     reference = LogisticRegression(C=strength, max_iter=1000).fit(x, features.train.labels)
     p = logits_of(tmp_path / "model", features).softmax(1)
-    np.testing.assert_allclose(p, reference.predict_proba(judged), atol=5e-3)
+    np.testing.assert_allclose(p, reference.predict_proba(validation), atol=5e-3)
 
 
 @pytest.mark.parametrize("task", ["genre", "instruments", "tempo_bpm"])
-def test_knn_is_sklearns(corpus: Path, tmp_path: Path, task: str) -> None:
+def test_knn_matches_sklearn(corpus: Path, tmp_path: Path, task: str) -> None:
     train(corpus, tmp_path / "model", settings(head="knn", task=task, neighbors=7))
     features = load_features(corpus, "melstats", task)
-    x, judged = scaled(features)
-    kind = KNeighborsClassifier if task == "genre" else KNeighborsRegressor  # of marks: their mean, the share of votes
+    x, validation = scaled(features)
+    # The regressor's mean of 0/1 labels is the share of votes.
+    kind = KNeighborsClassifier if task == "genre" else KNeighborsRegressor
     expected = kind(7, metric="cosine").fit(x, features.train.labels.numpy())
     logits = logits_of(tmp_path / "model", features)
     if task == "genre":
-        np.testing.assert_allclose(logits.softmax(1), expected.predict_proba(judged), atol=1e-4)
+        np.testing.assert_allclose(logits.softmax(1), expected.predict_proba(validation), atol=1e-4)
     elif task == "instruments":
-        np.testing.assert_allclose(logits.sigmoid(), expected.predict(judged), atol=1e-4)
+        np.testing.assert_allclose(logits.sigmoid(), expected.predict(validation), atol=1e-4)
     else:
-        np.testing.assert_allclose(logits[:, 0], expected.predict(judged), rtol=1e-4)
+        np.testing.assert_allclose(logits[:, 0], expected.predict(validation), rtol=1e-4)
     assert load_model(tmp_path / "model").config.examples == len(features.train)
 
 
-def test_more_neighbours_than_rows(corpus: Path, tmp_path: Path) -> None:
+def test_more_neighbours_than_rows_is_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"training.neighbors: 500 of 240 training rows"):
         train(corpus, tmp_path / "model", settings(head="knn", neighbors=500))

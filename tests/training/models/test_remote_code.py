@@ -1,4 +1,4 @@
-"""The code in a model folder: it gives the same scores where nothing of ours is installed, and we never run it."""
+"""The code in a model folder: it gives the same scores without synthmir, and synthmir itself never runs it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from training.models.classifier import MULTI, load_model
 from training.models.remote_code import MODULE, PREPROCESSOR, Cutting, add_remote_code, remote_code
 
 from ...builder.embedders.embedder_checkpoints import TINY, tiny_passt, transformers_model
-from ..listeners import listener, sound
+from ..model_folders import make_model_folder, make_sound
 
-STRANGER = """
+WITHOUT_SYNTHMIR = """
 import json, shutil, sys
 
 class Absent:
@@ -36,8 +36,8 @@ from transformers import AutoModel, pipeline
 
 model, *folders = sys.argv[1:-1]
 for folder in (model, *folders):
-    listen = pipeline("audio-classification", model=folder, trust_remote_code=True)
-    print(json.dumps([listen(sys.argv[-1]), listen([sys.argv[-1]] * 2, batch_size=2, top_k=1)]))
+    classifier = pipeline("audio-classification", model=folder, trust_remote_code=True)
+    print(json.dumps([classifier(sys.argv[-1]), classifier([sys.argv[-1]] * 2, batch_size=2, top_k=1)]))
 assert type(AutoModel.from_pretrained(model, trust_remote_code=True)).__name__ == "SynthmirClassifier"
 try:
     pipeline("audio-classification", model=model, trust_remote_code=False)
@@ -49,7 +49,7 @@ except ValueError as error:
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("music") / "song.flac"
-    soundfile.write(file, sound(13.0, 44_100), 44_100)
+    soundfile.write(file, make_sound(13.0, 44_100), 44_100)
     return file
 
 
@@ -57,22 +57,24 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """One model on each kind of embedder; one of them with many labels a track."""
     root = tmp_path_factory.mktemp("models")
-    passt = listener(root / "on-passt", EmbedderSettings(name="passt", arch=TINY, weights=str(tiny_passt(root))))
+    passt = make_model_folder(
+        root / "on-passt", EmbedderSettings(name="passt", arch=TINY, weights=str(tiny_passt(root)))
+    )
     code = passt / f"{MODULE}.py"
     code.write_text(code.read_text().replace("ARCHS = {", f'ARCHS = {{\n    "{TINY}": Arch("none", depth=2),', 1))
     checkpoint = transformers_model("wav2vec2", root / "wav2vec2")
-    other = listener(root / "on transformers.v2", EmbedderSettings(name=f"hf:{checkpoint}"))
-    return [listener(root / "on-melstats", problem=MULTI), passt, other]
+    other = make_model_folder(root / "on transformers.v2", EmbedderSettings(name=f"hf:{checkpoint}"))
+    return [make_model_folder(root / "on-melstats", problem=MULTI), passt, other]
 
 
-def test_a_stranger_hears_the_same(folders: list[Path], music: Path, tmp_path: Path) -> None:
+def test_model_folder_gives_the_same_scores_without_synthmir(folders: list[Path], music: Path, tmp_path: Path) -> None:
     environ = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/nowhere", "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-I", "-c", STRANGER, *map(str, folders), str(music)]
+    arguments = [sys.executable, "-I", "-c", WITHOUT_SYNTHMIR, *map(str, folders), str(music)]
     done = subprocess.run(arguments, env=environ, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    *told, refused = map(json.loads, done.stdout.splitlines())
-    assert "trust_remote_code=True" in refused
-    for folder, (alone, batch) in zip(folders, told, strict=True):
+    *answers, refusal = map(json.loads, done.stdout.splitlines())
+    assert "trust_remote_code=True" in refusal
+    for folder, (alone, batch) in zip(folders, answers, strict=True):
         here = pipeline("audio-classification", model=str(folder))(str(music))
         assert [one["label"] for one in alone] == [one["label"] for one in here]
         assert [one["score"] for one in alone] == pytest.approx([one["score"] for one in here], abs=1e-6)
@@ -80,7 +82,7 @@ def test_a_stranger_hears_the_same(folders: list[Path], music: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("embedder", sorted(EMBEDDERS))
-def test_the_code_stands_alone_and_defines_each_name_once(embedder: str) -> None:
+def test_code_needs_no_synthmir_and_defines_each_name_once(embedder: str) -> None:
     tree = ast.parse(remote_code(embedder))
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     modules = {alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names}
@@ -92,7 +94,7 @@ def test_the_code_stands_alone_and_defines_each_name_once(embedder: str) -> None
     assert EMBEDDERS[embedder].partition(":")[2] in names and not {"Recipe", "encode_flac", "load_model"} & set(names)
 
 
-def test_two_things_of_one_name_are_not_mixed() -> None:
+def test_two_objects_of_one_name_are_refused() -> None:
     cutting = Cutting({})
     cutting.take("builder.embedders.melstats", "HOP")
     with pytest.raises(ValueError, match="there is another 'HOP' from"):
@@ -108,16 +110,16 @@ def trap(folders: list[Path], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("trust", [None, True])
-def test_where_we_are_installed_the_folders_code_is_never_run(trap: Path, tmp_path: Path, trust: Any) -> None:
+def test_synthmir_never_runs_the_code_of_a_folder(trap: Path, tmp_path: Path, trust: Any) -> None:
     load_model(trap)
     AutoConfig.from_pretrained(trap, trust_remote_code=trust)
     AutoModelForAudioClassification.from_pretrained(trap, trust_remote_code=trust)
-    listen = pipeline("audio-classification", model=str(trap), trust_remote_code=trust)
-    assert type(listen.model).__module__ == "training.models.audio_classifier"
+    classifier = pipeline("audio-classification", model=str(trap), trust_remote_code=trust)
+    assert type(classifier.model).__module__ == "training.models.audio_classifier"
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_trained_folder_has_it(model: Path) -> None:
+def test_trained_folder_has_the_code(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     assert config["auto_map"]["AutoModelForAudioClassification"] == f"{MODULE}.SynthmirForAudioClassification"
     assert json.loads((model / PREPROCESSOR).read_text())["sampling_rate"] == 32_000

@@ -1,4 +1,4 @@
-"""The loop's promises: it goes on where it was killed, a split batch is the batch, an adaptation adds its gradient."""
+"""The training loop: a killed run resumes, accumulated batches equal one batch, an adaptation adds its gradient."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 class Killed(Exception):
-    """What happens to a run in the middle."""
+    """Raised to end a run in the middle."""
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_was_killed_ends_with_identical_weights(
+def test_a_killed_run_resumes_to_identical_weights(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
@@ -74,15 +74,15 @@ def test_what_was_killed_ends_with_identical_weights(
 
     with pytest.raises(Killed):
         run(features, settings(), on_epoch=kill, checkpoint=file)
-    told: list[dict[str, Any]] = []
-    again = run(features, settings(), on_epoch=told.append, checkpoint=file)
-    assert same(whole.model, again.model) and again.curve == whole.curve == told
-    trained_again = run(features, settings(seed=1), checkpoint=file)  # the file is of another training
+    points: list[dict[str, Any]] = []
+    resumed = run(features, settings(), on_epoch=points.append, checkpoint=file)
+    assert same(whole.model, resumed.model) and resumed.curve == whole.curve == points
+    trained_again = run(features, settings(seed=1), checkpoint=file)  # the checkpoint is of another training
     assert same(trained_again.model, run(features, settings(seed=1)).model)
 
 
 @pytest.mark.parametrize("damage", ["torn", "text"])
-def test_a_damaged_checkpoint_is_not_taken_up(
+def test_a_damaged_checkpoint_is_ignored(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
@@ -107,7 +107,7 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), settings, EmbedderSettings(), slow)
 """
 
 
-def test_a_killed_process_goes_on(corpus: Path, tmp_path: Path) -> None:
+def test_a_killed_process_resumes(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "printed").mkdir()
     process = WarmProcess(
         PROGRAM, corpus, tmp_path / "model", 600, folder=tmp_path / "printed", environ={"CUDA_VISIBLE_DEVICES": ""}
@@ -122,7 +122,7 @@ def test_a_killed_process_goes_on(corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_batch_in_parts_is_the_batch(corpus: Path, task: str) -> None:
+def test_accumulated_batches_equal_one_batch(corpus: Path, task: str) -> None:
     features = load_features(corpus, "melstats", task)
     whole = run(features, settings(batch_size=48))
     parts = run(features, settings(batch_size=16, accumulate=3))
@@ -167,7 +167,9 @@ def test_an_adaptation_adds_its_gradient(corpus: Path) -> None:
     assert loss.progress == [0.0]
 
 
-def test_an_adaptation_knows_how_far_it_is(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adaptation_gets_the_progress_of_training(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     features, loss = load_features(corpus, "melstats", "genre"), Apart()
     target = Adaptation(torch.randn(9, DIM), torch.full((9,), -1), loss, 1.0)
@@ -187,7 +189,7 @@ def test_an_adaptation_knows_how_far_it_is(corpus: Path, tmp_path: Path, monkeyp
     assert same(run(features, chosen, adaptation=fresh(), checkpoint=file).model, whole.model)
 
 
-def test_a_start_is_trained_on_and_left_alone(corpus: Path) -> None:
+def test_training_from_a_model_does_not_change_that_model(corpus: Path) -> None:
     features = load_features(corpus, "melstats", "genre")
     start = run(features, settings(epochs=2)).model
     before = {key: value.clone() for key, value in start.state_dict().items()}
@@ -202,8 +204,8 @@ def test_a_start_is_trained_on_and_left_alone(corpus: Path) -> None:
         run(features, settings(head="knn"), start=start)
 
 
-def test_rows_that_weigh_nothing_are_not_learnt(corpus: Path) -> None:
-    """Half of the labels are wrong and weigh nothing: as if they were not there, in the loss and in the gradient."""
+def test_rows_of_zero_weight_are_ignored(corpus: Path) -> None:
+    """Half of the labels are wrong and have weight zero, which removes them from the loss and the gradient."""
     from dataclasses import replace
 
     features = load_features(corpus, "melstats", "genre")
@@ -226,14 +228,14 @@ def test_mixed_precision(corpus: Path) -> None:
     assert same(run(features, settings()).model, full.model)
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU, which can")
-def test_a_precision_that_cannot_be(corpus: Path) -> None:
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a GPU supports fp16")
+def test_a_precision_that_the_device_lacks(corpus: Path) -> None:
     with pytest.raises(BackendError, match=r"training.precision: fp16 needs a GPU"):
         run(load_features(corpus, "melstats", "genre"), settings(precision="fp16"))
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(12, 8), (768, 128), (128, 5), (1, 1)])
-def test_fast_products_are_torchs(inputs: int, outputs: int) -> None:
+def test_fast_products_match_torch(inputs: int, outputs: int) -> None:
     layer, x = nn.Linear(inputs, outputs), torch.randn(50, inputs, requires_grad=True)
     plain = layer(x)
     expected = [plain, *torch.autograd.grad(plain.sin().sum(), (x, layer.weight, layer.bias))]
@@ -245,7 +247,7 @@ def test_fast_products_are_torchs(inputs: int, outputs: int) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_without_fast_products_it_learns_the_same(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_without_fast_products_gives_the_same_weights(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     features = load_features(corpus, "melstats", "genre")
     fast = run(features, settings()).model.state_dict()
     monkeypatch.setattr(products, "_works", lambda *_: False)
@@ -266,11 +268,11 @@ def test_tensorboard(corpus: Path, tmp_path: Path) -> None:
     assert {path.suffix for path in (tmp_path / "model").iterdir()} <= {".json", ".safetensors", ".md", ".py"}
 
 
-def test_stages_are_tracked_apart(tmp_path: Path) -> None:
-    """Each counts its epochs from 1: what one logs must not hide the other's."""
+def test_stages_are_tracked_under_their_own_names(tmp_path: Path) -> None:
+    """Each stage counts its epochs from 1, so the values of one must not replace those of another."""
     logged: list[tuple[int, dict[str, float]]] = []
 
-    class Ear:
+    class Tracker:
         log_with, trackers = [object()], []  # what accelerate has where a tracker is on
 
         def init_trackers(self, name: str, config: dict[str, Any]) -> None:
@@ -279,10 +281,10 @@ def test_stages_are_tracked_apart(tmp_path: Path) -> None:
         def log(self, values: dict[str, float], step: int) -> None:
             logged.append((step, values))
 
-    with trackers.tracked(Ear(), tmp_path / "model", settings(), None) as tell:  # type: ignore[arg-type]
-        tell({"epoch": 1, "train_loss": 0.5, "stage": "source"})
-        tell({"epoch": 1, "train_loss": 0.25, "stage": "target"})
-        tell({"epoch": 2, "train_loss": 0.125})
+    with trackers.tracked(Tracker(), tmp_path / "model", settings(), None) as report_epoch:  # type: ignore[arg-type]
+        report_epoch({"epoch": 1, "train_loss": 0.5, "stage": "source"})
+        report_epoch({"epoch": 1, "train_loss": 0.25, "stage": "target"})
+        report_epoch({"epoch": 2, "train_loss": 0.125})
     assert logged == [(1, {"source/train_loss": 0.5}), (1, {"target/train_loss": 0.25}), (2, {"train_loss": 0.125})]
 
 

@@ -1,4 +1,4 @@
-"""Model folders that hear: an embedder and a classifier with drawn weights, saved as training saves them."""
+"""Model folders for tests: an embedder and a classifier with random weights, saved as training saves them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from training.models.folder import new_model_folder
 LABELS = ("Calm", "Tense", "Wild")
 
 
-def sound(seconds: float, rate: int = 32_000, seed: int = 0) -> np.ndarray:
-    """float32 [samples]: a chord that swells, and a beat of noise."""
-    draw = np.random.default_rng(seed)
+def make_sound(seconds: float, rate: int = 32_000, seed: int = 0) -> np.ndarray:
+    """Return a chord of varying loudness plus periodic noise bursts, float32 [samples]."""
+    rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
-    chord = sum(np.sin(2 * np.pi * draw.uniform(90, 2000) * time) for _ in range(4)) * (0.4 + 0.3 * np.sin(time))
-    beat = draw.standard_normal(len(time)) * np.exp(-9 * (time * draw.uniform(1, 3) % 1))
+    chord = sum(np.sin(2 * np.pi * rng.uniform(90, 2000) * time) for _ in range(4)) * (0.4 + 0.3 * np.sin(time))
+    beat = rng.standard_normal(len(time)) * np.exp(-9 * (time * rng.uniform(1, 3) % 1))
     return (0.1 * (chord + beat)).astype(np.float32)
 
 
-def listener(
+def make_model_folder(
     folder: Path, settings: EmbedderSettings | None = None, problem: str = SINGLE, neighbors: int = 0
 ) -> Path:
-    """A model folder on that embedder, by default melstats."""
+    """Save a model with random weights on an embedder, by default melstats, and return its folder."""
     settings = settings or EmbedderSettings()
     embedder = load_embedder(settings)
     names = LABELS if problem != REGRESSION else ("tempo_bpm",)
-    heard = torch.from_numpy(embed_clips(embedder, [sound(1.0, embedder.sampling_rate, seed) for seed in range(30)]))
-    about = {
+    embeddings = torch.from_numpy(
+        embed_clips(embedder, [make_sound(1.0, embedder.sampling_rate, seed) for seed in range(30)])
+    )
+    description = {
         "name": config_name(settings),
         "dim": embedder.dim,
         "revision": embedder.revision,
@@ -42,20 +44,20 @@ def listener(
     }
     config = SynthmirConfig(
         hidden=() if neighbors else (16,),
-        examples=len(heard) if neighbors else 0,
+        examples=len(embeddings) if neighbors else 0,
         neighbors=neighbors,
         problem_type=problem,  # type: ignore[arg-type]
-        embedder=about,
+        embedder=description,
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
     )
     with torch.random.fork_rng():
         torch.manual_seed(5)
         model = SynthmirClassifier(config)
-    model.standardise(heard, torch.linspace(70, 170, len(heard)))
+    model.standardise(embeddings, torch.linspace(70, 170, len(embeddings)))
     if neighbors:
-        votes = torch.nn.functional.one_hot(torch.arange(len(heard)) % len(names), len(names)).float()
-        model.output.store(0, model.represent(heard), votes)
+        votes = torch.nn.functional.one_hot(torch.arange(len(embeddings)) % len(names), len(names)).float()
+        model.output.store(0, model.represent(embeddings), votes)
     with new_model_folder(folder) as part:
         model.save_pretrained(part)
     return folder
