@@ -72,7 +72,7 @@ def write_corpus(root: Path, n: int) -> Path:
 Curve = list[tuple[float, float]]  # after each epoch: seconds since the start, and the loss on validation
 
 
-def ours(train: Any, validation: Any) -> Curve:
+def train_synthmir(train: Any, validation: Any) -> Curve:
     """`fit` with its defaults, to early stop, from the tensors on: standardisation is part of it."""
     from builder.settings import TrainingSettings
     from training.data.features import Features
@@ -91,8 +91,8 @@ def ours(train: Any, validation: Any) -> Curve:
     return curve
 
 
-def peers(train: Any, validation: Any, batch_size: int) -> Curve:
-    """scikit-learn's MLPClassifier of the same layers and rate, with Adam, stopped as ours is, on one thread too."""
+def train_sklearn(train: Any, validation: Any, batch_size: int) -> Curve:
+    """scikit-learn's MLPClassifier of the same layers and rate, with Adam, the same early stopping, on one thread."""
     from sklearn.metrics import log_loss
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import StandardScaler
@@ -119,33 +119,37 @@ def best(curve: Curve) -> int:
 
 def compared(train: Any, validation: Any, batch_size: int, rounds: int) -> list[dict[str, Any]]:
     """Three lines: the time to a loss as good as the peer's best, rows a second, and the best losses."""
-    pairs = [(ours(train, validation), peers(train, validation, batch_size)) for _ in range(rounds + 1)]
-    mine, theirs = zip(*pairs[1:], strict=True)  # the first warms both up
-    goals = [min(loss for _, loss in curve) for curve in theirs]
-    there = [next((s for s, loss in curve if loss <= goal), math.inf) for curve, goal in zip(mine, goals, strict=True)]
+    pairs = [
+        (train_synthmir(train, validation), train_sklearn(train, validation, batch_size)) for _ in range(rounds + 1)
+    ]
+    synthmir, sklearn = zip(*pairs[1:], strict=True)  # the first warms both up
+    goals = [min(loss for _, loss in curve) for curve in sklearn]
+    times = [
+        next((s for s, loss in curve if loss <= goal), math.inf) for curve, goal in zip(synthmir, goals, strict=True)
+    ]
     peer = f"scikit-learn MLPClassifier, batch {batch_size}"
     note = "one thread and scaling on both sides, validated each epoch"
     return [
         table.paired(
             f"train 768-128-5 on {len(train)} embeddings to the peer's best validation loss",
             "1/s",
-            [1 / seconds for seconds in there],
-            [1 / curve[best(curve) - 1][0] for curve in theirs],
+            [1 / seconds for seconds in times],
+            [1 / curve[best(curve) - 1][0] for curve in sklearn],
             peer_name=peer,
-            note=f"{note}; the peer is there after epoch {best(theirs[0])}",
+            note=f"{note}; the peer is there after epoch {best(sklearn[0])}",
         ),
         table.paired(
             f"the same, an epoch's rows (ours: batch {BATCH})",
             "rows/s",
-            [len(curve) * len(train) / curve[-1][0] for curve in mine],
-            [len(curve) * len(train) / curve[-1][0] for curve in theirs],
+            [len(curve) * len(train) / curve[-1][0] for curve in synthmir],
+            [len(curve) * len(train) / curve[-1][0] for curve in sklearn],
             peer_name=peer,
             note=note,
         ),
         table.paired(
             "best validation loss (lower is better)",
             "nats",
-            [min(loss for _, loss in curve) for curve in mine],
+            [min(loss for _, loss in curve) for curve in synthmir],
             goals,
             peer_name=peer,
             note="each stopped after 5 epochs without a better one",

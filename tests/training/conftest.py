@@ -16,7 +16,7 @@ from builder.settings import EmbedderSettings, TrainingSettings
 
 DIM = 12
 GENRES = ("Electronica", "Funk", "Orchestral")
-INSTRUMENTS = ("bass", "drums", "flute", "theremin")  # nobody plays the last
+INSTRUMENTS = ("bass", "drums", "flute", "theremin")  # no row has the last
 FINGERPRINT = "0123456789abcdef"
 GENERATOR = {"name": "arranger", "revision": "7", "license": "cc-by-4.0", "about": "It composes by rule."}
 EMBEDDER = {"name": "melstats", "revision": "1", "dim": DIM, "sampling_rate": 32_000, "window_seconds": 10.0}
@@ -73,7 +73,7 @@ def write(root: Path, data: dict[str, Columns], shards: int = 2, genres: tuple[s
 
 @pytest.fixture
 def tables() -> dict[str, Columns]:
-    """The columns of both splits, to be spoilt by a test before it writes them."""
+    """The columns of both splits, which a test may change before it writes them."""
     return {"train": columns("train", 240, 0), "validation": columns("validation", 60, 1)}
 
 
@@ -89,7 +89,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound corpus folder, shared: tests only read it."""
+    """A valid corpus folder, shared: tests only read it."""
     data = {"train": columns("train", 240, 0), "validation": columns("validation", 60, 1)}
     return write(tmp_path_factory.mktemp("shared") / "corpus", data)
 

@@ -34,26 +34,30 @@ def test_seeds_are_read(text: str, expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-3", "3..1", "1..", "-1", "0..99999", "1,,2", "1.5"])
-def test_what_names_no_seeds(text: str) -> None:
+def test_invalid_seeds_are_refused(text: str) -> None:
     with pytest.raises(RecipeError, match="--seeds"):
         parse_seeds(text)
 
 
 def test_each_seed_is_the_training_of_that_seed(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "models"
-    found = train_seeds(corpus, out, QUICK, [3, 0, 4], EmbedderSettings())
-    assert found is not None and found == json.loads((out / "seeds.json").read_text())
+    report = train_seeds(corpus, out, QUICK, [3, 0, 4], EmbedderSettings())
+    assert report is not None and report == json.loads((out / "seeds.json").read_text())
     train(corpus, tmp_path / "alone", QUICK.model_copy(update={"seed": 3}), EmbedderSettings())
     assert (out / "seed-3/model.safetensors").read_bytes() == (tmp_path / "alone/model.safetensors").read_bytes()
-    assert found["seeds"] == [3, 0, 4] and [run["model"] for run in found["runs"]] == ["seed-3", "seed-0", "seed-4"]
-    best = [RunRecord.read(out / run["model"] / "training.json").details["best"] for run in found["runs"]]
+    assert report["seeds"] == [3, 0, 4] and [run["model"] for run in report["runs"]] == [
+        "seed-3",
+        "seed-0",
+        "seed-4",
+    ]
+    best = [RunRecord.read(out / run["model"] / "training.json").details["best"] for run in report["runs"]]
     for figure in ("validation_loss", "accuracy", "macro_f1"):
         values = [point[figure] for point in best]
-        assert [run[figure] for run in found["runs"]] == values
-        assert found["summary"][figure] == {
+        assert [run[figure] for run in report["runs"]] == values
+        assert report["summary"][figure] == {
             "mean": pytest.approx(statistics.fmean(values)), "std": pytest.approx(statistics.stdev(values))
         }  # fmt: skip
-    lines = format_seed_table(found).splitlines()
+    lines = format_seed_table(report).splitlines()
     assert lines[0].split() == ["seed", "validation_loss", "accuracy", "macro_f1"]
     assert [line.split()[0] for line in lines[1:]] == ["3", "0", "4", "mean", "std"]
 
@@ -88,12 +92,12 @@ def test_other_data_is_trained_again(tables: dict[str, Columns], make: Callable[
 
 
 def test_one_seed_has_no_spread(corpus: Path, tmp_path: Path) -> None:
-    found = train_seeds(corpus, tmp_path / "models", QUICK, [0], EmbedderSettings())
-    assert found is not None and found["summary"]["accuracy"]["std"] is None
-    assert format_seed_table(found).splitlines()[-1].split() == ["std", "-", "-", "-"]
+    report = train_seeds(corpus, tmp_path / "models", QUICK, [0], EmbedderSettings())
+    assert report is not None and report["summary"]["accuracy"]["std"] is None
+    assert format_seed_table(report).splitlines()[-1].split() == ["std", "-", "-", "-"]
 
 
-def test_a_models_own_folder_is_refused(corpus: Path, model: Path, tmp_path: Path) -> None:
+def test_a_model_folder_is_refused_as_output(corpus: Path, model: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(model, tmp_path / "model")
     with pytest.raises(DataError, match="is a model; several models need a folder of their own"):
         train_seeds(corpus, copy, QUICK, [0], EmbedderSettings())
@@ -101,7 +105,7 @@ def test_a_models_own_folder_is_refused(corpus: Path, model: Path, tmp_path: Pat
 
 @pytest.fixture
 def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Parquet file of somebody else: no recipe, no records."""
+    """A Parquet file that is not a corpus, without a recipe and records."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     table = columns("x", 90, 0)
     data = {"vector": [v.tolist() for v in table["embedding"]], "style": [f"style {g}" for g in table["genre"]],
@@ -136,9 +140,9 @@ def test_the_command_with_seeds(music: Path, tmp_path: Path) -> None:
         "vector", "--seeds", "0..1",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    found = json.loads((tmp_path / "models/seeds.json").read_text())
-    assert found["task"] == "tempo_bpm" and set(found["summary"]) == {"validation_loss", "mae", "within_4_percent"}
-    for line in format_seed_table(found).splitlines():
+    report = json.loads((tmp_path / "models/seeds.json").read_text())
+    assert report["task"] == "tempo_bpm" and set(report["summary"]) == {"validation_loss", "mae", "within_4_percent"}
+    for line in format_seed_table(report).splitlines():
         assert line in done.output
 
 

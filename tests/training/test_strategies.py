@@ -97,9 +97,9 @@ def test_adapting_without_a_shift_gains_nothing() -> None:
 
 def test_more_labels_of_the_target_give_a_higher_accuracy(pair: Any) -> None:
     source, target, test = pair
-    found = {n: accuracy(trained(settings("finetune", shots=n), source, target).fit.model, test) for n in (1, 50)}
+    accuracies = {n: accuracy(trained(settings("finetune", shots=n), source, target).fit.model, test) for n in (1, 50)}
     alone = accuracy(trained(settings("synthetic"), source, target).fit.model, test)
-    assert found[50] > found[1] >= alone - 0.02
+    assert accuracies[50] > accuracies[1] >= alone - 0.02
 
 
 def test_synthetic_is_the_loop_on_the_source(pair: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,10 +153,10 @@ def test_mix_is_the_share_of_the_loss_that_real_rows_have(pair: Any, mix: float,
 
 def test_a_higher_mix_gives_a_higher_accuracy_on_the_target(pair: Any) -> None:
     source, target, test = pair
-    found = [
+    accuracies = [
         accuracy(trained(settings("joint", mix=mix, shots=10), source, target).fit.model, test) for mix in (0.02, 0.7)
     ]
-    assert found[1] > found[0] + 0.03
+    assert accuracies[1] > accuracies[0] + 0.03
 
 
 def test_transfer_trains_the_last_layer_alone(pair: Any) -> None:
@@ -318,8 +318,8 @@ def test_a_killed_run_resumes(pair: Any, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(KeyboardInterrupt):
         trained(chosen, source, target, on_epoch=kill, checkpoint=tmp_path / "checkpoint.safetensors")
     assert len(list(tmp_path.iterdir())) == 2
-    again = trained(chosen, source, target, checkpoint=tmp_path / "checkpoint.safetensors")
-    assert same(whole.fit.model, again.fit.model)
+    resumed = trained(chosen, source, target, checkpoint=tmp_path / "checkpoint.safetensors")
+    assert same(whole.fit.model, resumed.fit.model)
 
 
 def test_data_that_a_strategy_cannot_train_on_is_refused(pair: Any) -> None:

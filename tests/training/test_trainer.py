@@ -55,27 +55,27 @@ def run(features: Features, chosen: TrainingSettings, **options: Any) -> Fit:
 
 def probabilities(model: SynthmirClassifier, embeddings: torch.Tensor) -> np.ndarray:
     with torch.inference_mode():
-        found: np.ndarray = model(embeddings).logits.double().softmax(1).numpy()
-    return found
+        predicted: np.ndarray = model(embeddings).logits.double().softmax(1).numpy()
+    return predicted
 
 
-def test_it_learns_a_planted_problem_as_well_as_sklearn() -> None:
+def test_training_is_as_accurate_as_sklearn() -> None:
     features = problem(distance=0.6)
     fitted = run(features, settings(hidden=(), epochs=60, lr=0.01))
     x, y = features.validation.embeddings.numpy(), features.validation.labels.numpy()
     reference = LogisticRegression(max_iter=1000).fit(features.train.embeddings.numpy(), features.train.labels.numpy())
-    ours = probabilities(fitted.model, features.validation.embeddings).argmax(1)
-    assert 0.6 < reference.score(x, y) < 0.99  # neither hopeless nor trivial
-    assert accuracy_score(y, ours) >= reference.score(x, y) - 0.05
+    predicted = probabilities(fitted.model, features.validation.embeddings).argmax(1)
+    assert 0.6 < reference.score(x, y) < 0.99  # neither too hard nor trivial
+    assert accuracy_score(y, predicted) >= reference.score(x, y) - 0.05
 
 
-def test_a_problem_that_holds_nothing_is_not_learnt() -> None:
+def test_random_labels_are_not_learnt() -> None:
     features = problem(n=600, distance=0.0)
     fitted = run(features, settings(epochs=20))
     assert 0.2 < max(point["accuracy"] for point in fitted.curve) < 0.5
 
 
-def test_figures_are_sklearns() -> None:
+def test_metrics_match_sklearn() -> None:
     """The curve's best point, measured again from the saved weights with scikit-learn."""
     features = problem(distance=0.7)
     features.train.labels[:60] = 0  # imbalanced, so that the weights matter
@@ -89,14 +89,14 @@ def test_figures_are_sklearns() -> None:
     assert best["macro_f1"] == pytest.approx(f1_score(y, p.argmax(1), average="macro"))
 
 
-def test_macro_f1_where_a_label_is_absent_is_sklearns() -> None:
+def test_macro_f1_with_an_absent_label_matches_sklearn() -> None:
     truth, predicted = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])  # of four labels
     logits = torch.nn.functional.one_hot(torch.from_numpy(predicted), 4).float()
-    found = single_scores(logits, torch.from_numpy(truth))
-    assert found["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+    metrics = single_scores(logits, torch.from_numpy(truth))
+    assert metrics["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
 
 
-def test_one_step_is_that_of_the_weighted_cross_entropy() -> None:
+def test_one_step_is_adamw_on_the_weighted_cross_entropy() -> None:
     """One batch, one step: AdamW on the gradient of sum(w * loss) / sum(w), by torch's own weighted mean."""
     features = problem(n=48)
     features.train.labels[:20] = 1
@@ -142,12 +142,12 @@ def test_the_best_epoch_is_kept_when_validation_gets_worse_later() -> None:
     assert log_loss(y, p, sample_weight=weights) == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_epochs_end_it_where_patience_does_not() -> None:
+def test_training_ends_after_the_last_epoch() -> None:
     fitted = run(problem(), settings(epochs=2))
     assert [point["epoch"] for point in fitted.curve] == [1, 2] and not fitted.stopped_early
 
 
-def test_a_seed_gives_the_same_weights_and_leaves_the_callers_randomness_alone() -> None:
+def test_a_seed_gives_the_same_weights_and_keeps_the_callers_random_state() -> None:
     features = problem()
     torch.manual_seed(7)
     expected = torch.rand(1)
@@ -159,7 +159,7 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_callers_randomness_alone()
     assert not torch.equal(one["output.weight"], other["output.weight"])
 
 
-def test_threads_are_given_back() -> None:
+def test_number_of_threads_is_restored() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -205,7 +205,7 @@ def test_the_saved_model_is_the_best_one(corpus: Path, model: Path) -> None:
     assert log_loss(features.validation.labels.numpy(), p) == pytest.approx(min(losses), rel=1e-4)
 
 
-def test_a_model_is_replaced_whole(corpus: Path, tmp_path: Path) -> None:
+def test_files_of_a_replaced_model_are_removed(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     train(corpus, out, QUICK, MELSTATS)
     (out / "scores.json").write_text("of the old model")
@@ -231,7 +231,7 @@ def test_a_failed_training_leaves_the_old_model(corpus: Path, tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_what_a_killed_run_left_is_no_hindrance(corpus: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_ignored(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / ".model.part").mkdir()
     (tmp_path / ".model.part" / "config.json").write_text("{")
     train(corpus, tmp_path / "model", QUICK, MELSTATS)
@@ -258,7 +258,7 @@ def test_a_file_is_refused(corpus: Path, tmp_path: Path) -> None:
         train(corpus, tmp_path / "model", QUICK, MELSTATS)
 
 
-def test_a_place_that_cannot_be_written(corpus: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
         train(corpus, tmp_path / "file" / "model", QUICK, MELSTATS)

@@ -1,4 +1,4 @@
-"""The card of each kind of problem and head says what that model is, and no other."""
+"""The card of each kind of problem and head describes that model."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def songs(split: str, n: int) -> Dataset:
 
 
 def test_real_music_is_named_without_its_path(corpus: Path, tmp_path: Path) -> None:
-    """And the command is the one that was run, but for the names of folders."""
+    """The command is the one that was run, except for folder names."""
     real = {split: songs(split, 60) for split in ("train", "test")}
     DatasetDict(real).save_to_disk(tmp_path / "somebody" / "songs")
     target = str(tmp_path / "somebody" / "songs")

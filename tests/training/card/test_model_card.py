@@ -90,8 +90,8 @@ def test_metadata_is_what_the_hub_reads(folder: Path, scores: Path) -> None:
     assert data.datasets == ["miniature"] and data.metrics == ["accuracy", "f1"]
     assert {"music", "synthetic", "music-genre"} <= set(data.tags)
     assert data.model_name == "miniature-genre-melstats"
-    found = {(r.dataset_name, r.dataset_type, r.metric_type): r.metric_value for r in data.eval_results}
-    assert found == {
+    results = {(r.dataset_name, r.dataset_type, r.metric_type): r.metric_value for r in data.eval_results}
+    assert results == {
         ("validation", "miniature", "accuracy"): 0.8461,
         ("validation", "miniature", "f1"): 0.8333,
         ("my | music", "folder", "accuracy"): 0.92,
@@ -99,7 +99,7 @@ def test_metadata_is_what_the_hub_reads(folder: Path, scores: Path) -> None:
     assert ModelCardData(**metadata_load(folder / "README.md")).to_yaml() == data.to_yaml()
 
 
-def test_results_are_the_scores(folder: Path, scores: Path) -> None:
+def test_results_match_the_scores(folder: Path, scores: Path) -> None:
     write_card(folder, scores)
     text = read(folder)
     table = rows(text, "## Results")
@@ -112,7 +112,7 @@ def test_results_are_the_scores(folder: Path, scores: Path) -> None:
     assert "/home/me" not in text
 
 
-def test_training_is_the_record(folder: Path) -> None:
+def test_training_table_matches_the_record(folder: Path) -> None:
     write_card(folder)
     record = RunRecord.read(folder / "training.json")
     table = rows(read(folder), "## How it was trained")
@@ -129,7 +129,7 @@ def test_training_is_the_record(folder: Path) -> None:
     assert f"torch {record.versions['torch']}" in read(folder)
 
 
-def test_without_scores_there_are_no_figures(folder: Path) -> None:
+def test_card_without_scores_has_no_metrics(folder: Path) -> None:
     write_card(folder)
     text = read(folder)
     assert "## Results" not in text and "%" not in text
@@ -161,7 +161,7 @@ def test_another_generator_has_its_own_description(tables: dict[str, Columns], t
     assert metadata_load(tmp_path / "model/README.md")["license"] == "cc-by-nc-4.0"
 
 
-def test_what_no_file_says_is_left_out(tables: dict[str, Columns], tmp_path: Path) -> None:
+def test_unknown_facts_are_left_out(tables: dict[str, Columns], tmp_path: Path) -> None:
     corpus = write(tmp_path / "corpus", tables)
     shutil.rmtree(corpus / "records")
     train(corpus, tmp_path / "model", TrainingSettings(hidden=(), epochs=1), EmbedderSettings())
@@ -290,7 +290,7 @@ def test_the_method_of_exact_intervals_is_named(folder: Path, scores: Path) -> N
     assert "Clopper" not in read(folder)
 
 
-def test_classes_confusions_and_calibration_are_the_scores(folder: Path, scores: Path) -> None:
+def test_classes_confusions_and_calibration_match_the_scores(folder: Path, scores: Path) -> None:
     rich(scores)
     write_card(folder, scores)
     text = read(folder)
@@ -378,7 +378,7 @@ def test_incomplete_scores_are_refused(folder: Path, scores: Path, benchmark: An
     assert read(folder) == before
 
 
-def test_names_cannot_break_it(folder: Path, scores: Path) -> None:
+def test_names_are_escaped(folder: Path, scores: Path) -> None:
     evil = "a|b <script>x</script> `c` *d*\n# Head"
     config = json.loads((folder / "config.json").read_text())
     config["id2label"] = {"0": evil, "1": "Funk", "2": "Rock"}

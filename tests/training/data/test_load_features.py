@@ -22,7 +22,7 @@ from ..conftest import DIM, GENRES, Columns
 Make = Callable[..., Path]
 
 
-def test_tensors_are_what_datasets_reads(corpus: Path, tmp_path: Path) -> None:
+def test_tensors_match_those_of_datasets(corpus: Path, tmp_path: Path) -> None:
     features = load_features(corpus, "melstats", "genre")
     reference = datasets.load_dataset(str(corpus), "melstats", cache_dir=str(tmp_path))
     assert features.names == GENRES and features.dim == DIM and features.dropped == {"train": 0, "validation": 0}
@@ -42,15 +42,15 @@ def test_one_shard_or_many(tables: dict[str, Columns], make: Make, corpus: Path)
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
-def test_class_weights_are_sklearns(extra: list[int]) -> None:
+def test_class_weights_match_sklearn(extra: list[int]) -> None:
     labels = torch.tensor([*range(5), *extra])
     split = Split(("",) * len(labels), torch.zeros(len(labels), 1), labels)
-    found = Features("genre", "melstats", tuple("abcde"), split, split, {}).class_weights()
+    weights = Features("genre", "melstats", tuple("abcde"), split, split, {}).class_weights()
     expected = compute_class_weight("balanced", classes=np.arange(5), y=labels.numpy())
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-6)
 
 
-def test_rows_without_a_label_are_dropped_and_said(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_without_a_label_are_dropped_and_logged(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         features = load_features(corpus, "melstats", "mood")
     assert features.dropped == {"train": 60, "validation": 15}
@@ -61,7 +61,7 @@ def test_rows_without_a_label_are_dropped_and_said(corpus: Path, caplog: pytest.
     assert torch.equal(genre.train.embeddings[row], features.train.embeddings[7])
 
 
-def test_a_declared_label_that_nothing_has_takes_no_output(tables: dict[str, Columns], make: Make) -> None:
+def test_a_declared_label_without_rows_gets_no_output(tables: dict[str, Columns], make: Make) -> None:
     for table in tables.values():
         table["genre"] = [label + 1 for label in table["genre"]]
     features = load_features(make(tables, genres=("Ambient", *GENRES)), "melstats", "genre")

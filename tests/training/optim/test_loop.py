@@ -218,7 +218,7 @@ def test_rows_of_zero_weight_are_ignored(corpus: Path) -> None:
 
 
 def test_mixed_precision(corpus: Path) -> None:
-    """bfloat16 products learn nearly the same; weights stay float32, and the next training is whole again."""
+    """bfloat16 products learn nearly the same; weights stay float32, and the next training is in full precision."""
     features = load_features(corpus, "melstats", "genre")
     full, mixed = run(features, settings()), run(features, settings(precision="bf16"))
     assert AcceleratorState().mixed_precision == "bf16"
@@ -241,10 +241,10 @@ def test_fast_products_match_torch(inputs: int, outputs: int) -> None:
     expected = [plain, *torch.autograd.grad(plain.sin().sum(), (x, layer.weight, layer.bias))]
     with products.use_onednn(layer):
         fast = layer(x)
-        found = [fast, *torch.autograd.grad(fast.sin().sum(), (x, layer.weight, layer.bias))]
+        outputs = [fast, *torch.autograd.grad(fast.sin().sum(), (x, layer.weight, layer.bias))]
     assert "forward" not in vars(layer)
-    for mine, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    for output, reference in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(output, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_training_without_fast_products_gives_the_same_weights(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +273,7 @@ def test_stages_are_tracked_under_their_own_names(tmp_path: Path) -> None:
     logged: list[tuple[int, dict[str, float]]] = []
 
     class Tracker:
-        log_with, trackers = [object()], []  # what accelerate has where a tracker is on
+        log_with, trackers = [object()], []  # accelerate's attributes with an active tracker
 
         def init_trackers(self, name: str, config: dict[str, Any]) -> None:
             assert name == "model" and all(isinstance(value, bool | int | float | str) for value in config.values())
@@ -309,8 +309,8 @@ for task in sys.argv[3].split(","):
     folder = Path(sys.argv[2]) / task / "seed-0"
     model = AutoModel.from_pretrained(folder)  # by transformers alone
     x = torch.linspace(-3, 9, 2 * len(model.mean)).reshape(2, -1)
-    said = [AutoConfig.from_pretrained(folder).id2label, model(x).logits.tolist()]
-    (Path(sys.argv[2]) / f"{task}.json").write_text(json.dumps(said))
+    predicted = [AutoConfig.from_pretrained(folder).id2label, model(x).logits.tolist()]
+    (Path(sys.argv[2]) / f"{task}.json").write_text(json.dumps(predicted))
 """
 
 
@@ -359,7 +359,7 @@ def test_a_machine_with_mps_trains_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("training.optim.loop.Accelerator", Stub)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    for there in (True, False):
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=there: there)
+    for available in (True, False):
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda available=available: available)
         start_accelerator()
-        assert asked["cpu"] is there
+        assert asked["cpu"] is available

@@ -18,12 +18,12 @@ def features(labels: torch.Tensor, problem: str, names: tuple[str, ...]) -> Feat
 
 
 @given(st.integers(2, 6), st.integers(1, 60), st.integers(0, 999))
-def test_single_scores_equal_sklearns(labels: int, n: int, seed: int) -> None:
+def test_single_scores_match_sklearn(labels: int, n: int, seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     logits, truth = torch.randn(n, labels, generator=draw), torch.randint(labels, (n,), generator=draw)
-    found, predicted = single_scores(logits, truth), logits.argmax(1)
-    assert found["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
-    assert found["macro_f1"] == pytest.approx(
+    metrics, predicted = single_scores(logits, truth), logits.argmax(1)
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
+    assert metrics["macro_f1"] == pytest.approx(
         f1_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0)
     )
 
@@ -31,7 +31,7 @@ def test_single_scores_equal_sklearns(labels: int, n: int, seed: int) -> None:
 @settings(deadline=None)
 @given(st.integers(2, 4), st.integers(2, 12), st.integers(0, 999), st.booleans())
 def test_the_threshold_is_the_best_of_all(labels: int, n: int, seed: int, coarse: bool) -> None:
-    """Every threshold between two probabilities is tried with scikit-learn; ties are there where they are coarse."""
+    """Every threshold between two probabilities is tried with scikit-learn; coarse probabilities have ties."""
     rng = np.random.default_rng(seed)
     probabilities = rng.random((n, labels))
     probabilities = probabilities.round(1) if coarse else probabilities
@@ -47,33 +47,33 @@ def test_multi_scores_leave_out_labels_that_no_row_has() -> None:
     draw = torch.Generator().manual_seed(1)
     logits, truth = torch.randn(40, 4, generator=draw), (torch.rand(40, 4, generator=draw) < 0.3).float()
     truth[:, 2] = 0
-    there = [0, 1, 3]
-    found = multi_scores(logits, truth)
-    expected = average_precision_score(truth[:, there], logits[:, there].sigmoid(), average="macro")
-    assert found["map"] == pytest.approx(expected)
-    named = (logits.double().sigmoid() >= found["threshold"])[:, there]
-    assert found["macro_f1"] == pytest.approx(f1_score(truth[:, there], named, average="macro"))
+    present = [0, 1, 3]
+    metrics = multi_scores(logits, truth)
+    expected = average_precision_score(truth[:, present], logits[:, present].sigmoid(), average="macro")
+    assert metrics["map"] == pytest.approx(expected)
+    named = (logits.double().sigmoid() >= metrics["threshold"])[:, present]
+    assert metrics["macro_f1"] == pytest.approx(f1_score(truth[:, present], named, average="macro"))
 
 
 def test_number_scores_by_hand() -> None:
-    found = number_scores(
+    metrics = number_scores(
         torch.tensor([[100.0], [104.0], [104.1], [50.0]]), torch.tensor([100.0, 100.0, 100.0, 100.0])
     )
-    assert found["mae"] == pytest.approx((0 + 4 + 4.1 + 50) / 4, rel=1e-6)
-    assert found["within_4_percent"] == 0.5
+    assert metrics["mae"] == pytest.approx((0 + 4 + 4.1 + 50) / 4, rel=1e-6)
+    assert metrics["within_4_percent"] == 0.5
 
 
-def test_the_loss_of_one_label_is_torchs_weighted_mean() -> None:
+def test_single_label_loss_matches_torch() -> None:
     labels = torch.tensor([0, 0, 0, 1, 2, 2])
     goal = objective(features(labels, SINGLE, ("a", "b", "c")), balanced=True)
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     weights = goal.weights(labels)
-    mine = (goal.losses(logits, labels) * weights).sum() / weights.sum()
-    torch.testing.assert_close(mine, torch.nn.CrossEntropyLoss(weight=goal.balance)(logits, labels))
+    loss = (goal.losses(logits, labels) * weights).sum() / weights.sum()
+    torch.testing.assert_close(loss, torch.nn.CrossEntropyLoss(weight=goal.balance)(logits, labels))
 
 
-def test_the_loss_of_many_labels_is_sklearns_with_presence_as_heavy_as_absence() -> None:
-    """pos_weight p: a row with the label counts p times, as it would if it stood there p times."""
+def test_multi_label_loss_matches_sklearn_with_balanced_weights() -> None:
+    """pos_weight p: a row with the label counts p times, as p copies of the row would."""
     labels = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
     goal = objective(features(labels, MULTI, ("a",)), balanced=True)
     assert goal.balance is not None and goal.balance.tolist() == [3.0]
