@@ -15,11 +15,12 @@ test: setup-dev  ## the whole suite, no network
 test-long: setup-dev  ## tests that take minutes: kills, hangs, clusters
 	$(RUN) pytest -n 2 --dist loadfile -m long
 
-check: setup-dev  ## lint, format, types, import layers, documentation
+check: setup-dev  ## lint, format, types, import layers, words, documentation
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) lint-imports
+	$(RUN) python .ci/words.py
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
 
 docs: setup-dev  ## the documentation, into site/; a broken link or a missing reference fails; no network
