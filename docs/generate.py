@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,13 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).parent
+SOURCES = {  # what the pages link to, so that links work in the repository too, and the page that is made from it
+    "../recipes/recipe.schema.json": "reference/recipe.md",
+    "../synthmir/cli.py": "reference/command_line.md",
+}
+SOURCES |= {
+    f"tutorials/{script.name}": f"tutorials/{script.stem}.md" for script in sorted((HERE / "tutorials").glob("*.py"))
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -25,6 +33,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point links to a source file at the page that is made from it."""
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def replace(link: re.Match[str]) -> str:
+        target = SOURCES.get(posixpath.normpath(posixpath.join(folder, link[1])))
+        return f"]({posixpath.relpath(target, folder or '.')})" if target else link[0]
+
+    return re.sub(r"\]\(([^)#:\s]+)\)", replace, markdown)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:

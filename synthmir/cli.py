@@ -116,7 +116,7 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the recipe's.")] = None,
     seeds: Annotated[
         str | None,
-        typer.Option(help="0..9 or 0,3,7: a model a seed in OUT/seed-N, mean and spread in OUT/seeds.json."),
+        typer.Option(help="0..9 or 0,3,7: one model for each seed in OUT/seed-N, mean and spread in OUT/seeds.json."),
     ] = None,
 ) -> None:
     """Train a classifier on embeddings. If it is stopped, the same command resumes. `accelerate launch` works too."""
@@ -186,7 +186,10 @@ def publish(
     ] = None,
     pr: Annotated[bool, typer.Option("--pr", help="As a pull request, not to the main branch.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, have the cards validated, list what would be sent; send no file.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check all and list what would be sent; send no file. The Hub is asked what it has."
+        ),
     ] = False,
 ) -> None:
     """Send corpus, model, metrics or a Space to the Hugging Face Hub, checked before and after. Resumes if stopped."""

@@ -48,7 +48,7 @@ def publish(
         private: Create repositories that others do not see.
         revision: The tag of the release, set last: "v1.0".
         pr: Open a pull request, instead of a commit to the main branch.
-        dry_run: Check everything and list what would be sent; send nothing.
+        dry_run: Check everything, ask the Hub what it holds, and list what would be sent; send no file.
         progress: See `builder.progress.show_progress`.
         notice: Called with a line about what happens: a retry, say.
 

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
+from synthmir import read_recipe
 from synthmir.cli import app
 
 from .commands import ROOT
 
 TUTORIALS = ROOT / "docs" / "tutorials"
+SCRIPTS = sorted(TUTORIALS.glob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SMALLER = {"CLIPS_PER_GENRE = 20": "CLIPS_PER_GENRE = 5", "SECONDS = 5.0": "SECONDS = 1.0"}
 SMALLER |= {"CLIPS_PER_GENRE = 8": "CLIPS_PER_GENRE = 2", '"seconds": 5.0': '"seconds": 1.0'}
@@ -44,10 +47,28 @@ def test_the_files_that_a_page_names_exist(page: Path):
     assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES[:2], ids=lambda page: page.name)
-def test_the_links_of_a_page_outside_the_site_lead_to_files(page: Path):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", [*PAGES, *SCRIPTS], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_links_of_a_page_lead_to_files_of_the_repository(page: Path):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/guides/build.md"])
+def test_the_recipes_that_a_page_shows_are_complete(page: str):
+    blocks = re.findall(
+        r"^```yaml\n(name: .*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert [read_recipe(yaml.safe_load(block)).name for block in blocks] == ["first"]
+
+
+def test_the_taxonomy_that_the_guide_shows_can_be_used(tmp_path: Path):
+    text = (ROOT / "docs" / "guides" / "build.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(# mine.yaml.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "mine.yaml").write_text(block, encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text(
+        "name: first\ntaxonomy: mine.yaml\nprompts: {per_genre: 1}\n", encoding="utf-8"
+    )
+    assert sorted(read_recipe(tmp_path / "recipe.yaml").labels.genres) == ["hiphop", "jazz", "rock"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -15,7 +15,7 @@ SECONDS = 5.0
 # ## A recipe
 #
 # A recipe says everything that decides what comes out. It is a YAML file, or a dictionary with the same
-# [keys](../reference/recipe.md). What it does not name has a default.
+# [keys](../../recipes/recipe.schema.json). What it does not name has a default.
 # %%
 recipe = {
     "name": "first",
@@ -65,7 +65,7 @@ print(model.config.labels)
 # `first-report/report.html` shows the scores, the confusion matrix, a map of the embeddings and clips to play.
 #
 # These are scores on clips of the same generator. They say nothing about real recordings; the
-# [next tutorial](own_recordings.md) measures that.
+# [next tutorial](own_recordings.py) measures that.
 # %%
 scores = sm.evaluate("first-model", on="validation", out="first-report")
 result = scores.benchmarks[0]

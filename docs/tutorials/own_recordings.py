@@ -2,7 +2,7 @@
 # # Evaluate on your own recordings
 #
 # A classifier that was trained on synthetic music is worth what it does on real recordings. This tutorial takes the
-# model of [the first tutorial](five_minutes.md) to a folder of audio files. All you need is a folder for each genre:
+# model of [the first tutorial](five_minutes.py) to a folder of audio files. All you need is a folder for each genre:
 #
 # ```
 # music/
