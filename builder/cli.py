@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import api
-from .errors import DataError
+from .errors import DataError, count_problems
 from .io.storage import to_path
 
 app = typer.Typer()
@@ -143,7 +143,7 @@ def verify(corpus: CorpusArgument) -> None:
         listed = "\n".join(f"  - {fault}" for fault in findings.faults[:50])
         more = f"\n  ... and {len(findings.faults) - 50} more" if len(findings.faults) > 50 else ""
         raise DataError(
-            f"{corpus}: {len(findings.faults)} fault(s)\n{listed}{more}",
+            f"{corpus}: {count_problems(len(findings.faults))}\n{listed}{more}",
             "delete what is foreign; lost or damaged shards are made again by: "
             f"synthmir build {corpus}/recipe.yaml --out {corpus}",
         )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import yaml
 from pydantic import Field, PrivateAttr
@@ -28,10 +28,14 @@ from .settings import (
     TrainingSettings,
 )
 from .taxonomy import SHIPPED, Taxonomy, find_taxonomy
-from .validation import faults_error, suggest, try_validate
+from .validation import faults_error, match_pattern, suggest, try_validate
 
 PARTS = ("generator", "embedder")  # sections that name a class of a registry
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=96)]
+Slug = Annotated[
+    str,
+    match_pattern(r"^[a-z0-9][a-z0-9._-]*$", "lower-case letters, digits, `.`, `_`, `-`, a letter or digit first"),
+    Field(max_length=96),
+]
 
 
 def _unknown_parts(data: Any, parts: Collection[str]) -> Iterator[str]:
@@ -53,11 +57,14 @@ def list_recipes() -> list[str]:
 class Recipe(RecipeSection):
     """All settings of a run. `Recipe.load` reads a file; recipes with the same `fingerprint()` make the same audio."""
 
-    name: Slug
+    misplaced: ClassVar[dict[str, str]] = {
+        "genres": "Genres are in a taxonomy. Write `taxonomy: FILE`, and `genres:` in that file",
+    }
+    name: Slug = Field(examples=["my-corpus"])
     """The corpus's name: lower-case letters, digits, `.`, `_`, `-`."""
     taxonomy: str = "paper"
     """The genres and their words: a shipped taxonomy (`paper`, `gtzan`, ...) or a YAML file."""
-    prompts: PromptSettings
+    prompts: PromptSettings = Field(examples=[{"per_genre": 100}])
     """Which prompts, and how many."""
     generator: GeneratorSettings = GeneratorSettings()
     """What makes the sound."""

@@ -13,16 +13,26 @@ from pydantic import Field, model_validator
 from .errors import RecipeError
 from .io.safe_files import read_yaml
 from .io.storage import is_file
-from .validation import Section, faults_error, suggest, try_validate, validate
+from .validation import Section, faults_error, match_pattern, suggest, try_validate, validate
 
 SHIPPED = Path(__file__).parent / "taxonomies"
 
-Label = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+Label = Annotated[
+    str, match_pattern(r"^[a-z0-9][a-z0-9_-]*$", "lower-case letters, digits, `_`, `-`"), Field(max_length=64)
+]
 Name = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9 &'-]*[A-Za-z0-9])?$", max_length=64)
+    str,
+    match_pattern(
+        r"^[A-Za-z0-9]([A-Za-z0-9 &'-]*[A-Za-z0-9])?$", "letters and digits, and between them spaces, `&`, `'`, `-`"
+    ),
+    Field(max_length=64),
 ]  # as prompts write it
 Phrase = Annotated[
-    str, Field(pattern=r"^([^\s{}]+ )*[^\s{}]*[^\s{}.!?,;:]$", max_length=200)
+    str,
+    match_pattern(
+        r"^([^\s{}]+ )*[^\s{}]*[^\s{}.!?,;:]$", "words with single spaces, without braces and end punctuation"
+    ),
+    Field(max_length=200),
 ]  # fits inside a sentence
 Role = Literal["drums", "bass", "chords", "lead", "pad"]
 

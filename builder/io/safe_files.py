@@ -102,7 +102,8 @@ def read_yaml(path: Path, words: bool = False) -> Any:
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise RecipeError(f"{path}: not valid YAML: {error}", "correct the line that it names") from error
+        text = str(error).replace("<unicode string>", path.name)
+        raise RecipeError(f"{path}: not valid YAML: {text}", "correct the line that it names") from error
 
 
 def parse_json(text: str | bytes) -> Any:

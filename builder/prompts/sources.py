@@ -15,7 +15,7 @@ from ..clip import Prompt
 from ..errors import RecipeError
 from ..io.tables import read_rows
 from ..taxonomy import Taxonomy
-from ..validation import MAX_FAULTS, Section, faults_error, suggest, try_validate
+from ..validation import MAX_FAULTS, Section, faults_error, match_pattern, suggest, try_validate
 from . import grammar
 from .conflicts import find_conflicts
 
@@ -41,7 +41,7 @@ class Description(Section):
     mood: str | None = None
     instruments: tuple[str, ...] = Field(default=(), strict=False)  # in CSV: separated by ;
     tempo_bpm: int | None = Field(default=None, ge=30, le=300)
-    key: str | None = Field(default=None, pattern=r"^[A-G][b#]? (major|minor)$")
+    key: Annotated[str, match_pattern(r"^[A-G][b#]? (major|minor)$", "a key, such as `F# minor`")] | None = None
     model: str | None = None  # the chat model that wrote it, and the seed that it was asked with
     seed: int | None = None
 

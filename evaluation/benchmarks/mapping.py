@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from builder.clip import VOCALS
-from builder.errors import RecipeError
+from builder.errors import RecipeError, count_problems
 from builder.io.safe_files import read_yaml
 from builder.io.storage import is_file
 from builder.taxonomy import SHIPPED, Taxonomy
@@ -128,7 +128,7 @@ def _own(file: str, own: Sequence[str], labels: Sequence[str]) -> Mapping:
     faults = [*_foreign("map", table.map, own), *_foreign("map", table.map.values(), labels)]
     faults += _foreign("drop", (name for names in table.drop.values() for name in names), own)
     if faults:
-        raise RecipeError("\n".join([f"{printable(str(path))}: {len(faults)} fault(s)", *faults]))
+        raise RecipeError("\n".join([f"{printable(str(path))}: {count_problems(len(faults))}", *faults]))
     return _fit(table, f"by {printable(str(path))}", own, labels)
 
 

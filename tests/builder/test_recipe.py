@@ -60,7 +60,7 @@ def test_the_papers_settings() -> None:
         ({"prompts": {"per_genre": True}}, "prompts.per_genre: input should be a valid integer"),
         ({"prompts": {"per_genre": 5, "total": 5}}, "give either per_genre or total"),
         ({"prompts": {}}, "give either per_genre or total"),
-        ({"prompts": [1]}, "prompts: input should be"),
+        ({"prompts": [1]}, "prompts: expected `key: value` lines (found [1])"),
         ({"prompts": {"total": 5, "seed": -1}}, "prompts.seed: input should be greater than or equal to 0"),
         ({"prompts": {"total": 5, "seed": 2**63}}, "prompts.seed: input should be less than"),
         ({"prompts": {"total": 5, "strategy": "poem"}}, "prompts.strategy: input should be 'template', 'repeat'"),
@@ -76,22 +76,22 @@ def test_the_papers_settings() -> None:
         ({"generator": {"seconds": float("nan")}}, "generator.seconds: input should be"),
         ({"split": {"validation": 1.0}}, "split.validation: input should be less than 1"),
         ({"training": {"hidden": [0]}}, "training.hidden.0: input should be greater than or equal to 1"),
-        ({"evaluation": {"benchmarks": []}}, "evaluation.benchmarks: tuple should have at least 1 item"),
-        ({"name": "My Corpus"}, "name: string should match pattern"),
-        ({"name": "../up"}, "name: string should match pattern"),
+        ({"evaluation": {"benchmarks": []}}, "evaluation.benchmarks: expected at least 1"),
+        ({"name": "My Corpus"}, "name: expected lower-case letters, digits, `.`, `_`, `-`"),
+        ({"name": "../up"}, "name: expected lower-case letters, digits, `.`, `_`, `-`"),
     ],
 )
 def test_a_fault_is_reported_with_its_key(tmp_path: Path, sections: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError) as error:
         load(tmp_path, **sections)
     assert words in error.value.message
-    assert "recipe.yaml: 1 fault(s)" in error.value.message
+    assert "recipe.yaml: 1 problem" in error.value.message
 
 
 def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
         load(tmp_path, name="A B", prompts={"total": -1, "sede": 3}, generator={"seconds": "long"}, colour="red")
-    assert "5 fault(s)" in error.value.message
+    assert "5 problems" in error.value.message
     for key in ("name:", "prompts.total:", "prompts.sede:", "generator.seconds:", "colour:"):
         assert f"  - {key}" in error.value.message
 
@@ -102,8 +102,8 @@ def test_all_faults_are_reported_together(tmp_path: Path) -> None:
         ("name: [", "not valid YAML"),
         ("a: 1\na: 2\n", "key 'a' is there twice"),
         ("a: &x 1\nb: *x\n", "aliases"),
-        ("- a\n", "expected `key: value` lines, found list"),
-        ("# nothing\n", "found NoneType"),
+        ("- a\n", "expected `key: value` lines, found a list"),
+        ("# nothing\n", "the file is empty"),
         ("name: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
         ("{" * 3000, "not valid YAML"),
     ],
@@ -210,9 +210,9 @@ def unknown(folder: Path) -> Path:
 def test_names_that_nothing_is_registered_by_are_faults_of_the_recipe(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as raised:
         Recipe.load(unknown(tmp_path))
-    assert "2 fault(s)" in str(raised.value) and "generator.name" in str(raised.value)
+    assert "2 problems" in str(raised.value) and "generator.name" in str(raised.value)
     assert "no embedder called 'ears'. Known: hf, " in str(raised.value)
-    with pytest.raises(RecipeError, match="options: 1 fault"):
+    with pytest.raises(RecipeError, match="options: 1 problem"):
         Recipe.load("demo").with_options({"embedder.name": "melstat"})
     assert Recipe.load("demo").with_options({"embedder.name": "hf:me/model"}).embedder.name == "hf:me/model"
 

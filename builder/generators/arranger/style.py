@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from ...errors import RecipeError
+from ...errors import RecipeError, count_problems
 from ...io.safe_files import read_yaml
 from ...taxonomy import Taxonomy
 from ...validation import Section
@@ -273,7 +273,9 @@ class Vocabulary:
                 if unknown := sorted(set(groove.voices) - set(vocabulary.drums)):
                     faults.append(f"{kind}.{name}: no drum is called {', '.join(unknown)}")
         if faults:
-            raise RecipeError(f"{FOLDER}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults))
+            raise RecipeError(
+                f"{FOLDER}: {count_problems(len(faults))}\n" + "\n".join(f"  - {fault}" for fault in faults)
+            )
         return vocabulary
 
     def envelope(self, program: int) -> Envelope:
@@ -328,7 +330,7 @@ def read_styles(taxonomy: Taxonomy, vocabulary: Vocabulary) -> dict[tuple[str, s
                 faults += [f"{where}.{fault}" for fault in _dangling(style, vocabulary)]
     if faults:
         raise RecipeError(
-            f"taxonomy {taxonomy.name!r}: {len(faults)} fault(s) in the arranger's style data\n"
+            f"taxonomy {taxonomy.name!r}: {count_problems(len(faults))} in the arranger's style data\n"
             + "\n".join(f"  - {fault}" for fault in faults),
             f"correct the genre's style block; the elements that it may name are in {FOLDER}",
         )

@@ -178,7 +178,7 @@ def _flip(path: Path) -> None:
 
 
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
-    "damaged": (lambda run: _flip(run / "corpus/data/train-00001-of-00003.parquet"), r"fault\(s\), so it is not pub"),
+    "damaged": (lambda run: _flip(run / "corpus/data/train-00001-of-00003.parquet"), r"1 problem, so it is not pub"),
     "foreign": (lambda run: (run / "corpus/notes.txt").write_text("x"), "notes.txt: not listed"),
     "unfinished": (
         lambda run: ((run / "corpus/.work").mkdir(), (run / "corpus/.work/state.json").write_text("{}")),

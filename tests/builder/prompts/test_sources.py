@@ -116,7 +116,7 @@ def test_the_articles_of_a_description_are_left_alone(tmp_path: Path) -> None:
         ("d.csv", "genre,description,instruments\npop,x,piano;pianoo\n", "instrument 'pianoo' is not"),
         ("d.csv", "genre,description,tempo_bpm\npop,x,fast\n", "line 2: tempo_bpm: input should be a valid integer"),
         ("d.csv", "genre,description,tempo_bpm\npop,x,999\n", "line 2: tempo_bpm: input should be less than"),
-        ("d.csv", "genre,description,key\npop,x,H dur\n", "line 2: key: string should match pattern"),
+        ("d.csv", "genre,description,key\npop,x,H dur\n", "line 2: key: expected a key, such as `F# minor`"),
         ("d.csv", 'genre,description\npop,"x" y\n', "not valid CSV"),
         ("d.csv", b"genre,description\npop,caf\xe9\n", "line 2: not UTF-8 text"),
         ("d.csv", "genre,description\npop,x\n".encode("utf-16"), "is UTF-16, not UTF-8"),
@@ -138,7 +138,7 @@ def test_bad_files_are_refused(tmp_path: Path, name: str, text: str | bytes, wor
 
 def test_all_faults_are_reported_with_their_lines(tmp_path: Path) -> None:
     text = "genre,description\npop,x\n" + "polka,x\n" * 30
-    with pytest.raises(RecipeError, match=r"30 fault\(s\)[\s\S]*line 3: [\s\S]*line 22: [\s\S]*and 10 more"):
+    with pytest.raises(RecipeError, match=r"30 problems[\s\S]*line 3: [\s\S]*line 22: [\s\S]*and 10 more"):
         make_prompts(from_file(tmp_path, text))
 
 
@@ -253,7 +253,7 @@ def test_the_recipe_decides_what_is_believed(
 def test_a_contradiction_can_be_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from_file(tmp_path, CONFLICT)
     recipe = load(tmp_path, per_genre=1, source={"kind": "file", "path": "d.csv", "on_conflict": "error"})
-    with pytest.raises(RecipeError, match=r"d\.csv: 3 fault\(s\)") as error:
+    with pytest.raises(RecipeError, match=r"d\.csv: 3 problems") as error:
         make_prompts(recipe)
     assert all(row in error.value.message for row in ROW) and not caplog.messages
 

@@ -232,7 +232,7 @@ def test_all_faults_are_listed() -> None:
     def change(sub: Any) -> None:
         sub["style"].update(grooves=["a"], basslines=["b"], melodies=["c"])
 
-    with pytest.raises(RecipeError, match=r"3 fault\(s\)"):
+    with pytest.raises(RecipeError, match=r"3 problems"):
         read_styles(faulty(change), Vocabulary.load())
 
 
