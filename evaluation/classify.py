@@ -80,19 +80,30 @@ def classify(
                 Classification(track.id, tuple((labels[index], float(result[index])) for index in order))
             )
     if predictions and all(one.error for one in predictions):
-        lines = "\n".join(f"  - {one.file}: {one.error}" for one in predictions[:LISTED])
-        more = f"\n  ... and {len(predictions) - LISTED} more" if len(predictions) > LISTED else ""
-        raise DataError(
-            f"none of {len(predictions)} file(s) can be read\n{lines}{more}",
-            "check that they are complete audio files",
-        )
+        check_readable(predictions)
     return predictions
 
 
+def check_readable(predictions: Sequence[Classification]) -> None:
+    """Raise DataError that lists the files that could not be read, with their reasons, if there are any."""
+    failed = [one for one in predictions if one.error]
+    if not failed:
+        return
+    lines = "\n".join(f"  - {one.file}: {one.error}" for one in failed[:LISTED])
+    more = f"\n  ... and {len(failed) - LISTED} more" if len(failed) > LISTED else ""
+    count = f"{len(failed)} of {len(predictions)} file{'' if len(predictions) == 1 else 's'}"
+    raise DataError(f"{count} cannot be read\n{lines}{more}", "check that they are complete audio files")
+
+
 def print_predictions(predictions: Sequence[Classification], jsonl: bool = False) -> None:
-    """Write predictions to standard output: a line for each file, or with `jsonl` a JSON object."""
+    """Write predictions to standard output: a line for each file, or with `jsonl` a JSON object.
+
+    A file that could not be read has a JSON object with its `error`, and no line without `jsonl`.
+    """
     width = max((len(one.file) for one in predictions), default=0)
     for one in predictions:
+        if one.error and not jsonl:
+            continue
         if jsonl:
             row = {"file": one.file, "labels": dict(one.labels), "value": one.value, "error": one.error}
             line = json.dumps(row, ensure_ascii=False)
@@ -104,4 +115,4 @@ def print_predictions(predictions: Sequence[Classification], jsonl: bool = False
 def _format(one: Classification) -> str:
     if one.value is not None:
         return f"{one.value:.1f} {one.unit}".rstrip()
-    return one.error or "  ".join(f"{label} {share:.1%}" for label, share in one.labels)
+    return "  ".join(f"{label} {share:.1%}" for label, share in one.labels)

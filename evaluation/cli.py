@@ -192,10 +192,12 @@ def classify(
     top_k: Annotated[int, typer.Option(min=1, help="Labels a file.")] = 3,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a file instead of a table.")] = False,
 ) -> None:
-    """Predict the labels of audio files."""
-    from .classify import print_predictions
+    """Predict the labels of audio files. Those that cannot be read are listed on standard error, with exit code 3."""
+    from .classify import check_readable, print_predictions
 
-    print_predictions(api.classify(model, files, top_k=top_k), jsonl)
+    predictions = api.classify(model, files, top_k=top_k)
+    print_predictions(predictions, jsonl)
+    check_readable(predictions)
 
 
 @app.command(rich_help_panel="Evaluation")

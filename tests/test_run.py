@@ -123,9 +123,10 @@ def test_real_files_are_scored_and_those_that_cannot_be_read_are_counted(run: Pa
     assert "torn.mp3" in page
 
 
-def test_files_are_classified_and_a_broken_one_is_an_error(run: Path, music: Path):
+def test_files_are_classified_and_one_that_cannot_be_read_is_exit_code_3(run: Path, music: Path):
     done = synthmir("classify", run / "model", music / "funk" / "groove.mp3", music / "Pop" / "notes.wav", "--jsonl")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3
+    assert "1 of 2 files cannot be read" in done.stderr and "notes.wav: cannot be read" in done.stderr
     good, bad = (json.loads(line) for line in done.stdout.splitlines())
     assert len(good["labels"]) == 3 and sum(good["labels"].values()) <= 1 + 1e-6
     assert "cannot be read" in bad["error"]

@@ -15,7 +15,7 @@ from builder.errors import DataError, RecipeError
 from builder.executors import ProcessExecutor
 from builder.records import RunRecord
 from builder.settings import EvaluationSettings
-from evaluation.classify import classify, print_predictions
+from evaluation.classify import check_readable, classify, print_predictions
 from evaluation.evaluate import evaluate_model
 from evaluation.reporting.tables import format_scores
 from evaluation.results.scores import Scores
@@ -221,7 +221,7 @@ def test_classify_reports_files_that_cannot_be_read(model: Path, music: Path, tm
     assert len(predictions[0].labels) == 2 and predictions[0].error is None
     assert "cannot be read" in str(predictions[1].error)
     assert predictions[2].error == "cannot be read: No such file or directory"
-    with pytest.raises(DataError, match=r"none of 1 file"):
+    with pytest.raises(DataError, match=r"1 of 1 file cannot be read"):
         classify(model, [tmp_path / "text.wav"])
     assert classify(model, []) == []
 
@@ -231,7 +231,10 @@ def test_predictions_are_printed_a_line_each(model: Path, music: Path, capsys: p
     predictions = classify(model, sorted((music / "ROCK").iterdir()))
     print_predictions(predictions)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 and "Rock" in lines[0] and "%" in lines[0] and "cannot be read as audio" in lines[2]
+    assert len(lines) == 2 and "Rock" in lines[0] and "%" in lines[0]
+    check_readable(predictions[:2])
+    with pytest.raises(DataError, match=r"1 of 3 files cannot be read\n.*bad\.wav: cannot be read as audio"):
+        check_readable(predictions)
     print_predictions(predictions, jsonl=True)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["error"] is None for row in rows] == [True, True, False]
