@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,6 +27,7 @@ from .windows import read_ahead
 
 MAX_CHANNELS = 16  # more "channels" than this are a batch of clips in one array
 ERROR_COLUMN = "embedding_error"
+_PROCESS = os.getpid()
 AUDIO_FIELDS = {"bytes", "path", "array"}  # of a row's audio, as `datasets` stores it
 
 Embedded = tuple[np.ndarray, list[str]]
@@ -185,6 +187,10 @@ class Embedder:
 
     def _load(self) -> EmbedderBackend:
         if self._backend is None:
+            if os.getpid() != _PROCESS:  # a fork has none of torch's threads, and would wait for them without end
+                import torch
+
+                torch.set_num_threads(1)
             self._backend = load_embedder(self.settings)
         return self._backend
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
+from ..errors import BackendError
 from .base import TRIES, Executor, ExecutorSettings, Tick, Worker, count_cores
 from .local import InProcessExecutor, ProcessExecutor
 
@@ -38,9 +40,15 @@ def choose_executor(
         place: The folder that the workers write to.
 
     Raises:
-        BackendError: If the cluster cannot be reached, or does not have what the workers need. The executor's `run`
-            raises DataError if nodes of the cluster do not see `place`.
+        BackendError: If the cluster cannot be reached, or does not have what the workers need; or if this is a worker
+            that imports the user's script. The executor's `run` raises DataError if nodes of the cluster do not see
+            `place`.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise BackendError(
+            "a worker has imported a generator or an embedder from a script, which starts workers itself",
+            'put the calls in the script under: if __name__ == "__main__":',
+        )
     settings = settings or ExecutorSettings()
     if settings.executor == "ray":
         from .ray import RayExecutor

@@ -8,11 +8,14 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from ..interrupts import check_interrupt, handle_interrupts
+from ..registry import EMBEDDERS, GENERATORS
 from .base import Failure, Success, TaskTracker, Tick, Worker, run_task
 from .pool import WorkerEvent, WorkerHandle, WorkerPool
 
@@ -72,9 +75,17 @@ class _ProcessHandle(WorkerHandle):
     def __init__(self, setup: Callable[[], Worker]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold (torch, arrow)
         self.pipe, worker_end = context.Pipe()
-        self.process = context.Process(target=_serve, args=(worker_end, setup, os.getpid()))
-        self.process.start()
+        self.process = context.Process(target=_serve, args=(worker_end, os.getpid()))
+        message = bytes(ForkingPickler.dumps((dict(GENERATORS), dict(EMBEDDERS), setup)))
+        with contextlib.nullcontext() if b"__main__" in message else _without_main_module():
+            self.process.start()
         worker_end.close()
+        # In a thread: the message may be larger than what a pipe takes before the worker reads, if it ever does.
+        threading.Thread(target=self._send, args=(message,), daemon=True).start()
+
+    def _send(self, message: bytes) -> None:
+        with contextlib.suppress(OSError):  # it has died, which `receive` reports
+            self.pipe.send_bytes(message)
 
     def submit(self, task: Any) -> None:
         with contextlib.suppress(OSError):  # it has died, which `receive` reports
@@ -96,7 +107,25 @@ class _ProcessHandle(WorkerHandle):
         self.pipe.close()
 
 
-def _serve(pipe: Connection, setup: Callable[[], Worker], parent: int) -> None:
+@contextlib.contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Start processes that do not import the user's script, which would run it again.
+
+    A script that calls `synthmir.build` needs no `if __name__ == "__main__":` then, unless it defines a generator or
+    an embedder that the workers load from it.
+    """
+    main = sys.modules["__main__"]
+    spec, file = main.__spec__, vars(main).pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        if file is not None:
+            main.__file__ = file
+
+
+def _serve(pipe: Connection, parent: int) -> None:
     """Run tasks in a worker's process. It ignores Ctrl-C, and ends when the main process ends, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -106,7 +135,12 @@ def _serve(pipe: Connection, setup: Callable[[], Worker], parent: int) -> None:
         if os.getppid() != parent:
             os._exit(1)
     try:
+        generators, embedders, setup = ForkingPickler.loads(pipe.recv_bytes())
+        GENERATORS.update(generators)  # with what was registered in the main process
+        EMBEDDERS.update(embedders)
         worker = setup()
+    except EOFError:  # the main process has ended
+        return
     except Exception as error:
         pipe.send(("setup_failed", Failure.from_exception(error)))
         return

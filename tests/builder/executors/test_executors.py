@@ -4,6 +4,8 @@ import errno
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from builder.errors import BackendError, DataError, RecipeError
 from builder.executors import TRIES, ExecutorSettings, InProcessExecutor, ProcessExecutor, choose_executor, count_cores
 from builder.executors.base import Failure, Success
 from builder.executors.pool import WorkerEvent, WorkerHandle, WorkerPool
+
+ROOT = Path(__file__).parents[3]
 
 EXECUTORS = [pytest.param(InProcessExecutor(), id="in-process"), pytest.param(ProcessExecutor(2), id="processes")]
 
@@ -245,3 +249,27 @@ def test_the_executor_follows_from_the_settings():
 def test_invalid_options_are_refused(options, words):
     with pytest.raises(RecipeError, match=words):
         ExecutorSettings(**options)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import synthmir
+from tests.builder import fakes
+
+print("runs", flush=True)
+fakes.register()
+folder = Path(sys.argv[1])
+synthmir.build(fakes.small_recipe(folder, per_genre=2), folder / "corpus", workers=2, progress=False)
+"""
+
+
+def test_a_script_needs_no_guard_around_its_calls(tmp_path):
+    """Workers import neither the script, which would start workers of its own, nor what is registered there."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["runs"] and (tmp_path / "corpus/SHA256SUMS").exists()
