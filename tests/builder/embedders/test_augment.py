@@ -112,7 +112,7 @@ def test_both_configs_load_and_verify_finds_no_fault(corpus, tmp_path):
     assert report.embeddings == {"levels": 30, NAME: 30 + 2 * len(before["train"])}
     assert corpus.embedders() == ["levels"] and corpus.embeddings() == ["levels", NAME]
     card = (corpus.root / "README.md").read_text()
-    assert "each clip also as it is after noise:10, gain:-12" in card
+    assert "each clip also after noise:10, gain:-12" in card
     assert f'levels_augmented = load_dataset("corpus", "{NAME}")' in card
 
 

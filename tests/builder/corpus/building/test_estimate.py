@@ -82,7 +82,7 @@ def test_what_it_does_not_is_scaled_from_shorter_clips_and_said(probed: Any) -> 
 def test_a_machine_too_slow_for_a_batch_makes_fewer_clips_and_says_so(probed: Any) -> None:
     model, found = probed((0.0, 40.0, 0.0))
     assert model.calls == [(1, 1.0), (1, 1.0)]
-    assert "1 clip(s) of 1 s made in 40.0 s, scaled to 10 s in proportion; a build makes 8 at once" in found.probe
+    assert "1 clip(s) of 1 s made in 40.0 s, scaled to 10 s in proportion; a build makes 8 at a time" in found.probe
     assert found.build_hours == pytest.approx(100 * 400 / 3600)
 
 

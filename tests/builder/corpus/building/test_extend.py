@@ -396,7 +396,7 @@ def test_readers_of_single_files_know_the_new_labels_too(wanted, tmp_path):
     from builder.embedders.embedded_dataset import open_dataset
     from evaluation.fidelity.embedded_sets import open_corpus_set
     from evaluation.inference.validation_audio import validation_clips
-    from evaluation.reporting.example_clips import pick
+    from evaluation.reporting.example_clips import choose_examples
 
     out = tmp_path / "corpus"
     build(wanted("a.yaml"), out)
@@ -406,7 +406,7 @@ def test_readers_of_single_files_know_the_new_labels_too(wanted, tmp_path):
     assert {(track.id.split("-")[0], ["pop", "funk", "rock"][track.label]) for track in clips.tracks} == {
         (genre, genre) for genre in ("pop", "funk", "rock")
     }
-    assert {example.genre for example in pick(out, {})} == {"pop", "funk", "rock"}
+    assert {example.genre for example in choose_examples(out, {})} == {"pop", "funk", "rock"}
     stored = open_dataset(out, "levels")
     assert set(stored.splits) == {"train", "validation"}
     assert stored.describe("genre")["names"] == ["funk", "rock", "pop"]

@@ -491,7 +491,7 @@ def test_record_and_card_have_retries_and_sampling(
     assert lost > 1 and record.details["retried"] == lost
     assert json.loads((tmp_path / "out" / BUILD_RECORD).read_text())["details"]["retried"] == lost
     card = (tmp_path / "out" / "README.md").read_text()
-    assert f"| clips that half precision lost and float32 made | {lost} |" in card
+    assert f"| clips repeated in float32, as half precision failed | {lost} |" in card
     assert "| sampling | guidance 3, temperature 1, top-k 250, top-p 0.9 |" in card
 
 
