@@ -1,4 +1,4 @@
-"""Names of labels, of splits and of columns that group rows, and how they are compared."""
+"""Names of labels, of splits and of columns that group rows, and how they are compared; counts in messages."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ _KEYWORD = re.compile(rf"(?:^|(?<=[-._ 0-9]))(?:{'|'.join(sorted(_SPLITS, key=le
 def normalize_label(name: str) -> str:
     """Return a label's name without case, spaces and hyphens: "Hip-Hop", "hip_hop" and "HipHop" are equal."""
     return "".join(char for char in unicodedata.normalize("NFKC", name).casefold() if char not in " -_\t")
+
+
+def format_count(count: int, noun: str) -> str:
+    """Format a count with its noun, which takes an s in the plural: "1 track", "1,200 tracks"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def match_split(name: str) -> str | None:

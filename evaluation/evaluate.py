@@ -10,6 +10,7 @@ from typing import Any
 
 from builder.errors import DataError
 from builder.executors import Executor
+from builder.names import format_count
 from builder.records import record_run
 from builder.settings import EvaluationSettings
 
@@ -149,7 +150,9 @@ def _leave_out_training_tracks(benchmark: Benchmark, candidates: Sequence[Evalua
         kept = [track for track in benchmark.tracks if track.id in unseen]
         if left_out := len(benchmark.tracks) - len(kept) if kept else 0:
             benchmark.tracks = kept
-            benchmark.notes.append(f"left out {left_out} track(s) that {one.folder.name} was trained or selected on")
+            benchmark.notes.append(
+                f"left out {format_count(left_out, 'track')} that {one.folder.name} was trained or selected on"
+            )
 
 
 def _about(name: str, place: Benchmark | Path) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def _check_comparable(model: EvaluatedModel, other: EvaluatedModel) -> Evaluated
         set(other.labels) != set(model.labels)
     ):
         raise DataError(
-            f"{other.folder}: predicts {other.model.config.task} with {len(other.labels)} label(s), and "
+            f"{other.folder}: predicts {other.model.config.task} with {format_count(len(other.labels), 'label')}, and "
             f"{model.folder} {model.model.config.task} with {len(model.labels)}: their scores cannot be compared",
             "compare models of the same task and labels",
         )

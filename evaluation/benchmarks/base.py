@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from builder.errors import DataError, RecipeError
 from builder.io.storage import path_exists
+from builder.names import format_count
 from builder.registry import Registry
 from builder.validation import suggest
 
@@ -147,7 +148,7 @@ class Benchmark(ABC):
     @property
     def part_sizes(self) -> dict[str, int]:
         """The number of tracks of each part: as published, else as in the lists on disk."""
-        return self.published_sizes or {part: self.part_recordings(part).join_names for part in self.parts}
+        return self.published_sizes or {part: self.part_recordings(part).total for part in self.parts}
 
     @property
     def evaluated_split(self) -> str:
@@ -221,12 +222,9 @@ class Benchmark(ABC):
 
     def ignored_notes(self, part: str) -> list[str]:
         """Return sentences about files on disk that are no tracks of the benchmark."""
-        unlisted_files = self.unlisted_files(part)
-        return (
-            [f"ignored {len(unlisted_files)} audio file(s) that no list names: {join_names(unlisted_files, 3)}"]
-            if unlisted_files
-            else []
-        )
+        names = self.unlisted_files(part)
+        count = format_count(len(names), "audio file")
+        return [f"ignored {count} that no list names: {join_names(names, 3)}"] if names else []
 
     def empty(self, part: str) -> list[str]:
         """Return the ids of recordings whose files have 0 bytes."""

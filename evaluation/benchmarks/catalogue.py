@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from builder.errors import DataError
+from builder.names import format_count
 
 from .base import ALL, BENCHMARKS, load_benchmark
 from .mapping import VOCABULARIES, vocabulary_labels
@@ -65,7 +66,7 @@ def check_files(benchmark: Benchmark) -> Iterator[str]:
     recordings, empty = benchmark.part(ALL), {part: benchmark.empty(part) for part in benchmark.parts}
     labels = {name for one in recordings for name in one.labels}
     usable = len(recordings) - sum(map(len, empty.values()))
-    yield f"\n{usable:,} usable tracks, with {len(labels)} label(s)"
+    yield f"\n{format_count(usable, 'usable track')} with {format_count(len(labels), 'label')}"
     parts: dict[str, set[str | None]] = {}
     for one in recordings:
         if one.artist is not None:
@@ -78,7 +79,7 @@ def check_files(benchmark: Benchmark) -> Iterator[str]:
             f"{part}: {note}" for note in (*benchmark.part_recordings(part).notes(), *benchmark.ignored_notes(part))
         )
         if ids := empty[part]:
-            yield f"{part}: {len(ids)} file(s) of 0 bytes: {join_names(ids, 5)}"
+            yield f"{part}: {format_count(len(ids), 'file')} of 0 bytes: {join_names(ids, 5)}"
     if differ := [count for count in counts if count.differs]:
         raise _difference(benchmark, differ, sum(map(len, empty.values())))
     if not usable:
@@ -92,7 +93,7 @@ def _number(count: int | None) -> str:
 def _difference(benchmark: Benchmark, differ: list[PartCount], empty: int) -> DataError:
     counts = "; ".join(f"{_number(one.on_disk)} of {_number(one.published)} in {one.split}" for one in differ)
     reason = f" ({benchmark.extra_reason})" if benchmark.extra_reason else ""
-    zero = f"; {empty} file(s) have 0 bytes" if empty else ""
+    zero = f"; {format_count(empty, 'file')} of 0 bytes" if empty else ""
     return DataError(
         f"{benchmark.name}: has {counts}{reason}{zero}",
         "download or unpack what is missing; a missing part does not affect scores on another",

@@ -89,7 +89,7 @@ class Fma(Benchmark):
                 (genre,) if isinstance(genre, str) else (),
                 part,
                 artist if isinstance(artist, str) else None,
-                "which have no audio in the archive" if identity in SILENT else "",
+                "no audio in the archive" if identity in SILENT else "",
             )
             for identity, genre, artist in zip(rows.index, rows["genre"], rows["artist"], strict=True)
         ]

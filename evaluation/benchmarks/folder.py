@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builder.audio import AUDIO_SUFFIXES
 from builder.errors import DataError
+from builder.names import format_count
 
 from .base import Benchmark
 from .files import is_audio, subfolders, walk_files
@@ -89,16 +90,19 @@ class Folder(Benchmark):
         loose = sum(is_audio(path) for path in self.top.iterdir())
         ignored = sum(not is_audio(file) for folder in self.matched for file in walk_files(folder))
         empty = [folder.name for folder in self.folders if not any(map(is_audio, walk_files(folder)))]
-        notes = [f"ignored {len(empty)} folder(s) without an audio file: {join_names(empty)}"] if empty else []
+        notes = []
+        if empty:
+            notes.append(f"ignored {format_count(len(empty), 'folder')} without an audio file: {join_names(empty)}")
         if copies := _copies(self._evaluated(part)):
-            notes.append(f"{len(copies)} file(s) are copies of others, and count twice: {join_names(copies, 5)}")
+            count = format_count(len(copies), "duplicate file")
+            notes.append(f"did not leave out {count}: {join_names(copies, 5)}")
         return notes + [
-            f"{what} {count} {why}"
-            for what, count, why in (
-                ("left out", loose, "audio file(s) outside the folders of genres"),
-                ("ignored", ignored, "file(s) that are hidden or no audio by their suffix"),
+            f"{what} {format_count(number, noun)}{where}"
+            for what, number, noun, where in (
+                ("left out", loose, "audio file", " outside the genre folders"),
+                ("ignored", ignored, "hidden or non-audio file", ""),
             )
-            if count
+            if number
         ]
 
     def _evaluated(self, part: str) -> list[Recording]:
@@ -129,7 +133,7 @@ class Folder(Benchmark):
         names = [path.name for path in self.folders]
         contents = f"its folders are {join_names(names)}" if names else "it holds no folder"
         if loose := sum(is_audio(path) for path in self.top.iterdir()):
-            contents += f", and {loose} audio file(s) are in it directly"
+            contents += f"; audio files directly in it: {loose}"
         return DataError(
             f"{self.source}: no folder in it has the name of a label; {contents}",
             f"put each genre's files in a folder named after one of the model's labels ({', '.join(labels)}), or map "

@@ -81,7 +81,7 @@ class Gtzan(Benchmark):
         for track, artist in zip(rows["track"], rows["artist"], strict=True):
             genre = track.partition(".")[0]
             paths: list[Path | None] = [*self.files.get(track, [])] or [None]
-            fault = "which cannot be read in many copies" if track == DAMAGED and not _opens(paths[0]) else ""
+            fault = "unreadable in many copies" if track == DAMAGED and not _opens(paths[0]) else ""
             recordings += [Recording(track, path, (genre,), part, artist or None, fault) for path in paths]
         return recordings
 

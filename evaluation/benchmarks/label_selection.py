@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from builder.errors import DataError, RecipeError
+from builder.names import format_count
 
 from .mapping import BY_NAME, Mapping
 from .text import join_names, normalize_label
@@ -114,16 +115,16 @@ def account_for(
     for reason, names in by_reason.items():
         counts = join_names([f"{name} ({count})" for name, count in names.most_common()])
         if tagged:
-            notes.append(f"left out {len(names)} label(s), {reason}: {counts}")
+            notes.append(f"left out {format_count(len(names), 'label')}, {reason}: {counts}")
         else:
             unmapped = [recording for recording in recordings if mapping.map.keys().isdisjoint(recording.labels)]
             count = sum(not names.keys().isdisjoint(recording.labels) for recording in unmapped)
-            notes.append(f"left out {count} track(s), {reason}: {counts}")
+            notes.append(f"left out {format_count(count, 'track')}, {reason}: {counts}")
     if selection.several:
-        notes.append(f"left out {selection.several} track(s) that have several of the model's labels")
+        notes.append(f"left out {format_count(selection.several, 'track')} with several of the model's labels")
     held = selection.held
     if without := [name for index, name in enumerate(labels) if index not in held]:
-        notes.append(f"{len(without)} label(s) of the model have no track here: {join_names(without)}")
+        notes.append(f"{format_count(len(without), 'label')} of the model without a track here: {join_names(without)}")
     return notes
 
 

@@ -25,7 +25,7 @@ VOCABULARIES = {  # targets of the shipped tables, the smallest first, and the t
     "instruments": "instruments",
 }
 BY_NAME = "by name"
-OTHERWISE = "as no label of the model has their name"
+OTHERWISE = "because the model has no such label"
 
 
 class Table(Section):

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from builder.names import format_count
+
 from .text import join_names
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class PartRecordings:
         return part_recordings
 
     @property
-    def join_names(self) -> int:
+    def total(self) -> int:
         """The number of recordings in the lists, each once."""
         return len(self.usable) + len(self.unlabelled) + len(self.missing_files) + len(self.damaged)
 
@@ -53,10 +55,13 @@ class PartRecordings:
             (self.unlabelled, "without a label"),
             (self.duplicates, "whose id is in the lists twice"),
         ]
-        notes = [f"left out {len(ids)} track(s) {why}: {join_names(ids, 5)}" for ids, why in reasons if ids]
+        notes = [f"left out {_list_tracks(ids, f' {why}')}" for ids, why in reasons if ids]
         by_fault: dict[str, list[str]] = {}
         for identity, fault in self.damaged.items():
             by_fault.setdefault(fault, []).append(identity)
-        return notes + [
-            f"left out {len(ids)} track(s), {fault}: {join_names(ids, 5)}" for fault, ids in by_fault.items()
-        ]
+        return notes + [f"left out {_list_tracks(ids, f', {fault}')}" for fault, ids in by_fault.items()]
+
+
+def _list_tracks(ids: list[str], why: str) -> str:
+    """How many tracks, why, and the first of them."""
+    return f"{format_count(len(ids), 'track')}{why}: {join_names(ids, 5)}"

@@ -21,6 +21,7 @@ from builder.io.columns import names_of
 from builder.io.hf_progress import no_progress_bars
 from builder.io.safe_files import read_json
 from builder.io.storage import path_exists
+from builder.names import format_count
 from builder.recipe import Recipe
 from builder.settings import EmbedderSettings
 from builder.validation import suggest
@@ -230,7 +231,7 @@ def _open_embedded(spec: str, folder: Path, kind: Kind, files: Mapping[str, Path
         return open_dataset(source, AUDIO).audio(ids) if source.exists() else {}
 
     skipped = details.get("skipped", 0)
-    notes = [f"{skipped} clip(s) could not be read and are left out"] if skipped else []
+    notes = [f"left out {format_count(skipped, 'clip')} that could not be read"] if skipped else []
     dataset = open_dataset(folder, str(embedder.get("name", "")))
     return _read_set(
         dataset,
@@ -247,7 +248,9 @@ def _read_set(dataset: EmbeddedDataset, rows: Rows, *, name: str, **attributes: 
     """Read embeddings, genres and groups of some rows. Raises DataError."""
     ids = list(dataset.ids(rows))
     if len(ids) < 2:
-        raise DataError(f"{name}: holds {len(ids)} clip(s): a distribution needs two at least", "give more clips")
+        raise DataError(
+            f"{name}: holds {format_count(len(ids), 'clip')}: a distribution needs at least two", "give more clips"
+        )
     groups = dataset.groups(rows)
     column = next((column for column in LABEL_COLUMNS if _holds_genres(dataset, column)), None)
     genres = dataset.labels(column, rows).by_name() if column else [None] * len(ids)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from builder.io.atomic import write_text
+from builder.names import format_count
 
 from ..rendering.html_page import html_environment
 from ..rendering.text_table import align_columns
@@ -148,7 +149,7 @@ def format_table(fidelity: Fidelity) -> str:
     head = ("metric", "value", "95 % interval", "n")
     lines = align_columns([head, *(row[:4] for row in summarize(fidelity))])
     for name, duplicates in (("within the corpus", fidelity.within), ("with the reference", fidelity.against)):
-        count = f"{duplicates.pairs:,} pair(s), {duplicates.clips:,} of {duplicates.n:,} clips"
+        count = f"{format_count(duplicates.pairs, 'pair')}, {duplicates.clips:,} of {duplicates.n:,} clips"
         lines.append(f"near-duplicates {name}: {count if duplicates.pairs else 'none'}")
     for row in fidelity.genres:
         columns = (

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from builder.names import format_count
+
 from ..benchmarks.text import normalize_label
 from ..results.fidelity import Side
 from .embedded_sets import EmbeddedSet
@@ -76,8 +78,8 @@ def describe_missing_genres(pair: SetPair) -> list[str]:
         return ["distances by genre: the reference has no labels"]
     clips, recordings = Counter(pair.prompted), Counter(pair.labelled)
     left_out = [
-        f"distances of {name}: {clips[name]} clip(s) in the corpus and {recordings[name]} in the reference, two of "
-        "each are needed"
+        f"distances of {name}: {format_count(clips[name], 'clip')} in the corpus and {recordings[name]} in the "
+        "reference, at least two of each are needed"
         for name in pair.genres
         if min(clips[name], recordings[name]) < 2
     ]

@@ -17,6 +17,7 @@ from builder.embedders.embedded_dataset import is_corpus
 from builder.errors import DataError
 from builder.executors import Executor, InProcessExecutor
 from builder.io.storage import is_remote, path_exists, to_path
+from builder.names import format_count
 from builder.records import RunRecord
 from builder.settings import EvaluationSettings, SplitSettings
 from builder.validation import validate
@@ -216,7 +217,7 @@ def predict_validation(
         truth, labels = truth[:, used] > 0.5, [names[place] for place in used]
     else:
         truth, outputs = truth.astype(np.float64), outputs[:, 0]
-    notes = [f"left out {validation.dropped} clip(s) without a {task}"] if validation.dropped else []
+    notes = [f"left out {format_count(validation.dropped, 'clip')} without a {task}"] if validation.dropped else []
     return Predictions(problem, labels, rows.ids, truth, outputs, threshold, notes=notes)
 
 
@@ -304,8 +305,7 @@ def collect_predictions(
         artists.append(track.artist)
     if not rows:
         raise DataError(
-            f"{benchmark.name}: none of its {len(skips)} track(s) can be read; the first, {skips[0].id}: "
-            f"{skips[0].reason}",
+            f"{benchmark.name}: {len(skips)} of {len(skips)} tracks cannot be read; the first, {skips[0].id}: {skips[0].reason}",
             "check that the files are complete and that they are audio",
         )
     true, predicted = _truth(truth, problem, len(labels)), np.stack(rows)

@@ -13,6 +13,7 @@ from builder.embedders.embed_dataset import RECORD
 from builder.embedders.embedded_dataset import EMBEDDING, filter_rows, is_corpus, open_dataset
 from builder.errors import DataError
 from builder.io.safe_files import read_record
+from builder.names import format_count
 from training.data.features import Features
 from training.data.splits import split_target
 from training.data.target import find_label_column, match_labels, read_target_embeddings
@@ -113,7 +114,7 @@ def _tracks(source: str, ids: set[str]) -> Iterator[Track]:
 
 def _notes(dropped: Counter[str], without: int, task: str) -> list[str]:
     notes = [
-        f"left out {count} test row(s) of {task} {name!r}, which the corpus does not have"
+        f"left out {format_count(count, 'test row')} of {task} {name!r}, which the corpus does not have"
         for name, count in sorted(dropped.items())
     ]
-    return [*notes, f"left out {without} test row(s) without a {task}"] if without else notes
+    return [*notes, f"left out {format_count(without, 'test row')} without a {task}"] if without else notes

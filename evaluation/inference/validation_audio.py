@@ -14,6 +14,7 @@ from builder.embedders.embedded_dataset import AUDIO, LabelColumn, open_dataset
 from builder.embedders.stored_split import VERIFY
 from builder.errors import DataError
 from builder.io.columns import is_list
+from builder.names import format_count
 
 from ..benchmarks.track import Track
 
@@ -63,7 +64,7 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
     ]
     notes = []
     if left := int((~known).sum()):
-        notes.append(f"left out {left} clip(s) without a {task} that the model knows")
+        notes.append(f"left out {format_count(left, 'clip')} without a {task} that the model knows")
     if len(chosen) < known.sum():
         notes.append(f"{len(chosen)} of {int(known.sum())} clips, drawn with seed {seed}")
     return ValidationClips("validation", str(corpus), "", tracks, notes)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from builder.names import format_count
+
 from ..rendering.plot_style import COLOURS, FAINT, INK, styled, svg
 from ..results.ablation import Ablation
 from ..results.robustness import Robustness
@@ -106,7 +108,9 @@ def plot_ablation(ablation: Ablation) -> bytes:
             axes.set_xlabel(next(iter(document["vary"])))
             axes.set_ylabel(keys[key])
             axes.grid()
-        axes.set_title(f"{place}, mean of {document['seeds']} training(s) with 95 % interval", fontsize=10)
+        axes.set_title(
+            f"{place}, mean of {format_count(document['seeds'], 'training run')} with 95 % interval", fontsize=10
+        )
     return svg(figure)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from builder.names import format_count
+
 from ..rendering.text_table import align_columns
 from ..results.ablation import OWN, Ablation
 from ..results.robustness import Robustness
@@ -106,8 +108,9 @@ def format_strategies(comparison: StrategyComparison) -> str:
         step = steps.get((one.name, following))
         last = ("", "") if step is None else (f"{step.difference.value:+.3f}", f"{step.p_holm:.3f}")
         rows.append((one.name, *_cells(one.figures[comparison.metric]), *last))
-    shots = "" if comparison.shots is None else f", {comparison.shots} real track(s) a label"
-    head = f"test part of {comparison.target}, n = {comparison.n}, {len(comparison.seeds)} training(s) each{shots}"
+    shots = "" if comparison.shots is None else f", {format_count(comparison.shots, 'real track')} for each label"
+    runs = format_count(len(comparison.seeds), "training run")
+    head = f"test part of {comparison.target}, n = {comparison.n}, {runs} each{shots}"
     return "\n".join([head, *align_columns(rows), *comparison.notes])
 
 
@@ -133,8 +136,8 @@ def _weakest(entry: dict[str, Any]) -> str | None:
     if entry["problem"] == SINGLE:
         pair = entry["worst_pair"]
         return pair and (
-            f"most common confusion: {pair['truth']} predicted as {pair['predicted']}, {pair['count']} track(s), "
-            f"{pair['share']:.0%} of them"
+            f"most common confusion: {pair['truth']} predicted as {pair['predicted']}, "
+            f"{format_count(pair['count'], 'track')}, {pair['share']:.0%} of them"
         )
     if entry["problem"] == MULTI:
         tags = [tag for tag in entry["per_tag"] if tag["average_precision"]]
@@ -143,7 +146,8 @@ def _weakest(entry: dict[str, Any]) -> str | None:
         return f"lowest average precision: {worst['label']}, {least:.1%}"
     octaves = entry["octaves"]
     return octaves and (
-        f"{octaves['double']} track(s) predicted at twice their tempo, {octaves['half']} at half of it"
+        f"predicted at twice the true tempo: {format_count(octaves['double'], 'track')}; "
+        f"at half of it: {octaves['half']}"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from builder.errors import DataError
+from builder.names import format_count
 from builder.settings import EvaluationSettings
 from training.metrics import TEMPO_TASKS, MetricValues, compute
 
@@ -178,7 +179,7 @@ def _multi_label_scores(predictions: Predictions, scores: _Scores, common: dict[
     support = predictions.truth.sum(axis=0)
     if absent := [label for label, count in zip(predictions.labels, support, strict=True) if not count]:
         listed = ", ".join(absent[:LISTED]) + (f" and {len(absent) - LISTED} more" if len(absent) > LISTED else "")
-        note = f"{len(absent)} label(s) that no track has are left out of all means: {listed}"
+        note = f"all means leave out {format_count(len(absent), 'label')} that no track has: {listed}"
         common["notes"] = [*common["notes"], note]
 
     def share(name: str, index: int) -> float | None:
@@ -241,7 +242,7 @@ def _notes_on_artists(predictions: Predictions) -> list[str]:
     unknown = sum(artist is None for artist in predictions.artists)
     if predictions.groups() is None or not unknown:
         return []
-    return [f"intervals draw {unknown} track(s) of unknown artist one by one, and the others by artist"]
+    return [f"intervals draw {format_count(unknown, 'track')} of unknown artist one by one, and the others by artist"]
 
 
 def find_worst_pair(confusion: np.ndarray, labels: Sequence[str]) -> Pair | None:

@@ -162,7 +162,7 @@ def test_progress_counts_every_track(model: Path, music: Path, tmp_path: Path) -
 def test_no_readable_track_is_an_error(model: Path, tmp_path: Path) -> None:
     (tmp_path / "rock").mkdir()
     (tmp_path / "rock/a.wav").write_text("text")
-    with pytest.raises(DataError, match=r"none of its 1 track\(s\) can be read; the first, rock/a.wav") as raised:
+    with pytest.raises(DataError, match=r"1 of 1 tracks cannot be read; the first, rock/a.wav") as raised:
         evaluate_model(model, [f"folder:{tmp_path}"], tmp_path / "out")
     assert raised.value.exit_code == 3
     assert not (tmp_path / "out/scores.json").exists()
@@ -249,7 +249,7 @@ def test_the_table_shows_scores_with_intervals(model: Path, music: Path, tmp_pat
     assert "85.7% [" in table[2] and table[2].startswith(f"folder:{music}")
     exact = "  Clopper-Pearson intervals, as no resample changes them: accuracy, macro-f1, balanced accuracy"
     assert table[3:7] == ["", "validation", exact, ""] and table[7] == f"folder:{music}"
-    assert table[8] == "  most common confusion: Hip Hop predicted as Rock, 1 track(s), 33% of them"
+    assert table[8] == "  most common confusion: Hip Hop predicted as Rock, 1 track, 33% of them"
 
 
 def test_the_table_lists_left_out_and_skipped_tracks(model: Path, music: Path, tmp_path: Path) -> None:
@@ -259,8 +259,8 @@ def test_the_table_lists_left_out_and_skipped_tracks(model: Path, music: Path, t
     for number in range(7):
         (music / f"ROCK/{number}.wav").write_bytes(b"")
     table = format_scores(evaluate_model(model, [f"folder:{music}"], tmp_path / "out")).splitlines()
-    assert "  left out 1 track(s), as no label of the model has their name: zouk (1)" in table
-    assert "  1 file(s) are copies of others, and count twice: ROCK/20.wav = Hip-Hop/a.wav" in table
+    assert "  left out 1 track, because the model has no such label: zouk (1)" in table
+    assert "  did not leave out 1 duplicate file: ROCK/20.wav = Hip-Hop/a.wav" in table
     assert (
         "  skipped ROCK/4.wav: is empty: 0 bytes" in table and "  skipped ROCK/5.wav: is empty: 0 bytes" not in table
     )
@@ -315,7 +315,7 @@ def test_training_tracks_are_left_out(model: Path, music: Path, tmp_path: Path) 
             "benchmarks"
         ]
         assert entry["n"] == 3
-        assert any("left out 3 track(s) that trained was trained or selected on" in note for note in entry["notes"])
+        assert any("left out 3 tracks that trained was trained or selected on" in note for note in entry["notes"])
     other = record.details["strategy"]["target"]
     other["test_ids"] = ["somewhere/else.wav"]
     record.write(trained / "training.json")

@@ -121,7 +121,7 @@ def test_labels_without_a_track_are_left_out_of_means(tagger: Path) -> None:
     )
     assert scores.per_tag[1].average_precision is None and scores.per_tag[2].f1 is None
     assert scores.map.value == scores.per_tag[0].average_precision.value
-    assert scores.notes[-1] == "2 label(s) that no track has are left out of all means: drums, guitar"
+    assert scores.notes[-1] == "all means leave out 2 labels that no track has: drums, guitar"
     with pytest.raises(DataError, match="no track has any of the model"):
         score_predictions(predict(tagger, Recordings(((), (), ()))), FEW, "instruments", name="x", predictions="x")
 

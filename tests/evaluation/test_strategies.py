@@ -100,7 +100,7 @@ def test_the_files(found: Any) -> None:
     assert all(name in picture for name in STRATEGIES) and "n = 200" in picture
     table = format_strategies(comparison)
     assert table == (out / "strategies.txt").read_text().rstrip("\n")
-    assert table.splitlines()[0] == "test part of real, n = 200, 2 training(s) each"
+    assert table.splitlines()[0] == "test part of real, n = 200, 2 training runs each"
     data = json.loads((out / "strategies.json").read_text())
     assert str(out.parent.parent) not in json.dumps({**data, "record": {}})  # no path of this machine
 
@@ -153,7 +153,7 @@ def test_with_shots_training_on_all_labels_is_the_upper_line(source: Path, real:
     assert {one.name for one in found.strategies} == {"real", "finetune", ALL_LABELS} and found.upper == ALL_LABELS
     rows = {one.name: one.rows["train"] for one in found.strategies}
     assert rows == {"real": 10, "finetune": 10, ALL_LABELS: 150}
-    assert "2 real track(s) a label" in format_strategies(found)
+    assert "2 real tracks for each label" in format_strategies(found)
 
 
 def test_a_class_that_real_has_not_learnt_counts_as_missed(source: Path, parts: Any, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_labels_that_the_corpus_does_not_have_are_left_out(tmp_path: Path, parts
     predictions, x = read_test(folder, fewer)
     assert len(predictions) == len(x) == 120 and set(predictions.truth.tolist()) == {0, 1, 2}
     assert predictions.notes == [
-        f"left out 40 test row(s) of genre {name!r}, which the corpus does not have" for name in NAMES[3:]
+        f"left out 40 test rows of genre {name!r}, which the corpus does not have" for name in NAMES[3:]
     ]
 
 

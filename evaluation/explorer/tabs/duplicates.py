@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from builder.errors import SynthmirError
+from builder.names import format_count
 
 from ..html_parts import render_error, render_note
 from ..page_context import FAST_EVENT, Component, PageContext
@@ -36,7 +37,7 @@ def add_duplicates_tab(context: PageContext, _: Component) -> None:
         pages = -(-len(pairs) // PAIRS)
         start = int(number) % pages * PAIRS  # after the last page comes the first
         shown = pairs[start : start + PAIRS]
-        note = f"{len(pairs):,} pair(s); {start + 1} to {start + len(shown)} are shown, nearest first"
+        note = f"{format_count(len(pairs), 'pair')}; {start + 1} to {start + len(shown)} are shown, nearest first"
         html = render_note(note) + context.own_html.render_pairs(shown)
         return html, start // PAIRS + 1, gr.update(visible=pages > 1)
 

@@ -79,7 +79,7 @@ def test_rows_that_hold_their_audio(tmp_path: Path, make: Callable[[Path, Any], 
     assert all(len(load_audio(data, 48_000)) == 14_400 for data in audio if data)
     assert bench.left_out == {"polka": 3}
     split = "test" if make is parquet else "train"
-    assert "left out 1 track(s) without a label: row-3" in bench.notes and f"split '{split}'" in bench.protocol
+    assert "left out 1 track without a label: row-3" in bench.notes and f"split '{split}'" in bench.protocol
 
 
 def test_labels_are_read_without_the_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_duplicate_ids(tmp_path: Path) -> None:
     parquet(tmp_path)
     bench = load_benchmark(f"hub:{tmp_path}?id=artist&artist=id", LABELS)
     assert [track.id for track in bench.tracks] == [f"artist {row}" for row in (0, 1, 3, 4)]
-    assert any(note.startswith("left out 4 track(s) whose id is in the lists twice: ") for note in bench.notes)
+    assert any(note.startswith("left out 4 tracks whose id is in the lists twice: ") for note in bench.notes)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_the_page_the_section_and_the_table(compared: tuple[Path, Fidelity]) -> 
         assert (out / picture).read_bytes().startswith(b"<?xml")
     assert 'src="../fidelity/assets/map.svg"' in render_section(out, "../fidelity/")
     table = format_table(fidelity)
-    assert "Fréchet distance" in table and "near-duplicates with the reference: 2 pair(s), 2 of 300 clips" in table
+    assert "Fréchet distance" in table and "near-duplicates with the reference: 2 pairs, 2 of 300 clips" in table
 
 
 @pytest.mark.usefixtures("unmapped")
@@ -165,7 +165,7 @@ def test_all_metrics_on_audio(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     fidelity = measure_fidelity(corpus, str(real), out, clap=str(clap_checkpoint(tmp_path)))
     assert fidelity.reference.kind == "audio" and fidelity.reference.n == 26
-    assert "1 clip(s) could not be read" in fidelity.reference.notes[0]
+    assert "left out 1 clip that could not be read" in fidelity.reference.notes[0]
     ids = {(pair.left, pair.right) for pair in fidelity.against.listed}
     assert ids == {("Electronica-0", "copies/<b>copy & paste.wav"), ("Rock-1", "copies/copy.wav")}
     for pair in fidelity.against.listed:
@@ -227,7 +227,7 @@ def test_missing_and_rare_labels_are_left_out_with_a_note(tmp_path: Path) -> Non
     assert fidelity.adherence is None and any(note.startswith("prompt adherence") for note in fidelity.left_out)
     labelled = write_embeddings(tmp_path / "labelled", other, np.arange(50) % 3, prefix="r")
     fidelity = measure_fidelity(corpus, str(labelled), tmp_path / "out2")
-    assert any(note.startswith("distances of Rock: 1 clip(s) in the corpus and 16") for note in fidelity.left_out)
+    assert any(note.startswith("distances of Rock: 1 clip in the corpus and 16") for note in fidelity.left_out)
     assert fidelity.genres[2].kernel is None and fidelity.genres[0].kernel is not None
     assert fidelity.adherence is not None and fidelity.adherence.probe == "reference"
     itself = write_embeddings(tmp_path / "itself", *clouds(60, 1))
@@ -299,7 +299,7 @@ def test_sets_that_cannot_be_compared_are_errors(fault: str, tmp_path: Path) -> 
         parts += ["has 4 numbers"]
     elif fault == "one":
         write_embeddings(real, vectors[:1], genres[:1])
-        parts += ["1 clip(s)", "two at least"]
+        parts += ["1 clip", "at least two"]
     elif fault == "none":
         write_embeddings(real, vectors, genres)
         shutil.rmtree(corpus / "melstats")
