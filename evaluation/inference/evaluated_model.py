@@ -305,7 +305,8 @@ def collect_predictions(
         artists.append(track.artist)
     if not rows:
         raise DataError(
-            f"{benchmark.name}: {len(skips)} of {len(skips)} tracks cannot be read; the first, {skips[0].id}: {skips[0].reason}",
+            f"{benchmark.name}: {len(skips)} of {len(skips)} tracks cannot be read; the first, {skips[0].id}: "
+            f"{skips[0].reason}",
             "check that the files are complete and that they are audio",
         )
     true, predicted = _truth(truth, problem, len(labels)), np.stack(rows)
