@@ -114,5 +114,5 @@ def print_predictions(predictions: Sequence[Classification], jsonl: bool = False
 
 def _format(one: Classification) -> str:
     if one.value is not None:
-        return f"{one.value:.1f} {one.unit}".rstrip()
+        return f"{one.value:.1f} {one.unit.upper()}".rstrip()
     return "  ".join(f"{label} {share:.1%}" for label, share in one.labels)

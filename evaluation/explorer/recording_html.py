@@ -54,7 +54,7 @@ def render_timeline(predictions: WindowPredictions) -> str:
         description = "probability of each label"
     else:
         shapes = _draw_lines(predictions, edges)
-        description = f"value in {predictions.unit}" if predictions.unit else "probability of each label"
+        description = f"value in {predictions.unit.upper()}" if predictions.unit else "probability of each label"
     ticks = "".join(f"<span>{format_time(part * predictions.seconds)}</span>" for part in (0, 0.5, 1))
     return (
         f'<svg class="timeline" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
@@ -65,7 +65,7 @@ def render_timeline(predictions: WindowPredictions) -> str:
 def _format_values(predictions: WindowPredictions, values: np.ndarray, count: int) -> str:
     """The number of a regression with its unit, or the `count` most probable labels."""
     if predictions.problem == "regression":
-        return f"{values[0]:.1f} {predictions.unit}".strip()
+        return f"{values[0]:.1f} {predictions.unit.upper()}".strip()
     order = np.argsort(-values, kind="stable")[:count]
     return ", ".join(f"{predictions.labels[label]} {values[label]:.0%}" for label in order)
 

@@ -79,7 +79,7 @@ def _example(row: Row, audio: bytes, prediction: Prediction | None) -> Example:
     labels = (
         ("sub-genre", row.get("subgenre")),
         ("mood", row.get("mood")),
-        ("tempo", f"{tempo} bpm" if tempo else ""),
+        ("tempo", f"{tempo} BPM" if tempo else ""),
         ("key", row.get("key")),
         ("instruments", ", ".join(row.get("instruments") or ())),
         ("vocals", "" if vocals == "unspecified" else vocals),

@@ -165,7 +165,7 @@ def plot_numbers(
         name = {1.0: "equal", 2.0: "double", 0.5: "half"}[factor]
         axes.plot(ends, factor * ends, color=COLOURS[8], linewidth=0.8, ls=style, label=name)
     axes.plot(truth, estimate, "o", color=COLOURS[0], alpha=0.6, ms=4, mec="white", mew=0.3)
-    axes.set(xlim=ends, ylim=ends, xlabel=f"true {unit}".rstrip(), ylabel=f"predicted {unit}".rstrip())
+    axes.set(xlim=ends, ylim=ends, xlabel=f"true {unit.upper()}".rstrip(), ylabel=f"predicted {unit.upper()}".rstrip())
     axes.grid()
     axes.legend(loc="upper left")
     return svg(figure)

@@ -73,6 +73,7 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     trained = _json(model / "training.json")
     built = _json(corpus / BUILD_RECORD) if corpus else {}
     details = trained.get("details", {})
+    recordings = sum(entry.name != "validation" for entry in scores.benchmarks)
     assets = _Assets(out)
     robustness = Robustness.read(out / ROBUSTNESS) if (out / ROBUSTNESS).exists() else None
     fidelity = Fidelity.read(out / FIDELITY / FIDELITY_FILE) if (out / FIDELITY / FIDELITY_FILE).exists() else None
@@ -98,7 +99,9 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         benchmarks=[_benchmark(entry, number, out, assets) for number, entry in enumerate(scores.benchmarks, 1)],
         headlines=HEADLINES[scores.model.problem],
         comparisons=_group_comparisons(scores),
-        on_real_music=any(entry.name != "validation" for entry in scores.benchmarks),
+        on_real_music=recordings > 0,
+        recordings=recordings,
+        own_split=recordings < len(scores.benchmarks),
         damaged=_robustness_section(robustness, assets),
         fidelity=_fidelity_section(fidelity, out),
         curve=_curve(details, assets),
@@ -186,7 +189,7 @@ def _number_pictures(entry: RegressionScores, out: Path) -> Iterator[Picture]:
         yield (
             *("scatter", plots.plot_numbers(truth, estimate, entry.unit)),
             f"Each track of {entry.name}: predicted over true value.",
-            "One point a track."
+            "One point for each track."
             + (" On the dashed line a track is predicted at twice its tempo." if entry.unit else ""),
         )
 
@@ -195,8 +198,9 @@ def _calibration(calibration: Calibration, name: str) -> Picture:
     return (
         *("calibration", plots.plot_reliability([row.model_dump() for row in calibration.equal_width])),
         f"Reliability diagram on {name}: the share of predictions that are correct, by the model's confidence.",
-        f"Expected calibration error {_percent(calibration.ece.value)}; by bins of equal mass "
-        f"{_percent(calibration.ece_equal_mass.value)}. Bars above the dotted line: the model is underconfident.",
+        f"Expected calibration error {_percent(calibration.ece.value)} with bins of equal width, "
+        f"{_percent(calibration.ece_equal_mass.value)} with bins that hold equally many predictions. "
+        "Bars above the dotted line: the model is underconfident.",
     )
 
 
@@ -302,8 +306,8 @@ def _prediction(entry: AnyScores, row: dict[str, Any]) -> Prediction:
     """Return a row of the predictions as text, and whether it is correct; a number is within 4 %."""
     truth, predicted = row["labels" if isinstance(entry, MultiLabelScores) else "label"], row["predicted"]
     if isinstance(entry, RegressionScores):
-        near = bool(is_within(np.array(truth), np.array(predicted)))
-        return Prediction(f"{truth:.4g} {entry.unit}".rstrip(), f"{predicted:.4g} {entry.unit}".rstrip(), near)
+        near, unit = bool(is_within(np.array(truth), np.array(predicted))), entry.unit.upper()
+        return Prediction(f"{truth:.4g} {unit}".rstrip(), f"{predicted:.4g} {unit}".rstrip(), near)
     if isinstance(entry, MultiLabelScores):
         return Prediction(", ".join(truth) or "none", ", ".join(predicted) or "none", truth == predicted)
     return Prediction(truth, predicted, truth == predicted)

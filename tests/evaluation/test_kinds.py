@@ -178,7 +178,7 @@ def test_a_report_of_every_kind(kind: str, corpus: Path, tmp_path: Path, request
     folder = request.getfixturevalue(kind)
     scores = evaluate_model(folder, ["validation"], tmp_path, corpus, FEW)
     page = write_report(tmp_path, folder, corpus).read_text(encoding="utf-8")
-    names = {"tagger": ("mAP", "guitar", "threshold"), "metronome": ("Accuracy 2", "at half the tempo", "bpm")}[kind]
+    names = {"tagger": ("mAP", "guitar", "threshold"), "metronome": ("Accuracy 2", "at half the tempo", "BPM")}[kind]
     assert all(name in page for name in names) and "StrictUndefined" not in page
     assert "predicted: " in page and page.count("<audio") == 6
     table = format_scores(scores).splitlines()
@@ -298,7 +298,7 @@ def test_classify_tags_and_tempi(tagger: Path, metronome: Path, music: Path, cap
     [tempo] = classify(metronome, [music / "ROCK/20.wav"])
     assert tempo.value == pytest.approx(150, abs=25) and tempo.unit == "bpm" and not tempo.labels
     print_predictions([tempo])
-    assert capsys.readouterr().out.endswith(f"  {tempo.value:.1f} bpm\n")
+    assert capsys.readouterr().out.endswith(f"  {tempo.value:.1f} BPM\n")
     print_predictions([tempo], jsonl=True)
     assert json.loads(capsys.readouterr().out)["value"] == tempo.value
 

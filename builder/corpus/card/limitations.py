@@ -84,12 +84,12 @@ def _describe_labels(context: dict[str, Any]) -> Iterator[str]:
         + (f" {tempo['clips']:,} of {clips:,} prompts give a tempo." if tempo else " No prompt gives a tempo.")
     )
     rare = [
-        f"{row['rare']:,} of {row['used']:,} values of `{row['name']}`"
+        f"{row['rare']:,} of the {row['used']:,} values of `{row['name']}`"
         for row in (by_name["subgenre"], by_name["mood"], by_name["instruments"])
         if row["rare"]
     ]
     if rare:
-        yield f"**Rare labels.** Fewer than ten clips have {', '.join(rare)}."
+        yield f"**Rare labels.** Too rare to learn from, with fewer than ten clips each: {', '.join(rare)}."
     if prompts < clips:
         yield f"**Prompts.** {clips:,} clips are made from {prompts:,} distinct prompts."
 
@@ -109,7 +109,7 @@ def _describe_audio(context: dict[str, Any]) -> Iterator[str]:
             )
     makers = len(context["generators"])
     yield (
-        f"**{'One generator' if makers == 1 else 'Few generators'}.** All clips are by {makers} "
-        f"generator{'s' if makers > 1 else ''}: a model may learn the properties of {'those' if makers > 1 else 'it'} "
-        "rather than those of music."
+        f"**{'One generator' if makers == 1 else 'Few generators'}.** All clips are made by "
+        f"{'one generator' if makers == 1 else f'{makers} generators'}: a model may learn the properties of "
+        f"{'those' if makers > 1 else 'it'} rather than those of music."
     )

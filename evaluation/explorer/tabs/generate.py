@@ -68,7 +68,7 @@ def _add_label_fields(context: PageContext, recipe: Recipe, genre: Component) ->
                 list(taxonomy.instruments), value=[], label="Instruments", multiselect=True, min_width=140
             )
         with gr.Row():
-            tempo = gr.Textbox(label="Tempo (bpm)", placeholder="120", max_lines=1, min_width=110)
+            tempo = gr.Textbox(label="Tempo (BPM)", placeholder="120", max_lines=1, min_width=110)
             key = gr.Textbox(label="Key", placeholder="A minor", max_lines=1, min_width=110)
             vocals = gr.Dropdown(["", *VOCALS], value="", label="Vocals", min_width=110)
     genre.change(

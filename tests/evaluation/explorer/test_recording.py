@@ -44,7 +44,7 @@ def test_taggers_and_regressions_are_drawn_as_lines(tmp_path: Path, fixture: str
     predictions = RecordingClassifier(request.getfixturevalue(fixture)).predict(file)
     html = render_predictions(predictions, "short.wav", None)
     assert len(predictions.values) == 1 and "<polyline" in html and "<audio" not in html
-    assert (" bpm" in html) == (fixture == "metronome")
+    assert (" BPM" in html) == (fixture == "metronome")
 
 
 def test_a_recording_that_does_not_fit_into_memory_is_refused(

@@ -83,6 +83,7 @@ def test_the_page_describes_the_run_and_its_scores(report: Path) -> None:
     assert "a model of 71.7 % accuracy would also make no error in 9 tracks" in page_text  # 0.05 ** (1 / 9)
     assert "1 file skipped" in page_text and "Format not recognised" in page_text
     assert "synthmir train" in page_text and "synthmir evaluate" in page_text
+    assert "evaluated on the validation split of its corpus and 1 set of recordings." in page_text
     assert "made by the same generator" not in page_text  # it was evaluated on other recordings too
 
 
@@ -140,7 +141,9 @@ def test_without_a_corpus_its_parts_are_left_out(report: Path, model: Path, tmp_
 
 def test_a_warning_on_validation_scores_alone(model: Path, corpus: Path, tmp_path: Path) -> None:
     evaluate_model(model, ["validation"], tmp_path, corpus)
-    assert "made by the same generator" in Page(write_report(tmp_path, model, corpus)).collapsed()
+    page_text = Page(write_report(tmp_path, model, corpus)).collapsed()
+    assert "made by the same generator" in page_text
+    assert "evaluated on the validation split of its corpus. " in page_text
 
 
 def test_written_twice_is_the_same(report: Path, model: Path, corpus: Path) -> None:

@@ -169,7 +169,7 @@ def test_how_it_was_made_is_the_records(made):
     details = record["details"]
     assert row(text, "recipe fingerprint", how) == [record["fingerprint"]]
     assert row(text, "accepted / rejected clips", how) == [f"60 / {details['rejected']}"]
-    assert f"({details['worker_seconds'] / 3600:.4g} device hours)" in row(text, "computing time", how)[0]
+    assert row(text, "computing time", how) == [f"{details['worker_seconds']:.1f} s by {details['workers']} worker"]
     assert row(text, "device", how) == [record["device"]]
     assert all(f"{name} {version}" in row(text, "versions", how)[0] for name, version in record["versions"].items())
     assert row(text, "synthmir embed corpus --embedder levels", how)[0] == f"{embedded['details']['seconds']:.1f} s"
