@@ -44,24 +44,6 @@ def prompts(
 
 
 @app.command(rich_help_panel="Corpus")
-def recipe(
-    recipe: Annotated[
-        str | None, typer.Argument(help="A recipe file, or the name of a shipped one. Default: list the shipped ones.")
-    ] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of recipes, for editors.")] = False,
-) -> None:
-    """Check a recipe and print it with all its defaults; or list the shipped recipes; or print the JSON schema."""
-    from .recipe import Recipe, list_recipes
-
-    if schema:
-        print(Recipe.json_schema(), end="")
-    elif recipe is None:
-        print("\n".join(list_recipes()))
-    else:
-        print(api.read_recipe(recipe).to_yaml(), end="")
-
-
-@app.command(rich_help_panel="Corpus")
 def build(
     recipe: RecipeArgument,
     out: Annotated[

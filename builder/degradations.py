@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,22 @@ class Damage:
         draw = np.random.default_rng((seed, zlib.crc32(str(self).encode())))
         out = DAMAGES[self.kind].apply(samples, sampling_rate, self.level, draw)
         return np.clip(out, -1.0, 1.0).astype(np.float32, copy=False)
+
+
+def parse_damages(chosen: Sequence[str] = ()) -> list[Damage]:
+    """Parse damages as they are written on the command line.
+
+    Args:
+        chosen: "mp3" for all levels of a kind, or "mp3:64" for one. None of them: all levels of all kinds.
+
+    Raises:
+        RecipeError: There is no such kind or level.
+    """
+    damages = []
+    for text in chosen or DAMAGES:
+        levels = DAMAGES[text].levels if text in DAMAGES else ()
+        damages += [Damage(text, level) for level in levels] or [Damage.parse(text)]
+    return list(dict.fromkeys(damages))
 
 
 def _mp3(samples: np.ndarray, rate: int, kbps: float, _: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from builder.audio import decode_audio, resample, to_mono
-from builder.degradations import DAMAGES, Damage
+from builder.degradations import DAMAGES, Damage, parse_damages
 from builder.records import record_run
 from builder.settings import EvaluationSettings
 
@@ -28,22 +28,6 @@ from .statistics.compare import adjust_p_values, compare_predictions
 from .statistics.summary import score_predictions
 
 TRACKS = 500  # by default; each is predicted once for each level
-
-
-def parse_damages(chosen: Sequence[str] = ()) -> list[Damage]:
-    """Parse damages as they are written on the command line.
-
-    Args:
-        chosen: "mp3" for all levels of a kind, or "mp3:64" for one. None of them: all levels of all kinds.
-
-    Raises:
-        RecipeError: There is no such kind or level.
-    """
-    damages = []
-    for text in chosen or DAMAGES:
-        levels = DAMAGES[text].levels if text in DAMAGES else ()
-        damages += [Damage(text, level) for level in levels] or [Damage.parse(text)]
-    return list(dict.fromkeys(damages))
 
 
 def evaluate_robustness(

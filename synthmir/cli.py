@@ -76,6 +76,29 @@ def run(
 app.registered_commands += builder.cli.app.registered_commands
 
 
+@app.command(rich_help_panel="Corpus")
+def recipe(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file, or the name of a shipped one. Default: list the shipped ones.")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of recipes, for editors.")] = False,
+) -> None:
+    """Check a recipe and print it with all its defaults; or list the shipped recipes; or print the JSON schema."""
+    from builder.api import read_recipe
+    from builder.recipe import Recipe, list_recipes
+
+    from .preflight import check_recipe
+
+    if schema:
+        print(Recipe.json_schema(), end="")
+    elif recipe is None:
+        print("\n".join(list_recipes()))
+    else:
+        loaded = read_recipe(recipe)
+        check_recipe(loaded)
+        print(loaded.to_yaml(), end="")
+
+
 @app.command(rich_help_panel="Training")
 def train(
     corpus: Annotated[

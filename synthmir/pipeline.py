@@ -109,12 +109,16 @@ def run(
     Returns:
         The corpus, the paths of the model and the report, and the scores.
 
+    Raises:
+        RecipeError: The recipe names what does not exist, such as a task or a benchmark. It is checked first.
+        DataError: `out` holds something other than a run.
+
     Examples:
         >>> synthmir.run("demo", "runs/demo").scores.benchmarks[0].accuracy.value
         0.98
     """
     from builder.api import build, describe_corpus, make_executor_settings, read_recipe
-    from builder.embedders.augment import augmented_config_name, check_damages
+    from builder.embedders.augment import augmented_config_name
     from builder.embedders.embed_corpus import embed_corpus
     from builder.executors import count_embedding_workers
     from evaluation.api import evaluate_with, fidelity_with, robustness_with
@@ -122,11 +126,14 @@ def run(
     from training.settings import ChosenSettings
     from training.trainer import summarize_training
 
+    from .preflight import check_label_counts, check_recipe, check_run_folder
     from .training_api import train_with
 
     report = notice or (lambda line: None)
     loaded, folder = read_recipe(recipe), Path(out)
-    check_damages(loaded.embedder.augment)  # a missing package is reported before the work
+    check_run_folder(folder)
+    check_recipe(loaded)
+    check_label_counts(loaded)
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     embedding_workers = count_embedding_workers(workers, scale)
 

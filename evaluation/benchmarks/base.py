@@ -345,6 +345,13 @@ def load_benchmark(
         >>> benchmark = load_benchmark("gtzan@filtered:/data/gtzan", ["blues", "rock"])
         >>> len(benchmark.tracks), benchmark.notes
     """
+    parsed, kind = find_benchmark(spec)
+    benchmark: Benchmark = kind(parsed, labels, task, problem)
+    return benchmark
+
+
+def find_benchmark(spec: str) -> tuple[Spec, Any]:
+    """Parse a benchmark's spec and return it with its class, without opening data. Raises RecipeError."""
     parsed = Spec.parse(spec)
     if parsed.name not in BENCHMARKS:
         known = ", ".join(["validation", *(f"{key}:PATH" for key in sorted(BENCHMARKS))])
@@ -353,6 +360,4 @@ def load_benchmark(
             f"there is no benchmark called {parsed.name!r}{suggest(parsed.name, BENCHMARKS)}",
             f"{hint}use one of: {known}",
         )
-    kind: Any = BENCHMARKS.load(parsed.name)
-    benchmark: Benchmark = kind(parsed, labels, task, problem)
-    return benchmark
+    return parsed, BENCHMARKS.load(parsed.name)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from builder.degradations import DAMAGES
+from builder.degradations import DAMAGES, parse_damages
 from builder.errors import BackendError, DataError, RecipeError
 from builder.settings import EvaluationSettings
 from evaluation.benchmarks.track import Track
@@ -18,7 +18,7 @@ from evaluation.evaluate import evaluate_model
 from evaluation.reporting.result_files import write_result_files
 from evaluation.reporting.tables import format_robustness
 from evaluation.results.robustness import FILE, Robustness
-from evaluation.robustness import evaluate_robustness, parse_damages, read_damaged, sample_items
+from evaluation.robustness import evaluate_robustness, read_damaged, sample_items
 
 SETTINGS = EvaluationSettings(bootstrap=200, seed=3)
 LEVELS = ["gain:0", "lowpass:300", "noise:-20"]
