@@ -33,7 +33,7 @@ def match_split(name: str) -> str | None:
 
 
 def find_group_column(columns: Collection[str], but: str = "") -> str | None:
-    """The column that says which rows belong together (a description, an artist, ...); `but` is never taken for it."""
+    """The column that says which rows belong together (a description, an artist, ...), other than `but`."""
     return next((name for name in GROUP_COLUMNS if name in columns and name != but), None)
 
 

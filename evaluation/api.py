@@ -331,7 +331,7 @@ def compare(
         out: The folder that gets models/ and strategies.{json,svg,txt}.
         strategies: Names, in a list or separated by commas. Default: all six.
         seeds: Seeds of the trainings: "0..4", "0,3,7" or a list.
-        shots: Labelled real tracks a class. Default: all.
+        shots: Labelled real tracks for each class. Default: all.
         task: "genre", "mood", "instruments", ... Default: the recipe's.
         embedder: Train on these embeddings. Default: the recipe's.
         recipe: Take the settings from here. Default: the corpus's own recipe.

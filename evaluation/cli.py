@@ -165,7 +165,9 @@ def compare(
     out: Annotated[Path, typer.Option(help="The folder that gets models/ and strategies.{json,svg,txt}.")],
     strategies: Annotated[str | None, typer.Option(help="synthetic,adapt,transfer,... Default: all six.")] = None,
     seeds: Annotated[str, typer.Option(help="0..4 or 0,3,7: trainings of each.")] = "0..4",
-    shots: Annotated[int | None, typer.Option(min=1, help="Labelled real tracks a class. Default: all.")] = None,
+    shots: Annotated[
+        int | None, typer.Option(min=1, help="Labelled real tracks for each class. Default: all.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="genre, mood, instruments, ... Default: the recipe's.")] = None,
     embedder: Annotated[str | None, typer.Option(help="Train on these embeddings. Default: the recipe's.")] = None,
     recipe: Annotated[

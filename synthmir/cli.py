@@ -135,7 +135,9 @@ def train(
         str | None,
         typer.Option(help="Real music: gtzan:PATH or another benchmark, what `synthmir embed --out` wrote, a corpus."),
     ] = None,
-    shots: Annotated[int | None, typer.Option(min=1, help="Labelled real tracks a class. Default: all.")] = None,
+    shots: Annotated[
+        int | None, typer.Option(min=1, help="Labelled real tracks for each class. Default: all.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the recipe's.")] = None,
     seeds: Annotated[
         str | None,

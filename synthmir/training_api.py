@@ -65,7 +65,7 @@ def train(
         head: "mlp", "linear", "logistic", "knn". Default: the recipe's.
         strategy: "synthetic", "real", "joint", "transfer", "finetune", "adapt". Default: the recipe's.
         target: Real music: "gtzan:PATH" or another benchmark, what `embed` wrote, a corpus.
-        shots: Labelled real tracks a class. Default: all.
+        shots: Labelled real tracks for each class. Default: all.
         seed: Default: the recipe's.
         progress: Of the epochs, and of the embedding of a benchmark; see `builder.progress.show_progress`.
 

@@ -140,7 +140,7 @@ def _read_lines(path: Path, handle: TextIO, error: type[SynthmirError]) -> Itera
     while line := handle.readline(MAX_LINE):
         number += 1
         if len(line) == MAX_LINE:
-            raise error(f"{path}, line {number}: longer than {MAX_LINE:,} characters", "one row a line")
+            raise error(f"{path}, line {number}: longer than {MAX_LINE:,} characters", "write each row on one line")
         yield line
 
 

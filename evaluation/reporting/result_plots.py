@@ -71,7 +71,7 @@ def plot_robustness(robustness: Robustness) -> bytes:
 
 @styled
 def plot_ablation(ablation: Ablation) -> bytes:
-    """Draw an ablation as SVG: a panel a split or benchmark, a line a cell; a curve where one number is varied."""
+    """Draw an ablation as SVG: a panel for each split or benchmark and a line for each cell; or a curve."""
     document = ablation.model_dump(mode="json")
     places, cells = document["places"], document["cells"]
     keys = HEADLINES[document["problem"]]

@@ -48,7 +48,7 @@ def paired_bootstrap(
     interval without width.
 
     Args:
-        a: [n, ...], one row a track: what `metrics_of` takes, for the first model.
+        a: [n, ...], one row for each track: what `metrics_of` takes, for the first model.
         b: The same for the second model, on the same tracks in the same order.
         metrics_of: Makes the metrics of such rows. The default is the mean of one number a track.
         groups: [n], what is drawn together, as in `confidence_intervals`.

@@ -128,14 +128,15 @@ def take_shots(target: Target, shots: int, names: tuple[str, ...], seed: int) ->
     A class with fewer rows keeps all of them, which is recorded and logged.
 
     Raises:
-        RecipeError: The task is not one of one class a row.
+        RecipeError: The task does not give each row exactly one class.
     """
     train = target.train
     if train is None:
         return target
     if train.labels.dtype != torch.int64:
         raise RecipeError(
-            "training.shots: counts rows a class, and this task has no one class a row", "leave shots out"
+            "training.shots: counts the rows of each class, and in this task a row has no single class",
+            "leave shots out",
         )
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
     drawn = [order[train.labels[order] == label][:shots] for label in range(len(names))]
