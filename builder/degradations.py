@@ -16,6 +16,7 @@ import numpy as np
 
 from .audio import resample
 from .errors import BackendError, RecipeError
+from .validation import suggest
 
 Function = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
 CODED_FRAMES = 1 << 20  # frames to encode at a time: libvorbis keeps 4 bytes of each on the stack, which has 8 MiB
@@ -59,7 +60,9 @@ class Damage:
         """Parse `KIND:LEVEL`. Raises RecipeError for an unknown kind, or a level that it does not allow."""
         kind, _, level = text.partition(":")
         if kind not in DAMAGES:
-            raise RecipeError(f"there is no damage called {kind!r}", f"use one of: {', '.join(DAMAGES)}")
+            raise RecipeError(
+                f"there is no damage called {kind!r}{suggest(kind, DAMAGES)}", f"use one of: {', '.join(DAMAGES)}"
+            )
         known = DAMAGES[kind]
         try:
             value = float(level)

@@ -28,7 +28,7 @@ def make_recipe(**sections: Any) -> Recipe:
         ({"evaluation": {"benchmarks": ["folder:/nope"]}}, "evaluation.benchmarks: /nope", "genre"),
         ({"evaluation": {"benchmarks": ["hub:a/b?lable=x"]}}, "has no option 'lable' (did you mean 'label'?)", ""),
         ({"evaluation": {"robustness": {"benchmark": "folder:/nope"}}}, "evaluation.robustness.benchmark: /nope", ""),
-        ({"evaluation": {"robustness": {"damages": ["foo"]}}}, "robustness.damages: there is no damage", "mp3"),
+        ({"evaluation": {"robustness": {"damages": ["nois"]}}}, "(did you mean 'noise'?)", "mp3"),
         ({"evaluation": {"fidelity": {"against": "folder:/nope"}}}, "evaluation.fidelity.against: /nope", "genre"),
         ({"training": {"strategy": "real", "target": "folder:/nope"}}, "training.target: /nope", "genre"),
         ({"taxonomy": "gtzn"}, "taxonomy: no shipped taxonomy", "gtzan"),
