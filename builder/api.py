@@ -51,7 +51,17 @@ def make_executor_settings(
     gpus_per_worker: float = 0.0,
     shard_timeout: float | None = None,
 ) -> ExecutorSettings:
-    """Make the `ExecutorSettings` of these options. Raises RecipeError for options that do not go together."""
+    """Make the `ExecutorSettings` of these options.
+
+    Args:
+        executor: "local" (this machine) or "ray".
+        address: Of a Ray cluster: "auto" or "HOST:PORT". Default: RAY_ADDRESS, else Ray is started on this machine.
+        gpus_per_worker: On Ray: GPUs of one worker, a part of one (0.5) or a whole number. Default: 0, none.
+        shard_timeout: Seconds after which a task is stopped. Default: no limit.
+
+    Raises:
+        RecipeError: The options are invalid or do not go together.
+    """
     from .executors import ExecutorSettings
 
     return ExecutorSettings(executor, address, gpus_per_worker, shard_timeout)  # type: ignore[arg-type]

@@ -22,12 +22,19 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # of the outputs' large
 
 
 def pack_linear(weight: Tensor, bias: Tensor | None, rows: int, gelu: bool = False) -> Linear:
-    """`x -> x @ weight.T + bias`, then the exact (erf) GELU if asked, with the weight in oneDNN's blocked layout.
+    """Make `x -> x @ weight.T + bias`, with the weight in oneDNN's blocked layout.
 
-    weight [outputs, inputs] and bias [outputs], float32 or bfloat16 on a CPU, are taken as they are now: later changes
-    to them are not seen. `rows` is how many vectors a call will mostly bring (the product of x's leading dimensions);
-    other counts work too. No gradients. The layout is reached through private operators of torch, so one layer of each
-    shape is first compared with the plain product; where it is not the same, or not there, the plain one is returned.
+    The layout is reached through private operators of torch, so one layer of each shape is first compared with the
+    plain product; where it is not the same, or not there, the plain one is returned.
+
+    Args:
+        weight: float32 or bfloat16 [outputs, inputs] on a CPU. Later changes to it are not seen.
+        bias: [outputs], likewise. None: no bias.
+        rows: How many vectors a call will mostly bring (the product of x's leading dimensions). Other counts work too.
+        gelu: Whether the exact (erf) GELU is applied to the result. Default: no.
+
+    Returns:
+        A function of [..., inputs] that returns [..., outputs], without gradients.
     """
     weight = weight.detach().contiguous()
     bias = None if bias is None else bias.detach().contiguous()
@@ -82,10 +89,18 @@ def _same(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
 
 
 def compute_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q @ k.T / sqrt(width)) @ v, all [batch, heads, tokens, width], unmasked, without gradients.
+    """Compute unmasked attention: softmax(q @ k.T / sqrt(width)) @ v, without gradients.
 
     On a CPU and for many tokens: two or three times as fast as torch's fused kernel, whose products are not oneDNN's.
-    Checked once a shape as `packed_linear` is; elsewhere it is torch's own.
+    It is compared with torch's once a shape, as `pack_linear` is; elsewhere it is torch's own.
+
+    Args:
+        q: Queries, [batch, heads, tokens, width].
+        k: Keys, [batch, heads, tokens, width]. Their number of tokens may differ from that of the queries.
+        v: Values, of the shape of the keys.
+
+    Returns:
+        [batch, heads, tokens, width], one vector for each query.
     """
     if q.device.type != "cpu" or q.shape[2] < 64 or not _blocked_works(q.dtype, *q.shape[2:], k.shape[2]):
         return F.scaled_dot_product_attention(q, k, v)

@@ -35,7 +35,17 @@ def show_progress(option: ProgressOption, stage: str, unit: str = " clips") -> I
 
 @contextmanager
 def count_progress(option: ProgressOption, stage: str, unit: str = " clips") -> Iterator[Callable[[int], None]]:
-    """Show the progress of work whose total is not known: the function takes how much has been added."""
+    """Show the progress of work whose total is not known.
+
+    Args:
+        option: True draws a tqdm bar on stderr, False shows nothing. A function is called with the stage's name,
+            the amount done and None.
+        stage: The stage's name: "train", "evaluate", ...
+        unit: What is counted. Default: " clips".
+
+    Yields:
+        A function that takes how much has been added.
+    """
     done = 0
     with show_progress(option, stage, unit) as update:
 

@@ -195,9 +195,14 @@ class _Frames:
 def find_mpeg_streams(view: View, start: int, stop: int) -> Layout:
     """Find the MPEG streams in the bytes `start` to `stop` of a file.
 
+    Args:
+        view: The file.
+        start: Position of the first byte.
+        stop: Position after the last byte.
+
     Returns:
         A stream for each run of frames of one kind, and for each run with a tag frame of its own. Without any frame:
-        one stream, the file as it is.
+        one stream, the file as it is. The layout's fault says how the file is truncated or damaged.
     """
     attempts = iter(range(MAX_ATTEMPTS))
     stop = _start_of_tags(view, start, stop)

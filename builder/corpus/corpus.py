@@ -153,9 +153,17 @@ def part_number(name: str) -> int:
 
 
 def group_shards(shards: Iterable[str], where: str, fix: str) -> dict[str, list[str]]:
-    """Group the names of a config's shards by split: train, validation and test first, and each in order.
+    """Group the names of a config's shards by split.
 
     A corpus that has grown has several parts. The shards of each part have their own numbers.
+
+    Args:
+        shards: File names, with or without folders, in any order. Names of other files are ignored.
+        where: The corpus and config, for the error message.
+        fix: What the error advises.
+
+    Returns:
+        The names of each split, in order. The splits begin with train, validation and test.
 
     Raises:
         DataError: Shards of a split are missing.

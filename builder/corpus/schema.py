@@ -43,13 +43,16 @@ class LabelNames(Protocol):
     """The class names of the label columns, in order, as a taxonomy has them."""
 
     @property
-    def genre_names(self) -> list[str]: ...  # noqa: D102
+    def genre_names(self) -> list[str]:
+        """Class names of the column `genre`."""
 
     @property
-    def mood_names(self) -> list[str]: ...  # noqa: D102
+    def mood_names(self) -> list[str]:
+        """Class names of the column `mood`."""
 
     @property
-    def instrument_names(self) -> list[str]: ...  # noqa: D102
+    def instrument_names(self) -> list[str]:
+        """Class names of the column `instruments`."""
 
 
 def label_features(labels: LabelNames) -> dict[str, Any]:

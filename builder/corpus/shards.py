@@ -192,7 +192,16 @@ class Ledger:
         return self.path.read_bytes().splitlines() if self.path.exists() else []
 
     def has_intact(self, folder: Path, name: str, source: str) -> bool:
-        """Whether the shard is in the folder, made from `source`, with the hash that the ledger states."""
+        """Return whether a shard is finished and its file is unchanged.
+
+        Args:
+            folder: The folder that the shard should be in.
+            name: Its file, relative to the folder.
+            source: Fingerprint of what it should be made from.
+
+        Returns:
+            True if the ledger has the shard with this source, and the file has the hash that the ledger states.
+        """
         entry, path = self.entries.get(name), folder / name
         return entry is not None and entry.source == source and path.is_file() and digest(path) == entry.sha256
 

@@ -70,7 +70,19 @@ class LabelEncoding:
 
 
 def find_label_column(task: str, features: Features, where: str) -> str:
-    """The column that holds the labels of a task. Raises DataError, with the tasks that there are."""
+    """Find the column that holds the labels of a task.
+
+    Args:
+        task: "genre", "subgenre", "mood", "instruments", "tempo", "key" or "vocals".
+        features: Columns of the data set.
+        where: The data set, for the error message.
+
+    Returns:
+        Name of the column: "tempo_bpm" for "tempo", else the task's name.
+
+    Raises:
+        DataError: The data set has no labels for the task. The message lists the tasks that it has.
+    """
     column = TASKS.get(task, "tempo_bpm" if task == "tempo_bpm" else "")
     if column not in features:
         known = [name for name, column in TASKS.items() if column in features]
@@ -81,7 +93,17 @@ def find_label_column(task: str, features: Features, where: str) -> str:
 
 
 def make_label_encoding(task: str, column: str, features: Features, values: Sequence[str]) -> LabelEncoding:
-    """The encoding of a column; `values` are all values of a column of strings, which become its classes."""
+    """Make the encoding of a column of labels.
+
+    Args:
+        task: Name of the task.
+        column: Name of the column, see `find_label_column`.
+        features: Columns of the data set.
+        values: All values of a column of strings, which become its classes in this order; else unused.
+
+    Returns:
+        An encoding as a number for a tempo, as several classes for a list, else as one class.
+    """
     kind = features[column]
     inner = getattr(kind, "feature", kind)
     if column == "tempo_bpm":

@@ -253,7 +253,16 @@ class MusicnnVggNetwork:
 
 
 def max_pool(x: Tensor, size: tuple[int, int], stride: tuple[int, int]) -> Tensor:
-    """`torch.nn.functional.max_pool2d` of [1, features, frames, bands], which takes several times longer on a CPU."""
+    """Take the maximum of windows, as `torch.nn.functional.max_pool2d`, which takes several times longer on a CPU.
+
+    Args:
+        x: [1, features, frames, bands].
+        size: Frames and bands of a window.
+        stride: Frames and bands between the starts of two windows.
+
+    Returns:
+        The maximum of each window that lies inside `x`: [1, features, windows, windows].
+    """
     (height, width), (down, across) = size, stride
     frames, bands = (x.shape[2] - height) // down + 1, (x.shape[3] - width) // across + 1
     x = reduce(torch.maximum, [x[:, :, place::down][:, :, :frames] for place in range(height)])

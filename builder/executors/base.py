@@ -161,7 +161,16 @@ def _fails_every_task(error: BaseException | None) -> bool:
 
 
 def run_task(worker: Worker, task: Any, tick: Tick) -> Success | Failure:
-    """Run one task on a worker of this process."""
+    """Run one task on a worker of this process.
+
+    Args:
+        worker: Runs the task.
+        task: What the worker is called with.
+        tick: Is called with the number of clips that were just finished.
+
+    Returns:
+        The worker's result, or a description of the exception that it raised.
+    """
     try:
         return Success(worker(task, tick))
     except Exception as error:

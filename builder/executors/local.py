@@ -28,7 +28,20 @@ class InProcessExecutor:
     count = 1
 
     def run(self, setup: Callable[[], Worker], tasks: Sequence[Any], tick: Tick) -> Iterator[Any]:
-        """Run the tasks in their order; see Executor."""
+        """Run the tasks in their order; see Executor.
+
+        Args:
+            setup: Makes a worker. It is called again after an exception that may have left the worker unusable.
+            tasks: What the worker is called with, one at a time.
+            tick: Is called in this process with the number of clips that were just finished. A negative number takes
+                back those of a failed try.
+
+        Yields:
+            The result of each task, in the order of the tasks.
+
+        Raises:
+            SynthmirError: After the last result, if tasks were set aside; immediately, if every task would fail.
+        """
         with handle_interrupts():
             tracker, worker = TaskTracker(tasks), None
             for number, task in enumerate(tasks):

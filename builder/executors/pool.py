@@ -84,7 +84,20 @@ class WorkerPool(ABC):
         """Return the events of some workers. Wait no longer than `seconds` for the first."""
 
     def run(self, setup: Callable[[], Worker], tasks: Sequence[Any], tick: Tick) -> Iterator[Any]:
-        """Run the tasks; see Executor. A task begins when a worker is free for it."""
+        """Run the tasks; see Executor. A task begins when a worker is free for it.
+
+        Args:
+            setup: Makes a worker. It is called once in each worker's process.
+            tasks: What the worker is called with, one at a time.
+            tick: Is called in this process with the number of clips that were just finished. A negative number takes
+                back those of a failed try.
+
+        Yields:
+            The results of the tasks, in the order in which they are ready.
+
+        Raises:
+            SynthmirError: After the last result, if tasks were set aside; immediately, if every task would fail.
+        """
         if tasks:
             with handle_interrupts():
                 yield from _PoolRun(self, setup, tasks, tick).results()

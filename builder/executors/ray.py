@@ -50,7 +50,21 @@ class RayExecutor(WorkerPool):
         super().__init__(count, settings.shard_timeout)
 
     def run(self, setup: Callable[[], Worker], tasks: Sequence[Any], tick: Tick) -> Iterator[Any]:
-        """Run the tasks; see Executor. Raises DataError if a node does not see the folder that is written to."""
+        """Run the tasks; see Executor.
+
+        Args:
+            setup: Makes a worker. It is called once in each worker's process.
+            tasks: What the worker is called with, one at a time.
+            tick: Is called in this process with the number of clips that were just finished. A negative number takes
+                back those of a failed try.
+
+        Yields:
+            The results of the tasks, in the order in which they are ready.
+
+        Raises:
+            DataError: A node does not see the folder that is written to.
+            SynthmirError: After the last result, if tasks were set aside; immediately, if every task would fail.
+        """
         if tasks and self._place is not None and not is_started_here():
             check_shared(self._ray, self._place)
         return super().run(setup, tasks, tick)

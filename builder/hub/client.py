@@ -163,8 +163,14 @@ class Hub:
     def validate_card(self, content: str, kind: str, path: str) -> None:
         """Let the Hub validate the YAML of a card, which it would otherwise refuse in the last commit.
 
+        Args:
+            content: The text of the card.
+            kind: Type of the repository: "dataset", "model" or "space".
+            path: The card's file, for the error message.
+
         Raises:
-            HubError: The Hub does not accept a value; the message names the key and the file `path`.
+            HubError: The Hub does not accept a value; the message names the key and the file `path`. Or it cannot be
+                reached.
         """
 
         def post() -> list[str]:
@@ -185,7 +191,17 @@ class Hub:
             )
 
     def wait_to_retry(self, error: Exception, attempt: int, codes: Collection[int | None] = TEMPORARY) -> bool:
-        """Wait before the next attempt. Returns False where there should be none, by the HTTP statuses in `codes`."""
+        """Wait before the next attempt at a request, if there should be one.
+
+        Args:
+            error: What the attempt raised.
+            attempt: Number of the attempt that failed, from 1.
+            codes: HTTP statuses to repeat the request after; None in it stands for no answer. Default: `TEMPORARY`.
+
+        Returns:
+            True after the pause. False, at once, if the request should not be repeated: for its cause, after the last
+            attempt, or where the Hub asks for a pause of more than 600 seconds.
+        """
         cause = find_cause(error)
         status = http_status(cause)
         if attempt >= (NOT_FOUND_TRIES if status == 404 else TRIES) or status not in codes:
@@ -207,7 +223,16 @@ class Hub:
         return True
 
     def raise_error(self, action: str, error: Exception, advice: Mapping[int, str] | None = None) -> NoReturn:
-        """Raise HubError with the reason and the fix, without the token in it or in its cause."""
+        """Raise HubError with the reason and the fix, without the token in it or in its cause.
+
+        Args:
+            action: Description of the request for the error message: "log in".
+            error: What the request raised.
+            advice: Fixes by HTTP status, where the general one does not fit. Default: none.
+
+        Raises:
+            HubError: Always.
+        """
         cause = find_cause(error)
         status = http_status(cause)
         fix = (advice or {}).get(status) if status is not None else None

@@ -14,7 +14,19 @@ HERE = Path(__file__).parent
 
 
 def compute(predictions: str, references: str, options: str) -> Any:
-    """Compute the metric on lists in JSON."""
+    """Compute the metric on lists in JSON.
+
+    Args:
+        predictions: A JSON list.
+        references: A JSON list of the same length.
+        options: A JSON object with the metric's other arguments. Empty: none.
+
+    Returns:
+        The metric's scores.
+
+    Raises:
+        gradio.Error: The text is not JSON, or the metric does not accept it.
+    """
     try:
         lists = {"predictions": json.loads(predictions), "references": json.loads(references)}
         return metric.compute(**lists, **json.loads(options or "{}"))

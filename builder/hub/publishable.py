@@ -95,6 +95,11 @@ def _is_model(folder: Path) -> bool:
 def check_folder(part: FolderKind, folder: Path, progress: Progress = lambda done, total: None) -> None:
     """Check a folder before it is published.
 
+    Args:
+        part: Kind of the folder: "corpus", "model", "metric" or "space".
+        folder: The folder.
+        progress: Is called with the work done and the total while a corpus is verified. Default: nothing is reported.
+
     Raises:
         DataError: `verify` finds faults in a corpus, or another folder is incomplete.
     """
@@ -189,7 +194,20 @@ def _item(folder: Path, name: str, known: str | None) -> UploadItem:
 
 
 def format_loading_code(part: FolderKind, folder: Path, repo: str, revision: str | None = None) -> list[str]:
-    """Format lines of Python that load a repository; none for a Space."""
+    """Format lines of Python that load a repository.
+
+    Args:
+        part: Kind of the folder: "corpus", "model", "metric" or "space".
+        folder: The local folder, whose content decides how it is loaded.
+        repo: Full name of the repository, NAMESPACE/NAME.
+        revision: Tag, branch or commit to load. Default: the Hub's default branch.
+
+    Returns:
+        The lines; none for a Space.
+
+    Raises:
+        DataError: The folder of a corpus or a model cannot be read.
+    """
     at = f', revision="{revision}"' if revision else ""
     if part == "space":
         return []

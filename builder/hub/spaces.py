@@ -61,7 +61,19 @@ def find_space(run: Path) -> Path:
 
 
 def name_metric_repo(folder: Path, repo: str, alone: bool) -> str:
-    """The repository of a metric; `repo` is its full name or the namespace. Raises HubError for an invalid name."""
+    """Return the name of the repository of a metric.
+
+    Args:
+        folder: The folder of the metric, whose name is the metric's.
+        repo: Full name of the repository, or the namespace.
+        alone: Whether this metric alone is published.
+
+    Returns:
+        NAMESPACE/NAME.
+
+    Raises:
+        HubError: `repo` is the full name for several metrics, or differs from the metric's name.
+    """
     namespace, _, name = repo.partition("/")
     if name and not alone:
         raise HubError(f"{repo}: there are several metrics, each a Space of its own", f"--repo {namespace}")

@@ -161,7 +161,13 @@ class ObjectStorage:
         return self.explain_message(path, error, " ".join((str(error) or type(error).__name__).split())[:300])
 
     def explain_message(self, path: Path, error: Exception, message: str) -> SynthmirError:
-        """Return the error to raise for an exception of the client with this message."""
+        """Return the error to raise for an exception of the client with this message.
+
+        Args:
+            path: The file or folder.
+            error: The exception of the client.
+            message: Its text, on one line.
+        """
         return BackendError(
             f"{path}: the storage cannot be reached or fails ({type(error).__name__}: {message})",
             "check the network, then run the same command again: finished work is kept",
@@ -223,7 +229,13 @@ class ObjectStorage:
             raise DataError(f"{target}: {arrived} bytes arrived of {size}", "run the same command again")
 
     def put(self, fs: Any, part: Path, key: str) -> None:
-        """Send a file."""
+        """Send a file.
+
+        Args:
+            fs: The fsspec file system.
+            part: The file, on this machine.
+            key: Key of the object.
+        """
         fs.put_file(str(part), key)
 
     def make_folder(self, path: Path) -> None:
@@ -280,7 +292,13 @@ class S3Storage(ObjectStorage):
             raise DataError(f"{address}: is a whole bucket", f"give a folder in it: s3://{parts[0]}/corpus")
 
     def explain_message(self, path: Path, error: Exception, message: str) -> SynthmirError:
-        """Return a DataError for clocks, names and rights, else a BackendError."""
+        """Return a DataError for clocks, names and rights, else a BackendError.
+
+        Args:
+            path: The file or folder.
+            error: The exception of the client.
+            message: Its text, on one line.
+        """
         kind = type(error).__name__
         fix = None
         if "request time" in message:
@@ -299,7 +317,13 @@ class S3Storage(ObjectStorage):
         )
 
     def put(self, fs: Any, part: Path, key: str) -> None:
-        """Send a file in parts, with its hash as metadata."""
+        """Send a file in parts, with its hash as metadata.
+
+        Args:
+            fs: The fsspec file system.
+            part: The file, on this machine.
+            key: Key of the object.
+        """
         fs.put_file(str(part), key, chunksize=PART_BYTES, Metadata={"sha256": hash_file(part)})
 
     def stored_sha256(self, path: Path) -> str | None:
@@ -322,7 +346,13 @@ class HubStorage(ObjectStorage):
             raise DataError(f"{address}: is not the address of a data set", "hf://datasets/NAMESPACE/NAME")
 
     def explain_message(self, path: Path, error: Exception, message: str) -> SynthmirError:
-        """Return a HubError."""
+        """Return a HubError.
+
+        Args:
+            path: The file or folder.
+            error: The exception of the client.
+            message: Its text, on one line.
+        """
         fix = "check the name and your token (hf auth login), then run the same command again"
         return HubError(f"{path}: {message}", fix)
 
@@ -364,7 +394,13 @@ class MemoryStorage(ObjectStorage):
     shared = False
 
     def put(self, fs: Any, part: Path, key: str) -> None:
-        """Copy a file at once: `put_file` would show it while it grows."""
+        """Copy a file at once: `put_file` would show it while it grows.
+
+        Args:
+            fs: The fsspec file system.
+            part: The file, on this machine.
+            key: Key of the object.
+        """
         fs.pipe_file(key, part.read_bytes())
 
 

@@ -94,7 +94,16 @@ def ask_chat_model(recipe: Recipe, reply: Reply | None = None, progress: Callabl
 
 
 def build_messages(genre: Genre, recipe: Recipe, turn: int) -> list[Message]:
-    """Write the messages that ask for a genre's batch number `turn`, each time for another sub-genre."""
+    """Write the messages that ask for a batch of descriptions of a genre.
+
+    Args:
+        genre: The genre.
+        recipe: The recipe, which states whether descriptions name instruments, and whether there are vocals.
+        turn: Number of the batch, from 0. Each asks for another sub-genre, in turn.
+
+    Returns:
+        The system's message and the user's.
+    """
     subgenres = list(genre.subgenres)
     task = _TASK.format(
         count=BATCH,

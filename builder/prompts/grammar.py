@@ -123,7 +123,17 @@ def add_genre(strategy: str, tag: str, description: str) -> str:
 
 
 def compose_prompt(taxonomy: Taxonomy, genre: Genre, settings: PromptSettings, index: int) -> Prompt:
-    """Compose the prompt of a genre's clip number `index`. It does not depend on other clips."""
+    """Compose the prompt of one clip. It does not depend on other clips.
+
+    Args:
+        taxonomy: The taxonomy.
+        genre: The genre of the clip.
+        settings: The recipe's section `prompts`: the seed, the strategy, vocals and more.
+        index: Number of the clip in its genre, from 0.
+
+    Returns:
+        The prompt: its text, its description, and the labels that it states.
+    """
     subgenre = _deal(tuple(genre.subgenres), index, settings.seed, genre.name)[0]
     turn = index // len(genre.subgenres)  # how often the sub-genre had its turn before
     place = (settings.seed, genre.name, subgenre)

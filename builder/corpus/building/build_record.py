@@ -17,7 +17,18 @@ RUN_KEYS = ("started", "wall_seconds", "device", "versions")  # of the run that 
 def describe_part(
     part: CorpusPart, footers: Sequence[dict[str, Any]], ledger: Ledger, record: RunRecord, workers: int
 ) -> dict[str, Any]:
-    """Describe a part that was just made, from the footers of its shards and the ledger."""
+    """Describe a part that was just made, from the footers of its shards and the ledger.
+
+    Args:
+        part: The part.
+        footers: The footers of all its shards, at least one.
+        ledger: The ledger of the build, which has the seconds that each shard took.
+        record: The record of the run that made the part: its start, its wall time, the device and the versions.
+        workers: Number of workers, at most.
+
+    Returns:
+        The part's entry in the record of the corpus.
+    """
     rejected = sum(len(footer["rejected"]) for footer in footers)
     made = {shard.name for shard in part.shards}
     clips = part.clips - rejected

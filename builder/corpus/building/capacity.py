@@ -170,7 +170,19 @@ def estimate_capacity(
 
 
 def measure_pace(recipe: Recipe, clips: Sequence[Clip], clips_per_hour: float | None) -> GenerationPace:
-    """Measure the generator of a recipe on a few clips, or use the given speed. Raises BackendError without either."""
+    """Measure the generator of a recipe on a few clips, or use the given speed.
+
+    Args:
+        recipe: The recipe.
+        clips: Planned clips, the first of which are made.
+        clips_per_hour: Speed of one worker. None: it is measured.
+
+    Returns:
+        The speed and the bytes of a clip. Bytes are measured if the generator is available, else an upper bound.
+
+    Raises:
+        BackendError: The generator is not available, and no speed is given.
+    """
     length = recipe.generator.seconds
     try:
         samples = time_probe(load_recipe_generator(recipe), clips, recipe)

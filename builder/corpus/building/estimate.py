@@ -105,6 +105,14 @@ def time_probe(generator: GeneratorBackend, clips: Sequence[Clip], recipe: Recip
     """Time a batch of clips at full length, or at three shorter lengths where that would take over a minute.
 
     Where a batch of one second takes too long as well, fewer clips are made.
+
+    Args:
+        generator: The generator of the recipe.
+        clips: Planned clips, at least one. The first of them are made, as many as a build makes at a time.
+        recipe: The recipe, which states the length of a clip.
+
+    Returns:
+        One sample at full length, or samples at up to three lengths in seconds, shortest first.
     """
     length, batch = recipe.generator.seconds, _batch_size(generator, clips)
     _time_clips(generator, clips[:1], SHORT, recipe)  # the first call includes the set-up

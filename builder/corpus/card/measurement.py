@@ -203,7 +203,19 @@ def read_fidelity_json(path: Path) -> dict[str, Any]:
 
 
 def validate(model: type[T], content: dict[str, Any], path: Path) -> T:
-    """Check the content of the file `path` against a model. Raises DataError that names the key."""
+    """Check the content of a fidelity file against a model.
+
+    Args:
+        model: The pydantic model.
+        content: The JSON object in the file.
+        path: The file, for the error message.
+
+    Returns:
+        The content as an object of the model.
+
+    Raises:
+        DataError: The content does not match the model. The message names the file and the first wrong key.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:

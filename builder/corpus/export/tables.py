@@ -118,7 +118,20 @@ def safe_name(text: str) -> str:
 
 
 def format_cells(table: pa.Table, features: Any, column: str) -> list[str]:
-    """Format a column as the cells of a table: classes by name, lists separated by ;, null as an empty cell."""
+    """Format a column as the cells of a table.
+
+    Args:
+        table: The rows.
+        features: Their `datasets.Features`.
+        column: Name of the column.
+
+    Returns:
+        One cell a row: classes by name, lists separated by `;`, null as an empty cell. Integers are written as floats
+        (`120.0`) if one of them is null.
+
+    Raises:
+        DataError: A name in a list contains `;`, or a label is not the number of a class.
+    """
     from datasets import ClassLabel
 
     kind = features[column]

@@ -33,6 +33,17 @@ def choose_players(
 
     How likely an open part is played is in the style.
 
+    Args:
+        prompt: The prompt, with its instruments and its vocals.
+        taxonomy: The taxonomy, which has all instruments.
+        genre: The genre of the clip.
+        subgenre: The sub-genre of the clip, with its usual line-up.
+        style: The style of the sub-genre.
+        rng: The random numbers of the clip.
+
+    Returns:
+        The players of the prompt's instruments, in the prompt's order, then the others.
+
     Raises:
         RecipeError: The taxonomy has no instrument of that name.
     """

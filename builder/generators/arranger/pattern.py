@@ -28,7 +28,19 @@ Pattern = tuple[tuple[Step, ...], ...]  # bars of steps
 
 @lru_cache(maxsize=4096)
 def parse_steps(text: str, beats: int, symbols: str) -> Pattern:
-    """Read a step string with bars of `beats` beats. Raises ValueError that describes the fault."""
+    """Read a step string.
+
+    Args:
+        text: The string, of one bar or more: "x--. x-x- | x---x---".
+        beats: Beats in a bar, which must divide its number of steps.
+        symbols: The characters that start a note.
+
+    Returns:
+        The notes of each bar, with times in beats from its start.
+
+    Raises:
+        ValueError: A bar has a wrong number of steps or an unknown character. The message names the bar.
+    """
     bars = ["".join(bar.split()) for bar in text.split(BAR)]
     pattern = []
     for number, bar in enumerate(bars, start=1):

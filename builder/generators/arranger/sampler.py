@@ -45,7 +45,17 @@ class Sampler:
         self._bytes = 0
 
     def note(self, program: int, is_drum: bool, pitch: int, seconds: float) -> Layers:
-        """The dark and the bright layer of a note that is held for at least `seconds`."""
+        """Return the dark and the bright layer of a note.
+
+        Args:
+            program: General-MIDI program, 0 to 127, or the drum kit.
+            is_drum: Whether the note is of a drum kit.
+            pitch: MIDI note number; of a drum kit the General-MIDI key of the drum.
+            seconds: How long the note must be held at least. The longest notes are held for 32 seconds.
+
+        Returns:
+            Two float32 [samples]. Do not modify them: they are cached.
+        """
         held = next((length for length in _LENGTHS if length >= seconds), _LENGTHS[-1])
         key = (program, is_drum, pitch, held)
         if key in self._cache:

@@ -56,13 +56,35 @@ class Song:
         ]
 
     def note(self, beat: float, grid: int, length: float, pitch: int, velocity: float) -> Note:
-        """Make a note with swing and with small random changes of timing and velocity."""
+        """Make a note with swing and with small random changes of timing and velocity.
+
+        Args:
+            beat: Start without swing, in beats from the start of the clip.
+            grid: Steps in a beat of the note's pattern; multiples of 3 are triplets, which do not swing.
+            length: Length in beats.
+            pitch: MIDI note number, or the General-MIDI key of a drum.
+            velocity: Up to 1, before the random change.
+
+        Returns:
+            The note, with a start of at least 0 and a velocity from 0.08 to 1.
+        """
         start = apply_swing(beat, grid, self.swing, self.style.swing_grid) + self.rng.bell_curve(self._loose)
         varied = min(1.0, max(0.08, velocity * (1.0 + self.rng.bell_curve(0.05 + 0.06 * self.style.looseness))))
         return Note(max(0.0, start), length, pitch, varied)
 
     def choose(self, names: Mapping[str, float], table: Mapping[str, Element], avoid: str = "") -> str:
-        """Draw one of the style's elements, more often one as dense as the mood; `avoid` only if there is no other."""
+        """Draw one of the style's elements, more often one as dense as the mood.
+
+        With little swing, elements in triplets are drawn only if there are no others.
+
+        Args:
+            names: Names of the elements, with their weights.
+            table: All elements of this type by name.
+            avoid: Name of an element that is drawn only if there is no other. Default: none.
+
+        Returns:
+            Name of the element.
+        """
         left = {name: weight for name, weight in names.items() if name != avoid} or dict(names)
         if self.swing < 0.3:  # triplets against straight eighths would clash
             left = {name: weight for name, weight in left.items() if not in_triplets(table[name])} or left

@@ -124,7 +124,16 @@ def nearest_pitch(pitch_class: int, around: float) -> int:
 
 
 def scale_walk(pitch: int, steps: int, classes: frozenset[int]) -> int:
-    """The pitch `steps` scale steps above (or below) a pitch, which need not be in the scale."""
+    """Return the pitch a number of scale steps above or below a pitch.
+
+    Args:
+        pitch: MIDI note number, which need not be in the scale.
+        steps: Number of scale steps; negative steps go down.
+        classes: Pitch classes of the scale, 0 (C) to 11 (B), at least one.
+
+    Returns:
+        MIDI note number. It is in the scale, except for 0 steps from a pitch outside it.
+    """
     direction = 1 if steps >= 0 else -1
     for _ in range(abs(steps)):
         pitch += direction

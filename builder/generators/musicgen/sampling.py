@@ -37,7 +37,16 @@ class Sampling:
 
 
 def draw_uniforms(seeds: Sequence[int], steps: int, codebooks: int) -> Tensor:
-    """Draw the random numbers of clips in [0, 1), each from its seed: float32 [clips, steps, codebooks]."""
+    """Draw the random numbers of clips, each from its seed.
+
+    Args:
+        seeds: One seed for each clip.
+        steps: Decoding steps.
+        codebooks: Tokens in a step.
+
+    Returns:
+        float32 [clips, steps, codebooks], in [0, 1).
+    """
     numbers = [np.random.default_rng(seed).random((steps, codebooks), dtype=np.float32) for seed in seeds]
     return torch.from_numpy(np.stack(numbers))
 

@@ -63,7 +63,17 @@ class Kernel:
         return self._call(first, first + item, first + 2 * item, 3 * width, keys, values, None, position + 1)
 
     def attend_prefix(self, query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor) -> Tensor:
-        """Attend with [rows, heads x size] to the first `lengths` (int64 [rows]) positions: the same shape."""
+        """Attend to the first positions of a cache, a number of them for each row.
+
+        Args:
+            query: [rows, heads x size].
+            keys: The cache, contiguous, [rows, heads, capacity, size].
+            values: Likewise.
+            lengths: int64 [rows], how many positions to attend to.
+
+        Returns:
+            [rows, heads x size].
+        """
         return self._call(query.data_ptr(), None, None, query.shape[1], keys, values, lengths.data_ptr(), 0)
 
     def _call(

@@ -37,9 +37,17 @@ class Product(Protocol):
 
 
 def make_product(weight: Tensor, bias: Tensor | None = None, plain: bool = False) -> Product:
-    """`x @ weight.T + bias` for a weight [outputs, inputs]; `plain` stays within torch's API.
+    """Make `x @ weight.T + bias` for a fixed weight.
 
     Packed products are the same bit for bit for a row whatever rows it comes with, on one machine.
+
+    Args:
+        weight: [outputs, inputs]. On a CPU it is packed where that works.
+        bias: [outputs]. Default: no bias.
+        plain: Whether to stay within torch's API. Default: no.
+
+    Returns:
+        The product: a function of [rows, inputs] that returns [rows, outputs].
     """
     weight = weight.detach()
     if plain or weight.device.type != "cpu" or not can_pack(weight.dtype):
