@@ -44,7 +44,20 @@ class Evaluator(AudioClassificationEvaluator):
         feature_extractor: Any = None,
         device: int | None = None,
     ) -> Pipeline:
-        """Return the pipeline, or make one of a model, a folder or an id. Raises ValueError for another task's."""
+        """Return the pipeline, or make one of a model, a folder or an id.
+
+        Args:
+            model_or_pipeline: A pipeline, a model, a model folder or an id on the Hub.
+            tokenizer: Not used; `evaluate` passes it.
+            feature_extractor: The feature extractor of a pipeline that is made. None: the model's own.
+            device: The device of a pipeline that is made, as in `transformers.pipeline`. None: a GPU if there is one.
+
+        Returns:
+            The pipeline.
+
+        Raises:
+            ValueError: There is no model, or the pipeline is for another task.
+        """
         from transformers import PreTrainedModel, pipeline
 
         if model_or_pipeline is None:
@@ -60,7 +73,21 @@ class Evaluator(AudioClassificationEvaluator):
     def prepare_data(
         self, data: Dataset, input_column: str, label_column: str, *args: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], Recordings]:
-        """Return the references as class numbers, and the recordings, which are read one by one."""
+        """Return the references as class numbers, and the recordings, which are read one by one.
+
+        Args:
+            data: The data set.
+            input_column: The column of audio.
+            label_column: The column of labels: a `ClassLabel`, names or numbers.
+            *args: Not used; `evaluate` may pass more.
+            **kwargs: Not used; `evaluate` may pass more.
+
+        Returns:
+            {"references": class numbers}, and the recordings.
+
+        Raises:
+            ValueError: The data set lacks a column.
+        """
         from datasets import ClassLabel
 
         from builder.io.hf_audio import stored_audio
@@ -97,7 +124,18 @@ class Evaluator(AudioClassificationEvaluator):
         strategy: str = "simple",
         **options: Any,
     ) -> dict[str, Any]:
-        """Return the metric's scores; by strategy "bootstrap" those that are numbers, each with its interval."""
+        """Compute the metric's scores.
+
+        Args:
+            metric: The metric. `genre_report` also gets the names of the classes.
+            metric_inputs: The references and the predictions.
+            strategy: "simple", or "bootstrap" for intervals.
+            **options: Of the bootstrap: `confidence_level`, `n_resamples` and `random_state`. Others have no effect.
+
+        Returns:
+            All scores with "simple". Otherwise the scores that are numbers, each as a dictionary of its value
+            (`score`) and its interval.
+        """
         named = {"labels": self._names} if self._names and metric.name == "genre_report" else {}
         scores: dict[str, Any] = metric.compute(**metric_inputs, **named)
         if strategy == "simple":

@@ -94,7 +94,22 @@ def train(
 def train_to_folder(
     corpus: str | Path, out: str | Path, progress: ProgressOption = True, **options: Unpack[TrainOptions]
 ) -> RunRecord | None:
-    """As `train`, but return the run's record. In a launch of several processes only the main one returns it."""
+    """Train a classifier as `train` does, but return the run's record.
+
+    Args:
+        corpus: As in `train`.
+        out: The model folder to write.
+        progress: As in `train`.
+        **options: The other options of `train`.
+
+    Returns:
+        The training record. In a launch of several processes only the main one returns it, the others None.
+
+    Raises:
+        DataError: The data cannot be read, or `out` cannot be written.
+        RecipeError: The settings do not fit the data.
+        BackendError: A package or a device is missing.
+    """
     from builder.io.storage import to_path
 
     source = to_path(corpus)
@@ -153,7 +168,24 @@ def _choose(corpus: Path, options: TrainOptions) -> ChosenSettings:
 
 
 def train_with(corpus: Path, out: Path, chosen: ChosenSettings, progress: ProgressOption) -> RunRecord | None:
-    """Train with these settings. A benchmark that is the target is embedded into `real` beside the model."""
+    """Train a classifier with settings that were chosen already.
+
+    A benchmark that is the target is embedded into `real` beside the model.
+
+    Args:
+        corpus: A corpus folder, or another data set of embeddings.
+        out: The model folder to write.
+        chosen: The settings of the training, of the embedder and of the split.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        The training record. In a launch of several processes only the main one returns it, the others None.
+
+    Raises:
+        DataError: The data or the target cannot be read, or `out` cannot be written.
+        RecipeError: The settings do not fit the data.
+        BackendError: A package or a device is missing.
+    """
     from evaluation.api import embed_benchmark_target
     from training.trainer import train as train_model
 

@@ -154,7 +154,16 @@ def number_metrics(truth: np.ndarray, estimate: np.ndarray) -> WeightedMetrics:
 
 
 def is_within(truth: np.ndarray, estimate: np.ndarray, factor: float = 1.0) -> np.ndarray:
-    """Return bool [n]: whether each estimate is within 4 % of `factor` times the true value."""
+    """Return whether each estimate is within 4 % of `factor` times the true value.
+
+    Args:
+        truth: float64 [n], the true values.
+        estimate: float64 [n].
+        factor: 1 for the value itself; 2 or 0.5 for octave errors of a tempo.
+
+    Returns:
+        bool [n].
+    """
     near: np.ndarray = np.abs(estimate - factor * truth) <= TEMPO_TOLERANCE * factor * np.abs(truth)
     return near
 

@@ -180,7 +180,23 @@ def train_on(
     accelerator: Accelerator,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> RunRecord | None:
-    """Train on the data that `load` returns, so that several trainings can share it; otherwise like `train`."""
+    """Train a classifier as `train` does, on data that several trainings can share.
+
+    Args:
+        load: Returns the data.
+        out: The model folder to write.
+        settings: The training settings.
+        accelerator: The device, the precision and the processes.
+        on_epoch: Called with each point of the learning curve, in the main process.
+
+    Returns:
+        The training record in the main process, None in the others.
+
+    Raises:
+        DataError: The data cannot be read, or `out` cannot be written.
+        RecipeError: The settings do not fit the data.
+        BackendError: A package or a device is missing.
+    """
     out = Path(out)
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     with new_model_folder(out) if accelerator.is_main_process else nullcontext() as folder:

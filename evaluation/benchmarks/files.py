@@ -87,7 +87,18 @@ def unpack_command(archive: Path) -> str:
 
 
 def missing_error(path: Path, what: str, archives: Sequence[str], get: str) -> DataError:
-    """Return the error for a folder without `what`, which names an archive near it (glob patterns) that has it."""
+    """Return the error for a folder that lacks files, which names an archive near it if one is not unpacked.
+
+    Args:
+        path: The folder that was given.
+        what: What is missing, for the message: "GTZAN track".
+        archives: Glob patterns of archives that hold it. In the folder above `path` patterns that start with "*" are
+            skipped, as they may match an archive of something else.
+        get: The fix if there is no archive: how to get the data.
+
+    Returns:
+        The error, which the caller raises.
+    """
     above = path.resolve().parent
     for place in nearby_folders(path):
         for pattern in archives:

@@ -84,6 +84,14 @@ def covered_labels(mapping: Mapping, labels: Sequence[str]) -> tuple[int, ...]:
 def as_numbers(recordings: Sequence[Recording], name: str, task: str) -> list[tuple[Recording, Label]]:
     """Pair recordings with the numbers that they are labelled with.
 
+    Args:
+        recordings: The recordings of a benchmark.
+        name: The benchmark's name, for the error message.
+        task: The model's task, for the error message.
+
+    Returns:
+        Each recording with its number.
+
     Raises:
         RecipeError: The benchmark `name` has labels that are not numbers.
     """

@@ -28,7 +28,16 @@ def columns(names: Sequence[str], multi_label: bool) -> Features:
 
 
 def recordings_to_dataset(recordings: Sequence[Recording], names: Sequence[str], multi_label: bool) -> Dataset:
-    """Make rows of recordings. Audio files are referenced, not copied; recordings without a split are "train"."""
+    """Make rows of recordings. Audio files are referenced, not copied.
+
+    Args:
+        recordings: The recordings. One without a split is put into "train".
+        names: The classes of the label column. Empty: the labels are numbers.
+        multi_label: Whether a recording has any number of labels, and not exactly one.
+
+    Returns:
+        A row for each recording with id, audio, label (or labels), split and artist.
+    """
     from builder.io.hf_audio import make_dataset
 
     index = {name: number for number, name in enumerate(names)}

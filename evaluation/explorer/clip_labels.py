@@ -141,6 +141,11 @@ def _read_footer(handle: IO[bytes], name: str) -> pq.FileMetaData:
 def read_embeddings(source: CorpusSource, config: str, ids: Sequence[str]) -> np.ndarray | None:
     """Read the embeddings of clips, joined by id.
 
+    Args:
+        source: The corpus.
+        config: The name of the configuration that holds the embeddings.
+        ids: The clips' ids.
+
     Returns:
         float32 [clips, dim] in the order of `ids`, or None if a clip has no embedding.
 

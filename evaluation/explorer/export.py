@@ -130,7 +130,17 @@ def _is_space(folder: Path) -> bool:
 
 
 def render_card(clips: Clips, repo: str | None, gradio: str) -> str:
-    """Render README.md with the metadata of https://huggingface.co/docs/hub/spaces-config-reference."""
+    """Render README.md with the metadata of https://huggingface.co/docs/hub/spaces-config-reference.
+
+    Args:
+        clips: The clips of the corpus that the Space shows.
+        repo: The data set on the Hub that the Space reads, "OWNER/NAME" or with "@REVISION". None: the corpus's own
+            if it is on the Hub, otherwise the clips in the Space's folder.
+        gradio: The version of Gradio that the Space installs.
+
+    Returns:
+        The text of README.md.
+    """
     source, summary = clips.source, clips.summary
     hub = source if isinstance(source, HubCorpus) else None
     dataset = repo or (hub.name if hub else None)

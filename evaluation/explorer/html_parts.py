@@ -42,7 +42,16 @@ def format_value(value: Any, column: str = "") -> str:
 
 
 def render_spectrogram(address: str, name: str, seconds: Any) -> str:
-    """Render a spectrogram with its axes described in a caption."""
+    """Render a spectrogram with its axes described in a caption.
+
+    Args:
+        address: The address of the image, or a data URL. It is not escaped.
+        name: The clip's name, for the text that replaces the image.
+        seconds: The clip's length in seconds. A missing value is left out of the caption.
+
+    Returns:
+        A `figure` element.
+    """
     length = f"0 to {float(seconds):.1f} s, " if format_value(seconds) else ""
     return (
         f'<figure class="spectrogram"><img src="{address}" alt="Spectrogram of {escape(name)}" width="480" '

@@ -120,7 +120,17 @@ class ExplorerPage:
         event.then(self.update, inputs, [self.neighbours, self.clips_tab.table], **FAST_EVENT)
 
     def update(self, neighbours_open: bool, selected: Selection, page_number: int, *values: Any) -> tuple[str, str]:
-        """Render the selected clip's neighbours if they are shown, and the table with the clip marked."""
+        """Render the selected clip's neighbours if they are shown, and the table with the clip marked.
+
+        Args:
+            neighbours_open: Whether the neighbours are shown. If not, they are not searched.
+            selected: The side and the position of the selected clip.
+            page_number: The page of the table, from 0.
+            *values: The values of the filters.
+
+        Returns:
+            The neighbours and the table as HTML. If the neighbours cannot be read, the first is an error message.
+        """
         html = self.context.html[selected[0]]
         positions = self.context.matching_positions(values)
         table = self.clips_tab.render_page(positions, page_number, self.context.own_position(selected))[0]

@@ -91,7 +91,19 @@ class PromptGenerator:
         """Turn typed text into a prompt as rows hold it, and list where each label comes from.
 
         A generator that reads labels gets the chosen ones, then those that the text names in the taxonomy's terms.
-        A generator that reads text gets the text unchanged, and labels have no effect. Raises RecipeError.
+        A generator that reads text gets the text unchanged, and labels have no effect.
+
+        Args:
+            prompt: The typed text.
+            genre: The chosen genre. None or "": the one that the text names.
+            chosen: The other chosen labels by their key in `LABELS`. A missing or empty one is taken from the text.
+
+        Returns:
+            The prompt, and for each label its name, its value and where the value comes from.
+
+        Raises:
+            RecipeError: The text is empty or too long, the recipe lacks the genre, or a generator that reads labels
+                gets no genre.
         """
         text = prompt.strip()
         if not text:
@@ -134,7 +146,17 @@ def find_genre(text: str, taxonomy: Taxonomy) -> str | None:
 
 
 def find_labels(text: str, taxonomy: Taxonomy, genre: str) -> dict[str, Any]:
-    """Return the labels that a text names: sub-genre, mood and instruments of the taxonomy, tempo, key, vocals."""
+    """Return the labels that a text names.
+
+    Args:
+        text: The typed text.
+        taxonomy: The labels of the recipe.
+        genre: The genre whose sub-genres are searched for.
+
+    Returns:
+        Labels by their key in `LABELS`: sub-genre, mood and instruments of the taxonomy, tempo (30 to 300 BPM), key
+        and vocals. "instruments" is always there, other keys only if the text names a value.
+    """
     block = taxonomy.genres[genre]
     labels: dict[str, Any] = {"instruments": tuple(_find_names(text, list(taxonomy.instruments)))}
     if subgenres := _find_names(text, list(block.subgenres)):

@@ -41,7 +41,16 @@ class ScatterPoints:
 
 
 def add_scatter(context: PageContext, names: Sequence[str], label: str) -> Component:
-    """Add a scatter plot with a legend. Its value is `ScatterPoints.to_json()`."""
+    """Add a scatter plot with a legend. Its value is `ScatterPoints.to_json()`.
+
+    Args:
+        context: The page, whose selected clip the plot can change.
+        names: The names of the groups, in the order of their colours.
+        label: The name of the plot for screen readers.
+
+    Returns:
+        The component.
+    """
     legend = "".join(
         f'<li><span style="color:{label_colour(index)}" aria-hidden="true">{MARKERS[index % len(MARKERS)]}</span> '
         f"{escape(name)}</li>"

@@ -95,6 +95,18 @@ def create_app(clips: Clips, other: Clips | None = None, host: str = "127.0.0.1"
 
     If it is bound to a loopback address, it only answers requests for a loopback host name. That refuses pages of
     other sites whose names resolve to this machine (DNS rebinding).
+
+    Args:
+        clips: The clips of the corpus.
+        other: The clips of a second corpus, which adds the tab "Compare".
+        host: The address that the server is bound to.
+        port: The port that the server is bound to.
+
+    Returns:
+        The application, which a server such as uvicorn runs.
+
+    Raises:
+        BackendError: Gradio is not installed.
     """
     gradio = load_gradio()
     from fastapi import FastAPI, HTTPException, Response
@@ -154,7 +166,14 @@ def create_app(clips: Clips, other: Clips | None = None, host: str = "127.0.0.1"
 def create_range_response(data: bytes, media_type: str, range_header: str | None) -> Response:
     """Create a response with the bytes that a `Range` header asks for (RFC 9110, section 14), as players send to seek.
 
-    Several ranges, or a header that is not understood, give all bytes.
+    Args:
+        data: The whole file.
+        media_type: The file's media type: "audio/flac".
+        range_header: The value of the `Range` header. Several ranges, or a header that is not understood, give all
+            bytes, as None does.
+
+    Returns:
+        A response with status 206 and the range, 200 and all bytes, or 416 if the range starts after the end.
     """
     from fastapi import Response
 
@@ -200,13 +219,19 @@ class RequestGuard:
 def running_server(
     clips: Clips, other: Clips | None = None, host: str = "127.0.0.1", port: int = 7860
 ) -> Iterator[str]:
-    """Serve in a thread until the block ends. Port 0 takes any free port.
+    """Serve in a thread until the block ends.
+
+    Args:
+        clips: The clips of the corpus.
+        other: The clips of a second corpus to compare with.
+        host: The address to listen on.
+        port: The port to listen on. 0 takes any free port.
 
     Yields:
         The page's address.
 
     Raises:
-        BackendError: The address cannot be listened on.
+        BackendError: Gradio is not installed, the address cannot be listened on, or the server does not start.
     """
     listener = open_socket(host, port)
     uploads, previous = tempfile.TemporaryDirectory(prefix="synthmir-"), os.environ.get("GRADIO_TEMP_DIR")

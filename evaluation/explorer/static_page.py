@@ -162,7 +162,16 @@ def encode_json(content: Any) -> str:
 
 
 def page_data(clips: Clips, files: list[str], colours: tuple[str, ...]) -> dict[str, Any]:
-    """Collect what the script needs: a list for each column, the map's points, neighbours and near-duplicates."""
+    """Collect what the script needs: a list for each column, the map's points, neighbours and near-duplicates.
+
+    Args:
+        clips: The clips of the corpus.
+        files: Each clip's file name in audio/.
+        colours: The genres' colours on a light background. Those on a dark background are made from them.
+
+    Returns:
+        A dictionary that JSON can hold. "points" is None without embeddings or with fewer than three clips.
+    """
     table = clips.table
     columns: dict[str, list[Any]] = {}
     for name in ("id", "split", "prompt", "genre", "subgenre", "mood", "key", "vocals"):

@@ -24,7 +24,15 @@ def pairs_file(kind: str) -> str:
 
 
 def write_pairs(out: Path, kind: str, duplicates: Duplicates, left: EmbeddedSet, right: EmbeddedSet) -> None:
-    """Write all pairs, nearest first: a JSON object with both ids and the cosine in each line."""
+    """Write all pairs, nearest first: a JSON object with both ids and the cosine in each line.
+
+    Args:
+        out: The folder of results.
+        kind: "corpus" for pairs within the corpus, "reference" for pairs with the reference.
+        duplicates: The pairs.
+        left: The set of each pair's first clip.
+        right: The set of each pair's second clip; the same as `left` within a set.
+    """
     lines = (
         json.dumps(
             {"left": left.ids[a], "right": right.ids[b], "similarity": round(float(cosine), 7)}, ensure_ascii=False

@@ -37,7 +37,16 @@ def half_width(line: FrechetExtrapolation) -> float:
 
 
 def distance_with_interval(distance: KernelDistance, n: int, n_reference: int) -> Figure:
-    """Add the normal 95 % interval to a kernel distance; none if its error is unknown or 0."""
+    """Add the normal 95 % interval to a kernel distance.
+
+    Args:
+        distance: The distance and its standard error.
+        n: The number of clips.
+        n_reference: The number of recordings of the reference.
+
+    Returns:
+        The distance. It has no interval if its error is unknown or 0.
+    """
     figure = Figure(value=distance.value, n=n, n_reference=n_reference)
     if not distance.error:
         return figure
@@ -46,7 +55,16 @@ def distance_with_interval(distance: KernelDistance, n: int, n_reference: int) -
 
 
 def share_with_interval(count: int, n: int, n_reference: int | None = None) -> Figure:
-    """Compute the share count / n with Wilson's 95 % interval."""
+    """Compute the share count / n with Wilson's 95 % interval.
+
+    Args:
+        count: The number of clips that are counted, 0 to `n`.
+        n: The number of clips, at least 1.
+        n_reference: The number of recordings of the reference, if the share depends on it.
+
+    Returns:
+        The share in [0, 1] with its interval.
+    """
     from scipy.stats import binomtest
 
     interval = binomtest(count, n).proportion_ci(method="wilson")

@@ -20,7 +20,16 @@ SYNTHETIC, REAL = COLOURS[5], COLOURS[0]
 
 
 def write_plot(out: Path, name: str, data: bytes) -> str:
-    """Write a plot to `assets/` under `out`, and return its name from `out`."""
+    """Write a plot to `assets/` under `out`.
+
+    Args:
+        out: The folder of results.
+        name: The plot's file name.
+        data: The plot as SVG.
+
+    Returns:
+        The file's path relative to `out`.
+    """
     write_bytes(out / "assets" / name, data)
     return f"assets/{name}"
 

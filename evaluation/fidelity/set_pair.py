@@ -42,7 +42,17 @@ class SetPair:
 
     @classmethod
     def of(cls, corpus: EmbeddedSet, reference: EmbeddedSet, seed: int) -> SetPair:
-        """Match the genres of both sets and compute the reference's mean and standard deviation."""
+        """Match the genres of both sets and compute the reference's mean and standard deviation.
+
+        Args:
+            corpus: The corpus.
+            reference: The reference, with embeddings of the same embedder. Its genres are matched with the corpus's
+                after `normalize_label`.
+            seed: Of all random samples.
+
+        Returns:
+            The pair.
+        """
         names = {normalize_label(genre): genre for genre in corpus.genres if genre is not None}
         labelled = [names.get(normalize_label(genre), "") if genre is not None else "" for genre in reference.genres]
         scale = reference.vectors.std(axis=0, dtype=np.float64)
@@ -64,7 +74,16 @@ class SetPair:
         return sorted(set(self.prompted) - {""})
 
     def sample(self, rows: np.ndarray, size: int, salt: int) -> np.ndarray:
-        """Draw at most `size` of the rows, ascending. Different salts give independent samples."""
+        """Draw rows at random, without replacement.
+
+        Args:
+            rows: int64 [n], row numbers in ascending order.
+            size: The most rows to draw.
+            salt: Different salts give independent samples.
+
+        Returns:
+            At most `size` of the rows, ascending; all of them if there are no more.
+        """
         if len(rows) <= size:
             return rows
         return np.sort(np.random.default_rng((self.seed, salt)).choice(rows, size, replace=False))

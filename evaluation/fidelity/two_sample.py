@@ -37,7 +37,16 @@ def create_probe(balanced: bool = False) -> Pipeline:
 
 
 def assign_folds(groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
-    """Assign rows to folds at random, int64 [n]. Rows of one group get the same fold."""
+    """Assign rows to folds at random. Rows of one group get the same fold.
+
+    Args:
+        groups: The group of each row.
+        folds: The number of folds. They differ by at most one group.
+        seed: Of the random order of the groups.
+
+    Returns:
+        int64 [n], the fold of each row, from 0.
+    """
     names, index = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
     fold: np.ndarray = (order % folds)[index]

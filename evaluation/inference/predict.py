@@ -138,7 +138,16 @@ def aggregate_windows(logits: np.ndarray, problem: str, aggregate: Aggregate = "
 
 
 def predict_windows(model: SynthmirClassifier, embeddings: np.ndarray, aggregate: Aggregate = "mean") -> np.ndarray:
-    """Predict a track, float64 [labels], from the embeddings of its windows, float32 [windows, dim]."""
+    """Predict a track from the embeddings of its windows.
+
+    Args:
+        model: A classifier or a regression.
+        embeddings: float32 [windows, dim].
+        aggregate: How windows become one prediction; see `aggregate_windows`.
+
+    Returns:
+        float64 [labels]; of a regression [1].
+    """
     return aggregate_windows(compute_logits(model, embeddings), problem_of(model), aggregate)
 
 
@@ -176,6 +185,15 @@ def predict_tracks(
     read: Read | None = None,
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
     """Predict many tracks as `predict_audio` does, in order.
+
+    Args:
+        model: A classifier or a regression.
+        embedder: The embedder that it was trained on.
+        tracks: Files, or tracks that hold their encoded audio.
+        batch_size: Windows embedded at once.
+        workers: Threads that decode; see `embed_tracks`.
+        aggregate: How windows become one prediction; see `aggregate_windows`.
+        read: How a track is decoded; `read_track` by default.
 
     Yields:
         Each track with float64 [labels], or with the reason why it cannot be read.

@@ -71,7 +71,16 @@ def validation_clips(corpus: Path, labels: Sequence[str], task: str, limit: int,
 
 
 def sample_items(items: Sequence[T], limit: int, seed: int) -> list[T]:
-    """Draw at most `limit` items, in their order; the same seed draws the same items."""
+    """Draw items at random, without replacement. The same seed draws the same items.
+
+    Args:
+        items: The items to draw from.
+        limit: The most items to draw.
+        seed: Of the random generator.
+
+    Returns:
+        At most `limit` items, in their order.
+    """
     if len(items) <= limit:
         return list(items)
     chosen = np.random.default_rng(seed).choice(len(items), limit, replace=False)

@@ -57,7 +57,16 @@ def styled(draw: Callable[P, bytes]) -> Callable[P, bytes]:
 
 
 def panel(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """Create a figure with one set of axes, `width` by `height` inches."""
+    """Create a figure with one set of axes.
+
+    Args:
+        width: The figure's width in inches.
+        height: The figure's height in inches.
+        title: The title of the axes.
+
+    Returns:
+        The figure and its axes.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title)

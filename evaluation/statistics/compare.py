@@ -117,7 +117,16 @@ def as_rows(predictions: Predictions) -> np.ndarray:
 
 
 def metrics_of_rows(rows: np.ndarray, like: Predictions, task: str) -> MetricSet:
-    """Return the metrics of rows that `as_rows` made of predictions of the same kind as `like`."""
+    """Return the metrics of rows that `as_rows` made.
+
+    Args:
+        rows: float64 [n, 2]; with many labels a track [n, 3, labels]. See `as_rows`.
+        like: Predictions of the same problem type and labels as the rows.
+        task: The task, which chooses the metrics of a regression.
+
+    Returns:
+        The metrics.
+    """
     if like.problem == MULTI:
         predicted = None if np.isnan(rows[:, 2]).any() else rows[:, 2] > 0
         return multi_label(rows[:, 0] > 0, rows[:, 1], predicted)

@@ -39,7 +39,16 @@ class MetricSet:
 
 
 def single_label(truth: np.ndarray, predicted: np.ndarray, classes: int) -> MetricSet:
-    """Return `training.metrics.single_label_metrics` of truth and predictions, int64 [n], with their evidence."""
+    """Compute `training.metrics.single_label_metrics` with the tracks that each metric is computed from.
+
+    Args:
+        truth: int64 [n], the true classes.
+        predicted: int64 [n], the predicted classes.
+        classes: The number of classes.
+
+    Returns:
+        The metrics.
+    """
     compute = metrics.single_label_metrics(truth, predicted, classes)
     has, called = (values[:, None] == np.arange(classes) for values in (truth, predicted))
     means = dict.fromkeys(("macro_f1", "balanced_accuracy"), (has,))

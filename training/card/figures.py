@@ -103,7 +103,21 @@ def _pairs(matrix: list[list[int]], labels: list[str]) -> list[tuple[str, str, i
 
 
 def read_robustness(path: Path, scores: Path, record: dict[str, Any], problem: str) -> dict[str, Any] | None:
-    """Read a robustness.json: its first metric, clean and at each level; None if it is of another model."""
+    """Read the first metric of a robustness.json, on clean tracks and at each level of damage.
+
+    Args:
+        path: The file robustness.json.
+        scores: The file scores.json of the evaluated model, which names the model's path.
+        record: The model's training record.
+        problem: The model's problem type.
+
+    Returns:
+        The title of the benchmark, the metric, the number of tracks, the clean score, and a list of levels. None if
+        there is no file, if it is of another model or older than the model's training, or if no metric has a value.
+
+    Raises:
+        DataError: The file does not hold results of robustness.
+    """
     if not path.exists():
         return None
     results = read_json(path)

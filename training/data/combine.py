@@ -20,7 +20,15 @@ _log = logging.getLogger(__name__)
 
 
 def require_labels(target: Target, source: Features, strategy: str) -> tuple[Split, Split]:
-    """The labelled train and validation rows of a target.
+    """Return the labelled train and validation rows of a target.
+
+    Args:
+        target: The target.
+        source: The features of the source, which name the task.
+        strategy: The strategy that needs labels, for the error message.
+
+    Returns:
+        The train rows and the validation rows.
 
     Raises:
         DataError: There are none to train on, or none to validate on.
@@ -48,7 +56,12 @@ def require_several_labels(source: Features, train: Split) -> None:
 
 
 def select_target(source: Features, train: Split, validation: Split) -> tuple[Features, dict[str, Any]]:
-    """Features of the target's rows. Labels that no train row has get no output.
+    """Make features of the target's rows. Labels that no train row has get no output.
+
+    Args:
+        source: The features of the source, which name the labels.
+        train: The target's labelled train rows.
+        validation: The target's labelled validation rows.
 
     Returns:
         The features, and for the training record the labels without rows and the number of validation rows left out.
@@ -89,7 +102,18 @@ def select_target(source: Features, train: Split, validation: Split) -> tuple[Fe
 
 
 def join_target(source: Features, train: Split, validation: Split, settings: TrainingSettings) -> Features:
-    """Join the rows of source and target, validated on the target, which gets the share `settings.mix` of the loss."""
+    """Join the train rows of source and target, validated on the target.
+
+    Args:
+        source: The features of the source.
+        train: The target's labelled train rows.
+        validation: The target's labelled validation rows.
+        settings: `mix` is the target's share of the loss, between 0 and 1; None gives all rows the same weight.
+            `class_weights` is whether rare labels weigh as much as frequent ones, which a `mix` takes into account.
+
+    Returns:
+        The features of the joined rows, the source's first, with row weights if there is a `mix`.
+    """
     labels = torch.cat([source.train.labels, train.labels])
     joined = Split(source.train.ids + train.ids, torch.cat([source.train.embeddings, train.embeddings]), labels)
     features = replace(source, train=joined, validation=validation)
@@ -114,6 +138,15 @@ class _TargetFeatures(Features):
 
 
 def replace_rows(source: Features, train: Split, validation: Split) -> Features:
-    """Features of the target's rows for a classifier that has all of the source's labels."""
+    """Make features of the target's rows for a classifier that has all of the source's labels.
+
+    Args:
+        source: The features of the source.
+        train: The target's labelled train rows.
+        validation: The target's labelled validation rows.
+
+    Returns:
+        The source's features with these rows.
+    """
     fields = {name: getattr(source, name) for name in Features.__dataclass_fields__}
     return _TargetFeatures(**{**fields, "train": train, "validation": validation, "dropped": {}})

@@ -117,15 +117,37 @@ def load_target(
 
 
 def read_target_embeddings(dataset: EmbeddedDataset, rows: Rows, column: str, dim: int) -> np.ndarray:
-    """Embeddings of a target, float32 [rows, dim]. Raises DataError where they are not like the source's."""
+    """Read the embeddings of a target.
+
+    Args:
+        dataset: The target.
+        rows: Row numbers by split.
+        column: The column of embeddings.
+        dim: The length of the source's embeddings.
+
+    Returns:
+        float32 [rows, dim], all finite.
+
+    Raises:
+        DataError: The embeddings have another length than the source's, or cannot be read.
+    """
     fix = "embed source and target with the same embedder: synthmir embed SOURCE --embedder NAME --out DIR"
     return dataset.embeddings(rows, column=column, dim=dim, fix=fix)
 
 
 def take_shots(target: Target, shots: int, names: tuple[str, ...], seed: int) -> Target:
-    """Keep `shots` labelled rows of each class, drawn by `seed` from the train part; the other rows lose their labels.
+    """Keep some labelled rows of each class, drawn from the train part; the other rows lose their labels.
 
     A class with fewer rows keeps all of them, which is recorded and logged.
+
+    Args:
+        target: The target. One without labelled train rows is returned unchanged.
+        shots: The number of rows of each class.
+        names: The classes, in the order of the labels.
+        seed: Of the random draw.
+
+    Returns:
+        The target with the drawn rows as its train part, and with the others among its unlabelled rows.
 
     Raises:
         RecipeError: The task does not give each row exactly one class.
@@ -157,7 +179,16 @@ def take_shots(target: Target, shots: int, names: tuple[str, ...], seed: int) ->
 
 
 def find_label_column(dataset: EmbeddedDataset, named: str | None, task: str) -> str | None:
-    """The column `named`, or the task's, or else "label" or "labels"; None where there is none of them."""
+    """Find the column of labels.
+
+    Args:
+        dataset: The data set.
+        named: The column that the settings name, which is tried first.
+        task: The task, whose name is tried next; then "label" and "labels".
+
+    Returns:
+        The first of these columns that the data set has, or None.
+    """
     return next((name for name in (named, task, *LABEL_COLUMNS) if name in dataset.columns), None)
 
 

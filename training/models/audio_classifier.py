@@ -109,12 +109,20 @@ class SynthmirForAudioClassification(SynthmirClassifier):
         return_dict: bool | None = True,
         **_: Any,
     ) -> SequenceClassifierOutput | tuple[Any, ...]:
-        """float32 [batch, samples] at the embedder's rate -> logits [batch, labels], of any length.
+        """Classify audio of any length.
 
         Audio longer than a window is cut into windows that overlap by half, and the logits are those of the mean of
-        the windows' probabilities (of their values in a regression). Samples where `attention_mask` is 0, at the end,
-        are left out. With labels also their mean loss, the classifier's own. No gradient flows to the audio. Without
-        `return_dict` what there is comes as a tuple: loss, logits.
+        the windows' probabilities (of their values in a regression). No gradient flows to the audio.
+
+        Args:
+            input_values: float32 [batch, samples], mono, at the embedder's rate.
+            attention_mask: [batch, samples]: samples where it is 0, at the end, are left out. None: all samples count.
+            labels: As in `SynthmirClassifier.forward`. With labels the loss is computed, the classifier's own.
+            return_dict: Whether to return an output object. False: a tuple of the loss, if there is one, and the
+                logits.
+
+        Returns:
+            The logits, float32 [batch, labels], and with labels their mean loss.
         """
         samples = input_values.detach().float().cpu().numpy()
         lengths = [samples.shape[1]] * len(samples) if attention_mask is None else attention_mask.sum(dim=1).tolist()

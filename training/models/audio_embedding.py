@@ -130,7 +130,16 @@ def read_recording(source: str | Path | bytes, sampling_rate: int) -> np.ndarray
 
 
 def embed_stream(embedder: EmbedderBackend, blocks: Iterable[np.ndarray], batch_size: int = AT_ONCE) -> np.ndarray:
-    """Embed one recording, given as blocks of float32 [samples]: float32 [windows, dim], as `embed_recordings`."""
+    """Embed one recording that is read in blocks, as `embed_recordings` does.
+
+    Args:
+        embedder: The embedder.
+        blocks: The recording in blocks of float32 [samples], mono, at the embedder's rate.
+        batch_size: Windows embedded at once.
+
+    Returns:
+        float32 [windows, dim].
+    """
     vectors: list[np.ndarray] = []
     batch: list[np.ndarray] = []
     for window in cut_stream(blocks, embedder):

@@ -130,12 +130,21 @@ class SynthmirClassifier(PreTrainedModel):
         return_dict: bool | None = True,
         **_: Any,
     ) -> SequenceClassifierOutput:
-        """float32 [batch, dim] -> logits [batch, labels], a regression's in its label's own unit.
+        """Classify embeddings.
 
-        With labels (int64 [batch], float32 [batch, labels] or float32 [batch]) also their mean loss: cross-entropy,
-        binary cross-entropy, or the square of the error in standard deviations of the training labels.
-        `output_hidden_states` adds what `represent` gives; `standardised` embeddings are taken as they are; without
-        `return_dict` what there is comes as a tuple: loss, logits, hidden states.
+        Args:
+            embeddings: float32 [batch, dim].
+            labels: int64 [batch], or float32 [batch, labels] with any number of labels, or float32 [batch] of a
+                regression. With labels their mean loss is computed: cross-entropy, binary cross-entropy, or the square
+                of the error in standard deviations of the training labels.
+            output_hidden_states: Whether to return what `represent` gives.
+            standardised: Whether the embeddings are standardised already.
+            return_dict: Whether to return an output object. False: a tuple of loss, logits and hidden states, without
+                those that were not asked for.
+
+        Returns:
+            The logits, float32 [batch, labels], of a regression [batch, 1] in its label's own unit; and what was asked
+            for.
         """
         hidden = self.represent(embeddings, standardised)
         logits = self.output(hidden)
@@ -173,7 +182,13 @@ class Neighbours(nn.Module):
         self.register_buffer("votes", torch.zeros(config.examples, len(config.labels)))
 
     def store(self, start: int, x: torch.Tensor, votes: torch.Tensor) -> None:
-        """Put float32 [n, width] and [n, labels] in the places from `start` on."""
+        """Store examples, normalised to length one.
+
+        Args:
+            start: The place of the first example.
+            x: float32 [n, width], their representations.
+            votes: float32 [n, labels]: one-hot, 0/1, or a value in standard deviations.
+        """
         self.vectors[start : start + len(x)] = functional.normalize(x, dim=1)
         self.votes[start : start + len(x)] = votes
 

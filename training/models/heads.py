@@ -22,9 +22,20 @@ AT_ONCE = 4096  # rows
 
 
 def fit_logistic(config: SynthmirConfig, features: Features, settings: TrainingSettings) -> Fit:
-    """scikit-learn's logistic regression on standardised embeddings, its C chosen by the loss on validation.
+    """Fit scikit-learn's logistic regression on standardised embeddings, its C chosen by the loss on validation.
 
-    Any number of labels: one regression each, of one C. It is stored as a linear layer.
+    With any number of labels it is one regression for each, all with one C. It is stored as a linear layer.
+
+    Args:
+        config: The classifier's config. Its hidden layers are removed.
+        features: The training and validation rows.
+        settings: The training settings. `class_weights` is whether rare labels weigh as much as frequent ones.
+
+    Returns:
+        The classifier with the best C, and the loss and the metrics of each C in `search`.
+
+    Raises:
+        RecipeError: The task is a regression.
     """
     if features.problem_type == REGRESSION:
         raise RecipeError(
@@ -88,7 +99,20 @@ def _solve(
 
 
 def fit_neighbours(config: SynthmirConfig, features: Features, settings: TrainingSettings) -> Fit:
-    """k nearest neighbours by cosine: the standardised training embeddings are the model."""
+    """Make a classifier of the k nearest neighbours by cosine: the standardised training embeddings are the model.
+
+    Args:
+        config: The classifier's config. Its hidden layers are removed, and it gets the numbers of examples and
+            neighbours.
+        features: The training and validation rows.
+        settings: The training settings. `neighbors` is k.
+
+    Returns:
+        The classifier, with the loss and the metrics on validation.
+
+    Raises:
+        DataError: There are fewer training rows than neighbours.
+    """
     rows = len(features.train)
     if settings.neighbors > rows:
         raise DataError(
@@ -115,7 +139,16 @@ def fit_neighbours(config: SynthmirConfig, features: Features, settings: Trainin
 
 @torch.inference_mode()
 def validate_head(model: SynthmirClassifier, features: Features, goal: Objective) -> dict[str, float]:
-    """Compute the loss and the metrics on the validation rows."""
+    """Compute the loss and the metrics on the validation rows.
+
+    Args:
+        model: The classifier.
+        features: The data. Only the validation rows are used.
+        goal: The loss and the weights of the rows.
+
+    Returns:
+        "validation_loss", and the metrics of the task by name.
+    """
     rows = features.validation
     logits = torch.cat([model(part).logits for part in rows.embeddings.split(AT_ONCE)])
     weights = goal.weights(rows.labels, rows.weights)

@@ -32,13 +32,27 @@ SPACING = round(OVERLAP * WINDOW)
 
 
 def export_onnx(folder: Path, out: Path, what: str = "whole") -> float:
-    """Write a model folder's classifier to `out`, one ONNX file; returns its largest difference from torch.
+    """Write a model folder's classifier as one ONNX file.
 
-    "head": `embeddings`, float32 [batch, dim]. "whole", of a model on melstats: `audio`, float32 [batch, samples] mono
-    at 32 kHz, of any length, cut into the windows of `synthmir classify`. Both give `logits` [batch, labels]
-    and, but for a regression, `probabilities`. The file's metadata holds the labels and what the input must be. All
-    windows of a batch are embedded together, 50 MB each: cut recordings of hours, and average the probabilities.
-    Raises DataError for a model of another embedder, BackendError without the onnx packages or above the tolerance.
+    The file gives `logits` [batch, labels] and, unless it is a regression, `probabilities`. Its metadata holds the
+    labels and what the input must be. All windows of a batch are embedded together, 50 MB each: cut recordings of
+    hours, and average the probabilities.
+
+    Args:
+        folder: The model folder.
+        out: The file to write. It is only kept if its numbers agree with torch's.
+        what: "head": the input is `embeddings`, float32 [batch, dim]. "whole", of a model on melstats: the input is
+            `audio`, float32 [batch, samples] mono at 32 kHz, of any length, cut into windows as
+            `synthmir classify` does.
+
+    Returns:
+        The largest difference from torch.
+
+    Raises:
+        RecipeError: There is no such part.
+        DataError: "whole" of a model on another embedder, or the folder cannot be read.
+        BackendError: The onnx packages are missing or cannot export the model, or the difference is above the
+            tolerance.
     """
     if what not in PARTS:
         raise RecipeError(f"--what: there is no part {what!r}", f"use one of: {', '.join(PARTS)}")

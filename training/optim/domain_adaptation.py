@@ -36,7 +36,16 @@ class Adaptation:
 
 
 def make_adaptation_loss(settings: AdaptationSettings, width: int, seed: int = 0) -> nn.Module:
-    """The loss that `settings` name, for representations of `width` numbers; `seed` sets the weights it may have."""
+    """Make the loss that the settings name.
+
+    Args:
+        settings: The loss, "coral", "mmd", "dann", "supcon" or "ccsa", and its temperature or margin.
+        width: The length of a representation.
+        seed: Of the weights that a loss may have. The global random state is not changed.
+
+    Returns:
+        The loss, a module called as the module's docstring says.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         match settings.loss:
@@ -108,7 +117,18 @@ class DomainAdversarial(nn.Module):
     def forward(
         self, source: Tensor, target: Tensor, source_labels: Any, target_labels: Any, progress: float
     ) -> Tensor:
-        """ln 2 where the domains are inseparable."""
+        """Compute the domain classifier's loss, ln 2 where the domains are inseparable.
+
+        Args:
+            source: float32 [n, width].
+            target: float32 [m, width].
+            source_labels: Not used.
+            target_labels: Not used.
+            progress: The share of the epochs done, in [0, 1], which scales the reversed gradient.
+
+        Returns:
+            A scalar.
+        """
         strength = reversal_strength(progress)
         both = torch.cat([source, target])
         logits = self.critic(_Reversal.apply(both, strength)).squeeze(1)
@@ -149,7 +169,18 @@ class SupervisedContrastive(nn.Module):
     def forward(
         self, source: Tensor, target: Tensor, source_labels: Tensor, target_labels: Tensor, progress: float = 0.0
     ) -> Tensor:
-        """Mean over the anchors; 0 where no two rows share a label."""
+        """Compute the mean loss of the anchors.
+
+        Args:
+            source: float32 [n, width].
+            target: float32 [m, width].
+            source_labels: int64 [n], -1 where a label is unknown.
+            target_labels: int64 [m], -1 where a label is unknown.
+            progress: Not used.
+
+        Returns:
+            A scalar; 0 where no two rows share a label.
+        """
         labels = torch.cat([source_labels, target_labels])
         rows = functional.normalize(torch.cat([source, target])[labels >= 0], dim=1)
         labels = labels[labels >= 0]
@@ -181,7 +212,18 @@ class ContrastivePairs(nn.Module):
     def forward(
         self, source: Tensor, target: Tensor, source_labels: Tensor, target_labels: Tensor, progress: float = 0.0
     ) -> Tensor:
-        """Mean of the two kinds' means; a kind without a pair counts as 0."""
+        """Compute the mean of the two kinds' mean losses.
+
+        Args:
+            source: float32 [n, width].
+            target: float32 [m, width].
+            source_labels: int64 [n], -1 where a label is unknown.
+            target_labels: int64 [m], -1 where a label is unknown.
+            progress: Not used.
+
+        Returns:
+            A scalar. A kind without a pair counts as 0.
+        """
         known, known_target = source_labels >= 0, target_labels >= 0
         source, target = source[known], target[known_target]
         same = source_labels[known][:, None] == target_labels[known_target][None]

@@ -90,10 +90,26 @@ def fit(
 ) -> Fit:
     """Minimise the task's weighted loss with AdamW until validation has not improved for `patience` epochs.
 
-    The validation loss carries the same label weights. Weights, order of rows and thus the outcome follow from
-    `settings.seed`. A `start` is copied and trained on, standardisation and all; `only_output` leaves its hidden
-    layers as they are. An `adaptation` adds its loss to each step. With a `checkpoint` file a killed
-    training resumes. Raises RecipeError if the first epoch ends with a loss that is not finite.
+    The validation loss has the same label weights. `settings.seed` determines the weights and the order of the rows,
+    and so the result. The heads in `HEADS` are fitted without epochs.
+
+    Args:
+        config: The classifier's config.
+        features: The training and validation rows.
+        settings: The training settings.
+        accelerator: The device, the precision and the processes.
+        on_epoch: Called with each point of the learning curve.
+        start: A classifier that is copied and trained further, with its standardisation. None: a new one.
+        only_output: Whether the hidden layers are left as they are.
+        adaptation: A target and a loss, which is added to the loss of each step.
+        checkpoint: A file from which a killed training resumes.
+
+    Returns:
+        The classifier with its best weights, and the learning curve.
+
+    Raises:
+        RecipeError: The first epoch ends with a loss that is not finite, or a head that is fitted without epochs is
+            used with `start`, `only_output` or `adaptation`.
     """
     if settings.head in HEADS:
         if start is not None or only_output or adaptation is not None:

@@ -49,7 +49,16 @@ class Objective:
 
 
 def objective(features: Features, balanced: bool, device: torch.device | str = "cpu") -> Objective:
-    """The loss of a task, from its training labels; `balanced` makes rare labels weigh as much as frequent ones."""
+    """Make the loss of a task from its training labels.
+
+    Args:
+        features: The data.
+        balanced: Whether rare labels weigh as much as frequent ones. It has no effect on a regression.
+        device: The device of the label weights.
+
+    Returns:
+        The loss. Of a regression it divides errors by the standard deviation of the training labels.
+    """
     labels = features.train.labels
     if features.problem_type == REGRESSION:
         return Objective(REGRESSION, scale=float(labels.double().std(correction=0)))
@@ -58,7 +67,16 @@ def objective(features: Features, balanced: bool, device: torch.device | str = "
 
 
 def scores(problem: str, logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """The metrics of a task over all rows: logits [n, labels], labels as in `Split`."""
+    """Compute the metrics of a task over all rows.
+
+    Args:
+        problem: The problem type.
+        logits: float32 [n, labels].
+        labels: The true labels, as in `Split`.
+
+    Returns:
+        The metrics by name.
+    """
     if problem == SINGLE:
         return single_scores(logits, labels)
     return multi_scores(logits, labels) if problem == MULTI else number_scores(logits, labels)

@@ -31,7 +31,17 @@ def tracker_options(settings: TrainingSettings | None, out: Path | None) -> dict
 def tracked(
     accelerator: Accelerator, out: Path, settings: TrainingSettings, on_epoch: Callable[[Epoch], None] | None
 ) -> Iterator[Callable[[Epoch], None]]:
-    """Give what to call with each point of the curve: it logs it, if there is a tracker, and calls `on_epoch`."""
+    """Start the trackers of a training, and finish them when the block ends.
+
+    Args:
+        accelerator: The accelerator, which may have trackers.
+        out: The model folder, whose name is the run's name.
+        settings: The training settings, which are logged.
+        on_epoch: Called with each point of the learning curve after it is logged. None: not called.
+
+    Yields:
+        A function to call with each point of the learning curve.
+    """
     if accelerator.log_with:
         config = {key: _plain(value) for key, value in settings.model_dump(mode="json").items() if value is not None}
         accelerator.init_trackers(out.name, config=config)

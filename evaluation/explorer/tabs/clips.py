@@ -98,6 +98,16 @@ class ClipsTab:
         return table, "".join(render_error(DataError(f"{text}: not a number")) for text in invalid) + count, number
 
     def turn_page(self, step: int, number: int, selected: Selection, *values: Any) -> tuple[str, str, int]:
-        """Render the next (1) or previous (-1) page."""
+        """Render the next or the previous page.
+
+        Args:
+            step: 1 for the next page, -1 for the previous one.
+            number: The number of the page that is shown, from 0.
+            selected: The side and the position of the selected clip, which is marked.
+            *values: The values of the filters.
+
+        Returns:
+            The table, the number of clips as text, and the page's number.
+        """
         positions = self.context.matching_positions(values)
         return self.render_page(positions, number + step, self.context.own_position(selected))

@@ -21,7 +21,13 @@ LABELS_SHOWN = 12  # of a column, those whose shares differ most
 
 
 def add_compare_tab(context: PageContext, other: Clips, tab: Component) -> None:
-    """Add the comparison, which is computed when the tab is opened."""
+    """Add the comparison, which is computed when the tab is opened.
+
+    Args:
+        context: The page of the first corpus.
+        other: The clips of the corpus that it is compared with.
+        tab: The tab that the comparison is added to.
+    """
     name, other_name = context.clips.summary.name, other.summary.name
     names = [name, other_name if other_name != name else f"{other_name} (the other)"]
     distances_html = context.add_html()
@@ -43,7 +49,17 @@ def add_compare_tab(context: PageContext, other: Clips, tab: Component) -> None:
 def corpus_points(
     comparison: Comparison, context: PageContext, other: Clips, names: list[str]
 ) -> ScatterPoints | None:
-    """Colour the points of the common map by corpus."""
+    """Colour the points of the common map by corpus.
+
+    Args:
+        comparison: The comparison, with the points.
+        context: The page of the first corpus.
+        other: The clips of the second corpus.
+        names: The names of both corpora in the legend.
+
+    Returns:
+        The points, or None if the comparison has no map.
+    """
     if comparison.map_points is None:
         return None
     tables, side = (context.clips.table, other.table), comparison.side.tolist()
@@ -61,7 +77,16 @@ def corpus_points(
 
 
 def render_numbers(caption: str, heads: list[str], rows: list[str]) -> str:
-    """Render a table of numbers, which scrolls where the page is narrow."""
+    """Render a table of numbers, which scrolls where the page is narrow.
+
+    Args:
+        caption: The table's caption. It is escaped.
+        heads: The heads of the columns after the first one. They are escaped. Empty: no row of heads.
+        rows: The rows as `tr` elements.
+
+    Returns:
+        The table as HTML.
+    """
     head = f"<tr><td></td>{''.join(f'<th scope=col>{escape(name)}</th>' for name in heads)}</tr>" if heads else ""
     body = f"<caption>{escape(caption)}</caption>{head}{''.join(rows)}"
     return f'<div class="scroll"><table class="numbers">{body}</table></div>'

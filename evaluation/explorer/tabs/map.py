@@ -41,7 +41,17 @@ def add_map_tab(context: PageContext, tab: Component) -> None:
 
 
 def genre_points(context: PageContext, points: np.ndarray, matches: np.ndarray, selected: Selection) -> ScatterPoints:
-    """Colour the points (float32 [n, 2]) of the page's own corpus by genre."""
+    """Colour the points of the page's own corpus by genre.
+
+    Args:
+        context: The page.
+        points: float32 [n, 2] in [-1, 1], a point for each clip.
+        matches: bool [n]: whether a clip matches the filters. The others are drawn faint.
+        selected: The side and the position of the selected clip.
+
+    Returns:
+        The points. Clips without a genre are the last group.
+    """
     names, table = context.clips.facets()["genre"], context.clips.table
     index = {name: number for number, name in enumerate(names)}
     return ScatterPoints(
