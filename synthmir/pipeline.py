@@ -121,8 +121,8 @@ def run(
     from builder.embedders.augment import augmented_config_name
     from builder.embedders.embed_corpus import embed_corpus
     from builder.executors import count_embedding_workers
-    from evaluation.api import evaluate_with, fidelity_with, robustness_with
     from evaluation.reporting.tables import format_robustness, format_scores
+    from evaluation.steps import evaluate_with, fidelity_with, robustness_with
     from training.settings import ChosenSettings
     from training.trainer import summarize_training
 

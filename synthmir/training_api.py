@@ -143,7 +143,7 @@ def train_seeds(
         0.97
     """
     from builder.io.storage import to_path
-    from evaluation.api import embed_benchmark_target
+    from evaluation.steps import embed_benchmark_target
     from training.seeds import parse_seeds
     from training.seeds import train_seeds as train_all
 
@@ -186,7 +186,7 @@ def train_with(corpus: Path, out: Path, chosen: ChosenSettings, progress: Progre
         RecipeError: The settings do not fit the data.
         BackendError: A package or a device is missing.
     """
-    from evaluation.api import embed_benchmark_target
+    from evaluation.steps import embed_benchmark_target
     from training.trainer import train as train_model
 
     chosen = embed_benchmark_target(corpus, chosen, out.resolve().parent, progress)
