@@ -207,7 +207,7 @@ def test_arguments_that_are_refused() -> None:
         Embedder("levels", column="sound")({"audio": [{"path": "a"}]})
     with pytest.raises(RecipeError, match="errors='ignore'"):
         Embedder("levels", errors="ignore")
-    with pytest.raises(RecipeError, match=r"Embedder\('levels'\): 1 fault.*\n.*batch_size"):
+    with pytest.raises(RecipeError, match=r"Embedder\('levels'\): 1 problem.*\n.*batch_size"):
         Embedder("levels", batch_size=0)
     with pytest.raises(BackendError, match="no embedder called 'vggish'"):
         Embedder("vggish")

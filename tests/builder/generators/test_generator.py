@@ -70,7 +70,7 @@ def test_it_is_pickled_without_its_back_end() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(BackendError, match="no generator called 'lyria'"):
         Generator("lyria")
-    with pytest.raises(RecipeError, match=r"Generator\('tone'\): 1 fault.*\n.*seconds"):
+    with pytest.raises(RecipeError, match=r"Generator\('tone'\): 1 problem.*\n.*seconds"):
         Generator("tone", seconds=99)
     with pytest.raises(RecipeError, match="seed: -1"):
         Generator("tone")(ROCK, seed=-1)
