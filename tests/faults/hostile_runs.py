@@ -59,7 +59,7 @@ class Watch:
             written = any(letter in (mode or "") for letter in "wax+") or (
                 isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             )
-            if written and not isinstance(path, int):
+            if written:
                 self._place(event, path)
         elif event in WRITES:
             path, folder = WRITES[event]
@@ -71,6 +71,8 @@ class Watch:
         return event == "subprocess.Popen" and arguments[0] in KNOWN
 
     def _place(self, event: str, path: Any, folder: int = -1) -> None:
+        if isinstance(path, int):  # an open file, which was seen as it was opened
+            return
         base = Path(f"/proc/self/fd/{folder}").readlink() if folder > 2 else Path.cwd()  # as shutil.rmtree names files
         place = os.path.realpath(base / os.fsdecode(path))
         if not place.startswith((self.folder, "/dev/null")):
