@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .corpus.corpus import Corpus
@@ -41,14 +42,4 @@ _MODULES = {
     "load_embedder": "builder.embedders.base",
     "load_generator": "builder.generators.base",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is used, so that `import builder` stays light."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

@@ -14,8 +14,9 @@ Names are imported when they are used, so that `import synthmir` stays light.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from builder.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from builder.api import (
@@ -136,20 +137,12 @@ __all__ = [
 ]
 
 
+_import_export, __dir__ = lazy_exports(__name__, _MODULES)
+
+
 def __getattr__(name: str) -> Any:
     """Import a name when it is first used."""
-    if name == "__version__":
-        value: Any = _version()
-    elif name in _MODULES:
-        value = getattr(import_module(_MODULES[name]), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+    return _version() if name == "__version__" else _import_export(name)
 
 
 def _version() -> str:
