@@ -81,9 +81,11 @@ def load_corpus(
     """
     format = as_ or ("dataset" if task is None else "loader" if config == "default" else "tensors")
     _check_options(format, task, config, sampling_rate, num_channels, options)
+    source: Corpus | str = str(path)
     if Path(path).exists() or ADDRESS.fullmatch(str(path)):
-        _check_sizes(Corpus.open(path), config)
-    loaded = _load(path, config, split=split, streaming=streaming, revision=revision)
+        source = Corpus.open(path)
+        _check_sizes(source, config)
+    loaded = _load(source, config, split=split, streaming=streaming, revision=revision)
     splits = loaded if split is None else {split: loaded}
     if format == "dataset":
         if config == "default" and decode_audio:
@@ -94,7 +96,7 @@ def load_corpus(
         return loaded if split is None else splits[split]
     assert task is not None
     rate = sampling_rate or SAMPLING_RATE
-    converted = _for_torch(path, config, splits, format, task, batch_size, rate, num_channels, revision, options)
+    converted = _for_torch(source, config, splits, format, task, batch_size, rate, num_channels, revision, options)
     return converted if split is None else converted[split]
 
 
@@ -122,31 +124,36 @@ def _check_options(
         raise RecipeError(f"num_channels={num_channels}: not possible for {config}", "use 1, or 2 with audio")
 
 
-def _load(path: str | Path, config: str, **options: Any) -> Any:
-    """Load by `datasets`, with its errors as DataError and HubError."""
+def _load(source: Corpus | str, config: str, **options: Any) -> Any:
+    """Load a corpus, or a repository of the Hub, by `datasets`, with its errors as DataError and HubError."""
     from datasets.exceptions import DatasetNotFoundError
 
+    name = _name(source)
     try:
-        if ADDRESS.fullmatch(str(path)) or Path(path).exists():
+        if isinstance(source, Corpus):
             options.pop("revision")
-            return load_dataset("parquet", **_list_shard_files(Corpus.open(path), config), **options)
-        return load_dataset(str(path), config, **options)
+            return load_dataset("parquet", **_list_shard_files(source, config), **options)
+        return load_dataset(source, config, **options)
     except DatasetNotFoundError as error:
         raise HubError(
-            f"{path}: there is no such folder, and no repository that you may read",
+            f"{name}: there is no such folder, and no repository that you may read",
             "check the name; for a private one log in: hf auth login",
         ) from error
     except (ConnectionError, TimeoutError) as error:
         raise HubError(
-            f"{path}: cannot be loaded: {_first_line(error)}", "check the network and HF_ENDPOINT"
+            f"{name}: cannot be loaded: {_first_line(error)}", "check the network and HF_ENDPOINT"
         ) from error
     except ValueError as error:
         message = _first_line(error)
         if "BuilderConfig" in message or "config" in message.lower():
-            known = datasets.get_dataset_config_names(str(path), revision=options.get("revision"))
+            known = datasets.get_dataset_config_names(name, revision=options.get("revision"))
             fix = f"it has {', '.join(known)}; to add another: synthmir embed CORPUS --embedder NAME"
-            raise DataError(f"{path}: has no config {config!r}", fix) from error
-        raise DataError(f"{path}: {message}", f"the splits are {', '.join(SPLITS)}") from error
+            raise DataError(f"{name}: has no config {config!r}", fix) from error
+        raise DataError(f"{name}: {message}", f"the splits are {', '.join(SPLITS)}") from error
+
+
+def _name(source: Corpus | str) -> str:
+    return str(source.root) if isinstance(source, Corpus) else source
 
 
 def _list_shard_files(corpus: Corpus, config: str) -> dict[str, Any]:
@@ -171,16 +178,16 @@ def _first_line(error: Exception) -> str:
 
 
 def _for_torch(
-    path: str | Path, config: str, splits: dict[str, Any], format: str, task: str, batch_size: int, sampling_rate: int,
-    num_channels: int, revision: str | None, options: dict[str, Any],
+    source: Corpus | str, config: str, splits: dict[str, Any], format: str, task: str, batch_size: int,
+    sampling_rate: int, num_channels: int, revision: str | None, options: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     from .torch_data import find_label_column, load_tensors, make_label_encoding, make_loader
 
     features = next(iter(splits.values())).features
-    column = find_label_column(task, features, str(path))
+    column = find_label_column(task, features, _name(source))
     values: list[str] = []
     if features[column] == datasets.Value("string"):  # values of all splits, so that each split numbers them alike
-        rows = _load(path, config, streaming=True, columns=[column], revision=revision)
+        rows = _load(source, config, streaming=True, columns=[column], revision=revision)
         values = sorted({row[column] for split in rows.values() for row in split} - {None})
     encoding = make_label_encoding(task, column, features, values)
     rate = sampling_rate if config == "default" else None
