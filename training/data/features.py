@@ -120,10 +120,7 @@ def load_features(
     """
     column, path = label_column or task, to_path(corpus)
     with storage_errors(path):
-        dataset = open_dataset(path, embedder)
-        dataset.require([column])
-        dataset.require_embeddings(embedding_column)
-        splits = split_source(dataset, column, split or SplitSettings())
+        splits = _open_splits(path, embedder, column, embedding_column, split)
         dataset, rows = splits.dataset, {"train": splits.train, "validation": splits.validation}
         if splits.division is None:
             _check_groups(splits, column)
@@ -175,10 +172,7 @@ def load_validation(
     """
     column, path = label_column or task, to_path(corpus)
     with storage_errors(path):
-        dataset = open_dataset(path, embedder)
-        dataset.require([column])
-        dataset.require_embeddings(embedding_column)
-        splits = split_source(dataset, column, split or SplitSettings())
+        splits = _open_splits(path, embedder, column, embedding_column, split)
         labels = splits.dataset.labels(column, splits.validation)
         problem = choose_problem(labels.kind, column, problem)
         names, encoded = encode_labels(problem, {"validation": labels}, task, known)
@@ -186,6 +180,16 @@ def load_validation(
             splits.dataset, splits.validation, labels, encoded["validation"], task, embedding_column
         )
     return ValidationRows(rows, tuple(names), problem, dropped)
+
+
+def _open_splits(
+    path: Path, embedder: str, column: str, embedding_column: str, split: SplitSettings | None
+) -> SourceSplits:
+    """The train and validation rows of a data set that has this column of labels, and embeddings."""
+    dataset = open_dataset(path, embedder)
+    dataset.require([column])
+    dataset.require_embeddings(embedding_column)
+    return split_source(dataset, column, split or SplitSettings())
 
 
 def _check_groups(splits: SourceSplits, label: str) -> None:
