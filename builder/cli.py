@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from . import api
-from .errors import DataError, count_problems
+from .errors import DataError
 from .io.storage import to_path
+from .names import format_count
 
 app = typer.Typer()
 
@@ -125,7 +126,7 @@ def verify(corpus: CorpusArgument) -> None:
         listed = "\n".join(f"  - {fault}" for fault in findings.faults[:50])
         more = f"\n  ... and {len(findings.faults) - 50} more" if len(findings.faults) > 50 else ""
         raise DataError(
-            f"{corpus}: {count_problems(len(findings.faults))}\n{listed}{more}",
+            f"{corpus}: {format_count(len(findings.faults), 'problem')}\n{listed}{more}",
             "delete what is foreign; lost or damaged shards are made again by: "
             f"synthmir build {corpus}/recipe.yaml --out {corpus}",
         )

@@ -12,11 +12,6 @@ def make_printable(text: str) -> str:
     return "\n".join(line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}" for line in lines)
 
 
-def count_problems(number: int) -> str:
-    """Return "1 problem" or "3 problems"."""
-    return f"{number:,} problem{'' if number == 1 else 's'}"
-
-
 class SynthmirError(Exception):
     """An error that the user can correct.
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from .errors import RecipeError, count_problems
+from .errors import RecipeError
+from .names import format_count
 
 MAX_FAULTS = 20  # in one message
 MAX_NAME = 100  # characters of a name that is compared with others; comparing takes long
@@ -78,7 +79,7 @@ def faults_error(where: str, faults: Sequence[str]) -> RecipeError:
     lines = [f"  - {fault}" for fault in faults[:MAX_FAULTS]]
     if len(faults) > MAX_FAULTS:
         lines.append(f"  ... and {len(faults) - MAX_FAULTS} more")
-    return RecipeError("\n".join([f"{where}: {count_problems(len(faults))}", *lines]))
+    return RecipeError("\n".join([f"{where}: {format_count(len(faults), 'problem')}", *lines]))
 
 
 def suggest(name: object, known: Iterable[str]) -> str:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from ..corpus.corpus import CARD, SUMS, Corpus, list_corpus_files
 from ..corpus.shards import hash_file
 from ..corpus.verify import verify
-from ..errors import DataError, count_problems
+from ..errors import DataError
 from ..io.markdown import read_card
 from ..io.safe_files import read_json
+from ..names import format_count
 from .cards import adapt_dataset_card, adapt_model_card, remove_machine_paths, update_sums
 from .spaces import (
     PICKLED,
@@ -109,7 +110,7 @@ def check_folder(part: FolderKind, folder: Path, progress: Progress = lambda don
     if faults := verify(folder, progress).faults:
         listed = "\n".join(f"  - {fault}" for fault in faults[:10]) + ("\n  ..." if len(faults) > 10 else "")
         raise DataError(
-            f"{folder}: {count_problems(len(faults))}, so it is not published\n{listed}",
+            f"{folder}: {format_count(len(faults), 'problem')}, so it is not published\n{listed}",
             f"repair it until this finds no fault: synthmir verify {folder}",
         )
 

@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 
 from builder.clip import VOCALS
-from builder.errors import RecipeError, count_problems
+from builder.errors import RecipeError
 from builder.io.safe_files import read_yaml
 from builder.io.storage import is_file
+from builder.names import format_count
 from builder.taxonomy import SHIPPED, Taxonomy
 from builder.validation import Section, suggest, validate
 
@@ -128,7 +129,7 @@ def _own(file: str, own: Sequence[str], labels: Sequence[str]) -> Mapping:
     faults = [*_foreign("map", table.map, own), *_foreign("map", table.map.values(), labels)]
     faults += _foreign("drop", (name for names in table.drop.values() for name in names), own)
     if faults:
-        raise RecipeError("\n".join([f"{printable(str(path))}: {count_problems(len(faults))}", *faults]))
+        raise RecipeError("\n".join([f"{printable(str(path))}: {format_count(len(faults), 'problem')}", *faults]))
     return _fit(table, f"by {printable(str(path))}", own, labels)
 
 

@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from ...errors import RecipeError, count_problems
+from ...errors import RecipeError
 from ...io.safe_files import read_yaml
+from ...names import format_count
 from ...taxonomy import Taxonomy
 from ...validation import Section
 from .pattern import Pattern, parse_steps
@@ -274,7 +275,7 @@ class Vocabulary:
                     faults.append(f"{kind}.{name}: no drum is called {', '.join(unknown)}")
         if faults:
             raise RecipeError(
-                f"{FOLDER}: {count_problems(len(faults))}\n" + "\n".join(f"  - {fault}" for fault in faults)
+                f"{FOLDER}: {format_count(len(faults), 'problem')}\n" + "\n".join(f"  - {fault}" for fault in faults)
             )
         return vocabulary
 
@@ -330,7 +331,7 @@ def read_styles(taxonomy: Taxonomy, vocabulary: Vocabulary) -> dict[tuple[str, s
                 faults += [f"{where}.{fault}" for fault in _dangling(style, vocabulary)]
     if faults:
         raise RecipeError(
-            f"taxonomy {taxonomy.name!r}: {count_problems(len(faults))} in the arranger's style data\n"
+            f"taxonomy {taxonomy.name!r}: {format_count(len(faults), 'problem')} in the arranger's style data\n"
             + "\n".join(f"  - {fault}" for fault in faults),
             f"correct the genre's style block; the elements that it may name are in {FOLDER}",
         )
