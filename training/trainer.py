@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers.utils import logging as transformers_logging
 
 from builder.corpus.corpus import Corpus, embed_record
 from builder.embedders.augment import CLEAN, SUFFIX, recorded_damages, settings_of_config
@@ -19,6 +18,7 @@ from builder.embedders.base import config_name
 from builder.embedders.embed_dataset import RECORD as EMBED_RECORD
 from builder.embedders.embedded_dataset import is_corpus
 from builder.errors import DataError
+from builder.io.hf_progress import quiet_transformers
 from builder.io.storage import is_remote, to_path
 from builder.records import RunRecord, record_run
 from builder.settings import EmbedderSettings, SplitSettings, TrainingSettings
@@ -309,11 +309,6 @@ def _labels(features: Features, splits: dict[str, Split]) -> dict[str, Any]:
 
 
 def _save(model: SynthmirClassifier, folder: Path) -> None:
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # one small file
-    try:
+    with quiet_transformers():  # one small file
         model.save_pretrained(folder)
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets only the owner read

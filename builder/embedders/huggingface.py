@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..cpu_kernels import tune_allocator
 from ..errors import BackendError, RecipeError
+from ..io.hf_progress import quiet_transformers
 from ..io.storage import is_folder
 from ..io.untrusted import refuse_code, require_hub
 from .base import config_name
@@ -154,17 +156,10 @@ def _first_line(error: Exception) -> str:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Keep transformers from logging, warning and showing progress, and restore numpy's global random state."""
-    from transformers.utils import logging
-
-    level, bars, state = logging.get_verbosity(), logging.is_progress_bar_enabled(), np.random.get_state()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
+    state = np.random.get_state()
     try:
-        with warnings.catch_warnings():
+        with quiet_transformers(logging.CRITICAL), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
         np.random.set_state(state)

@@ -10,6 +10,7 @@ import numpy as np
 
 from builder.audio import load_audio
 from builder.errors import BackendError, DataError
+from builder.io.hf_progress import quiet_transformers
 from builder.io.untrusted import refuse_code, require_hub
 
 BATCH = 16
@@ -27,16 +28,14 @@ class Clap:
 
     def __init__(self, source: str) -> None:
         from transformers import ClapModel, ClapProcessor
-        from transformers.utils import logging
 
         path = str(Path(source).expanduser())
-        show_bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
         try:
-            require_hub(path, "--clap {}")
-            refuse_code(path)
-            self._processor: Any = ClapProcessor.from_pretrained(path, trust_remote_code=False)
-            loaded: Any = ClapModel.from_pretrained(path, output_loading_info=True)
+            with quiet_transformers():
+                require_hub(path, "--clap {}")
+                refuse_code(path)
+                self._processor: Any = ClapProcessor.from_pretrained(path, trust_remote_code=False)
+                loaded: Any = ClapModel.from_pretrained(path, output_loading_info=True)
         except BackendError:
             raise
         except Exception as error:  # transformers raises many kinds of errors for damaged files
@@ -45,9 +44,6 @@ class Clap:
                 f"--clap {source}: cannot be loaded as a CLAP checkpoint: {reason}",
                 "check the id, connect once (it is kept), or give a folder with model, tokenizer and extractor",
             ) from error
-        finally:
-            if show_bars:
-                logging.enable_progress_bar()
         model, report = loaded
         if missing := sorted(report["missing_keys"]):
             raise BackendError(

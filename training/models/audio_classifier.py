@@ -12,11 +12,11 @@ from torch.nn import functional
 from transformers import AudioClassificationPipeline, BatchFeature, SequenceFeatureExtractor
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.pipelines import PIPELINE_REGISTRY
-from transformers.utils import logging as transformers_logging
 
 from builder.audio import resample, stream_audio
 from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
+from builder.io.hf_progress import quiet_transformers
 
 from .audio_embedding import embed_recordings, embed_stream, load_trained_embedder, read_recording
 from .classifier import MULTI, REGRESSION, SynthmirClassifier, SynthmirConfig
@@ -83,13 +83,8 @@ class SynthmirForAudioClassification(SynthmirClassifier):
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """As in transformers. Raises BackendError or DataError if the embedder is not here, or is another."""
-        shown = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.disable_progress_bar()  # one small file
-        try:
+        with quiet_transformers():  # one small file
             found = super().from_pretrained(*args, **kwargs)
-        finally:
-            if shown:
-                transformers_logging.enable_progress_bar()
         _ = (found[0] if isinstance(found, tuple) else found).embedder
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,10 +29,10 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from ...errors import BackendError, RecipeError
+from ...io.hf_progress import quiet_transformers
 from ...io.storage import is_folder
 from ...io.untrusted import refuse_code, require_hub
 
@@ -110,19 +111,13 @@ class Checkpoint:
 @contextmanager
 def loading_errors(name: str, revision: str | None) -> Iterator[None]:
     """Silence transformers while it loads, and turn its errors into BackendError."""
-    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
     try:
-        yield
+        with quiet_transformers(logging.ERROR):
+            yield
     except BackendError:
         raise
     except Exception as error:  # damaged files raise errors of four libraries without a common type
         raise _describe_error(name, revision, error) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def _describe_error(name: str, revision: str | None, error: Exception) -> BackendError:
