@@ -12,7 +12,6 @@ from torch import Tensor
 from ..errors import BackendError
 
 TABLE_FOOTER, TABLE_MAGIC = 48, 0xDB4775248B80FB57
-BLOCK_TRAILER = 5  # bytes after a block: its compression and a checksum
 FLOAT32 = 1  # in TensorFlow's enumeration of data types
 MAX_KEY, MAX_RANK = 1024, 8
 OPTIMIZER = ("/Adam", "/Adam_1", "beta1_power", "beta2_power")  # how names of the optimizer's variables end
@@ -78,7 +77,7 @@ def _read_block(table: bytes, handle: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of the block at a handle (offset, size). A key repeats the start of the one before."""
     offset, at = _read_varint(handle, 0)
     size, _ = _read_varint(handle, at)
-    block = table[offset : offset + size]
+    block = table[offset : offset + size]  # the byte after it says how it is compressed
     if len(block) < size or size < 4 or table[offset + size : offset + size + 1] != b"\0":
         raise ValueError("its index has a block that is cut off or compressed")
     end = size - 4 - 4 * int.from_bytes(block[-4:], "little")  # where the restart points begin
