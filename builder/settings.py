@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from .errors import BackendError, RecipeError
 from .validation import Section
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+T = TypeVar("T")
+
+
+def _as_shares(values: tuple[Any, ...]) -> Any:
+    """Refuse an empty list, and a value that is given twice. A list of one value is that value."""
+    if not values:
+        raise ValueError("expected at least 1 value")
+    if len(set(values)) < len(values):
+        raise ValueError("a value is given twice: each of them gets an equal share")
+    return values if len(values) > 1 else values[0]
+
+
+_Shares = Annotated[tuple[T, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(_as_shares)]
+# One value, or several that get equal shares of each genre's clips. The tags are "" so that errors name the key alone.
+OneOrMore = Annotated[
+    Annotated[T, Tag("")] | Annotated[_Shares[T], Tag(" ")],
+    Discriminator(lambda value: " " if isinstance(value, list | tuple) else ""),
+]
 
 
 class RecipeSection(Section):
@@ -56,18 +75,19 @@ class SourceSettings(RecipeSection):
 class PromptSettings(RecipeSection):
     """How prompts are worded, and how many there are: `per_genre` or `total`, one of the two."""
 
-    strategy: Literal["template", "repeat", "tags"] = "template"
-    """`template`: "A {genre} track. {description}". `repeat`: the genre twice in front. `tags`: a list of tags."""
+    strategy: OneOrMore[Literal["template", "repeat", "tags"]] = "template"
+    """`template`: "A {genre} track. {description}". `repeat`: the genre twice in front. `tags`: a list of tags.
+    Several in a list: each for an equal share of the clips."""
     per_genre: int | None = Field(default=None, ge=1, le=10_000_000)
     """Prompts for each genre. Give this or `total`."""
     total: int | None = Field(default=None, ge=1, le=100_000_000)
     """Prompts in all. Give this or `per_genre`."""
     seed: Seed = 0
     """The seed of the prompts: the same seed makes the same prompts on every machine."""
-    vocals: Literal["unspecified", "instrumental", "with-vocals"] = "unspecified"
-    """What every prompt asks for: vocals, none, or nothing said."""
-    instrumentation: bool = True
-    """Whether prompts name instruments: `on` or `off`."""
+    vocals: OneOrMore[Literal["unspecified", "instrumental", "with-vocals"]] = "unspecified"
+    """What every prompt asks for: vocals, none, or nothing said. Several in a list: each for an equal share."""
+    instrumentation: OneOrMore[bool] = True
+    """Whether prompts name instruments: `on` or `off`. `[on, off]`: each for an equal share."""
     source: SourceSettings = SourceSettings()
     """Where descriptions come from."""
 
@@ -83,6 +103,8 @@ class PromptSettings(RecipeSection):
     def _one_count(self) -> PromptSettings:
         if (self.per_genre is None) == (self.total is None):
             raise ValueError("give either per_genre or total")
+        if isinstance(self.instrumentation, tuple) and self.source.kind != "grammar":
+            raise ValueError(f"instrumentation must be on or off: texts of source kind {self.source.kind!r} are fixed")
         return self
 
 

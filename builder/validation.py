@@ -93,7 +93,8 @@ def suggest(name: object, known: Iterable[str]) -> str:
 
 def _describe_fault(model: type[BaseModel], fault: Any) -> str:
     """Return one of pydantic's faults as a line of text."""
-    path = ".".join(str(part) for part in fault["loc"]) or "(top)"
+    # A part that is blank is the tag of a union.
+    path = ".".join(str(part) for part in fault["loc"] if str(part).strip()) or "(top)"
     kind, key = fault["type"], fault["loc"][-1] if fault["loc"] else ""
     section = _find_section(model, fault["loc"][:-1])
     if kind == "extra_forbidden":

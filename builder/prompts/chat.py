@@ -39,6 +39,7 @@ _VOCALS = {
     "instrumental": "The music is instrumental: mention no singing.\n",
     "with-vocals": "The music has vocals: say what they are like.\n",
 }
+_UNSUNG = "Say nothing about vocals.\n"  # where clips of one corpus differ in them; their texts add it
 
 
 def ask_chat_model(recipe: Recipe, reply: Reply | None = None, progress: Callable[[int], Any] | None = None) -> int:
@@ -110,7 +111,7 @@ def build_messages(genre: Genre, recipe: Recipe, turn: int) -> list[Message]:
         tag=genre.tag,
         subgenre=subgenres[turn % len(subgenres)],
         content="instruments" if recipe.prompts.instrumentation else "harmony (but no instruments)",
-        vocals=_VOCALS[recipe.prompts.vocals],
+        vocals=_UNSUNG if isinstance(vocals := recipe.prompts.vocals, tuple) else _VOCALS[vocals],
     )
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": task}]
 

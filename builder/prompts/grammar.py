@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha512
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..clip import Prompt
 from ..errors import RecipeError
@@ -79,6 +80,31 @@ CLOSINGS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How one clip's prompt is worded: the values that the recipe gives to it."""
+
+    strategy: str
+    vocals: str
+    instrumentation: bool
+
+
+def choose_wording(settings: PromptSettings, genre: str, index: int) -> Wording:
+    """Choose the values of a clip where the recipe lists several, which get equal shares of each genre's clips.
+
+    Args:
+        settings: The recipe's section `prompts`.
+        genre: The name of the clip's genre.
+        index: Number of the clip in its genre, from 0.
+    """
+
+    def choose(key: str) -> Any:
+        value = getattr(settings, key)
+        return _deal(value, index, settings.seed, genre, key)[0] if isinstance(value, tuple) else value
+
+    return Wording(choose("strategy"), choose("vocals"), choose("instrumentation"))
+
+
 def generate_prompts(recipe: Recipe) -> Iterator[Prompt]:
     """Generate the prompts of a recipe, genre by genre in the taxonomy's order.
 
@@ -134,24 +160,25 @@ def compose_prompt(taxonomy: Taxonomy, genre: Genre, settings: PromptSettings, i
     Returns:
         The prompt: its text, its description, and the labels that it states.
     """
+    wording = choose_wording(settings, genre.name, index)
     subgenre = _deal(tuple(genre.subgenres), index, settings.seed, genre.name)[0]
     turn = index // len(genre.subgenres)  # how often the sub-genre had its turn before
     place = (settings.seed, genre.name, subgenre)
     rolls = _rolls(*place, turn)
-    slots = _slots(taxonomy, genre, settings, turn, place, rolls)
+    slots = _slots(taxonomy, genre, wording, turn, place, rolls)
     size = 2 + int(3 * rolls[0])
-    instruments = _ensemble(taxonomy, genre.subgenres[subgenre], settings, turn, size, place)
+    instruments = _ensemble(taxonomy, genre.subgenres[subgenre], wording, turn, size, place)
     slots["instruments"] = _listed(instruments)
-    if settings.strategy == "tags":
-        description = _tags(slots, instruments, settings.vocals)
+    if wording.strategy == "tags":
+        description = _tags(slots, instruments, wording.vocals)
     else:
         groups = (SINGLES,) if rolls[1] < SINGLE_SHARE else (OPENINGS, CLOSINGS)
         sentences = [_fill(_pick(group, roll), slots) for group, roll in zip(groups, rolls[2:4], strict=False)]
-        if settings.vocals == "with-vocals":
+        if wording.vocals == "with-vocals":
             sentences.append(_pick(_VOCALS, rolls[4]))
         description = " ".join(sentences)
     return Prompt(
-        text=add_genre(settings.strategy, genre.tag, description),
+        text=add_genre(wording.strategy, genre.tag, description),
         description=description,
         genre=genre.name,
         subgenre=subgenre,
@@ -159,7 +186,7 @@ def compose_prompt(taxonomy: Taxonomy, genre: Genre, settings: PromptSettings, i
         instruments=instruments,
         tempo_bpm=int(slots["tempo"]) if slots["tempo"] else None,
         key=slots["key"] or None,
-        vocals=settings.vocals,
+        vocals=wording.vocals,
     )
 
 
@@ -171,7 +198,7 @@ def derive_seed(*place: object) -> int:
 def _slots(
     taxonomy: Taxonomy,
     genre: Genre,
-    settings: PromptSettings,
+    wording: Wording,
     turn: int,
     place: tuple[int, str, str],
     rolls: Sequence[float],
@@ -179,7 +206,7 @@ def _slots(
     """Choose what fills the templates' slots, except the instruments; "" for what the text does not mention."""
     name = place[-1]
     subgenre = genre.subgenres[name]
-    instrumental = settings.vocals == "instrumental"
+    instrumental = wording.vocals == "instrumental"
     nouns = tuple(word for word in genre.nouns if not (instrumental and word in _SUNG)) or ("piece",)
     used = set(_stems(name))
 
@@ -209,15 +236,15 @@ def _slots(
 
 
 def _ensemble(
-    taxonomy: Taxonomy, subgenre: Subgenre, settings: PromptSettings, turn: int, size: int, place: tuple[object, ...]
+    taxonomy: Taxonomy, subgenre: Subgenre, wording: Wording, turn: int, size: int, place: tuple[object, ...]
 ) -> tuple[str, ...]:
     """Choose two to four instruments of the sub-genre's line-up, in its order.
 
     There is at most one drum kit and one bass, and never these two alone. Instrumental music has no voices.
     """
-    if not settings.instrumentation:
+    if not wording.instrumentation:
         return ()
-    voiceless = settings.vocals == "instrumental"
+    voiceless = wording.vocals == "instrumental"
     line_up = tuple(n for n in subgenre.instruments if not (voiceless and taxonomy.instruments[n].is_voice))
     if len(line_up) < 2:
         return ()

@@ -63,9 +63,10 @@ def read_prompts(recipe: Recipe) -> Iterator[Prompt]:
         tag, lines = taxonomy.genres[genre].tag, corpus[genre]
         for index in range(count):
             line = lines[index % len(lines)]
-            text = line.description + _VOICE[settings.vocals]
+            wording = grammar.choose_wording(settings, genre, index)
+            text = line.description + _VOICE[wording.vocals]
             yield Prompt(
-                text=grammar.add_genre(settings.strategy, tag, text),
+                text=grammar.add_genre(wording.strategy, tag, text),
                 description=text,
                 genre=genre,
                 subgenre=line.subgenre,
@@ -73,7 +74,7 @@ def read_prompts(recipe: Recipe) -> Iterator[Prompt]:
                 instruments=line.instruments,
                 tempo_bpm=line.tempo_bpm,
                 key=line.key,
-                vocals=settings.vocals,
+                vocals=wording.vocals,
             )
 
 

@@ -69,6 +69,13 @@ def test_the_papers_settings() -> None:
             {"prompts": {"total": 5, "instrumentation": "some"}},
             "prompts.instrumentation: input should be a valid boolean",
         ),
+        ({"prompts": {"total": 5, "vocals": ["instrumental", "none"]}}, "prompts.vocals.1: input should be 'unspec"),
+        ({"prompts": {"total": 5, "vocals": ["instrumental"] * 2}}, "prompts.vocals: a value is given twice"),
+        ({"prompts": {"total": 5, "strategy": []}}, "prompts.strategy: expected at least 1 value (found [])"),
+        (
+            {"prompts": {"total": 5, "instrumentation": [True, False], "source": {"kind": "file", "path": "d.csv"}}},
+            "instrumentation must be on or off: texts of source kind 'file' are fixed",
+        ),
         ({"prompts": {"total": 5, "source": {"kind": "file"}}}, "source kind 'file' also needs path"),
         ({"prompts": {"total": 5, "source": {"kind": "chat"}}}, "source kind 'chat' also needs path and model"),
         ({"prompts": {"total": 5, "source": {"path": "x"}}}, "source kind 'grammar' does not use path"),

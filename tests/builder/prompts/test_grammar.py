@@ -144,6 +144,34 @@ def test_modifiers_leave_the_other_labels_as_they_are() -> None:
         assert c.description.startswith(a.description)
 
 
+def test_several_values_get_equal_shares_of_each_genre() -> None:
+    varied = {"vocals": ["instrumental", "with-vocals"], "strategy": ["template", "repeat", "tags"]}
+    chosen = recipe(per_genre=31, seed=3, instrumentation=[True, False], **varied)
+    prompts = make_prompts(chosen)
+    for genre in TAXONOMIES["paper"].genre_names:
+        own = [prompt for prompt in prompts if prompt.genre == genre]
+        tag = TAXONOMIES["paper"].genres[genre].tag
+        shares = (
+            Counter(prompt.vocals for prompt in own),
+            Counter((p.text.startswith(f"{tag} {tag}"), p.text.startswith(f"{tag},")) for p in own),
+        )
+        for share, kinds in zip(shares, (2, 3), strict=True):
+            assert len(share) == kinds and max(share.values()) - min(share.values()) <= 1
+        assert 12 <= sum(not prompt.instruments for prompt in own) <= 19
+        # The text says what the label says, and sung clips are of all sub-genres.
+        for prompt in own:
+            sung = re.search(r"\b(vocals|vocalist|sung)\b", prompt.description) is not None
+            assert sung == (prompt.vocals == "with-vocals") or "instrumental" in prompt.description
+        assert len({prompt.subgenre for prompt in own if prompt.vocals == "with-vocals"}) > 8
+    more = make_prompts(recipe(per_genre=40, seed=3, instrumentation=[True, False], **varied))
+    assert set(prompts) <= set(more)
+
+
+def test_a_list_of_one_value_is_that_value() -> None:
+    listed, plain = recipe(per_genre=4, vocals=["instrumental"]), recipe(per_genre=4, vocals="instrumental")
+    assert listed == plain and listed.fingerprint() == plain.fingerprint()
+
+
 @pytest.mark.parametrize("taxonomy", ["paper", "gtzan"])
 @pytest.mark.parametrize("total", [1, 7, 103])
 def test_a_total_is_divided_to_within_one_clip(taxonomy: str, total: int) -> None:

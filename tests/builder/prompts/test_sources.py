@@ -94,6 +94,16 @@ def test_strategies_and_vocals_apply_to_files(tmp_path: Path, prompts: dict[str,
     assert make_prompts(from_file(tmp_path, CSV, **prompts))[1].text == text
 
 
+def test_the_clips_of_one_description_share_its_vocals_and_strategies(tmp_path: Path) -> None:
+    prompts = make_prompts(
+        from_file(tmp_path, CSV, per_genre=6, vocals=["instrumental", "with-vocals"], strategy=["tags", "repeat"])
+    )
+    own = [prompt for prompt in prompts if prompt.genre == "funk"]
+    assert Counter(p.vocals for p in own) == {"instrumental": 3, "with-vocals": 3}
+    assert all(p.text.endswith("With lead vocals.") == (p.vocals == "with-vocals") for p in own)
+    assert Counter(p.text.startswith("Funk, ") for p in own) == {True: 3, False: 3}
+
+
 def test_the_articles_of_a_description_are_left_alone(tmp_path: Path) -> None:
     text = "\n".join(["genre,description", *(f"{name},a(n) odd text" for name in PAPER.genre_names)])
     assert make_prompts(from_file(tmp_path, text))[0].text == "An Electronica track. a(n) odd text."
@@ -413,6 +423,8 @@ def test_the_messages_ask_for_what_the_recipe_wants(tmp_path: Path) -> None:
     ]
     assert all(word in requests[0] for word in (f"{BATCH} different", "Pop music", "no singing", "no instruments"))
     assert "synth-pop" in requests[0] and "dance-pop" in requests[1]
+    both = build_messages(genre, chat(tmp_path, vocals=["instrumental", "with-vocals"]), 0)[1]["content"]
+    assert "Say nothing about vocals" in both
 
 
 @pytest.fixture(scope="module")
