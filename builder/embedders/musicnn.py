@@ -58,6 +58,9 @@ class Musicnn:
             on MagnaTagATune.
         weights: The package's wheel or folder, or a folder with `.index` and `.data-00000-of-00001`. Default: the
             installed package, else its wheel, which pip or uv downloads once.
+        dtype: float32 is within 1e-4 of the package, relative to each layer's largest value. bfloat16 has a cosine
+            similarity above 0.999 with it, and takes two thirds of the time (of the VGG models half) on processors
+            that support it.
         device: "auto" takes a GPU if there is one.
 
     Example:
@@ -71,7 +74,7 @@ class Musicnn:
     window_seconds = MUSICNN_WINDOW / MUSICNN_RATE
 
     def __init__(self, settings: EmbedderSettings) -> None:
-        settings.refuse("layer", "dtype")
+        settings.refuse("layer")
         arch = settings.arch or MUSICNN_MODELS[0]
         if arch not in MUSICNN_MODELS:
             raise RecipeError(
@@ -82,11 +85,13 @@ class Musicnn:
         index, data, where = read_musicnn_files(settings.weights, arch)
         shapes = (VGG_SHAPES if kind == "vgg" else MUSICNN_SHAPES).shapes()
         weights = select_tensors(read_checkpoint(index, data, where), shapes, (), f"{where} as {arch}")
-        self.revision = f"{hashlib.sha256(index + data).hexdigest()[:16]}-{arch}"
+        parts = [hashlib.sha256(index + data).hexdigest()[:16], arch]
+        self.revision = "-".join(parts if settings.dtype == "float32" else [*parts, settings.dtype])
         self.tag_names = tuple(" ".join(tag.split()) for tag in MUSICNN_TAGS[dataset].split(","))
         self._device = torch.device(settings.torch_device())
         self._mel = MusicnnMel(self._device)
-        self._network = (MusicnnVggNetwork if kind == "vgg" else MusicnnNetwork)(weights, self._device)
+        network = MusicnnVggNetwork if kind == "vgg" else MusicnnNetwork
+        self._network = network(weights, self._device, getattr(torch, settings.dtype))
         self.dim = self._network.width
         self.about = (
             f"musicnn ({arch}) is a convolutional network trained to predict the tags of "
