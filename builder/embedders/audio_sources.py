@@ -12,7 +12,8 @@ from ..errors import DataError
 from ..io.hf_splits import is_saved, load_splits
 from ..io.parquet_guard import BATCH_BYTES
 from ..io.storage import path_exists
-from .audio_folder import METADATA, AudioFolder, read_folder
+from .audio_folder import AudioFolder, read_folder
+from .file_table import is_table
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -128,7 +129,7 @@ def open_source(path: str, column: str, rows: int) -> AudioShards:
 
 def is_audio_folder(place: Path) -> bool:
     """Whether a folder is read file by file: not a saved data set, and without Parquet except metadata."""
-    return place.is_dir() and not is_saved(place) and all(file.name in METADATA for file in place.rglob("*.parquet"))
+    return place.is_dir() and not is_saved(place) and all(map(is_table, place.rglob("*.parquet")))
 
 
 def _load(path: str) -> AudioFolder | dict[str, Dataset]:

@@ -37,6 +37,7 @@ def read_rows(
     error: type[SynthmirError] = DataError,
     check_header: Callable[[list[str]], None] = lambda columns: None,
     growing: bool = False,
+    rename: Callable[[list[str]], list[str]] = lambda columns: columns,
 ) -> Iterator[Row]:
     """The rows of a CSV, TSV or JSONL file, each with the number of its first line.
 
@@ -50,6 +51,7 @@ def read_rows(
         error: the kind of error to raise.
         check_header: raises for CSV columns that the caller does not know.
         growing: leave out a last line of JSONL whose end is missing: its writer was interrupted.
+        rename: gives the columns' names from those of the header, of JSONL from those of each object.
 
     Raises:
         SynthmirError: of the kind `error`, with the line: not UTF-8, a quote that is not closed, a column that is
@@ -60,9 +62,9 @@ def read_rows(
     with _open_text(path, error) as handle:
         lines = _read_lines(path, handle, error)
         if path.suffix.lower() == ".jsonl":
-            yield from _read_objects(path, lines, error, growing)
+            yield from _read_objects(path, lines, error, growing, rename)
         else:
-            yield from _read_cells(path, lines, required, error, check_header)
+            yield from _read_cells(path, lines, required, error, check_header, rename)
 
 
 def build_text_column(cells: Sequence[str | None]) -> pa.Array:
@@ -144,7 +146,13 @@ def _read_lines(path: Path, handle: TextIO, error: type[SynthmirError]) -> Itera
         yield line
 
 
-def _read_objects(path: Path, lines: Iterator[str], error: type[SynthmirError], growing: bool) -> Iterator[Row]:
+def _read_objects(
+    path: Path,
+    lines: Iterator[str],
+    error: type[SynthmirError],
+    growing: bool,
+    rename: Callable[[list[str]], list[str]],
+) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or (growing and not line.endswith("\n")):
             continue
@@ -158,7 +166,11 @@ def _read_objects(path: Path, lines: Iterator[str], error: type[SynthmirError], 
             )
         if "\\u" in line and _HALF.search(json.dumps(row, ensure_ascii=False)):
             raise error(f"{path}, line {number}: holds half of a surrogate pair (\\ud800 to \\udfff)", "correct it")
-        yield number, {key: (value.strip() or None) if isinstance(value, str) else value for key, value in row.items()}
+        names = rename(list(row))
+        if len(set(names)) < len(names):
+            raise error(f"{path}, line {number}: has a key twice: {', '.join(row)}", "keep one of them")
+        values = ((value.strip() or None) if isinstance(value, str) else value for value in row.values())
+        yield number, dict(zip(names, values, strict=True))
 
 
 def _read_cells(
@@ -167,15 +179,16 @@ def _read_cells(
     required: Sequence[str],
     error: type[SynthmirError],
     check_header: Callable[[list[str]], None],
+    rename: Callable[[list[str]], list[str]],
 ) -> Iterator[Row]:
     first = next(lines, "")
     if not first.strip():
         raise error(f"{path}: has no header", f"write one: {','.join(required) or 'the names of its columns'}")
-    separator = "\t" if path.suffix.lower() == ".tsv" else _find_separator(first, required)
+    separator = "\t" if path.suffix.lower() == ".tsv" else _find_separator(first, required, rename)
     reader = csv.reader(chain([first], lines), delimiter=separator, strict=True)
     start = 1
     try:
-        columns = [name.strip() for name in next(reader)]
+        columns = rename([name.strip() for name in next(reader)])
         if fault := next(_check_columns(columns, required), None):
             raise error(f"{path}, line 1: {fault}", "correct the header")
         check_header([name for name in columns if name])
@@ -200,9 +213,11 @@ def _read_cells(
         ) from fault
 
 
-def _find_separator(header: str, required: Sequence[str]) -> str:
+def _find_separator(header: str, required: Sequence[str], rename: Callable[[list[str]], list[str]]) -> str:
     """What separates the header's columns: what gives those that are required, else the most."""
-    columns = {mark: [name.strip() for name in next(csv.reader([header], delimiter=mark), [])] for mark in ",;\t"}
+    columns = {
+        mark: rename([name.strip() for name in next(csv.reader([header], delimiter=mark), [])]) for mark in ",;\t"
+    }
     fitting = [mark for mark, names in columns.items() if required and set(required) <= set(names)]
     return fitting[0] if fitting else max(columns, key=lambda mark: len(columns[mark]))
 

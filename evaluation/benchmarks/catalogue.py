@@ -74,6 +74,9 @@ def check_files(benchmark: Benchmark) -> Iterator[str]:
     if parts:
         shared = sum(len(splits) > 1 for splits in parts.values())
         yield f"{len(parts):,} artists, {shared:,} of them in more than one part"
+        if unknown := sum(one.artist is None for one in recordings):
+            yield f"{format_count(unknown, 'track')} of unknown artist"
+    yield from benchmark.notes
     for part in benchmark.parts:
         yield from (
             f"{part}: {note}" for note in (*benchmark.part_recordings(part).notes(), *benchmark.ignored_notes(part))

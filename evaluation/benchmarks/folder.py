@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from builder.audio import AUDIO_SUFFIXES
+from builder.embedders.file_table import is_table, normalize_name, read_file_table
 from builder.errors import DataError
 from builder.names import format_count
 
@@ -17,11 +18,15 @@ from .mapping import Mapping
 from .text import join_names, normalize_label, printable
 from .track import Recording
 
+GROUPS = ("artist", "album")  # columns that say which tracks are not independent, the best first
 HEAD = 65_536  # bytes that differ in most files of one size
 
 
 class Folder(Benchmark):
-    """`folder:PATH`. Folder names are labels, whatever their case, spaces, hyphens and underscores."""
+    """`folder:PATH`. Folder names are labels, whatever their case, spaces, hyphens and underscores.
+
+    Artists are those of a table beside the files: see `builder.embedders.file_table`.
+    """
 
     title = "A folder"
     about = "your own recordings, with a folder for each label"
@@ -58,15 +63,46 @@ class Folder(Benchmark):
         self.folders = sorted(subfolders(self.top), key=lambda path: path.name)
 
     def read(self, part: str) -> list[Recording]:
-        """Every audio file in a folder, by its path."""
+        """Every audio file in a folder, by its path, with the artist that a table beside the files has for it."""
         spelt = {normalize_label(name): name for name in self.own_labels}
-        recordings = []
-        for folder in self.folders:
-            for file in walk_files(folder):
-                if is_audio(file):
-                    identity = printable(file.relative_to(self.top).as_posix())
-                    recordings.append(Recording(identity, file, (spelt[normalize_label(folder.name)],)))
+        found = [(folder, file) for folder in self.folders for file in walk_files(folder)]
+        audio = [(folder, file) for folder, file in found if is_audio(file)]
+        loose = [file for file in self.top.iterdir() if file.is_file()]
+        names = [file.relative_to(self.top).as_posix() for _, file in audio]
+        artists = self._read_artists(
+            [*loose, *(file for _, file in found)], [*names, *(file.name for file in loose if is_audio(file))]
+        )
+        recordings = [
+            Recording(printable(name), file, (spelt[normalize_label(folder.name)],), artist=artists.get(name))
+            for name, (folder, file) in zip(names, audio, strict=True)
+        ]
         return sorted(recordings, key=lambda one: (one.id, os.fsencode(one.path or "")))
+
+    def _read_artists(self, paths: Sequence[Path], names: Sequence[str]) -> dict[str, str]:
+        """Return the artist of each file that a table names one for; of a table without artists, the album.
+
+        Args:
+            paths: All files, of which the tables are read.
+            names: The paths of the audio files from the root.
+        """
+        table = read_file_table(self.top, paths, names)
+        if table is None:
+            return {}
+        self.notes += table.notes
+        column = next((name for name in GROUPS if table.has_column(name)), None)
+        if column is None:
+            self.notes.append(f"{table.path.name} has no column artist: every track counts as an artist of its own")
+            return {}
+        if column != GROUPS[0]:
+            self.notes.append(f"{table.path.name} has no column artist: each {column} counts as an artist")
+        artists = {}
+        for number, name in enumerate(names):
+            row = table.find_row(number)
+            if row is not None and (value := row.cells.get(column)) is not None:
+                if not isinstance(value, str | int) or isinstance(value, bool):
+                    raise DataError(f"{row.where}: {column} is {value!r:.100}, not a name", "write the name as text")
+                artists[name] = normalize_name(str(value))
+        return artists
 
     def find_mapping(self, labels: Sequence[str]) -> Mapping:
         """Map labels by name, or by the given file. Raises DataError where no folder names a label."""
@@ -88,7 +124,9 @@ class Folder(Benchmark):
     def ignored_notes(self, part: str) -> list[str]:
         """Return sentences about files that are no tracks, and about copies."""
         loose = sum(is_audio(path) for path in self.top.iterdir())
-        ignored = sum(not is_audio(file) for folder in self.matched for file in walk_files(folder))
+        ignored = sum(
+            not is_audio(file) and not is_table(file) for folder in self.matched for file in walk_files(folder)
+        )
         empty = [folder.name for folder in self.folders if not any(map(is_audio, walk_files(folder)))]
         notes = []
         if empty:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from builder.embedders.embed_dataset import embed_dataset
@@ -21,6 +22,7 @@ from ..benchmarks.base import BENCHMARKS, load_benchmark
 from ..benchmarks.spec import Spec
 
 FOLDER = "real"
+_log = logging.getLogger(__name__)
 
 
 def is_benchmark(target: str | None) -> bool:
@@ -67,7 +69,10 @@ def embed_target(
     problem = data.features.problem_type
     benchmark = load_benchmark(target, None, data.features.task, problem)  # type: ignore[arg-type]
     tracks = benchmark.dataset(None if problem == REGRESSION else names)
-    folder = beside / FOLDER / _slug(target, names, settings)
+    for note in benchmark.notes:
+        _log.warning("%s: %s", target, note)
+    artists = tracks["artist"] if benchmark.spec.name == "folder" else []  # of a table that people edit
+    folder = beside / FOLDER / _slug(target, names, settings, artists)
     listed = folder.with_name(f"{folder.name}-tracks")
     with no_progress_bars():
         tracks.save_to_disk(str(listed))
@@ -89,10 +94,13 @@ def _at(training: TrainingSettings, folder: Path) -> TrainingSettings:
     return training.model_copy(update={"target": str(folder)})
 
 
-def _slug(target: str, names: list[str], settings: EmbedderSettings) -> str:
-    """Return a folder name for these tracks with these labels by this embedder."""
+def _slug(target: str, names: list[str], settings: EmbedderSettings, artists: Sequence[str | None]) -> str:
+    """Return a folder name for these tracks with these labels and artists by this embedder."""
     spec = Spec.parse(target)
     name = "-".join(part for part in (spec.name, spec.variant, Path(spec.target).name) if part)
-    parts = (target, names, settings.model_dump(mode="json", include={"name", "weights", "arch", "layer", "dtype"}))
+    options = settings.model_dump(mode="json", include={"name", "weights", "arch", "layer", "dtype"})
+    parts: tuple[object, ...] = (target, names, options)
+    if any(artists):
+        parts = (*parts, list(artists))
     digest = hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()[:6]
     return re.sub(r"[^\w.-]+", "-", f"{name}-{digest}").strip("-.")

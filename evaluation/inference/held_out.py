@@ -22,7 +22,7 @@ from training.models.classifier import SINGLE
 from ..benchmarks.track import Track
 from ..results.predictions import Predictions
 
-GROUP = "artist"
+ARTIST_COLUMNS = ("artist", "artist_id", "album", "album_id")  # the first that is there
 AUDIO_COLUMN = "audio"  # of what `synthmir embed --out` reads unless it is given another
 ROWS = 1000  # of a part; audio is read some rows at a time
 
@@ -61,7 +61,8 @@ def read_test(
     if not labels.known.any():
         raise DataError(f"{path}: test: no row has a {source.task} that the corpus knows", "add the labels")
     x = read_target_embeddings(dataset, rows, dataset.find_embeddings(embedding), source.dim)[labels.known]
-    artists = dataset.read([GROUP], rows)[GROUP].to_pylist() if GROUP in dataset.columns else []
+    group = next((name for name in ARTIST_COLUMNS if name in dataset.columns), None)
+    artists = dataset.read([group], rows)[group].to_pylist() if group else []
     kept = np.flatnonzero(labels.known)
     truth = labels.values[kept]
     predictions = Predictions(

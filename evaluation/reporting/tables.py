@@ -11,7 +11,7 @@ from builder.names import format_count
 from ..rendering.text_table import align_columns
 from ..results.ablation import OWN, Ablation
 from ..results.robustness import Robustness
-from ..results.scores import HEADLINES, MULTI, SHARES, SINGLE, Quantity, SeedScores
+from ..results.scores import HEADLINES, MULTI, SHARES, SINGLE, Quantity, Sampling, SeedScores
 from ..results.strategies import StrategyComparison
 
 LISTED = 5  # unreadable tracks that are named
@@ -120,15 +120,16 @@ def _remarks(entry: dict[str, Any]) -> list[str]:
     if (more := len(entry["skips"]) - LISTED) > 0:
         skips.append(f"skipped {more} more; all are in scores.json")
     weakest = _weakest(entry)
-    lines = [*([weakest] if weakest else []), *_exact(entry), *entry["notes"], *skips]
+    lines = [*([weakest] if weakest else []), *_sampling(entry), *entry["notes"], *skips]
     return [f"\n{entry['name']}", *(f"  {line}" for line in lines)] if lines else []
 
 
-def _exact(entry: dict[str, Any]) -> list[str]:
-    """Return a remark on the scores with exact intervals."""
-    exact = entry["sampling"].get("exact", {})
-    names = [name.lower() for key, name in HEADLINES[entry["problem"]].items() if key in exact]
-    return [f"Clopper-Pearson intervals, as no resample changes them: {', '.join(names)}"] if names else []
+def _sampling(entry: dict[str, Any]) -> list[str]:
+    """Return remarks on the intervals: that they are over artists, and which are exact."""
+    sampling = Sampling.model_validate(entry["sampling"])
+    names = [name.lower() for key, name in HEADLINES[entry["problem"]].items() if key in sampling.exact]
+    exact = [f"Clopper-Pearson intervals, as no resample changes them: {', '.join(names)}"] if names else []
+    return [*([f"intervals over {sampling.describe()}"] if sampling.over == "artists" else []), *exact]
 
 
 def _weakest(entry: dict[str, Any]) -> str | None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from builder.names import format_count
+
 from .json_document import Document, Part
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -70,6 +72,7 @@ class Range(Part):
 class Sampling(Part):
     """How the intervals were computed: `units` artists or tracks, drawn `resamples` times.
 
+    Of artists, `alone` units are tracks of unknown artist, each drawn by itself.
     With "bca" the intervals of average precision and ROC-AUC are the jackknife's. `exact` names the metrics that no
     resample changes, as where there is no error: their intervals are Clopper and Pearson's. For a metric with a value
     for each label it lists these labels.
@@ -78,9 +81,17 @@ class Sampling(Part):
     method: Literal["bca", "percentile"]
     over: Literal["tracks", "artists"]
     units: Annotated[int, Field(ge=1)]
+    alone: Count = 0
     resamples: Annotated[int, Field(ge=1)]
     seed: int
     exact: dict[str, list[str]] = {}
+
+    def describe(self) -> str:
+        """Return what the intervals are over: "41 tracks", "12 artists and 3 tracks of unknown artist"."""
+        if self.over == "tracks":
+            return format_count(self.units, "track")
+        alone = f" and {format_count(self.alone, 'track')} of unknown artist" if self.alone else ""
+        return format_count(self.units - self.alone, "artist") + alone
 
 
 class ClassScores(Part):

@@ -71,18 +71,15 @@ def score_predictions(
     )
     scores = _Scores(compute(metrics, n), bounds, n)
     common = about | {
-        "notes": [*predictions.notes, *_notes_on_artists(predictions)],
+        "notes": list(predictions.notes),
         "n": n,
         "skipped": len(predictions.skips),
         "skips": list(predictions.skips),
         "labels": list(predictions.labels),
-        "sampling": Sampling(
-            method=settings.interval,
-            over="tracks" if groups is None else "artists",
-            units=int(group_codes(groups, n).max()) + 1,
-            resamples=settings.bootstrap,
-            seed=settings.seed,
-            exact={
+        "sampling": describe_sampling(
+            predictions,
+            settings,
+            {
                 name: [predictions.labels[index] for index in map(int, np.flatnonzero(exact))] if exact.ndim else []
                 for name, exact in bounds.exact.items()
                 if exact.any()
@@ -99,6 +96,28 @@ def score_predictions(
     )
     by_problem = _single_label_scores if predictions.problem == SINGLE else _multi_label_scores
     return by_problem(predictions, scores, common)
+
+
+def describe_sampling(
+    predictions: Predictions, settings: EvaluationSettings, exact: dict[str, list[str]] | None = None
+) -> Sampling:
+    """Describe how the intervals of predictions are computed.
+
+    Args:
+        predictions: The predictions, with the artists of their tracks.
+        settings: How resamples are drawn.
+        exact: The metrics with exact intervals; of a metric with a value for each label, these labels.
+    """
+    n, groups = len(predictions), predictions.groups()
+    return Sampling(
+        method=settings.interval,
+        over="tracks" if groups is None else "artists",
+        units=int(group_codes(groups, n).max()) + 1,
+        alone=0 if groups is None else sum(artist is None for artist in groups),
+        resamples=settings.bootstrap,
+        seed=settings.seed,
+        exact=exact or {},
+    )
 
 
 def metric_set(predictions: Predictions, task: str) -> MetricSet:
@@ -236,13 +255,6 @@ def _confidences(predictions: Predictions) -> Confidences | None:
 
 def _bins(confidences: Confidences, edges: np.ndarray) -> list[ReliabilityBin]:
     return [ReliabilityBin(**asdict(one)) for one in confidences.reliability_bins(edges)]
-
-
-def _notes_on_artists(predictions: Predictions) -> list[str]:
-    unknown = sum(artist is None for artist in predictions.artists)
-    if predictions.groups() is None or not unknown:
-        return []
-    return [f"intervals draw {format_count(unknown, 'track')} of unknown artist one by one, and the others by artist"]
 
 
 def find_worst_pair(confusion: np.ndarray, labels: Sequence[str]) -> Pair | None:

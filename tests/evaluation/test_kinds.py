@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,10 @@ def test_a_damaged_track_is_skipped_and_counted(tagger: Path) -> None:
     scores = score_predictions(predictions, FEW, "instruments", name="x", predictions="x")
     assert (scores.n, scores.skipped) == (12, 1)
     assert (scores.sampling.over, scores.sampling.units) == ("artists", 2)
+    assert scores.sampling.describe() == "2 artists"
+    some = replace(predictions, artists=["a", "a", *predictions.artists[2:11], None])
+    sampling = score_predictions(some, FEW, "instruments", name="x", predictions="x").sampling
+    assert sampling.describe() == "3 artists and 1 track of unknown artist"
 
 
 def test_labels_that_a_benchmark_does_not_cover_are_left_out(tagger: Path) -> None:

@@ -108,7 +108,7 @@ def _samplings(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     samplings: dict[tuple[Any, ...], dict[str, Any]] = {}
     for benchmark in benchmarks:
         if sampling := benchmark["sampling"]:
-            sampling = {**sampling, "exact": bool(sampling.get("exact"))}
+            sampling = {"alone": 0, **sampling, "exact": bool(sampling.get("exact"))}
             samplings.setdefault(tuple(sampling.items()), {**sampling, "title": benchmark["title"]})
     return list(samplings.values())
 

@@ -114,6 +114,8 @@ class TargetSplits:
     how: str  # a sentence
     made_here: bool  # the data set names no test part of its own
     group_column: str | None
+    groups: int  # in all parts; a row of no group counts as one
+    rows_without_group: int
     shared_groups: int  # groups with rows in more than one part
 
 
@@ -136,10 +138,12 @@ def split_target(dataset: EmbeddedDataset) -> TargetSplits:
     else:
         names = [split for split, places in rows.items() for _ in places]
     parts = [_find_part(source, name) for name in names]
+    groups = dataset.groups(rows)
+    if all(group is None for group in groups):
+        group_column = None
     # A row of no group is a group of its own.
     keys = [
-        f"row {identity}" if group is None else f"group {group}"
-        for identity, group in zip(ids, dataset.groups(rows), strict=True)
+        f"row {identity}" if group is None else f"group {group}" for identity, group in zip(ids, groups, strict=True)
     ]
     by = group_column or "id"
     made_here = False
@@ -168,6 +172,8 @@ def split_target(dataset: EmbeddedDataset) -> TargetSplits:
         how=how,
         made_here=made_here,
         group_column=group_column,
+        groups=len(set(keys)),
+        rows_without_group=sum(group is None for group in groups) if group_column else 0,
         shared_groups=len(set(zip(keys, parts, strict=True))) - len(set(keys)),
     )
 

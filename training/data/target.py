@@ -15,7 +15,7 @@ from builder.corpus.corpus import embed_record
 from builder.embedders.embedded_dataset import EMBEDDING, EmbeddedDataset, LabelColumn, Rows, open_dataset
 from builder.errors import DataError, RecipeError
 from builder.io.safe_files import read_json
-from builder.names import normalize_label
+from builder.names import format_count, normalize_label
 
 from ..models.classifier import MULTI, REGRESSION, SINGLE
 from .features import Features, Split
@@ -86,6 +86,8 @@ def load_target(
         "division": splits.how,
         "label_column": column,
         "group_column": splits.group_column,
+        "groups": splits.groups,
+        "rows_without_group": splits.rows_without_group,
         "shared_groups": splits.shared_groups,  # in more than one part
         "rows": {"train": len(splits.train_ids), "validation": len(splits.validation_ids),
                  "test": len(splits.test_ids)},
@@ -95,6 +97,9 @@ def load_target(
     }  # fmt: skip
     if splits.shared_groups:
         _log.warning("%s: %d %s(s) are in more than one part", path, splits.shared_groups, splits.group_column)
+    if splits.rows_without_group:
+        alone = format_count(splits.rows_without_group, "row")
+        _log.warning("%s: %s without %s: each counts as a group of its own", path, alone, splits.group_column)
     labelled: dict[str, Split | None] = {}
     unlabelled: dict[str, torch.Tensor] = {}
     for part, rows, ids in (

@@ -193,3 +193,99 @@ def test_a_tempo_model_cannot_be_evaluated_on_labels(tmp_path: Path) -> None:
     touch(tmp_path, "rock/a.wav")
     with pytest.raises(RecipeError, match="not numbers"):
         load_benchmark(f"folder:{tmp_path}", ["tempo_bpm"], "tempo_bpm")
+
+
+FILES = ("rock/a.wav", "rock/b.wav", "hip hop/c.wav", "stray.wav")
+TABLE = "File\tArtist\tnote\nrock/a.wav\tX\t1\n.\\rock\\b.wav\t007\t2\nhip hop/c.wav\t\t3\nstray.wav\tY\t4\n"
+
+
+def artists(root: Path) -> list[str | None]:
+    """Of the tracks c, a, b."""
+    return [track.artist for track in load_benchmark(f"folder:{root}", LABELS).tracks]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("SOURCE.tsv", TABLE),
+        ("source.TSV", TABLE),
+        ("metadata.csv", TABLE.replace("\t", ",").replace("File", "file_name")),
+        ("Metadata.csv", TABLE.replace("\t", ";").replace("File", "FILE_NAME")),
+        (
+            "metadata.jsonl",
+            '{"file": "rock/a.wav", "ARTIST": "X"}\n{"file": "rock/b.wav", "artist": "007"}\n{"file": "stray.wav"}\n'
+            '{"file_name": "hip hop/c.wav", "artist": null}\n',
+        ),
+    ],
+)
+def test_artists_of_a_table_beside_the_audio(tmp_path: Path, name: str, content: str) -> None:
+    (touch(tmp_path, *FILES) / name).write_text(content)
+    assert artists(tmp_path) == [None, "X", "007"]
+    benchmark = load_benchmark(f"folder:{tmp_path}", None)
+    assert [row["artist"] for row in benchmark.dataset()] == [None, "X", "007"] and benchmark.notes == []
+    (tmp_path / FILES[0]).write_bytes(b"RIFF")
+    with pytest.raises(DataError):
+        assert "1 track of unknown artist" in list(check_files(benchmark))
+
+
+def test_a_table_in_a_genre_folder_and_artists_in_either_form_of_unicode(tmp_path: Path) -> None:
+    touch(tmp_path, "rock/Mu\u0301m.wav", "rock/b.wav")
+    (tmp_path / "rock/metadata.csv").write_text("file,artist\nM\u00fam.wav,M\u00fam\nb.wav,Mu\u0301m\n")
+    bench = load_benchmark(f"folder:{tmp_path}", LABELS)
+    assert [track.artist for track in bench.tracks] == ["M\u00fam"] * 2
+    assert bench.notes == ["2 labels of the model without a track here: Electronica, Hip Hop"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "note"),
+    [
+        (
+            "file,title\nrock/a.wav,x\n",
+            [None] * 3,
+            "metadata.csv has no column artist: every track counts as an artist",
+        ),
+        ("file,Album\nrock/a.wav,A\n", [None, "A", None], "has no column artist: each album counts as an artist"),
+        (
+            "file,artist\nrock/a.wav,X\nrock/no.wav,Y\n",
+            [None, "X", None],
+            "1 of 2 row(s) of metadata.csv name no file",
+        ),
+        ("file,artist\nrock/a.wav,X\n", [None, "X", None], "3 of 4 file(s) have no row in metadata.csv: hip hop"),
+    ],
+)
+def test_tables_that_lack_something_are_noted(
+    tmp_path: Path, content: str, expected: list[str | None], note: str
+) -> None:
+    (touch(tmp_path, *FILES) / "metadata.csv").write_text(content)
+    assert artists(tmp_path) == expected
+    assert any(note in line for line in load_benchmark(f"folder:{tmp_path}", LABELS).notes)
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"metadata.csv": b"RIFF\xff\xfe\x00WAVE"}, "metadata.csv.*: not UTF-8 text"),
+        ({"SOURCE.tsv": b"artist\ttitle\nX\ty\n"}, "column 'file_name' is missing; its columns are artist, title"),
+        ({"SOURCE.tsv": b"file\tFile\tartist\nrock/a.wav\tb\tX\n"}, "column 'file_name' is there twice"),
+        ({"SOURCE.tsv": b""}, "SOURCE.tsv: has no header"),
+        (
+            {"SOURCE.tsv": b"file\tartist\n", "metadata.csv": b"file,artist\n"},
+            "SOURCE.tsv, metadata.csv\n  fix: keep one",
+        ),
+        (
+            {"SOURCE.tsv": b"file\tartist\nrock/a.wav\tX\nrock/a.wav\tY\n"},
+            "line 3: 'rock/a.wav' has artist 'Y', and 'X'",
+        ),
+        (
+            {"metadata.jsonl": b'{"file": "rock/a.wav", "artist": ["X", "Y"]}'},
+            r"line 1: artist is \['X', 'Y'\], not a name",
+        ),
+        ({"metadata.jsonl": b'{"file": "a", "File": "b"}'}, "line 1: has a key twice: file, File"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path: Path, tables: dict[str, bytes], message: str) -> None:
+    touch(tmp_path, *FILES)
+    for name, content in tables.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_benchmark(f"folder:{tmp_path}", LABELS)

@@ -11,11 +11,13 @@ from datasets import Dataset
 from typer.testing import CliRunner
 
 from builder.embedders.embed_dataset import embed_dataset
+from builder.embedders.embedded_dataset import open_dataset
 from builder.errors import DataError, RecipeError
 from builder.settings import EmbedderSettings
 from evaluation.inference.embed_target import embed_target, is_benchmark
 from synthmir.cli import app
 from tests.training.model_folders import make_sound
+from training.data.splits import split_target
 from training.settings import ChosenSettings, choose_settings
 
 OPTIONS = {"task": "genre", "label_column": "label", "strategy": "joint"}
@@ -62,6 +64,24 @@ def test_a_benchmark_is_embedded_as_the_source_is(source: Path, audio: Path, tmp
     written = file.stat().st_mtime_ns
     assert embed_target(source, asked(source, f"folder:{audio}"), tmp_path) == found
     assert file.stat().st_mtime_ns == written
+
+
+def test_artists_of_a_table_are_those_of_the_split(source: Path, audio: Path, tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    for label in ("hip-hop", "jazz"):
+        (music / label).mkdir(parents=True)
+        for file in (audio / label).iterdir():
+            (music / label / file.name).symlink_to(file)
+    target = f"folder:{music}"
+    chosen = embed_target(source, asked(source, target), tmp_path)
+    groups = open_dataset(Path(str(chosen.training.target)), "melstats").groups("train")
+    assert groups == [None] * 24
+    names = [f"{label}/{track}.wav" for label in ("hip-hop", "jazz") for track in range(12)]
+    lines = [f"{name}\tartist {number // 4}" for number, name in enumerate(names)]
+    (music / "SOURCE.tsv").write_text("\n".join(["file\tartist", *lines]) + "\n")
+    chosen = embed_target(source, asked(source, target), tmp_path)
+    found = split_target(open_dataset(Path(str(chosen.training.target)), "melstats"))
+    assert (found.group_column, found.groups, found.shared_groups) == ("artist", 6, 0)
 
 
 def test_the_commands_take_it(source: Path, audio: Path, tmp_path: Path) -> None:

@@ -277,6 +277,9 @@ def test_the_protocol_is_in_the_card(folder: Path, scores: Path) -> None:
         "windows of 10 s, one every 5 s; the prediction for a recording is the mean of their windows' logits" in text
     )
     assert "95 % intervals, BCa bootstrap over 57 artists, 2,000 resamples, seed 4" in text
+    rich(scores, sampling=RICH["sampling"] | {"alone": 7})
+    write_card(folder, scores)
+    assert "bootstrap over 50 artists and 7 tracks of unknown artist, 2,000 resamples" in page.plain(read(folder))
     assert "One training, with seed 0" in text and "no description is in both splits" in text
     assert "/home/me" not in read(folder)
 

@@ -132,6 +132,21 @@ def test_without_splits_groups_are_kept_together_and_test_ids_recorded(tmp_path:
     assert len(target.train) + len(target.validation) + len(test) == 120
     assert [len(target.train), len(target.validation), len(test)] == pytest.approx([72, 24, 24], abs=3)
     assert target.record["group_column"] == "artist"
+    assert (target.record["groups"], target.record["rows_without_group"]) == (40, 0)
+
+
+def test_rows_without_a_group_are_groups_of_their_own(
+    tmp_path: Path, source: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    artists = ["one"] * 6 + [None] * 54
+    genres = [NAMES[i % 5] for i in range(60)]
+    record = load_target(save(tmp_path / "some", table(60, genre=genres, artist=artists)), source).record
+    assert (record["group_column"], record["groups"], record["rows_without_group"]) == ("artist", 55, 54)
+    assert "54 rows without artist: each counts as a group of its own" in caplog.text
+    none = save(tmp_path / "none", table(60, genre=genres, artist=[None] * 60), artist=Value("string"))
+    record = load_target(none, source).record
+    assert (record["group_column"], record["groups"], record["rows_without_group"]) == (None, 60, 0)
+    assert record["division"].startswith("divided here by hash of id")
 
 
 @settings(max_examples=20, deadline=None)
