@@ -13,10 +13,11 @@ import yaml
 from pydantic import Field, PrivateAttr
 
 from .errors import RecipeError
-from .io.safe_files import find_shipped, read_yaml
+from .io.safe_files import find_shipped, parse_json, read_yaml
 from .io.storage import is_file, path_exists, storage_errors, to_path
 from .registry import EMBEDDERS, GENERATORS
 from .settings import (
+    VERSIONS,
     AblationSettings,
     EmbedderSettings,
     EvaluationSettings,
@@ -103,7 +104,7 @@ class Recipe(RecipeSection):
                     raise RecipeError(f"no file and no shipped recipe {path!r}", f"shipped: {', '.join(shipped)}")
             recipe = cls._validated(read_yaml(file), str(file), () if kept else PARTS)
             recipe._folder = file.resolve().parent
-            return recipe
+            return recipe._match_corpus()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
@@ -170,6 +171,36 @@ class Recipe(RecipeSection):
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def match_version(self, fingerprint: str) -> Recipe:
+        """Return the recipe with the version of the generator that made a corpus.
+
+        A recipe that names no version asks for the newest, and is also that of corpora of older versions.
+
+        Args:
+            fingerprint: That of the corpus, or of a part of it.
+
+        Returns:
+            The recipe with the version that gives it this fingerprint; unchanged where there is none.
+        """
+        versions = VERSIONS.get(self.generator.name, ()) if self.generator.revision is None else ()
+        named = (self.with_values({"generator.revision": version}) for version in reversed(versions[:-1]))
+        return next((recipe for recipe in (self, *named) if recipe.fingerprint() == fingerprint), self)
+
+    def _match_corpus(self) -> Recipe:
+        """The recipe with the version of the generator that made the corpus in whose folder its file is.
+
+        Corpora of 0.1 name no version in their recipes; their records have the fingerprint.
+        """
+        if self.generator.name not in VERSIONS or self.generator.revision is not None:
+            return self
+        if self.folder.parent.name == "recipes":  # of an older part of the corpus
+            return self.match_version(self.folder.name)
+        try:
+            record = parse_json((self.folder / "records" / "build.json").read_text(encoding="utf-8"))
+            return self.match_version(str(record["details"]["identity"]["fingerprint"]))
+        except (OSError, ValueError, LookupError, TypeError):  # not in a corpus, or in a damaged one
+            return self
+
     def source_file(self) -> Path | None:
         """Return the file of descriptions, None if the recipe names none. Raises RecipeError if it does not exist."""
         source = self.prompts.source
@@ -191,8 +222,12 @@ class Recipe(RecipeSection):
         return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
     def portable(self) -> dict[str, bytes]:
-        """Return the recipe and the files that it names, as {file name: content}, to be written to another folder."""
+        """Return the recipe and the files that it names, as {file name: content}, to be written to another folder.
+
+        A generator's own version is named, so that the recipe keeps its meaning when there is a newer one.
+        """
         data, files = self.model_dump(mode="json"), {}
+        data["generator"]["revision"] = self.generator.version
         if not (taxonomy := find_taxonomy(self.taxonomy, self.folder)).is_relative_to(SHIPPED):
             files["taxonomy.yaml"] = taxonomy.read_bytes()
             data["taxonomy"] = "taxonomy.yaml"

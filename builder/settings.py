@@ -11,6 +11,9 @@ from .errors import BackendError, RecipeError
 from .validation import Section
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+VERSIONS = {
+    "arranger": ("1", "2")
+}  # of generators whose own versions a recipe may name, oldest first; 1 is that of 0.1
 
 T = TypeVar("T")
 
@@ -108,6 +111,14 @@ class PromptSettings(RecipeSection):
         return self
 
 
+def read_version(generator: str, revision: str) -> str | None:
+    """Return the version of a generator from its revision in rows ("2-6f1c..."), None where it has no versions."""
+    versions, version = VERSIONS.get(generator), revision.partition("-")[0]
+    if versions is None:
+        return None
+    return version if version in versions else versions[0]
+
+
 class GeneratorSettings(RecipeSection):
     """What makes the sound. A generator refuses settings that it cannot use."""
 
@@ -115,8 +126,9 @@ class GeneratorSettings(RecipeSection):
     """`arranger`, `musicgen`, `audiocraft`, or another registered generator."""
     model: str | None = None
     """A Hub id or a folder with the weights. `arranger` has none."""
-    revision: str | None = None
-    """The revision of the weights. Default: the newest, which is written into every row."""
+    revision: Annotated[str | None, BeforeValidator(lambda value: str(value) if type(value) is int else value)] = None
+    """The revision of the weights; of `arranger`, the version of its sound: `1` (that of 0.1) or `2`. Default: the
+    newest. It is written into every row."""
     seconds: float = Field(default=10.0, ge=1.0, le=30.0, strict=False)
     """The length of a clip."""
     guidance: float = Field(default=3.0, ge=1.0, le=50.0, strict=False)
@@ -128,7 +140,7 @@ class GeneratorSettings(RecipeSection):
     top_p: float = Field(default=1.0, gt=0.0, le=1.0, strict=False)
     """Sample from the most likely tokens that have this probability together. 1: from all."""
     stereo: bool = False
-    """Keep both channels of a stereo model. Otherwise they are averaged."""
+    """Make stereo clips: `arranger` from version 2 on, and stereo models, whose channels are averaged otherwise."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The data type of the weights. `auto`: what suits the machine."""
     batch_size: int | None = Field(default=None, ge=1)
@@ -141,10 +153,21 @@ class GeneratorSettings(RecipeSection):
         """The channels of a clip: 1, or 2 in stereo."""
         return 2 if self.stereo else 1
 
+    @property
+    def version(self) -> str | None:
+        """The revision that is asked for. A generator with versions has its newest where none is named."""
+        versions = VERSIONS.get(self.name)
+        return versions[-1] if versions and self.revision is None else self.revision
+
     def audible(self) -> dict[str, Any]:
-        """Return what changes the audio, without the defaults of settings that recipes of 0.1 did not have."""
+        """Return what changes the audio, without the defaults of settings that recipes of 0.1 did not have.
+
+        Recipes of 0.1 could not name a version, so version 1 is null, and they keep their fingerprint.
+        """
         unset = {key for key in ("top_p", "stereo") if getattr(self, key) == type(self).model_fields[key].default}
-        return self.model_dump(mode="json", exclude={"batch_size", "device"} | unset)
+        first = VERSIONS.get(self.name, (None,))[0]
+        version = None if self.version == first else self.version
+        return self.model_dump(mode="json", exclude={"batch_size", "device"} | unset) | {"revision": version}
 
 
 class QualitySettings(RecipeSection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clip import VOCALS, Clip
@@ -27,6 +28,8 @@ COLUMNS = {
     "seed": "seed of the generator's random numbers",
     "generator": "name of the generator",
     "generator_revision": "revision of its weights, or of its code and data",
+    "soundfont": "sound font that plays the clip, null where the generator has none",
+    "production": "how the clip is mixed and mastered, as JSON, null where the generator reports nothing",
     "guidance": "classifier-free guidance scale, null where the generator has none",
     "temperature": "sampling temperature, null where the generator has none",
     "top_k": "number of tokens sampled from, null where the generator has none",
@@ -36,6 +39,8 @@ COLUMNS = {
     "attempts": "number of times the clip was made until it passed the quality gate",
     "embedding": "mean of the embeddings of the clip's windows",
 }
+# Columns of what some generators report of a clip. Corpora of 0.1 do not have them.
+DETAILS = ("soundfont", "production")
 LABELS = ("genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "prompt_group")
 
 
@@ -71,8 +76,13 @@ def label_features(labels: LabelNames) -> dict[str, Any]:
     }
 
 
-def audio_features(labels: LabelNames) -> Features:
-    """Make the features of the `default` config."""
+def audio_features(labels: LabelNames, details: Sequence[str] = DETAILS) -> Features:
+    """Make the features of the `default` config.
+
+    Args:
+        labels: The class names.
+        details: Those of `DETAILS` that the corpus has.
+    """
     from datasets import Audio, Features, Value
 
     return Features(
@@ -84,6 +94,7 @@ def audio_features(labels: LabelNames) -> Features:
             "seed": Value("int64"),
             "generator": Value("string"),
             "generator_revision": Value("string"),
+            **{column: Value("string") for column in details},
             "guidance": Value("float32"),
             "temperature": Value("float32"),
             "top_k": Value("int32"),

@@ -19,7 +19,9 @@ class GeneratorBackend(Protocol):
     """Makes clips. A clip depends on its row (prompt, seed) and the settings, not on the other rows of the call.
 
     Settings that it cannot follow (`stereo`, `top_k`, ...) raise RecipeError in `__init__`. One that makes clips
-    a second time after a failure counts them in an attribute `retried`.
+    a second time after a failure counts them in an attribute `retried`. One that reports how a clip was made has a
+    method `describe(row: Clip) -> dict[str, str]`: values of the columns `soundfont` and `production`, which depend on
+    the row and the settings alone.
     """
 
     name: str
@@ -45,6 +47,12 @@ class GeneratorBackend(Protocol):
             BackendError: The back end fails.
         """
         ...
+
+
+def describe_clip(generator: GeneratorBackend, row: Clip) -> dict[str, str]:
+    """Return what a generator reports of a clip, by column (`soundfont`, `production`); {} if it reports nothing."""
+    describe = getattr(generator, "describe", None)
+    return describe(row) if describe else {}
 
 
 def load_generator(settings: GeneratorSettings, taxonomy: Taxonomy) -> GeneratorBackend:

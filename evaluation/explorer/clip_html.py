@@ -16,6 +16,7 @@ LABEL_NAMES = {
     "subgenre": "sub-genre", "mood": "mood", "instruments": "instruments", "tempo_bpm": "tempo", "key": "key",
     "vocals": "vocals", "split": "split", "duration": "duration", "loudness": "loudness", "peak": "peak",
     "attempts": "attempts", "seed": "seed", "generator": "generator",
+    "soundfont": "sound font",
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TEXT_COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals")
 LEVEL_COLUMNS = ("duration", "loudness", "peak")
-COLUMNS = (*TEXT_COLUMNS, *LEVEL_COLUMNS, "attempts", "seed", "generator")
+COLUMNS = (*TEXT_COLUMNS, *LEVEL_COLUMNS, "attempts", "seed", "generator", "soundfont")
 INTEGER_TYPES = {"tempo_bpm": pa.int32(), "attempts": pa.int16(), "seed": pa.int64()}
 VERIFY = "synthmir verify CORPUS"
 READERS = 8  # shards whose footers and labels are fetched at the same time

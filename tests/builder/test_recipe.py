@@ -32,7 +32,9 @@ def test_a_shipped_recipe_loads_and_writes_itself(name: str, tmp_path: Path) -> 
     for file, content in recipe.portable().items():
         (tmp_path / file).write_bytes(content)
     again = Recipe.load(tmp_path / "recipe.yaml")
-    assert again.model_dump() == recipe.model_dump()
+    named = recipe.model_dump()
+    named["generator"]["revision"] = recipe.generator.version  # a written recipe names its version of the arranger
+    assert again.model_dump() == named
     assert again.fingerprint() == recipe.fingerprint()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -13,7 +13,7 @@ from typing import Any
 from ...audio import encode_flac
 from ...errors import BackendError, DataError
 from ...executors import ExecutorSettings, Tick, choose_executor
-from ...generators.base import GeneratorBackend, load_generator
+from ...generators.base import GeneratorBackend, describe_clip, load_generator
 from ...io.atomic import write_text
 from ...io.locks import lock_folder
 from ...io.safe_files import parse_json
@@ -39,7 +39,7 @@ from .build_record import complete_record, describe_part
 from .extend import CombinedLabels, CorpusPart, write_recipe
 from .plan import Shard, plan_clips
 from .quality import Take, make_clips
-from .resume import BuildJob, generator_file, open_job
+from .resume import BuildJob, generator_file, match_version, open_job
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # clips made so far, clips in all
@@ -48,10 +48,18 @@ Progress = Callable[[int, int], None]  # clips made so far, clips in all
 class ShardBuilder:
     """Makes shards in a folder. The generator is loaded once and used for all of them."""
 
-    def __init__(self, recipe: Recipe, labels: CombinedLabels, fingerprint: str, made_by: Path, place: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        labels: CombinedLabels,
+        fingerprint: str,
+        made_by: Path,
+        place: Path,
+        details: Sequence[str],
+    ) -> None:
         self.recipe, self.fingerprint, self.place = recipe, fingerprint, place
         self.generator = load_recipe_generator(recipe)
-        self.features = audio_features(labels)
+        self.features, self.details = audio_features(labels, details), details
         self.encode = LabelEncoder(labels)
         self.made_by = {key: getattr(self.generator, key) for key in ("name", "revision", "license", "about")}
         with storage_errors(made_by):
@@ -89,6 +97,7 @@ class ShardBuilder:
 
     def _row(self, take: Take) -> dict[str, Any]:
         settings, sampled = self.recipe.generator, self.generator.samples
+        made = describe_clip(self.generator, take.clip) if self.details else {}
         return {
             "id": take.clip.id,
             "audio": {
@@ -100,6 +109,7 @@ class ShardBuilder:
             "seed": take.clip.seed,
             "generator": self.generator.name,
             "generator_revision": self.generator.revision,
+            **{column: made.get(column) for column in self.details},
             "guidance": settings.guidance if sampled else None,
             "temperature": settings.temperature if sampled else None,
             "top_k": settings.top_k if sampled else None,
@@ -207,6 +217,7 @@ def build(
     with lock_folder(out / WORK):
         if clips is not None and (out / SUMS).exists():  # another run finished it in between
             clips = None
+        recipe = match_version(recipe, out)
         job = open_job(recipe, out, clips, extend, clips_per_shard)
         todo = job.list_missing()
         count = sum(len(shard.clips) for _, shards in todo for shard in shards)
@@ -224,9 +235,12 @@ def build(
                 done += more
                 progress(done, total)
 
+            details = job.detail_columns(todo)
             for part, shards in ((part, shards) for part, shards in todo if shards):
                 made_by = job.home / generator_file(part.number)
-                setup = partial(ShardBuilder, part.recipe, part.labels, part.fingerprint, made_by, job.place(part))
+                setup = partial(
+                    ShardBuilder, part.recipe, part.labels, part.fingerprint, made_by, job.place(part), details
+                )
                 for entry in executor.run(setup, shards, tick):
                     job.ledger.add(entry)
             delete_temporary_files(out)  # of workers that died

@@ -18,7 +18,7 @@ from ..corpus import Corpus
 from .build import load_recipe_generator
 from .plan import cut_shards, plan_clips
 from .quality import inspect_clip
-from .resume import plan_addition
+from .resume import match_version, plan_addition
 
 BUDGET = 60.0  # seconds that the probe may take, about
 STEP = 4  # factor of clips between two trials
@@ -83,6 +83,7 @@ def estimate_build(recipe: Recipe, workers: int | None = None, corpus: Path | No
     if corpus is None:
         shards = cut_shards(plan_clips(recipe))
     else:
+        recipe = match_version(recipe, Corpus.open(corpus).root)
         shards = plan_addition(recipe, Corpus.open(corpus), None)[-1].shards
     clips = [clip for shard in shards for clip in shard.clips]
     generator = load_recipe_generator(recipe)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from ...clip import Clip
 from ...errors import DataError
 from ...io.atomic import write_text
 from ...io.locks import LOCK
+from ...io.parquet_guard import parquet_errors
 from ...io.safe_files import parse_json
 from ...io.storage import (
     delete_file,
@@ -22,10 +26,13 @@ from ...io.storage import (
     list_files,
     map_parallel,
     move_folder,
+    open_for_arrow,
     resume_move,
 )
 from ...recipe import Recipe
+from ...settings import VERSIONS, read_version
 from ..corpus import BUILD_RECORD, GROWTH, STATE, Corpus, list_parts, part_number
+from ..schema import DETAILS
 from ..shards import WORK, Entry, Ledger
 from .extend import (
     MAX_PARTS,
@@ -99,6 +106,17 @@ class BuildJob:
             finished = map_parallel(self._is_finished(part), part.shards, self.out)
             missing.append((part, [shard for shard, done in zip(part.shards, finished, strict=True) if not done]))
         return missing
+
+    def detail_columns(self, missing: list[tuple[CorpusPart, list[Shard]]]) -> tuple[str, ...]:
+        """Those of `DETAILS` that the shards have. A corpus that 0.1 began has none, and is completed without them."""
+        for part, shards in missing:
+            names = {shard.name for shard in shards}
+            if made := next((shard for shard in part.shards if shard.name not in names), None):
+                path = self.path(part, made)
+                with parquet_errors(path):
+                    columns = pq.read_schema(open_for_arrow(path)).names
+                return tuple(column for column in DETAILS if column in columns)
+        return tuple(DETAILS)
 
     def _is_finished(self, part: CorpusPart) -> Callable[[Shard], bool]:
         """A function of a shard of this part: whether it is finished."""
@@ -178,6 +196,33 @@ def open_job(recipe: Recipe, out: Path, clips: list[Clip] | None, extend: bool, 
     if not extend:
         _check_recipe(recipe, parts[-1], out, "; to add the clips of this one to those: --extend")
     return _open_extension(recipe, corpus, parts, record, asked)
+
+
+def match_version(recipe: Recipe, out: Path) -> Recipe:
+    """Return a recipe with the version of its generator that a corpus was made with, where it names none.
+
+    An extension is made by the version of the newest part that this generator made.
+
+    Args:
+        recipe: The recipe.
+        out: The folder of a corpus, finished or not.
+    """
+    if recipe.generator.name not in VERSIONS or recipe.generator.revision is not None:
+        return recipe
+    begun = []
+    for path in (out / WORK / GROWTH / STATE, out / WORK / STATE):
+        with suppress(DataError):  # a damaged one is reported where it is needed
+            begun += [_read_state(path)] if path.exists() else []
+    record = next((state["record"] for state in begun if state.get("record")), None)
+    parts = list_parts(record or Corpus(out).record())
+    for part in (*begun, *reversed(parts)):
+        if (matched := recipe.match_version(str(part.get("fingerprint")))).fingerprint() == part.get("fingerprint"):
+            return matched
+    made_by = [
+        part["generator"] for part in parts if (part.get("generator") or {}).get("name") == recipe.generator.name
+    ]
+    version = read_version(recipe.generator.name, str(made_by[-1]["revision"])) if made_by else None
+    return recipe.with_options({"generator.revision": version})
 
 
 def _open_first_build(recipe: Recipe, out: Path, clips: list[Clip], asked: int | None) -> BuildJob:

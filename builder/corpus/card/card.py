@@ -84,6 +84,7 @@ def _render(root: Path) -> str:
         "makings": makings,
         "sampled": table.rows["guidance"].null_count < len(table),
         "fidelity": measurements,
+        "soundfonts": sorted(table.soundfonts.items(), key=lambda pair: (-pair[1], pair[0])),
         "rejected": record["details"]["rejected"],
         "faults": _count_faults(root),
         "plots": draw_plots(root, table, [one["name"] for one in embedders if not one["augment"]], known),

@@ -31,21 +31,27 @@ class CorpusTable:
     Attributes:
         rows: The columns in COLUMNS, and `split`.
         features: The columns and their types.
+        soundfonts: Clips by sound font; empty where the generator has none.
     """
 
     rows: pa.Table
     features: Features
+    soundfonts: Counter[str]
 
     @classmethod
     def read(cls, root: Path, features: Features) -> CorpusTable:
         """Read all shards of the corpus in the folder `root`, in order."""
         parts = []
+        soundfonts: Counter[str] = Counter()
         for path in sorted((root / "data").glob("*.parquet")):
             check_parquet(path, (*COLUMNS, "audio"))  # plots show some of the audio
             with parquet_errors(path):
-                part = pq.read_table(open_for_arrow(path), columns=list(COLUMNS))
+                part = pq.read_table(open_for_arrow(path), columns=[*COLUMNS, *({"soundfont"} & set(features))])
+            if "soundfont" in part.column_names:  # corpora of 0.1 do not have it
+                soundfonts.update(part["soundfont"].drop_null().to_pylist())
+                part = part.drop_columns("soundfont")
             parts.append(part.append_column("split", pa.repeat(path.name.split("-")[0], len(part))))
-        return cls(pa.concat_tables(parts).replace_schema_metadata(None), features)
+        return cls(pa.concat_tables(parts).replace_schema_metadata(None), features, soundfonts)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...clip import Clip
 from ...errors import RecipeError
+from ...settings import VERSIONS
 from .compose import compose_score
 from .mix import mix_score
+from .render import describe_production, render_score
 from .revision import make_revision
 from .sampler import Sampler
 from .score import Note, Score, Track
@@ -24,13 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Arranger", "Note", "Score", "Track"]
 
-_NOT_USED = ("model", "revision", "guidance", "temperature", "top_k", "top_p", "stereo", "dtype")
+_NOT_USED = ("model", "guidance", "temperature", "top_k", "top_p", "dtype")
 
 
 class Arranger:
-    """The default generator: no weights, no download, 32 kHz mono.
+    """The default generator: no weights, no download, 32 kHz.
 
     What a prompt leaves open (key, tempo, instruments, ...) is drawn from the genre's style data by the clip's seed.
+    `settings.revision` is the version of the sound: "1", that of 0.1, or "2", the default.
 
     Raises:
         RecipeError: Settings that the arranger has no use for, or faults in the taxonomy's style data; all are listed.
@@ -48,16 +52,19 @@ class Arranger:
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
         _refuse_unused(settings)
+        self.version, self._channels = str(settings.version), settings.channels
         self.seconds = settings.seconds
         self.rows_at_once = settings.batch_size or 16
         self._taxonomy = taxonomy
         self._vocabulary = Vocabulary.load()
         self._styles = read_styles(taxonomy, self._vocabulary)
+        self._compose = lru_cache(64)(self._compose_score)  # generated clips are described, too
 
     @cached_property
     def revision(self) -> str:
         """Equal for equal clips: see `make_revision`."""
-        return make_revision(json.dumps(self._taxonomy.model_dump(mode="json"), sort_keys=True).encode())
+        taxonomy = json.dumps(self._taxonomy.model_dump(mode="json"), sort_keys=True).encode()
+        return make_revision(self.version, taxonomy)
 
     @cached_property
     def _sampler(self) -> Sampler:
@@ -65,15 +72,36 @@ class Arranger:
 
     def compose(self, clip: Clip) -> Score:
         """Compose a clip's score. Raises RecipeError for a prompt that names what the taxonomy does not have."""
-        return compose_score(clip, self._taxonomy, self._styles, self._vocabulary, self.seconds)
+        return self._compose(clip, self.seconds)
+
+    def _compose_score(self, clip: Clip, seconds: float) -> Score:
+        return compose_score(clip, self._taxonomy, self._styles, self._vocabulary, seconds)
 
     def render(self, score: Score) -> np.ndarray:
-        """Play a score: float32 [samples], mono, in [-0.9, 0.9]."""
-        return mix_score(score, self.seconds, self._sampler, self._vocabulary)
+        """Play a score: float32 [samples], in stereo [samples, 2], in [-0.9, 0.9]."""
+        if self.version == "1":
+            return mix_score(score, self.seconds, self._sampler, self._vocabulary)
+        sound = render_score(score, self.seconds, self._sampler, self._vocabulary, self._channels)
+        return sound if self._channels == 2 else sound[:, 0]
 
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
-        """Make a clip for each row: float32 [samples] in [-1, 1], `settings.seconds` long at 32 kHz."""
+        """Make a clip for each row: float32 [samples] or [samples, 2] in [-1, 1], `seconds` long at 32 kHz."""
         return [self.render(self.compose(row)) for row in rows]
+
+    def describe(self, row: Clip) -> dict[str, str]:
+        """Return the sound font and the production of a clip: its columns `soundfont` and `production`."""
+        score = self.compose(row)
+        production = asdict(score.production) if self.version == "1" else describe_production(score)
+        return {"soundfont": "TimGM6mb", "production": json.dumps(_round(production))}
+
+
+def _round(value: Any) -> Any:
+    """The value with its numbers rounded to four significant digits."""
+    if isinstance(value, dict):
+        return {key: _round(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_round(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _refuse_unused(settings: GeneratorSettings) -> None:
@@ -84,6 +112,11 @@ def _refuse_unused(settings: GeneratorSettings) -> None:
         for field in _NOT_USED
         if getattr(settings, field) != getattr(defaults, field)
     ]
+    if settings.revision is not None and settings.revision not in VERSIONS["arranger"]:
+        known = " and ".join(VERSIONS["arranger"])
+        faults.append(f"generator.revision: the arranger has the versions {known}, not {settings.revision!r}")
+    if settings.stereo and settings.version == "1":
+        faults.append("generator.stereo: version 1 of the arranger is mono")
     if settings.device not in ("auto", "cpu"):
         faults.append(f"generator.device: {settings.device!r}, but the arranger plays on the CPU")
     if faults:

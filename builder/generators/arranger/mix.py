@@ -1,4 +1,7 @@
-"""Turn a score into sound: notes from the sampler, mixed, equalised, with reverberation and a set loudness."""
+"""Turn a score into the sound of version 1: mixed, equalised, with reverberation and a set loudness.
+
+The bytes of version 1 must stay those of 0.1.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,14 @@ def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabu
     drums = np.zeros(length, np.float32)
     band = np.zeros(length, np.float32)
     for track in score.tracks:
-        _play(track, drums if track.is_drum else band, score.tempo, sampler, vocabulary)
+        play_track(track, drums if track.is_drum else band, score.tempo, sampler, vocabulary)
     if score.production.pump:
-        band *= _ducking(score, length, rate)
-    sound = _record(drums + band, score.production, score.seed, rate)
-    return _finish(sound, rate)
+        band *= duck(score, length, rate)
+    sound = master(drums + band, score.production, score.seed, rate)
+    return limit(sound, rate)
 
 
-def _play(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary) -> None:
+def play_track(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary) -> None:
     """Add a track's notes to a bus."""
     rate, beat = sampler.sampling_rate, 60.0 / tempo
     level = 10 ** (track.level / 20)
@@ -65,7 +68,7 @@ def _play(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabular
         bus[start : start + stop] += sound
 
 
-def _ducking(score: Score, length: int, rate: int) -> np.ndarray:
+def duck(score: Score, length: int, rate: int) -> np.ndarray:
     """The gain that side-chain compression by the kick drum applies to the other instruments."""
     gain = np.ones(length, np.float32)
     size = round(min(0.32, 45.0 / score.tempo) * rate)
@@ -79,7 +82,7 @@ def _ducking(score: Score, length: int, rate: int) -> np.ndarray:
     return gain
 
 
-def _record(sound: np.ndarray, production: Production, seed: int, rate: int) -> np.ndarray:
+def master(sound: np.ndarray, production: Production, seed: int, rate: int) -> np.ndarray:
     """Apply saturation, then reverberation, equaliser and loudness in one pass over the spectrum."""
     if production.drive > 0.02:
         scale = np.float32((1.0 + 6.0 * production.drive) / max(1e-6, 4.0 * float(np.sqrt(np.mean(sound**2)))))
@@ -127,7 +130,7 @@ def _k_weighting(frequencies: np.ndarray) -> np.ndarray:
     return np.asarray(low / (1.0 + low) * (1.0 + 1.5 / (1.0 + (1500.0 / np.maximum(frequencies, 1.0)) ** 4)))
 
 
-def _finish(sound: np.ndarray, rate: int) -> np.ndarray:
+def limit(sound: np.ndarray, rate: int) -> np.ndarray:
     """Apply a soft limiter, a fade-in and a fade-out."""
     knee = 0.6
     over = np.abs(sound) > knee

@@ -1,13 +1,19 @@
 """The arranger's revision: equal for equal clips.
 
-Version 0.1 hashed its source code with the taxonomy. The sound is still that of 0.1, so its revision must be too, or
+Version 1 is the sound of 0.1, which hashed its source code with the taxonomy. Its revision must be the same, or
 corpora of 0.1 could not be resumed or extended: SHA-256 (FIPS 180-4) continues from its state after that source code.
-When the sound changes, the revision becomes "2-" and the taxonomy's hash.
+The revision of version 2 is "2-" and the hash of what it composes and plays from. A sound that differs from those of
+released versions gets the next number.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from math import isqrt
+from pathlib import Path
+
+VOCABULARY = Path(__file__).parent / "vocabulary"
 
 STATE = (0x897CB6FC, 0x028042A6, 0xBE69786D, 0xCA9E3051, 0xEF6DF728, 0x7F7187D3, 0xCF24387D, 0x16800E8A)
 LENGTH = 85_046  # bytes of the source code of 0.1, with its vocabulary
@@ -15,9 +21,24 @@ TAIL = b"\n    return tuple(pitch + shift for pitch in pitches)\n"  # its bytes 
 MASK = 0xFFFFFFFF
 
 
-def make_revision(taxonomy: bytes) -> str:
-    """12 hex digits for the arranger with a taxonomy, which is given as JSON."""
-    return continue_sha256(STATE, LENGTH, TAIL, taxonomy).hex()[:12]
+def make_revision(version: str, taxonomy: bytes, fonts: Iterable[str] = ()) -> str:
+    """Return the revision of the arranger.
+
+    Args:
+        version: The version of its sound, "1" or "2".
+        taxonomy: The taxonomy as JSON.
+        fonts: The digests of the sound fonts. Version 1 has one font only, and does not use it.
+
+    Returns:
+        12 hexadecimal digits, after "2-" for version 2.
+    """
+    if version == "1":
+        return continue_sha256(STATE, LENGTH, TAIL, taxonomy).hex()[:12]
+    digest = hashlib.sha256(taxonomy)
+    for path in sorted(VOCABULARY.glob("*.yaml")):
+        digest.update(path.name.encode() + path.read_bytes())
+    digest.update(" ".join(fonts).encode())
+    return f"{version}-{digest.hexdigest()[:12]}"
 
 
 def continue_sha256(state: tuple[int, ...], length: int, tail: bytes, more: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -12,7 +13,15 @@ T = TypeVar("T")
 class SeededRandom:
     """The random choices of a clip. Only `random.Random.random` is used, whose sequence Python guarantees."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, stream: str = "") -> None:
+        """Start at a seed.
+
+        Args:
+            seed: The clip's.
+            stream: Names what is drawn, so that more draws there change nothing elsewhere. The composition's has none.
+        """
+        if stream:
+            seed = int.from_bytes(hashlib.sha256(f"{seed} {stream}".encode()).digest()[:8])
         self._random = random.Random(seed).random
 
     def happens(self, probability: float) -> bool:

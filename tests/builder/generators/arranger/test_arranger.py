@@ -176,10 +176,10 @@ def test_chroma_of_the_sound_is_in_the_key() -> None:
 
 def test_unused_settings_are_refused_and_all_listed() -> None:
     chosen = GeneratorSettings(model="m", revision="r", temperature=0.5, top_k=3, guidance=9, dtype="float16")
-    chosen = chosen.model_copy(update={"top_p": 0.5, "stereo": True})
+    chosen = chosen.model_copy(update={"top_p": 0.5})
     with pytest.raises(RecipeError) as error:
         Arranger(chosen, TAXONOMIES["paper"])
-    for field in ("model", "revision", "temperature", "top_k", "top_p", "guidance", "dtype", "stereo"):
+    for field in ("model", "revision", "temperature", "top_k", "top_p", "guidance", "dtype"):
         assert f"generator.{field}" in str(error.value)
     with pytest.raises(RecipeError, match="plays on the CPU"):
         Arranger(GeneratorSettings(device="cuda"), TAXONOMIES["paper"])
