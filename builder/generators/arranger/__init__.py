@@ -15,7 +15,8 @@ from ...errors import RecipeError
 from ...settings import VERSIONS
 from .compose import compose_score
 from .mix import mix_score
-from .render import describe_production, render_score
+from .production import draw_production
+from .render import render_score
 from .revision import make_revision
 from .sampler import Sampler
 from .score import Note, Score, Track
@@ -78,7 +79,7 @@ class Arranger:
         return compose_score(clip, self._taxonomy, self._styles, self._vocabulary, seconds)
 
     def render(self, score: Score) -> np.ndarray:
-        """Play a score: float32 [samples], in stereo [samples, 2], in [-0.9, 0.9]."""
+        """Play a score: float32 [samples], in stereo [samples, 2], in [-1, 1]."""
         if self.version == "1":
             return mix_score(score, self.seconds, self._sampler, self._vocabulary)
         sound = render_score(score, self.seconds, self._sampler, self._vocabulary, self._channels)
@@ -91,7 +92,7 @@ class Arranger:
     def describe(self, row: Clip) -> dict[str, str]:
         """Return the sound font and the production of a clip: its columns `soundfont` and `production`."""
         score = self.compose(row)
-        production = asdict(score.production) if self.version == "1" else describe_production(score)
+        production = asdict(score.production) if self.version == "1" else draw_production(score).describe()
         return {"soundfont": "TimGM6mb", "production": json.dumps(_round(production))}
 
 

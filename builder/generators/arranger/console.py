@@ -35,7 +35,7 @@ _LEAD_IN = 0.012  # seconds before the first beat
 _KICKS = frozenset((35, 36))
 
 
-def mix_score(
+def mix_tracks(
     sounds: list[np.ndarray], score: Score, production: MixProduction, channels: int, rate: int
 ) -> np.ndarray:
     """Mix and master the tracks of a score.

@@ -43,10 +43,12 @@ def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabu
     return limit(sound, rate)
 
 
-def play_track(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary) -> None:
-    """Add a track's notes to a bus."""
+def play_track(
+    track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary, bright: float = 0.0
+) -> None:
+    """Add a track's notes to a bus, with their bright layer louder by `bright` dB."""
     rate, beat = sampler.sampling_rate, 60.0 / tempo
-    level = 10 ** (track.level / 20)
+    level, brightness = 10 ** (track.level / 20), 10 ** (bright / 20)
     release = 0.05 if track.is_drum else vocabulary.envelope(track.program).release
     fade = np.linspace(1.0, 0.0, max(2, round(release * rate)), dtype=np.float32) ** 2
     for note in track.notes:
@@ -61,7 +63,7 @@ def play_track(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, voca
             continue
         gain = level * note.velocity**1.5
         sound = dark[:stop] * np.float32(gain)
-        sound += bright[:stop] * np.float32(gain * (0.35 + 0.75 * note.velocity))
+        sound += bright[:stop] * np.float32(gain * brightness * (0.35 + 0.75 * note.velocity))
         tail = stop - (wanted - len(fade))
         if tail > 0:
             sound[max(0, stop - tail) :] *= fade[max(0, tail - stop) : tail]

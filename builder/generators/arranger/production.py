@@ -33,7 +33,7 @@ LOUDNESS = {
     "classical": (-31.0, -21.0, -13.0),
     "orchestral": (-31.0, -20.0, -11.0),
 }
-_PLAIN = 0.25  # share of the clips with as few effects as a mix can have
+_PLAIN = 0.1  # share of the clips with as few effects as a mix can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ def draw_production(score: Score) -> MixProduction:
         plain=plain,
         tracks=tracks,
         space=_draw_space(suggested.room_seconds, rng),
-        wet=min(0.0, suggested.room + rng.bell_curve(4.0 * wild)),
+        wet=min(-2.0, 0.5 * suggested.room + 0.5 * rng.uniform(-26.0, -2.0) + rng.bell_curve(2.0)),
         pump=min(0.95, suggested.pump * rng.uniform(0.5, 1.5)) if suggested.pump else 0.0,
         pump_beats=rng.uniform(0.3, 0.9),
         drums=None if plain or rng.happens(0.4) else _draw_compression(rng, (-6.0, 8.0), (2.0, 10.0), 0.35),
@@ -313,6 +313,7 @@ def _draw_compression(
 def _draw_space(seconds: float, rng: SeededRandom) -> Space:
     """A reverberation around the length that the style suggests: a room, a plate, a hall, or a gated one."""
     kind = rng.weighted_choice({"room": 4.0, "plate": 3.0, "hall": 3.0, "gated": 0.5})
+    seconds = (seconds * 0.3 * 8.0 ** rng.uniform(0.0, 1.0)) ** 0.5
     factor = {"room": rng.uniform(0.4, 0.9), "hall": rng.uniform(0.9, 1.8)}.get(kind, rng.uniform(0.7, 1.5))
     return Space(
         seconds=min(3.5, max(0.15, seconds * factor)),
@@ -335,8 +336,8 @@ def _draw_equaliser(score: Score, wild: float, rng: SeededRandom) -> Equaliser:
     )
     old = wild == 1.0 and rng.happens(0.12)
     return Equaliser(
-        tilt=suggested.tilt + rng.bell_curve(0.8 * wild),
-        low=(rng.uniform(70.0, 250.0), suggested.shelf + rng.bell_curve(2.5 * wild)),
+        tilt=0.6 * suggested.tilt + rng.bell_curve(0.8 * wild),
+        low=(rng.uniform(70.0, 250.0), 0.6 * suggested.shelf + rng.bell_curve(2.5 * wild)),
         high=(rng.uniform(3000.0, 9000.0), rng.bell_curve(2.5 * wild)),
         bells=bells,
         bottom=rng.uniform(50.0, 140.0) if old else rng.uniform(18.0, 45.0),
