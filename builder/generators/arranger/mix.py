@@ -44,11 +44,11 @@ def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabu
 
 
 def play_track(
-    track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary, bright: float = 0.0
+    track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary, boost: float = 0.0
 ) -> None:
-    """Add a track's notes to a bus, with their bright layer louder by `bright` dB."""
+    """Add a track's notes to a bus, with their bright layer louder by `boost` dB."""
     rate, beat = sampler.sampling_rate, 60.0 / tempo
-    level, brightness = 10 ** (track.level / 20), 10 ** (bright / 20)
+    level, brightness = 10 ** (track.level / 20), 10 ** (boost / 20)
     release = 0.05 if track.is_drum else vocabulary.envelope(track.program).release
     fade = np.linspace(1.0, 0.0, max(2, round(release * rate)), dtype=np.float32) ** 2
     for note in track.notes:
