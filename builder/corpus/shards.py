@@ -40,7 +40,7 @@ Footer = dict[str, Any]
 def write_shard(
     path: Path,
     batches: Iterable[list[Row]] | Generator[list[Row], None, Footer],
-    features: Features,
+    features: Features | pa.Schema,
     footer: Footer | None = None,
 ) -> Footer:
     """Write rows to a Parquet file that `datasets` reads with these features.
@@ -51,7 +51,7 @@ def write_shard(
     Args:
         path: The file. It appears when it is complete; an error leaves no file.
         batches: Rows in batches of any size, which do not change the file.
-        features: The columns.
+        features: The columns, or their Arrow schema as `Features.arrow_schema` has it.
         footer: Metadata for the footer. Where it is known only after the last row, leave it out and let `batches` be a
             generator that returns it.
 
@@ -61,7 +61,7 @@ def write_shard(
     Raises:
         DataError: The file cannot be written, as on a full disk.
     """
-    schema = features.arrow_schema
+    schema = features if isinstance(features, pa.Schema) else features.arrow_schema
     columns = [column for field in schema for column in _list_leaves(field.name, field.type)]
     compression = {name: "none" if name.endswith(".bytes") else "snappy" for name in columns}
     # Values of audio and embeddings do not repeat: a dictionary would make embeddings half as large again.

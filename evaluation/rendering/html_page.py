@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,12 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
+@cache
 def html_environment(folder: Path) -> Environment:
-    """Create the environment for the templates in `folder`, which may include `page_style.html.jinja`."""
+    """Create the environment for the templates in `folder`, which may include `page_style.html.jinja`.
+
+    There is one for each folder, which keeps the templates that it has compiled.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from builder.corpus.card import card, plots
 from builder.recipe import Recipe
 
 from . import fakes
@@ -13,11 +14,19 @@ from . import fakes
 fakes.register()
 
 
-@pytest.fixture(autouse=True)
-def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def without_plots(request: pytest.FixtureRequest) -> Iterator[None]:
     """Draw no plots in cards, except in the tests of cards: hundreds of tests build a corpus."""
-    if request.path.stem not in ("test_card", "test_build"):
-        monkeypatch.setattr("builder.corpus.card.plots.draw_plots", lambda *_: [])
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem != "test_card":
+            patch.setattr(card, "draw_plots", lambda *_: [])
+        yield
+
+
+@pytest.fixture
+def with_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the plots of cards in this test."""
+    monkeypatch.setattr(card, "draw_plots", plots.draw_plots)
 
 
 @pytest.fixture

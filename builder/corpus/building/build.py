@@ -10,6 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import pyarrow as pa
+
 from ...audio import encode_flac
 from ...errors import BackendError, DataError
 from ...executors import ExecutorSettings, Tick, choose_executor
@@ -46,20 +48,24 @@ Progress = Callable[[int, int], None]  # clips made so far, clips in all
 
 
 class ShardBuilder:
-    """Makes shards in a folder. The generator is loaded once and used for all of them."""
+    """Makes shards in a folder. The generator is loaded once and used for all of them.
+
+    The Arrow schema is given, as making it needs `datasets`, which takes a worker a second to import.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
         labels: CombinedLabels,
+        schema: pa.Schema,
         fingerprint: str,
         made_by: Path,
         place: Path,
         details: Sequence[str],
     ) -> None:
-        self.recipe, self.fingerprint, self.place = recipe, fingerprint, place
+        self.recipe, self.schema, self.fingerprint, self.place = recipe, schema, fingerprint, place
         self.generator = load_recipe_generator(recipe)
-        self.features, self.details = audio_features(labels, details), details
+        self.details = details
         self.encode = LabelEncoder(labels)
         self.made_by = {key: getattr(self.generator, key) for key in ("name", "revision", "license", "about")}
         with storage_errors(made_by):
@@ -69,7 +75,7 @@ class ShardBuilder:
         """Make one shard; `tick` is called with the number of clips of each batch."""
         clock = monotonic()
         path = self.place / shard.name
-        footer = write_shard(path, self._generate_rows(shard, tick), self.features)
+        footer = write_shard(path, self._generate_rows(shard, tick), self.schema)
         kept = len(shard.clips) - len(footer["rejected"])
         return Entry(shard.name, digest(path), round(monotonic() - clock, 3), kept, self.fingerprint)
 
@@ -238,8 +244,9 @@ def build(
             details = job.detail_columns(todo)
             for part, shards in ((part, shards) for part, shards in todo if shards):
                 made_by = job.home / generator_file(part.number)
+                schema = audio_features(part.labels, details).arrow_schema
                 setup = partial(
-                    ShardBuilder, part.recipe, part.labels, part.fingerprint, made_by, job.place(part), details
+                    ShardBuilder, part.recipe, part.labels, schema, part.fingerprint, made_by, job.place(part), details
                 )
                 for entry in executor.run(setup, shards, tick):
                     job.ledger.add(entry)

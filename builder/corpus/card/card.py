@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def _render(root: Path) -> str:
     return f"{format_front_matter(metadata)}\n{_load_template().render(context).strip()}\n"
 
 
+@cache
 def _load_template() -> Any:
     from jinja2 import Environment, StrictUndefined
 

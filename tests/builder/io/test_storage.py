@@ -101,14 +101,6 @@ def hub(tmp_path, monkeypatch):
     HfFileSystem.clear_instance_cache()
 
 
-@pytest.fixture
-def plain(monkeypatch):
-    """Cards without plots, which take longer than the rest of a test."""
-    from builder.corpus.card import plots as pictures
-
-    monkeypatch.setattr(pictures, "draw_plots", lambda *_: [])
-
-
 def shards(corpus) -> dict[str, bytes]:
     opened = Corpus.open(corpus)
     return {name: (opened.root / name).read_bytes() for name in opened.shards()}
@@ -141,7 +133,7 @@ def refusing(monkeypatch, method, error):
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", call)
 
 
-def test_a_corpus_in_s3_is_the_same_bytes_and_datasets_reads_it(plain, recipe, bucket, tmp_path):
+def test_a_corpus_in_s3_is_the_same_bytes_and_datasets_reads_it(recipe, bucket, tmp_path):
     import datasets
 
     chosen, address = recipe(per_genre=4), f"{bucket}/deep/corpus"
@@ -161,9 +153,7 @@ def test_a_corpus_in_s3_is_the_same_bytes_and_datasets_reads_it(plain, recipe, b
     assert Recipe.load(f"{address}/recipe.yaml").fingerprint() == chosen.fingerprint()
 
 
-def test_a_build_in_s3_that_was_killed_resumes_and_shows_no_partial_shard(
-    plain, recipe, bucket, tmp_path, monkeypatch
-):
+def test_a_build_in_s3_that_was_killed_resumes_and_shows_no_partial_shard(recipe, bucket, tmp_path, monkeypatch):
     chosen, address, log = recipe(per_genre=4), f"{bucket}/corpus", tmp_path / "made"
     build(chosen, tmp_path / "local", clips_per_shard=4)
     monkeypatch.setenv("TONE_LOG", str(log))
@@ -187,7 +177,7 @@ def test_a_build_in_s3_that_was_killed_resumes_and_shows_no_partial_shard(
 
 
 @pytest.mark.parametrize("step", ["cp_file", "rm_file"])
-def test_a_move_that_was_interrupted_resumes(plain, recipe, memory, tmp_path, monkeypatch, step):
+def test_a_move_that_was_interrupted_resumes(recipe, memory, tmp_path, monkeypatch, step):
     from fsspec.implementations.memory import MemoryFileSystem
 
     chosen, log = recipe(per_genre=4), tmp_path / "made"
@@ -207,7 +197,7 @@ def test_a_move_that_was_interrupted_resumes(plain, recipe, memory, tmp_path, mo
     assert verify(memory).faults == []
 
 
-def test_embedding_that_was_stopped_resumes(plain, recipe, memory, monkeypatch):
+def test_embedding_that_was_stopped_resumes(recipe, memory, monkeypatch):
     build(recipe(per_genre=4), memory, clips_per_shard=4, workers=1)
     with monkeypatch.context() as patch:
         failing(patch, ObjectStorage, "upload_file", 5)
@@ -229,7 +219,7 @@ def test_embedding_that_was_stopped_resumes(plain, recipe, memory, monkeypatch):
     assert verify(memory).faults == []
 
 
-def test_a_corpus_on_the_hub_is_the_same_bytes_and_appears_in_one_commit(plain, recipe, hub, tmp_path):
+def test_a_corpus_on_the_hub_is_the_same_bytes_and_appears_in_one_commit(recipe, hub, tmp_path):
     chosen, address = recipe(per_genre=2), "hf://datasets/org/small"
     build(chosen, tmp_path / "local", clips_per_shard=4)
     build(chosen, address, clips_per_shard=4)
@@ -245,7 +235,7 @@ def test_a_corpus_on_the_hub_is_the_same_bytes_and_appears_in_one_commit(plain, 
         build(chosen, "hf://datasets/org/none")
 
 
-def test_a_shard_is_checked_by_the_hash_in_its_metadata_or_by_its_content(plain, recipe, bucket, monkeypatch):
+def test_a_shard_is_checked_by_the_hash_in_its_metadata_or_by_its_content(recipe, bucket, monkeypatch):
     address = f"{bucket}/corpus"
     build(recipe(per_genre=2), address, clips_per_shard=4)
     corpus = Corpus.open(address)
@@ -310,7 +300,7 @@ def test_paths_can_be_pickled(bucket):
     assert there.storage_options == {"use_listings_cache": False}
 
 
-def test_a_second_build_into_an_address_is_refused(plain, recipe, bucket):
+def test_a_second_build_into_an_address_is_refused(recipe, bucket):
     errors = []
 
     def second(done: int, total: int) -> None:
@@ -508,7 +498,7 @@ def test_no_message_shows_credentials(scheme, rest, key):
                 assert key not in str(error)
 
 
-def test_the_command_line_takes_addresses_and_hides_keys(plain, recipe, bucket, capsys, monkeypatch, tmp_path):
+def test_the_command_line_takes_addresses_and_hides_keys(recipe, bucket, capsys, monkeypatch, tmp_path):
     import synthmir.cli
 
     recipe(per_genre=2)

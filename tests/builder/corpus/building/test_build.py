@@ -43,7 +43,7 @@ def start(recipe: Path, out: Path, clips_per_shard: int = 4, **environ: str) -> 
     return WarmProcess(BUILD, recipe, out, clips_per_shard, folder=recipe.parent, environ=environ)
 
 
-def test_a_corpus_folder_holds_what_it_should(recipe, tmp_path):
+def test_a_corpus_folder_holds_what_it_should(with_plots, recipe, tmp_path):
     record = build(recipe(), tmp_path / "corpus", clips_per_shard=10)
     corpus = Corpus.open(tmp_path / "corpus")
     top = sorted(path.name for path in corpus.root.iterdir())
@@ -238,7 +238,7 @@ def test_two_workers_make_the_same_corpus(tmp_path):
     assert data_files(tmp_path / "one") == data_files(tmp_path / "two")
 
 
-def test_a_lost_card_and_a_damaged_picture_are_written_again(recipe, tmp_path):
+def test_a_lost_card_and_a_damaged_picture_are_written_again(with_plots, recipe, tmp_path):
     build(recipe(), tmp_path / "corpus")
     sums = Corpus.open(tmp_path / "corpus").sums()
     (tmp_path / "corpus" / "README.md").unlink()

@@ -35,11 +35,6 @@ from builder.recipe import Recipe
 MILLIONS = 10_000_000
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.corpus.card.plots.draw_plots", lambda *arguments: [])
-
-
 @pytest.fixture
 def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "SAMPLE", 2_000)

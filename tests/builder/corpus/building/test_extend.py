@@ -49,10 +49,9 @@ class Buzz(Tone):
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second generator, and cards without pictures: they take longer to draw than the clips to make."""
+def buzz(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second generator."""
     monkeypatch.setitem(GENERATORS, "buzz", "tests.builder.corpus.building.test_extend:Buzz")
-    monkeypatch.setattr("builder.corpus.card.plots.draw_plots", lambda *arguments: [])
 
 
 @pytest.fixture
