@@ -353,6 +353,9 @@ class EvaluationSettings(RecipeSection):
     """What the classifier is evaluated on: `validation`, `folder:PATH`, `gtzan:PATH`, ..."""
     aggregate: Literal["mean", "logits", "max", "median", "vote"] = "mean"
     """How the predictions of a track's windows become one."""
+    calibrate: str | None = None
+    """Recordings without labels, 20 or more, by whose statistics embeddings are standardised: a folder or a data set;
+    `benchmark`: each benchmark's own."""
     interval: Literal["bca", "percentile"] = "bca"
     """How resamples become 95 % intervals."""
     bootstrap: int = Field(default=1000, ge=100)

@@ -1,5 +1,5 @@
 """The commands of the evaluation as functions: evaluate, robustness, fidelity, benchmarks, ablate, compare, classify,
-explore.
+calibrate, explore.
 
 Each has the name and the options of its command. Heavy packages are imported when a function is called.
 """
@@ -18,6 +18,7 @@ from .steps import embed_benchmark_target, evaluate_with, fidelity_with, robustn
 
 if TYPE_CHECKING:
     from builder.recipe import Recipe
+    from training.models.classifier import SynthmirClassifier
 
     from .classify import Classification
     from .results.ablation import Ablation
@@ -40,6 +41,7 @@ def evaluate(
     out: str | Path | None = None,
     against: Sequence[str | Path] = (),
     aggregate: str = "mean",
+    calibrate: str | Path | None = None,
     bootstrap: int = 1000,
     workers: int | None = None,
     executor: str = "local",
@@ -57,6 +59,8 @@ def evaluate(
         out: Where the report and the scores go. Default: `report` beside the model.
         against: Other models to compare with on the same tracks, by paired tests.
         aggregate: How the predictions of a track's windows become one: "mean", "logits", "max", "median", "vote".
+        calibrate: Recordings without labels, 20 or more, by whose statistics the model standardises: a folder or a
+            data set; "benchmark": each benchmark's own recordings.
         bootstrap: Resamples of the confidence intervals.
         workers: Processes that embed tracks. Default: one, with many threads.
         executor: As in `synthmir.build`, with `address`, `gpus_per_worker` and `shard_timeout`.
@@ -77,6 +81,7 @@ def evaluate(
     from builder.validation import validate
 
     options = {"benchmarks": [on] if isinstance(on, str) else on, "aggregate": aggregate, "bootstrap": bootstrap}
+    options |= {"calibrate": None if calibrate is None else str(calibrate)}
     settings = validate(EvaluationSettings, options, "options")
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     return evaluate_with(model, out or report_folder(model), corpus, settings, scale, workers, against, progress)
@@ -280,7 +285,12 @@ def compare(
 
 
 def classify(
-    model: str | Path, files: str | Path | Iterable[str | Path], *, top_k: int = 3, workers: int | None = None
+    model: str | Path,
+    files: str | Path | Iterable[str | Path],
+    *,
+    top_k: int = 3,
+    calibrate: str | Path | None = None,
+    workers: int | None = None,
 ) -> list[Classification]:
     """Predict the labels of audio files.
 
@@ -288,6 +298,7 @@ def classify(
         model: A model folder.
         files: Audio files of any sampling rate, number of channels and length.
         top_k: Labels for each file.
+        calibrate: Recordings to calibrate the model on first, as `synthmir.calibrate` does.
         workers: Threads. Default: what suits the machine.
 
     Returns:
@@ -303,7 +314,48 @@ def classify(
     from .classify import classify as classify_files
 
     listed = [files] if isinstance(files, (str, Path)) else files
-    return classify_files(Path(model), listed, top_k=top_k, workers=workers)
+    recordings = None if calibrate is None else str(calibrate)
+    return classify_files(Path(model), listed, top_k=top_k, workers=workers, calibrate=recordings)
+
+
+def calibrate(
+    model: str | Path,
+    recordings: str | Path,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    progress: ProgressOption = True,
+) -> SynthmirClassifier:
+    """Calibrate a classifier on recordings without labels, and write it into a folder of its own.
+
+    The calibrated model standardises embeddings by the statistics of these recordings in place of those of its
+    training set. Everything that reads the folder does so: `classify`, `evaluate`, pipelines, ONNX.
+
+    Args:
+        model: A model folder.
+        recordings: 20 or more recordings of the kind that will be classified: a folder of audio files, or a data set
+            with audio. Labels are not used.
+        out: The model folder to write.
+        workers: Threads. Default: what suits the machine.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        The calibrated classifier, as `load_model(out)` returns it.
+
+    Raises:
+        DataError: There are too few recordings, the model is calibrated already, or a folder cannot be used.
+
+    Examples:
+        >>> model = synthmir.calibrate("model", "~/music", "calibrated")
+        >>> model.config.calibration["recordings"]
+        120
+    """
+    from builder.progress import count_progress
+
+    from .inference.calibrate import calibrate_folder
+
+    with count_progress(progress, "calibrate", " recordings") as add:
+        return calibrate_folder(Path(model), str(recordings), Path(out), workers, add)
 
 
 def explore(

@@ -15,6 +15,7 @@ from training.metrics import TEMPO_TASKS
 
 from .benchmarks.text import printable
 from .benchmarks.track import Track
+from .inference.calibrate import calibrate_model
 from .inference.predict import Aggregate, check_aggregate, load_model_embedder, predict_tracks, problem_of
 from .results.scores import REGRESSION
 
@@ -38,6 +39,7 @@ def classify(
     top_k: int = 3,
     workers: int | None = None,
     aggregate: Aggregate = "mean",
+    calibrate: str | None = None,
 ) -> list[Classification]:
     """Predict the labels of audio files of any rate, number of channels and length.
 
@@ -47,12 +49,13 @@ def classify(
         top_k: How many labels to return for each file.
         workers: Threads that decode.
         aggregate: How the windows of a file become one prediction; see `aggregate_windows`.
+        calibrate: Recordings to calibrate the model on first; see `calibrate_model`.
 
     Returns:
         A prediction for each file, in order. A file that cannot be read has an `error`.
 
     Raises:
-        DataError: No file can be read, or the folder holds no model.
+        DataError: No file can be read, the folder holds no model, or there are too few recordings to calibrate on.
         RecipeError: `aggregate` is not defined for the model.
 
     Example:
@@ -64,6 +67,8 @@ def classify(
     model = load_model(Path(model_folder))
     problem, labels = problem_of(model), list(model.config.labels)
     check_aggregate(aggregate, problem)
+    if calibrate is not None:
+        model = calibrate_model(model, calibrate, workers)
     unit = "bpm" if model.config.task in TEMPO_TASKS else ""
     tracks = [Track(printable(str(file)), Path(file), -1) for file in files]
     predictions = []

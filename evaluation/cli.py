@@ -18,6 +18,13 @@ LocalCorpusArgument = Annotated[Path, typer.Argument(help="A corpus folder.")]
 ValidationCorpus = Annotated[
     Path | None, typer.Option(help="The corpus of `validation`. Default: what the model was trained on.")
 ]
+Calibrate = Annotated[
+    str | None,
+    typer.Option(
+        help="Standardise by the statistics of these recordings, 20 or more, without labels: a folder or a data set; "
+        "`benchmark`: each benchmark's own."
+    ),
+]
 Bootstrap = Annotated[int, typer.Option(min=100, help="Resamples of the 95 % intervals.")]
 
 
@@ -36,6 +43,7 @@ def evaluate(
     aggregate: Annotated[
         str, typer.Option(help="How a track's windows become one prediction: mean, logits, max, median, vote.")
     ] = "mean",
+    calibrate: Calibrate = None,
     bootstrap: Bootstrap = 1000,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that embed tracks. Default: one, with many threads.")
@@ -52,8 +60,8 @@ def evaluate(
     from .reporting.tables import format_scores
 
     scores = api.evaluate(
-        model, on, corpus=corpus, out=out, against=against or (), aggregate=aggregate, bootstrap=bootstrap,
-        workers=workers, executor=executor, address=address, gpus_per_worker=gpus_per_worker,
+        model, on, corpus=corpus, out=out, against=against or (), aggregate=aggregate, calibrate=calibrate,
+        bootstrap=bootstrap, workers=workers, executor=executor, address=address, gpus_per_worker=gpus_per_worker,
         shard_timeout=shard_timeout,
     )  # fmt: skip
     print(format_scores(scores.model_dump(mode="json", by_alias=True)))
@@ -192,14 +200,32 @@ def classify(
     model: ModelArgument,
     files: Annotated[list[Path], typer.Argument(help="Audio files of any rate, channels and length.")],
     top_k: Annotated[int, typer.Option(min=1, help="Labels a file.")] = 3,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(help="Calibrate the model first, on the recordings of this folder, as the command `calibrate`."),
+    ] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a file instead of a table.")] = False,
 ) -> None:
     """Predict the labels of audio files. Those that cannot be read are listed on standard error, with exit code 3."""
     from .classify import check_readable, print_predictions
 
-    predictions = api.classify(model, files, top_k=top_k)
+    predictions = api.classify(model, files, top_k=top_k, calibrate=calibrate)
     print_predictions(predictions, jsonl)
     check_readable(predictions)
+
+
+@app.command(rich_help_panel="Evaluation")
+def calibrate(
+    model: ModelArgument,
+    recordings: Annotated[
+        str, typer.Argument(help="20 or more recordings, without labels: a folder of audio files, or a data set.")
+    ],
+    out: Annotated[Path, typer.Option(help="The model folder to write.")],
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads. Default: what suits the machine.")] = None,
+) -> None:
+    """Let a classifier standardise by the statistics of your recordings, not of its training set. No labels needed."""
+    used = api.calibrate(model, recordings, out, workers=workers).config.calibration or {}
+    print(f"model {out}: calibrated on {used['recordings']:,} recordings, {used['windows']:,} windows")
 
 
 @app.command(rich_help_panel="Evaluation")

@@ -13,10 +13,13 @@ from builder.executors import Executor
 from builder.names import format_count
 from builder.records import record_run
 from builder.settings import EvaluationSettings
+from training.models.calibration import STATISTICS
 
 from .benchmarks.base import Benchmark, load_benchmark
 from .benchmarks.text import printable
+from .inference.calibrate import calibrate_model
 from .inference.evaluated_model import (
+    OWN,
     VALIDATION,
     EvaluatedModel,
     Tick,
@@ -53,7 +56,7 @@ def evaluate_model(
         on: What to evaluate it on: "validation", or benchmarks such as "gtzan:PATH" and "folder:PATH".
         out: The folder of results.
         corpus: What holds the validation split; by default the corpus that the model was trained on.
-        settings: Bootstrap, aggregation and seed.
+        settings: Bootstrap, aggregation, calibration and seed.
         workers: Threads that decode. They do not change the scores.
         tick: Called with the number of tracks that were just predicted.
         against: Other models, of the same task and labels, to compare the model with on the same tracks.
@@ -88,6 +91,12 @@ def evaluate_model(
         corpus_of(other.trained, other.folder, places[VALIDATION])  # type: ignore[arg-type]
 
     with record_run("evaluate", evaluated.trained.fingerprint) as record:
+        if settings.calibrate not in (None, OWN):
+            evaluated, *others = (
+                replace(one, model=calibrate_model(one.model, str(settings.calibrate), workers))
+                for one in (evaluated, *others)
+            )
+            config = evaluated.model.config
         thresholds, (why, *_) = zip(*(_threshold(one, corpus) for one in (evaluated, *others)), strict=True)
         scored: list[BenchmarkScores] = []
         compared: list[Comparison] = []
@@ -95,7 +104,7 @@ def evaluate_model(
             if isinstance(place, Benchmark):
                 _leave_out_training_tracks(place, [evaluated, *others])
             predictions, *of_others = predict_with_models(
-                [evaluated, *others], place, workers, tick, thresholds, executor
+                [evaluated, *others], place, workers, tick, thresholds, executor, settings.calibrate == OWN
             )
             if why:
                 predictions = replace(predictions, notes=[*predictions.notes, why])
@@ -128,6 +137,7 @@ def evaluate_model(
             fingerprint=evaluated.trained.fingerprint,
             labels=evaluated.labels,
             aggregate=settings.aggregate,
+            calibration={"method": STATISTICS, "source": OWN} if settings.calibrate == OWN else config.calibration,
         ),
         benchmarks=scored,  # type: ignore[arg-type]
         comparisons=adjust_p_values(compared),

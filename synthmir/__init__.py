@@ -42,7 +42,17 @@ if TYPE_CHECKING:
     from builder.generators.generator import Generator
     from builder.recipe import Recipe
     from builder.records import RunRecord
-    from evaluation.api import ablate, benchmarks, classify, compare, evaluate, explore, fidelity, robustness
+    from evaluation.api import (
+        ablate,
+        benchmarks,
+        calibrate,
+        classify,
+        compare,
+        evaluate,
+        explore,
+        fidelity,
+        robustness,
+    )
     from evaluation.results.ablation import Ablation
     from evaluation.results.fidelity import Fidelity
     from evaluation.results.robustness import Robustness
@@ -73,7 +83,7 @@ _EXPORTS = {
     "builder.records": ("RunRecord",),
     "evaluation.results.ablation": ("Ablation",),
     "evaluation.api": (
-        "ablate", "benchmarks", "classify", "compare", "evaluate", "explore", "fidelity", "robustness",
+        "ablate", "benchmarks", "calibrate", "classify", "compare", "evaluate", "explore", "fidelity", "robustness",
     ),
     "evaluation.results.fidelity": ("Fidelity",),
     "evaluation.results.scores": ("Scores",),
@@ -109,6 +119,7 @@ __all__ = [
     "ablate",
     "benchmarks",
     "build",
+    "calibrate",
     "classify",
     "compare",
     "convert",

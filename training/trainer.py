@@ -18,7 +18,6 @@ from builder.embedders.base import config_name
 from builder.embedders.embed_dataset import RECORD as EMBED_RECORD
 from builder.embedders.embedded_dataset import is_corpus
 from builder.errors import DataError
-from builder.io.hf_progress import quiet_transformers
 from builder.io.storage import is_remote, to_path
 from builder.records import RunRecord, record_run
 from builder.settings import EmbedderSettings, SplitSettings, TrainingSettings
@@ -28,8 +27,8 @@ from .data.features import Features, Split, load_features
 from .data.subset import draw_subset
 from .data.target import Target, load_target
 from .models.audio_embedding import UNKNOWN
-from .models.classifier import CONFIG, MULTI, REGRESSION, WEIGHTS, SynthmirClassifier, SynthmirConfig
-from .models.folder import new_model_folder
+from .models.classifier import MULTI, REGRESSION, SynthmirConfig
+from .models.folder import new_model_folder, save_model
 from .optim.checkpoint import digest
 from .optim.loop import WEIGHT_DECAY, Epoch, Fit, batch_size, start_accelerator
 from .optim.trackers import tracked
@@ -217,7 +216,7 @@ def train_on(
                 "mixed_precision": accelerator.mixed_precision,
             }
         if folder:
-            _save(outcome.fit.model, folder)
+            save_model(outcome.fit.model, folder)
             record.write(folder / RECORD)
             write_card(folder)
     if folder:
@@ -306,9 +305,3 @@ def _labels(features: Features, splits: dict[str, Split]) -> dict[str, Any]:
     else:
         counts = {name: torch.bincount(rows.labels, minlength=len(features.names)) for name, rows in splits.items()}
     return {"rows_by_label": {n: dict(zip(features.names, c.tolist(), strict=True)) for n, c in counts.items()}}
-
-
-def _save(model: SynthmirClassifier, folder: Path) -> None:
-    with quiet_transformers():  # one small file
-        model.save_pretrained(folder)
-    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets only the owner read

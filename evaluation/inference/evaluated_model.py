@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from builder.names import format_count
 from builder.records import RunRecord
 from builder.settings import EvaluationSettings, SplitSettings
 from builder.validation import validate
+from training.models.calibration import RecordingStatistics, calibrate_classifier
 
 from ..benchmarks.base import Benchmark
 from ..benchmarks.track import Label, Track
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from training.models.classifier import SynthmirClassifier
 
 VALIDATION = "validation"
+OWN = "benchmark"  # what `calibrate` is called where each benchmark's own recordings are meant
 Tick = Callable[[int], None]  # called with the number of tracks that were just predicted
 
 
@@ -75,7 +77,7 @@ class EvaluatedModel:
 
         model = load_model(folder)
         check_aggregate(settings.aggregate, problem_of(model))
-        return cls(folder, model, _training_record(folder), settings)
+        return cls(folder, model, read_training_record(folder), settings)
 
     @property
     def labels(self) -> list[str]:
@@ -91,6 +93,10 @@ class EvaluatedModel:
     def embedder(self) -> EmbedderBackend:
         """The embedder that it was trained on, loaded when first needed."""
         return load_model_embedder(self.model)
+
+    def calibrated(self, statistics: RecordingStatistics, source: str) -> EvaluatedModel:
+        """Return the model calibrated on the recordings of `source`. Raises DataError, see `calibrate_classifier`."""
+        return replace(self, model=calibrate_classifier(self.model, statistics, source))
 
     def predict_windows(self, vectors: np.ndarray | str, labels: Sequence[str]) -> np.ndarray | str:
         """Predict a track from the embeddings of its windows.
@@ -115,6 +121,7 @@ def predict_with_models(
     tick: Tick,
     thresholds: Sequence[float | None],
     executor: Executor | None = None,
+    calibrate: bool = False,
 ) -> list[Predictions]:
     """Predict the same tracks with several models. A track is decoded once, and embedded once for each embedder.
 
@@ -126,9 +133,14 @@ def predict_with_models(
         tick: Called with the number of tracks that were just predicted.
         thresholds: Of each model, the probability from which a label is predicted.
         executor: Whose workers embed the tracks; by default this process.
+        calibrate: Whether models are calibrated on the benchmark's own recordings, without their labels. The windows
+            of all tracks are then held in memory. A corpus's validation split is predicted without.
 
     Returns:
         The predictions of each model, with labels in the order of the first.
+
+    Raises:
+        DataError: There are too few recordings to calibrate on, or a model is calibrated already.
     """
     predictions: dict[int, Predictions] = {}
     if not isinstance(benchmark, Benchmark):
@@ -148,16 +160,38 @@ def predict_with_models(
             if executor is None or isinstance(executor, InProcessExecutor)
             else embed_tracks_distributed(executor, first.model.config, first.embedder, benchmark.tracks)
         )
-        for track, vectors in embedded:
-            tick(numbers[0] == 0)  # each track counts once
-            without_audio = replace(track, data=None)  # so that memory holds no more audio than the threads read ahead
-            for number in numbers:
-                outputs[number].append((without_audio, models[number].predict_windows(vectors, labels)))
+        # Without their audio, so that memory holds no more of it than the threads read ahead.
+        windows: Iterable[tuple[Track, np.ndarray | str]] = _tick_tracks(
+            ((replace(track, data=None), vectors) for track, vectors in embedded), tick, numbers[0]
+        )
+        predicting, notes = {number: models[number] for number in numbers}, []
+        if calibrate:
+            windows = list(windows)
+            readable = [vectors for _, vectors in windows if not isinstance(vectors, str)]
+            statistics = RecordingStatistics.of(readable, first.embedder.dim)
+            predicting = {number: model.calibrated(statistics, benchmark.name) for number, model in predicting.items()}
+            notes = [
+                f"calibrated on these {format_count(statistics.recordings, 'recording')}: standardised by their own "
+                "statistics, without their labels"
+            ]
+        for track, vectors in windows:
+            for number, model in predicting.items():
+                outputs[number].append((track, model.predict_windows(vectors, labels)))
         for number, tracks in outputs.items():
-            predictions[number] = collect_predictions(
+            collected = collect_predictions(
                 benchmark, tracks, labels, models[number].problem, threshold=thresholds[number]
             )
+            predictions[number] = replace(collected, notes=[*collected.notes, *notes])
     return [predictions[number] for number in range(len(models))]
+
+
+def _tick_tracks(
+    windows: Iterable[tuple[Track, np.ndarray | str]], tick: Tick, model: int
+) -> Iterator[tuple[Track, np.ndarray | str]]:
+    """Call `tick` for each track. With several embedders a track counts once, when the first model's embeds it."""
+    for one in windows:
+        tick(model == 0)
+        yield one
 
 
 def read_validation(
@@ -327,7 +361,7 @@ def _truth(labels: Sequence[Label], problem: str, classes: int) -> np.ndarray:
     return truth
 
 
-def _training_record(model_folder: Path) -> RunRecord:
+def read_training_record(model_folder: Path) -> RunRecord:
     """Read the record of a model's training. Raises DataError where it is missing or damaged."""
     path = model_folder / "training.json"
     try:

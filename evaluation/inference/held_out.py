@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from builder.embedders.audio_sources import open_source
 from builder.embedders.embed_dataset import RECORD
 from builder.embedders.embedded_dataset import EMBEDDING, filter_rows, is_corpus, open_dataset
 from builder.errors import DataError
@@ -21,10 +19,9 @@ from training.models.classifier import SINGLE
 
 from ..benchmarks.track import Track
 from ..results.predictions import Predictions
+from .recordings import read_recordings
 
 ARTIST_COLUMNS = ("artist", "artist_id", "album", "album_id")  # the first that is there
-AUDIO_COLUMN = "audio"  # of what `synthmir embed --out` reads unless it is given another
-ROWS = 1000  # of a part; audio is read some rows at a time
 
 
 def read_test(
@@ -97,20 +94,11 @@ def find_audio(path: Path | str, ids: list[str]) -> list[Track] | None:
     if not isinstance(source, str) or not Path(source).expanduser().exists():
         return None
     try:
-        tracks = {track.id: track for track in _tracks(source, set(ids))}
+        wanted = set(ids)
+        tracks = {track.id: track for track in read_recordings(source) if track.id in wanted}
     except DataError:
         return None
     return [tracks[identity] for identity in ids] if len(tracks) == len(ids) else None
-
-
-def _tracks(source: str, ids: set[str]) -> Iterator[Track]:
-    for part in open_source(source, AUDIO_COLUMN, ROWS).values():
-        for rows in part.read_batches(ROWS):
-            for row in rows:
-                if (identity := str(row["id"])) in ids:
-                    audio = row[part.column]
-                    path, data = (audio, None) if isinstance(audio, Path) else (None, audio)
-                    yield Track(identity, path, -1, data=data)
 
 
 def _notes(dropped: Counter[str], without: int, task: str) -> list[str]:

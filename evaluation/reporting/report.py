@@ -330,6 +330,8 @@ def _commands(scores: Scores, details: dict[str, Any], out: Path, model: Path, c
     on = [word for entry in scores.benchmarks for word in ("--on", entry.name)]
     on += [word for other in dict.fromkeys(row.against for row in scores.comparisons) for word in ("--against", other)]
     at = ["--corpus", str(corpus)] if corpus is not None else []
+    calibrate = (scores.record.get("details", {}).get("settings") or {}).get("calibrate")
+    at += ["--calibrate", calibrate] if calibrate else []
     commands.append(["synthmir", "evaluate", str(model), *on, *at, "--out", str(out)])
     return [shlex.join(command) for command in commands]
 

@@ -243,7 +243,11 @@ class Comparison(Part):
 
 
 class ScoredModel(Part):
-    """The model that was evaluated. `aggregate` is how the windows of a track become one prediction."""
+    """The model that was evaluated. `aggregate` is how the windows of a track become one prediction.
+
+    `calibration` says whose statistics standardise the embeddings: null for the training set's, else the `method` and
+    the `source`, which is "benchmark" where each benchmark's own recordings are used, and the `recordings` of another.
+    """
 
     path: str
     task: str
@@ -252,6 +256,7 @@ class ScoredModel(Part):
     fingerprint: str | None
     labels: list[str]
     aggregate: str
+    calibration: dict[str, Any] | None = None
 
 
 AnyScores = Annotated[SingleLabelScores | MultiLabelScores | RegressionScores, Field(discriminator="problem")]

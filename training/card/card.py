@@ -41,7 +41,7 @@ DETAILS = (
 )
 EMBEDDER = ("name", "dim", "revision", "sampling_rate", "window_seconds", "about")
 RECORD = ("fingerprint", "device", "wall_seconds", "peak_memory_bytes", "versions")
-CONFIG = ("task", "threshold", "examples", "neighbors", "hidden")
+CONFIG = ("task", "threshold", "examples", "neighbors", "hidden", "calibration")
 
 
 def write_card(model_folder: Path, scores: Path | None = None) -> None:
@@ -60,7 +60,9 @@ def write_card(model_folder: Path, scores: Path | None = None) -> None:
     config, record = read_json(model_folder / "config.json"), read_json(model_folder / "training.json")
     problem = config.get("problem_type") or SINGLE
     evaluation = (
-        read_scores(scores, problem) if scores else {"benchmarks": [], "aggregate": None, "window": None, "hop": None}
+        read_scores(scores, problem)
+        if scores
+        else {"benchmarks": [], "aggregate": None, "calibration": None, "window": None, "hop": None}
     )
     benchmarks = evaluation["benchmarks"]
     details = dict.fromkeys(DETAILS) | record.get("details", {})

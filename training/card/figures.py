@@ -37,7 +37,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_scores(path: Path, problem: str) -> dict[str, Any]:
-    """Read a scores.json: its `benchmarks`, and how windows became predictions (`aggregate`, `window`, `hop`).
+    """Read a scores.json: its `benchmarks`, and how windows became predictions.
+
+    That is `aggregate`, `calibration`, `window` and `hop`.
 
     Raises:
         DataError: It is missing or damaged, or of another schema.
@@ -54,6 +56,7 @@ def read_scores(path: Path, problem: str) -> dict[str, Any]:
         return {
             "benchmarks": [_benchmark(benchmark, METRICS[problem]) for benchmark in scores["benchmarks"]],
             "aggregate": AGGREGATES.get(aggregate, aggregate),
+            "calibration": scores.get("model", {}).get("calibration"),
             "window": details.get("window_seconds"),
             "hop": details.get("hop_seconds"),
         }

@@ -34,7 +34,8 @@ class SynthmirConfig(PreTrainedConfig):
     of its dense layers, () for a linear probe; `examples` and `neighbors` how many rows a k-NN classifier stores and
     asks, 0 for any other; `threshold` the probability from which a multi-label model names a label; `embedder` the
     `name`, `weights`, `revision`, `dim`, `sampling_rate` (Hz) and `window_seconds` of what makes its input; `corpus`
-    the fingerprint of the recipe that its training data was made from.
+    the fingerprint of the recipe that its training data was made from; `calibration` the `method`, `source`,
+    `recordings` and `windows` of what the statistics of its standardisation are from, None for the training set.
     """
 
     model_type = "synthmir"
@@ -46,6 +47,7 @@ class SynthmirConfig(PreTrainedConfig):
     threshold: float | None = None
     embedder: dict[str, Any] | None = None
     corpus: str | None = None
+    calibration: dict[str, Any] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ class SynthmirClassifier(PreTrainedModel):
 
     config_class = SynthmirConfig
     main_input_name = "embeddings"
-    mean: torch.Tensor  # float32 [dim], of the training set
+    mean: torch.Tensor  # float32 [dim], of the training set, or of the recordings that it is calibrated on
     std: torch.Tensor  # float32 [dim]
     label_mean: torch.Tensor  # float32 [1], of a regression's training labels
     label_std: torch.Tensor  # float32 [1]
@@ -217,6 +219,15 @@ AutoConfig.register(SynthmirConfig.model_type, SynthmirConfig)
 AutoModel.register(SynthmirConfig, SynthmirClassifier)
 
 
+class _CalibrationFields(BaseModel):
+    """What config.json says about a calibration."""
+
+    method: Literal["statistics"]
+    source: str = Field(max_length=MAX_NAME)
+    recordings: int = Field(ge=1)
+    windows: int = Field(ge=1)
+
+
 class _ConfigFields(BaseModel):
     """The fields that are read from a config.json: known data only, nothing that names code or kernels to load."""
 
@@ -229,6 +240,7 @@ class _ConfigFields(BaseModel):
     threshold: float | None = None
     embedder: dict[str, Any] | None = None
     corpus: str | None = None
+    calibration: _CalibrationFields | None = None
     id2label: dict[int, str] | None = Field(default=None, max_length=MAX_LABELS)
     label2id: dict[str, int] | None = None
     problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None

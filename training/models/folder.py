@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.io.atomic import replace_folder
+from builder.io.hf_progress import quiet_transformers
 
-from .classifier import is_model_folder
+from .classifier import CONFIG, WEIGHTS, SynthmirClassifier, is_model_folder
 from .remote_code import add_remote_code
 
 
@@ -24,3 +25,10 @@ def new_model_folder(out: Path) -> Iterator[Path]:
         yield part
         if is_model_folder(part):
             add_remote_code(part)
+
+
+def save_model(model: SynthmirClassifier, folder: Path) -> None:
+    """Write config.json and model.safetensors of a classifier into a folder."""
+    with quiet_transformers():  # one small file
+        model.save_pretrained(folder)
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets only the owner read
