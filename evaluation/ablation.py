@@ -34,8 +34,9 @@ from .inference.evaluated_model import VALIDATION, EvaluatedModel, predict_valid
 from .results.ablation import COMMON, FILE, OWN, Ablation, CellDifference, CellScores
 from .results.predictions import Predictions
 from .results.scores import HEADLINES
-from .statistics.across_seeds import score_seeds
+from .statistics.across_seeds import check_metric, score_seeds
 from .statistics.compare import adjust_p_values, compare_seeds, to_quantity
+from .statistics.summary import describe_sampling
 
 MAX_CELLS = 1_000
 Bars = Callable[..., AbstractContextManager[Callable[[int, int | None], None]]]  # makes a progress bar: stage, unit
@@ -104,6 +105,7 @@ def ablate(
     workers: int | None = None,
     bars: Bars | None = None,
     scale: ExecutorSettings | None = None,
+    metric: str | None = None,
 ) -> Ablation:
     """Build, embed, train and score every cell of an ablation, and write `out`/ablation.json.
 
@@ -121,6 +123,7 @@ def ablate(
         workers: Of building and embedding.
         bars: Makes a progress bar for each stage.
         scale: Where the workers run.
+        metric: The metric that tables and pictures show, such as "balanced_accuracy". None: the first of the problem.
 
     Raises:
         RecipeError: A key or a value is not valid.
@@ -133,6 +136,7 @@ def ablate(
     cells, out = make_cells(recipe, varied), Path(out)
     numbers = list(range(seeds or recipe.ablation.seeds))
     names = [name for name in recipe.evaluation.benchmarks if name != VALIDATION]
+    check_metric(metric)
     for name in names:  # a missing benchmark is reported before the work
         load_benchmark(name, None, recipe.training.task)
     for cell in cells:
@@ -178,6 +182,11 @@ def ablate(
         vary=varied,
         seeds=len(numbers),
         places=list(predictions[cells[0].name]),
+        metric=metric,
+        sampling={
+            place: describe_sampling(first, cells[0].recipe.evaluation)
+            for place, (first, *_) in predictions[cells[0].name].items()
+        },
         notes=notes,
         cells=[_scores(cell, predictions[cell.name], models[cell.name], out) for cell in cells],
         differences=_differences(cells, predictions),

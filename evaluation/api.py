@@ -193,6 +193,7 @@ def ablate(
     vary: Sequence[str] | Mapping[str, Sequence[Any]] = (),
     seeds: int | None = None,
     on: Sequence[str] = (),
+    metric: str | None = None,
     workers: int | None = None,
     executor: str = "local",
     address: str | None = None,
@@ -209,6 +210,7 @@ def ablate(
             the recipe's.
         seeds: Trainings of each combination. Default: the recipe's.
         on: Benchmarks to score on besides validation. Default: the recipe's.
+        metric: What the table and the picture show: "balanced_accuracy", ... Default: the first of the task.
         workers: As in `synthmir.build`, with `executor`, `address`, `gpus_per_worker` and `shard_timeout`.
         progress: See `builder.progress.show_progress`.
 
@@ -225,7 +227,7 @@ def ablate(
     loaded = read_recipe(recipe).with_options({"evaluation.benchmarks": list(on) or None})
     varied = vary if isinstance(vary, Mapping) else parse_vary(vary)
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
-    result = ablate_recipe(loaded, Path(out), varied, seeds, workers, partial(show_progress, progress), scale)
+    result = ablate_recipe(loaded, Path(out), varied, seeds, workers, partial(show_progress, progress), scale, metric)
     write_result_files(result, Path(out))
     return result
 
@@ -238,6 +240,7 @@ def compare(
     strategies: str | Sequence[str] | None = None,
     seeds: str | Sequence[int] = "0..4",
     shots: int | None = None,
+    metric: str | None = None,
     task: str | None = None,
     embedder: str | None = None,
     recipe: str | Path | None = None,
@@ -254,6 +257,7 @@ def compare(
         strategies: Names, in a list or separated by commas. Default: all six.
         seeds: Seeds of the trainings: "0..4", "0,3,7" or a list.
         shots: Labelled real tracks for each class. Default: all.
+        metric: What orders the strategies and is tested: "balanced_accuracy", ... Default: the first of the task.
         task: "genre", "mood", "instruments", ... Default: the recipe's.
         embedder: Train on these embeddings. Default: the recipe's.
         recipe: Take the settings from here. Default: the corpus's own recipe.
@@ -278,7 +282,7 @@ def compare(
     with show_progress(progress, "train", " trainings") as update:
         result = compare_strategies(
             corpus, out, chosen.training, strategies=strategies or STRATEGIES, seeds=numbers,
-            embedder=chosen.embedder, split=chosen.split, progress=update,
+            embedder=chosen.embedder, split=chosen.split, metric=metric, progress=update,
         )  # fmt: skip
     write_result_files(result, out)
     return result

@@ -148,6 +148,9 @@ def ablate(
     on: Annotated[
         list[str] | None, typer.Option(help="Score on folder:PATH, gtzan:PATH, ... too. Default: the recipe's.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Shown: balanced_accuracy, macro_f1, ... Default: the task's first.")
+    ] = None,
     workers: Workers = None,
     executor: Executor = "local",
     address: Address = None,
@@ -158,8 +161,8 @@ def ablate(
     from .reporting.tables import format_ablation
 
     result = api.ablate(
-        recipe, out, vary=vary or (), seeds=seeds, on=on or (), workers=workers, executor=executor, address=address,
-        gpus_per_worker=gpus_per_worker, shard_timeout=shard_timeout,
+        recipe, out, vary=vary or (), seeds=seeds, on=on or (), metric=metric, workers=workers, executor=executor,
+        address=address, gpus_per_worker=gpus_per_worker, shard_timeout=shard_timeout,
     )  # fmt: skip
     print(f"{format_ablation(result)}\n\n{out / 'ablation.json'}\n{out / 'ablation.svg'}")
 
@@ -176,6 +179,9 @@ def compare(
     shots: Annotated[
         int | None, typer.Option(min=1, help="Labelled real tracks for each class. Default: all.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Orders and tests: balanced_accuracy, macro_f1, ... Default: the task's first.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="genre, mood, instruments, ... Default: the recipe's.")] = None,
     embedder: Annotated[str | None, typer.Option(help="Train on these embeddings. Default: the recipe's.")] = None,
     recipe: Annotated[
@@ -189,8 +195,8 @@ def compare(
     from .reporting.tables import format_strategies
 
     result = api.compare(
-        corpus, target, out, strategies=strategies, seeds=seeds, shots=shots, task=task, embedder=embedder,
-        recipe=recipe,
+        corpus, target, out, strategies=strategies, seeds=seeds, shots=shots, metric=metric, task=task,
+        embedder=embedder, recipe=recipe,
     )  # fmt: skip
     print(f"{format_strategies(result)}\n\n{out / 'strategies.json'}\n{out / 'strategies.svg'}")
 

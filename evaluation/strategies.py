@@ -23,11 +23,11 @@ from .inference.held_out import read_test
 from .inference.predict import HOP, Aggregate, check_aggregate, predict_probabilities, predict_windows
 from .inference.target_windows import TargetWindows, embed_target_windows
 from .results.predictions import Predictions
-from .results.scores import HEADLINES
 from .results.strategies import FILE, StrategyComparison, StrategyDifference, StrategyScores
-from .statistics.across_seeds import score_seeds
+from .statistics.across_seeds import check_metric, choose_metric, score_seeds
 from .statistics.compare import compare_seeds, to_quantity
 from .statistics.paired import adjust_holm
+from .statistics.summary import describe_sampling
 
 STRATEGIES = ("synthetic", "adapt", "transfer", "joint", "finetune", "real")
 ALL_LABELS = "real, all labels"  # trained beside strategies that get a few shots
@@ -44,6 +44,7 @@ def compare_strategies(
     embedder: EmbedderSettings | None = None,
     split: SplitSettings | None = None,
     settings: EvaluationSettings | None = None,
+    metric: str | None = None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> StrategyComparison:
     """Train a model by each strategy and seed, score all on the target's test part, and write `out`/strategies.json.
@@ -65,6 +66,8 @@ def compare_strategies(
         split: How a data set without a validation split is divided.
         settings: How the models are scored. Intervals and differences are over artists where they are known, else over
             tracks.
+        metric: The metric that orders the strategies and is tested, such as "balanced_accuracy". None: the first of
+            the problem.
         progress: Called with the trainings that are done, and all of them.
 
     Raises:
@@ -72,6 +75,7 @@ def compare_strategies(
         DataError: The corpus or the target cannot be read, or the target has no test part.
     """
     settings, out = settings or EvaluationSettings(), Path(out)
+    check_metric(metric)
     chosen = _settings(training, strategies)
     with record_run("compare") as record:
         data = load_training_data(Path(corpus), training.model_copy(update={"strategy": "synthetic"}), embedder, split)
@@ -110,7 +114,7 @@ def compare_strategies(
             StrategyScores(name=name, figures=score_seeds(predictions[name], task, settings), **records[name])
             for name in chosen
         ]
-        metric = next(key for key in HEADLINES[test.problem] if key in scores[0].figures)
+        metric = choose_metric(metric, test.problem, scores[0].figures)
         scores.sort(key=lambda one: (1 if metric in LOWER_IS_BETTER else -1) * one.figures[metric].mean.value)
         differences = _differences([one.name for one in scores], predictions, task, metric, settings)
     comparison = StrategyComparison(
@@ -124,6 +128,7 @@ def compare_strategies(
         seeds=list(seeds),
         upper=next((name for name in (ALL_LABELS, "real") if name in chosen), None),
         notes=list(test.notes),
+        sampling=describe_sampling(test, settings),
         strategies=scores,
         differences=differences,
         record=asdict(record),

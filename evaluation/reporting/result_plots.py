@@ -14,6 +14,7 @@ from ..results.ablation import Ablation
 from ..results.robustness import Robustness
 from ..results.scores import HEADLINES, SHARES
 from ..results.strategies import StrategyComparison
+from .tables import shown_metric
 
 COLUMNS = 4
 
@@ -80,7 +81,7 @@ def plot_ablation(ablation: Ablation) -> bytes:
     figure = Figure(figsize=(9.0, 0.4 + height * len(places)), layout="constrained")
     for number, place in enumerate(places):
         axes = figure.add_subplot(len(places), 1, number + 1)
-        key = next(key for key in keys if key in cells[0]["scores"][place])
+        key = shown_metric(document["problem"], cells[0]["scores"][place], document["metric"])
         means = [cell["scores"][place][key]["mean"] for cell in cells]
         values = np.array([mean["value"] for mean in means])
         ends = [[np.nan if mean[end] is None else mean[end] for mean in means] for end in ("low", "high")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from builder.names import format_count
 from ..rendering.text_table import align_columns
 from ..results.ablation import OWN, Ablation
 from ..results.robustness import Robustness
-from ..results.scores import HEADLINES, MULTI, SHARES, SINGLE, Quantity, Sampling, SeedScores
+from ..results.scores import HEADLINES, MULTI, SECOND, SHARES, SINGLE, Quantity, Sampling, SeedScores
 from ..results.strategies import StrategyComparison
 
 LISTED = 5  # unreadable tracks that are named
@@ -65,19 +66,19 @@ def format_ablation(ablation: Ablation) -> str:
     """Format an ablation: a block for each split or benchmark, a line for each cell."""
     lines = []
     for place in ablation.places:
-        key, name = next(
-            (k, v) for k, v in HEADLINES[ablation.problem].items() if k in ablation.cells[0].scores[place]
-        )
-        rows = [("cell", "rows", name, "95 % interval", "sd of seeds", "difference", "p (Holm)")]
+        figures = ablation.cells[0].scores[place]
+        key = shown_metric(ablation.problem, figures, ablation.metric)
+        second = _second(ablation.problem, key, figures)
+        rows = [("cell", "rows", *_score_heads(ablation.problem, key, second), "difference", "p (Holm)")]
         for cell in ablation.cells:
-            score = cell.scores[place][key]
+            score = cell.scores[place]
             test = next(
                 (d for d in ablation.differences if (d.cell, d.benchmark, d.metric) == (cell.name, place, key)), None
             )
             step = ("", "") if test is None else (f"{test.difference.value:+.3f}", f"{test.p_holm:.3f}")
-            rows.append((cell.name, str(cell.train_rows), *_cells(score), *step))
-        first = ablation.cells[0].scores[place][key].mean.n
-        lines += [f"{place}" + ("" if place == OWN else f", n = {first}")]
+            rows.append((cell.name, str(cell.train_rows), *_cells(score[key], score.get(second or "")), *step))
+        sampling = ablation.sampling.get(place)
+        lines += [f"{place}" + ("" if place == OWN else f", n = {figures[key].mean.n}{_over(sampling)}")]
         lines += [*align_columns(rows), ""]
     return "\n".join([*lines, *ablation.notes]).rstrip()
 
@@ -100,18 +101,41 @@ def format_robustness(robustness: Robustness) -> str:
 
 def format_strategies(comparison: StrategyComparison) -> str:
     """Format training strategies, the best first: the first score, and its difference to the next strategy."""
-    name = HEADLINES[comparison.problem][comparison.metric]
-    rows = [("strategy", name, "95 % interval", "sd of seeds", "minus next", "p (Holm)")]
+    key = comparison.metric
+    second = _second(comparison.problem, key, comparison.strategies[0].figures)
+    rows = [("strategy", *_score_heads(comparison.problem, key, second), "minus next", "p (Holm)")]
     steps = {(one.strategy, one.other): one for one in comparison.differences}
     for place, one in enumerate(comparison.strategies):
         following = comparison.strategies[place + 1].name if place + 1 < len(comparison.strategies) else ""
         step = steps.get((one.name, following))
         last = ("", "") if step is None else (f"{step.difference.value:+.3f}", f"{step.p_holm:.3f}")
-        rows.append((one.name, *_cells(one.figures[comparison.metric]), *last))
+        rows.append((one.name, *_cells(one.figures[key], one.figures.get(second or "")), *last))
     shots = "" if comparison.shots is None else f", {format_count(comparison.shots, 'real track')} for each label"
     runs = format_count(len(comparison.seeds), "training run")
-    head = f"test part of {comparison.target}, n = {comparison.n}, {runs} each{shots}"
+    head = f"test part of {comparison.target}, n = {comparison.n}{_over(comparison.sampling)}, {runs} each{shots}"
     return "\n".join([head, *align_columns(rows), *comparison.notes])
+
+
+def shown_metric(problem: str, figures: Mapping[str, SeedScores], wanted: str | None = None) -> str:
+    """Return the metric to show: the one that is wanted if it is there, else the first of the problem."""
+    return next(key for key in (wanted or "", *HEADLINES[problem]) if key in figures)
+
+
+def _second(problem: str, shown: str, figures: Mapping[str, SeedScores]) -> str | None:
+    """Return the metric that is shown beside another: balanced accuracy, or accuracy beside it."""
+    keys = (SECOND.get(problem), next(iter(HEADLINES[problem])) if shown in SECOND.values() else None)
+    return next((key for key in keys if key != shown and key in figures), None)
+
+
+def _score_heads(problem: str, key: str, second: str | None) -> tuple[str, ...]:
+    """Return the heads of the columns that `_cells` fills."""
+    names = HEADLINES[problem]
+    return (names[key], "95 % interval", "sd of seeds", *([names[second], "95 % interval"] if second else ()))
+
+
+def _over(sampling: Sampling | None) -> str:
+    """Return over what intervals are, where that is artists."""
+    return f", intervals over {sampling.describe()}" if sampling and sampling.over == "artists" else ""
 
 
 def _remarks(entry: dict[str, Any]) -> list[str]:
@@ -175,11 +199,15 @@ def _compared(scores: dict[str, Any]) -> list[str]:
     ]
 
 
-def _cells(figure: SeedScores) -> tuple[str, str, str]:
-    """Return the mean, its 95 % interval and the standard deviation over trainings as cells of a table."""
-    interval = "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
+def _cells(figure: SeedScores, second: SeedScores | None) -> tuple[str, ...]:
+    """Return cells of a table: mean, 95 % interval, spread over trainings; the second score's mean and interval."""
     spread = f"{np.std(figure.seeds, ddof=1):.3f}" if len(figure.seeds) > 1 else "-"
-    return f"{figure.mean.value:.3f}", interval, spread
+    more = () if second is None else (f"{second.mean.value:.3f}", _interval(second))
+    return f"{figure.mean.value:.3f}", _interval(figure), spread, *more
+
+
+def _interval(figure: SeedScores) -> str:
+    return "-" if figure.mean.low is None else f"[{figure.mean.low:.3f}, {figure.mean.high:.3f}]"
 
 
 def _amount(key: str, figure: Quantity | None, signed: bool = False) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from .json_document import Document, Part
-from .scores import Comparison, Problem, SeedScores
+from .scores import Comparison, Problem, Sampling, SeedScores
 
 FILE = "ablation.json"
 OWN, COMMON = "own validation", "baseline's validation"
@@ -43,6 +43,8 @@ class Ablation(Document):
     vary: dict[str, list[Any]]
     seeds: Annotated[int, Field(ge=1)]
     places: list[str]
+    metric: str | None = None  # that tables and pictures show; None: the first that a place has
+    sampling: dict[str, Sampling] = {}  # of the intervals, by place
     notes: list[str]
     cells: list[CellScores]
     differences: list[CellDifference]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from .json_document import Document, Part
-from .scores import Problem, Quantity, SeedScores
+from .scores import Problem, Quantity, Sampling, SeedScores
 
 FILE = "strategies.json"
 
@@ -52,6 +52,7 @@ class StrategyComparison(Document):
     seeds: list[int]
     upper: str | None  # the strategy that is trained on all of the real music
     notes: list[str]
+    sampling: Sampling | None = None  # of the intervals; None in files of version 0.1
     strategies: list[StrategyScores]
     differences: list[StrategyDifference]
     record: dict[str, Any]

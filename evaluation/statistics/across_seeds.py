@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from builder.errors import RecipeError
 from builder.settings import EvaluationSettings
+from builder.validation import suggest
 from training.metrics import compute
 
 from ..results.predictions import Predictions
@@ -39,3 +41,33 @@ def score_seeds(predictions: Sequence[Predictions], task: str, settings: Evaluat
             low, high = (None if np.isnan(bound) else float(bound) for bound in bounds[key])
             summary[key] = SeedScores(mean=Quantity(value=float(np.mean(seeds)), low=low, high=high, n=n), seeds=seeds)
     return summary
+
+
+def check_metric(metric: str | None) -> None:
+    """Raise RecipeError where no problem has a metric of this name."""
+    known = [key for keys in HEADLINES.values() for key in keys]
+    if metric is not None and metric not in known:
+        names = ", ".join(dict.fromkeys(known))
+        raise RecipeError(f"--metric: there is no metric {metric!r}{suggest(metric, known)}", f"use one of: {names}")
+
+
+def choose_metric(wanted: str | None, problem: str, known: Collection[str]) -> str:
+    """Return the metric to order and compare by.
+
+    Args:
+        wanted: The metric's key. None: the first headline metric of the problem.
+        problem: The problem type.
+        known: The metrics that are defined.
+
+    Raises:
+        RecipeError: The problem has no such metric, or it is not defined for these tracks.
+    """
+    if wanted is None:
+        return next(key for key in HEADLINES[problem] if key in known)
+    if wanted not in known:
+        names = [key for key in HEADLINES[problem] if key in known]
+        raise RecipeError(
+            f"--metric: there is no metric {wanted!r} of these tracks{suggest(wanted, names)}",
+            f"use one of: {', '.join(names)}",
+        )
+    return wanted

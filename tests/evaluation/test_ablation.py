@@ -17,6 +17,7 @@ from evaluation import ablation
 from evaluation.ablation import ablate, make_cells, parse_vary
 from evaluation.reporting.result_files import write_result_files
 from evaluation.reporting.result_plots import plot_ablation
+from evaluation.reporting.tables import format_ablation
 from evaluation.results.ablation import COMMON, FILE, OWN, Ablation
 
 RECIPE = """
@@ -97,7 +98,11 @@ def test_the_files(done):
     assert schema.read_text(encoding="utf-8") == Ablation.json_schema()
     write_result_files(result, out)
     assert "prompts.strategy=tags" in (out / "ablation.svg").read_text()
-    assert "prompts.strategy=tags, training.clips=15" in (out / "ablation.txt").read_text()
+    table = (out / "ablation.txt").read_text()
+    assert "prompts.strategy=tags, training.clips=15" in table and "Balanced accuracy" in table
+    assert {place: sampling.describe() for place, sampling in result.sampling.items()}[result.places[-1]] == "6 tracks"
+    shown = format_ablation(result.model_copy(update={"metric": "balanced_accuracy"})).splitlines()[1]
+    assert shown.index("Balanced accuracy") < shown.index("Accuracy")
 
 
 def test_finished_work_is_kept(done, recipe, monkeypatch):

@@ -101,6 +101,13 @@ def test_the_files(found: Any) -> None:
     table = format_strategies(comparison)
     assert table == (out / "strategies.txt").read_text().rstrip("\n")
     assert table.splitlines()[0] == "test part of real, n = 200, 2 training runs each"
+    assert "Accuracy" in table.splitlines()[1] and "Balanced accuracy" in table.splitlines()[1]
+    assert comparison.sampling is not None and comparison.sampling.describe() == "200 tracks"
+    assert "intervals over 12 artists" in format_strategies(
+        comparison.model_copy(
+            update={"sampling": comparison.sampling.model_copy(update={"over": "artists", "units": 12})}
+        )
+    )
     data = json.loads((out / "strategies.json").read_text())
     assert str(out.parent.parent) not in json.dumps({**data, "record": {}})  # no path of this machine
 
@@ -124,6 +131,21 @@ def test_finished_trainings_are_kept(found: Any, source: Path, real: Path, monke
     monkeypatch.setattr("training.strategies.fit", refuse)
     again = compare_strategies(source, out, settings(real), seeds=(0, 1), settings=QUICK)
     assert again.strategies == comparison.strategies and again.differences == comparison.differences
+
+
+def test_another_metric_orders_and_is_tested(found: Any, source: Path, real: Path, tmp_path: Path) -> None:
+    comparison, out = found
+    balanced = compare_strategies(
+        source, out, settings(real), seeds=(0, 1), settings=QUICK, metric="balanced_accuracy"
+    )
+    means = [one.figures["balanced_accuracy"].mean.value for one in balanced.strategies]
+    assert balanced.metric == "balanced_accuracy" and means == sorted(means, reverse=True)
+    assert {one.metric for one in balanced.differences} == {"balanced_accuracy"} and len(balanced.differences) == 15
+    comparison.write(out / "strategies.json")
+    with pytest.raises(RecipeError, match=r"no metric 'balanced' \(did you mean 'balanced_accuracy'\?\)"):
+        compare_strategies(source, tmp_path, settings(real), metric="balanced")
+    with pytest.raises(RecipeError, match=r"no metric 'map' of these tracks"):
+        compare_strategies(source, out, settings(real), seeds=(0, 1), settings=QUICK, metric="map")
 
 
 def test_changed_real_music_is_trained_on_again(source: Path, parts: Any, tmp_path: Path) -> None:
