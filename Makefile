@@ -6,8 +6,8 @@ unexport PYTHONDONTWRITEBYTECODE  # each process would compile torch and transfo
 
 .PHONY: demo test test-long check docs wheel-check lowest perf clean setup setup-dev
 
-demo: setup  ## 500 clips, embeddings, a classifier, scores, report and cards
-	$(RUN) synthmir run recipes/demo.yaml --out $(DEMO)
+demo: setup  ## 500 clips, embeddings, a classifier, scores, report and cards; REAL=PATH: scores on PATH/<genre>/* too
+	$(RUN) synthmir run recipes/demo.yaml --out $(DEMO) $(if $(REAL),--on 'folder:$(REAL)')
 
 test: setup-dev  ## the whole suite, no network
 	$(RUN) pytest -n 2 --dist loadfile
@@ -42,10 +42,10 @@ clean:  ## delete what the other targets made, the environment included
 	rm -rf runs .venv .uv .lowest dist site .mypy_cache .ruff_cache .hypothesis .pytest_cache .import_linter_cache
 
 setup: $(filter .uv/bin/uv,$(UV))
-	$(UV) sync --frozen --no-default-groups --inexact --quiet
+	$(UV) sync --frozen --no-default-groups --extra musicnn --inexact --quiet
 
 setup-dev: $(filter .uv/bin/uv,$(UV))
-	$(UV) sync --frozen --inexact --quiet
+	$(UV) sync --frozen --extra musicnn --inexact --quiet
 
 .uv/bin/uv:
 	python3 -m venv .uv

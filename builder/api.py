@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .executors import ExecutorSettings
     from .recipe import Recipe
     from .records import RunRecord
+    from .settings import EmbedderSettings
 
 
 def read_recipe(recipe: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
@@ -217,7 +218,7 @@ def verify(corpus: str | Path, *, progress: ProgressOption = True) -> Findings:
 
 def embed(
     source: str | Path,
-    embedder: str = "melstats",
+    embedder: str | None = None,
     *,
     out: str | Path | None = None,
     column: str = "audio",
@@ -240,7 +241,8 @@ def embed(
 
     Args:
         source: A corpus folder or its address. With `out`, any audio data set or folder of audio files.
-        embedder: "melstats", "musicnn", "passt", or "hf:ID" with a Hub id or a folder.
+        embedder: "melstats", "musicnn", "passt", or "hf:ID" with a Hub id or a folder. Default: the embedder of the
+            corpus's recipe, with its settings; with `out` "melstats".
         out: Write the embeddings to this folder, not into the corpus.
         column: With `out`, the column that holds the audio.
         weights: The embedder's weights, a file or a folder.
@@ -259,7 +261,7 @@ def embed(
         The run's record: `rows`, and in `details` the embedder's name, revision and dimension.
 
     Examples:
-        >>> synthmir.embed("corpus", "melstats").rows
+        >>> synthmir.embed("corpus").rows
         500
         >>> synthmir.embed("~/music", "passt", out="embeddings")
     """
@@ -269,9 +271,13 @@ def embed(
     from .settings import EmbedderSettings
     from .validation import validate
 
-    options: dict[str, Any] = {"name": embedder, "arch": arch, "layer": layer, "dtype": dtype, "device": device}
+    options: dict[str, Any] = {"arch": arch, "layer": layer, "dtype": dtype, "device": device}
     options |= {"weights": None if weights is None else str(weights), "batch_size": batch_size, "augment": augment}
-    settings = validate(EmbedderSettings, options, "options")
+    base = EmbedderSettings() if embedder or out is not None else _read_embedder_settings(to_path(source))
+    fields = EmbedderSettings.model_fields
+    given = {key: value for key, value in options.items() if value != fields[key].default}
+    named = {"name": embedder} if embedder else {}
+    settings = validate(EmbedderSettings, base.model_dump() | given | named, "options")
     if out is None:
         scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
         with show_progress(progress, "embed") as update:
@@ -285,6 +291,16 @@ def embed(
         )
     with show_progress(progress, "embed") as update:
         return embed_dataset(str(source), settings, out, column=column, overwrite=overwrite, progress=update)
+
+
+def _read_embedder_settings(corpus: Path) -> EmbedderSettings:
+    """The settings of the embedder in a corpus's recipe; the defaults where there is no recipe."""
+    from .corpus.corpus import RECIPE
+    from .io.storage import is_file
+    from .recipe import Recipe
+    from .settings import EmbedderSettings
+
+    return Recipe.load(corpus / RECIPE, kept=True).embedder if is_file(corpus / RECIPE) else EmbedderSettings()
 
 
 def convert(

@@ -138,7 +138,12 @@ def embed(
     source: Annotated[
         str, typer.Argument(help="A corpus, folder or address; with --out any audio data set or folder of audio.")
     ],
-    embedder: Annotated[str, typer.Option(help="melstats, musicnn, passt, or hf:<id or folder>.")] = "melstats",
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="melstats, musicnn, passt, or hf:<id or folder>. Default: the recipe's; with --out melstats."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the embeddings here, not into the corpus.")] = None,
     column: Annotated[str, typer.Option(help="With --out: the column that holds the audio.")] = "audio",
     weights: Annotated[str | None, typer.Option(help="Its weights: a file or a folder.")] = None,
@@ -169,7 +174,7 @@ def embed(
         address=address, gpus_per_worker=gpus_per_worker, shard_timeout=shard_timeout,
     )  # fmt: skip
     if out is None:
-        name = record.details["embedder"]["name"] + ("-augmented" if augment else "")
+        name = record.details["embedder"]["name"] + ("-augmented" if record.details.get("augment") else "")
         print(f"embeddings {to_path(source) / name}: {record.rows:,} rows")
         return
     print(f"embeddings {out}: {record.rows:,} rows, {record.details['skipped']} skipped")

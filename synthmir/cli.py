@@ -62,6 +62,13 @@ def options(
 def run(
     recipe: RecipeArgument,
     out: Annotated[Path, typer.Option(help="The folder that gets corpus/, model/ and report/.")],
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Evaluate on folder:PATH, gtzan:PATH, ... too. If the recipe compares the corpus with held-out clips "
+            "(fidelity), it is compared with the first of these instead. Can be repeated."
+        ),
+    ] = None,
     workers: Workers = None,
     executor: Executor = "local",
     address: Address = None,
@@ -70,7 +77,7 @@ def run(
 ) -> None:
     """Run all of it: prompts, corpus, embeddings, classifier, scores, report and cards. Resumes if it is stopped."""
     result = pipeline.run(
-        recipe, out, workers=workers, executor=executor, address=address, gpus_per_worker=gpus_per_worker,
+        recipe, out, on=on or (), workers=workers, executor=executor, address=address, gpus_per_worker=gpus_per_worker,
         shard_timeout=shard_timeout, notice=print,
     )  # fmt: skip
     scores = result.report.with_name("scores.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,7 @@ def run(
     recipe: Recipe | str | Path | Mapping[str, Any],
     out: str | Path,
     *,
+    on: str | Sequence[str] = (),
     workers: int | None = None,
     executor: str = "local",
     address: str | None = None,
@@ -102,6 +103,9 @@ def run(
     Args:
         recipe: See `read_recipe`.
         out: The folder that gets corpus/, model/ and report/.
+        on: "folder:PATH", "gtzan:PATH", ...: one or several benchmarks to evaluate on besides the recipe's. If the
+            recipe compares the corpus with its held-out clips (`evaluation.fidelity`), it is compared with the first
+            of these instead.
         workers: As in `build`, with `executor`, `address`, `gpus_per_worker` and `shard_timeout`.
         progress: See `builder.progress.show_progress`.
         notice: Called with the results of each step, in lines for a terminal.
@@ -110,12 +114,14 @@ def run(
         The corpus, the paths of the model and the report, and the scores.
 
     Raises:
-        RecipeError: The recipe names what does not exist, such as a task or a benchmark. It is checked first.
+        RecipeError: The recipe or `on` names what does not exist, such as a benchmark. Both are checked first.
         DataError: `out` holds something other than a run.
 
     Examples:
         >>> synthmir.run("demo", "runs/demo").scores.benchmarks[0].accuracy.value
         0.98
+        >>> synthmir.run("demo", "runs/demo", on="folder:~/music").scores.benchmarks[1].name
+        'folder:~/music'
     """
     from builder.api import build, describe_corpus, make_executor_settings, read_recipe
     from builder.embedders.augment import augmented_config_name
@@ -132,7 +138,8 @@ def run(
     report = notice or (lambda line: None)
     loaded, folder = read_recipe(recipe), Path(out)
     check_run_folder(folder)
-    check_recipe(loaded)
+    evaluated = _add_benchmarks(loaded, [on] if isinstance(on, str) else on)
+    check_recipe(evaluated)
     check_label_counts(loaded)
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     embedding_workers = count_embedding_workers(workers, scale)
@@ -152,7 +159,7 @@ def run(
     if (trained := train_with(corpus.root, model, chosen, progress)) is not None:
         report(f"model {model}: {summarize_training(trained)}")
 
-    settings = loaded.evaluation
+    settings = evaluated.evaluation
     if settings.robustness is not None:
         report(format_robustness(robustness_with(model, pages, corpus.root, settings, progress)))
     if settings.fidelity is not None:
@@ -161,3 +168,17 @@ def run(
     scores = evaluate_with(model, pages, corpus.root, settings, scale, embedding_workers, progress=progress)
     report(format_scores(scores.model_dump(mode="json", by_alias=True)))
     return Run(corpus, model, pages / "report.html", scores)
+
+
+def _add_benchmarks(recipe: Recipe, on: Sequence[str]) -> Recipe:
+    """The recipe with more benchmarks, the first of which also replaces the held-out clips of `fidelity`.
+
+    The corpus keeps the recipe without them: it is published, and they name folders of this machine.
+    """
+    if not on:
+        return recipe
+    chosen = recipe.evaluation
+    values: dict[str, Any] = {"evaluation.benchmarks": list(dict.fromkeys([*chosen.benchmarks, *on]))}
+    if chosen.fidelity is not None and chosen.fidelity.against == "validation":
+        values["evaluation.fidelity.against"] = next(name for name in on if name != "validation")
+    return recipe.with_values(values)

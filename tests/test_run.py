@@ -102,11 +102,19 @@ def test_the_corpus_is_intact_and_the_scores_are_those_of_its_validation_split(r
     assert f"{scores['benchmarks'][0]['accuracy']['value']:.3f}" in card or "model-index" in card
 
 
-def test_running_again_remakes_nothing_of_the_corpus(run: Path):
-    before = {path: path.stat().st_mtime_ns for path in (run / "corpus").rglob("*") if path.is_file()}
-    done = synthmir("run", run.parent / "tiny.yaml", "--out", run)
+def test_running_again_with_recordings_remakes_nothing_of_the_corpus(run: Path, music: Path):
+    def list_files() -> dict[Path, int]:
+        files = [*(run / "corpus").rglob("*.parquet"), *(run / "corpus" / "records").iterdir()]
+        return {path: path.stat().st_mtime_ns for path in [*files, run / "corpus" / "recipe.yaml"]}
+
+    before = list_files()
+    done = synthmir("run", run.parent / "tiny.yaml", "--out", run, "--on", f"folder:{music}")
     assert done.returncode == 0, done.stderr
-    assert {path: path.stat().st_mtime_ns for path in (run / "corpus").rglob("*") if path.is_file()} == before
+    assert list_files() == before and str(music) not in (run / "corpus" / "recipe.yaml").read_text()
+    scores = json.loads((run / "report" / "scores.json").read_text())
+    assert [bench["name"] for bench in scores["benchmarks"]] == ["validation", f"folder:{music}"]
+    fidelity = json.loads((run / "report" / "fidelity" / "fidelity.json").read_text())
+    assert fidelity["reference"]["kind"] == "benchmark" and fidelity["reference"]["n"] == 6
 
 
 def test_real_files_are_scored_and_those_that_cannot_be_read_are_counted(run: Path, music: Path, tmp_path: Path):
