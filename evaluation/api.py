@@ -1,5 +1,5 @@
 """The commands of the evaluation as functions: evaluate, robustness, fidelity, benchmarks, ablate, compare, classify,
-calibrate, explore.
+calibrate, tags, explore.
 
 Each has the name and the options of its command. Heavy packages are imported when a function is called.
 """
@@ -360,6 +360,43 @@ def calibrate(
 
     with count_progress(progress, "calibrate", " recordings") as add:
         return calibrate_folder(Path(model), str(recordings), Path(out), workers, add)
+
+
+def tags(
+    files: str | Path | Iterable[str | Path],
+    *,
+    arch: str = "MSD_musicnn",
+    weights: str | Path | None = None,
+    top_k: int = 5,
+) -> list[Classification]:
+    """Predict the tags of audio files by `musicnn` (Pons and Serra 2019), which was trained on real music.
+
+    It needs no model of yours. `synthmir.Embedder("musicnn", tags=True)` gives all 50 probabilities of each row of a
+    data set beside its embedding.
+
+    Args:
+        files: Audio files of any sampling rate, number of channels and length.
+        arch: "MSD_musicnn" or "MSD_vgg": 50 tags of the Million Song Dataset (genres, moods, decades, vocals).
+            "MTT_musicnn" or "MTT_vgg": 50 tags of MagnaTagATune (instruments, vocals, tempo, genres).
+        weights: The package's wheel or folder. Default: the installed package, else its wheel, which is downloaded
+            once.
+        top_k: Tags for each file.
+
+    Returns:
+        For each file its tags with their probabilities, which do not sum to 1, or why it could not be read.
+
+    Raises:
+        DataError: No file can be read.
+        BackendError: The weights cannot be loaded.
+
+    Examples:
+        >>> synthmir.tags("song.mp3")[0].labels
+        (('rock', 0.62), ('classic rock', 0.31), ('guitar', 0.17), ('70s', 0.14), ('male vocalists', 0.11))
+    """
+    from .classify import tag_files
+
+    listed = [files] if isinstance(files, (str, Path)) else files
+    return tag_files(listed, arch, None if weights is None else str(weights), top_k)
 
 
 def explore(

@@ -1,4 +1,4 @@
-"""Predict the labels of audio files."""
+"""Predict the labels of audio files, by a classifier or by the music tagger musicnn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from builder.errors import DataError
+from builder.embedders.tagger import TAGGER
+from builder.errors import DataError, make_printable
 from training.metrics import TEMPO_TASKS
 
 from .benchmarks.text import printable
@@ -80,13 +81,59 @@ def classify(
         elif problem == REGRESSION:
             predictions.append(Classification(track.id, value=float(result[0]), unit=unit))
         else:
-            order = np.argsort(-result, kind="stable")[:top_k]
-            predictions.append(
-                Classification(track.id, tuple((labels[index], float(result[index])) for index in order))
-            )
+            predictions.append(Classification(track.id, rank_labels(labels, result, top_k)))
     if predictions and all(one.error for one in predictions):
         check_readable(predictions)
     return predictions
+
+
+def tag_files(
+    files: Iterable[str | Path], arch: str | None = None, weights: str | None = None, top_k: int = 5
+) -> list[Classification]:
+    """Predict the tags of audio files of any rate, number of channels and length by `musicnn`.
+
+    Args:
+        files: Audio files.
+        arch: The model, by default "MSD_musicnn"; see `builder.embedders.musicnn.Musicnn`.
+        weights: The package's wheel or folder. Default: the installed package, else its wheel.
+        top_k: How many tags to return for each file.
+
+    Returns:
+        A prediction for each file, in order. A file has any number of tags: their probabilities do not sum to 1. A
+        file that cannot be read has an `error`.
+
+    Raises:
+        DataError: No file can be read.
+        BackendError: The weights cannot be loaded.
+    """
+    from builder.embedders.embedder import ERROR_COLUMN, TAGS_COLUMN, Embedder
+
+    paths = [Path(file) for file in files]
+    with Embedder(TAGGER, arch=arch, weights=weights, tags=True, errors="report", column="audio") as embedder:
+        columns, names = embedder({"audio": paths}), embedder.tag_names
+    predictions = []
+    for path, probabilities, error in zip(paths, columns[TAGS_COLUMN], columns[ERROR_COLUMN], strict=True):
+        name = printable(str(path))
+        if error:
+            reason = printable(error.removeprefix(f"{make_printable(str(path))}: "))
+            predictions.append(Classification(name, error=reason))
+        else:
+            predictions.append(Classification(name, rank_labels(names, probabilities, top_k)))
+    if predictions and all(one.error for one in predictions):
+        check_readable(predictions)
+    return predictions
+
+
+def rank_labels(names: Sequence[str], probabilities: np.ndarray, count: int) -> tuple[tuple[str, float], ...]:
+    """Return the `count` most probable labels with their probabilities, the most probable first.
+
+    Args:
+        names: The labels.
+        probabilities: float [labels].
+        count: How many to return.
+    """
+    order = np.argsort(-probabilities, kind="stable")[:count]
+    return tuple((names[index], float(probabilities[index])) for index in order)
 
 
 def check_readable(predictions: Sequence[Classification]) -> None:

@@ -235,6 +235,25 @@ def calibrate(
 
 
 @app.command(rich_help_panel="Evaluation")
+def tags(
+    files: Annotated[list[Path], typer.Argument(help="Audio files of any rate, channels and length.")],
+    arch: Annotated[
+        str,
+        typer.Option(help="MSD_musicnn, MSD_vgg: Million Song Dataset. MTT_musicnn, MTT_vgg: MagnaTagATune."),
+    ] = "MSD_musicnn",
+    weights: Annotated[Path | None, typer.Option(help="The wheel or folder of the package musicnn.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Tags a file.")] = 5,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a file instead of a table.")] = False,
+) -> None:
+    """Predict the tags of audio files by musicnn. Those that cannot be read are listed, with exit code 3."""
+    from .classify import check_readable, print_predictions
+
+    predictions = api.tags(files, arch=arch, weights=weights, top_k=top_k)
+    print_predictions(predictions, jsonl)
+    check_readable(predictions)
+
+
+@app.command(rich_help_panel="Evaluation")
 def explore(
     run: Annotated[
         str, typer.Argument(help="What `synthmir run --out` wrote, a corpus folder, or NAMESPACE/NAME on the Hub.")

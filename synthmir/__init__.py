@@ -5,7 +5,7 @@ Each command of `synthmir` is a function here, with the same name and options:
     import synthmir as sm
 
     sm.build("demo", "corpus")
-    sm.embed("corpus", "melstats")
+    sm.embed("corpus")
     model = sm.train("corpus", "model")
     scores = sm.evaluate("model", on=["validation", "folder:~/music"])
 
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         explore,
         fidelity,
         robustness,
+        tags,
     )
     from evaluation.results.ablation import Ablation
     from evaluation.results.fidelity import Fidelity
@@ -84,6 +85,7 @@ _EXPORTS = {
     "evaluation.results.ablation": ("Ablation",),
     "evaluation.api": (
         "ablate", "benchmarks", "calibrate", "classify", "compare", "evaluate", "explore", "fidelity", "robustness",
+        "tags",
     ),
     "evaluation.results.fidelity": ("Fidelity",),
     "evaluation.results.scores": ("Scores",),
@@ -142,6 +144,7 @@ __all__ = [
     "read_recipe",
     "robustness",
     "run",
+    "tags",
     "train",
     "train_seeds",
     "verify",

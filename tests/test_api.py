@@ -25,7 +25,7 @@ NOT_IN_COMMAND = {"progress", "notice"}
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"recipe"}))  # in Python that is `read_recipe`
 def test_each_command_is_a_function_with_the_same_options(name: str):
     options = {parameter.name for parameter in COMMANDS[name].params}
-    if name in ("build", "train", "prompts", "classify"):
+    if name in ("build", "train", "prompts", "classify", "tags"):
         options -= NOT_IN_PYTHON
     if name == "plan":
         options -= {"json"}

@@ -26,7 +26,7 @@ from .weights import file_revision, find_weights_file, folder_revision
 from .windows import read_ahead
 
 MAX_CHANNELS = 16  # more "channels" than this are a batch of clips in one array
-ERROR_COLUMN = "embedding_error"
+ERROR_COLUMN, TAGS_COLUMN = "embedding_error", "tags"
 _PROCESS = os.getpid()
 AUDIO_FIELDS = {"bytes", "path", "array"}  # of a row's audio, as `datasets` stores it
 
@@ -54,6 +54,8 @@ class Embedder:
         batch_size: Windows in one forward pass, and clips that are decoded ahead.
         column: The audio column of a data set. Default: its only column of type `Audio`, else the only one whose
             values hold audio.
+        tags: Of "musicnn": rows get the column `tags` too, float32 [50], the probability of each of `tag_names`. It
+            follows from the embedding: the network runs once.
         errors: What happens to a row whose audio cannot be read. "raise": DataError. "report": its embedding is NaN,
             and the column `embedding_error` has the reason, "" for the other rows.
 
@@ -80,6 +82,7 @@ class Embedder:
         device: str = "auto",
         batch_size: int = 16,
         column: str | None = None,
+        tags: bool = False,
         errors: Literal["raise", "report"] = "raise",
     ) -> None:
         options = {
@@ -95,7 +98,9 @@ class Embedder:
         if errors not in ("raise", "report"):
             raise RecipeError(f"Embedder({name!r}): errors={errors!r}", 'use errors="raise" or errors="report"')
         self._class = EMBEDDERS.load(name.partition(":")[0])
-        self._column, self._errors = column, errors
+        if tags and not hasattr(self._class, "predict_tags"):
+            raise RecipeError(f"Embedder({name!r}): it predicts no tags", 'use Embedder("musicnn", tags=True)')
+        self._column, self._tags, self._errors = column, tags, errors
         self._backend: EmbedderBackend | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._content: str | None = None
@@ -120,6 +125,29 @@ class Embedder:
         """The rate in Hz that audio is resampled to. Loads the model."""
         return self._load().sampling_rate
 
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The names of the tags that `predict_tags` gives, () of embedders that predict none. Loads the model."""
+        return getattr(self._load(), "tag_names", ())
+
+    def predict_tags(self, embeddings: np.ndarray) -> np.ndarray:
+        """Predict tags from embeddings of "musicnn", new or stored ones, without running the network again.
+
+        Args:
+            embeddings: float32 [n, dim], as a call of this object or a corpus's config `musicnn` gives them.
+
+        Returns:
+            float32 [n, 50]: the probability of each tag of `tag_names`.
+
+        Raises:
+            RecipeError: The embedder predicts no tags.
+        """
+        backend: Any = self._load()
+        if not hasattr(backend, "predict_tags"):
+            raise RecipeError(f"{self!r}: it predicts no tags", 'use Embedder("musicnn")')
+        probabilities: np.ndarray = backend.predict_tags(embeddings)
+        return probabilities
+
     @overload
     def __call__(self, audio: Mapping[str, Any]) -> dict[str, Any]: ...
 
@@ -137,7 +165,8 @@ class Embedder:
 
         Returns:
             float32 [dim] for a clip, float32 [clips, dim] for a list. For rows the new columns: {"embedding":
-            float32 [rows, dim]}, or [dim] for one row, and with `errors="report"` also "embedding_error".
+            float32 [rows, dim]}, or [dim] for one row; with `tags` also "tags", and with `errors="report"` also
+            "embedding_error".
 
         Raises:
             DataError: Audio that cannot be read, samples that are NaN, a data set without an audio column.
@@ -175,6 +204,7 @@ class Embedder:
         return {
             "settings": self.settings.model_dump(mode="json"),
             "column": self._column,
+            "tags": self._tags,
             "errors": self._errors,
             "revision": getattr(self._class, "revision", ""),
             "content": self._content,
@@ -183,7 +213,7 @@ class Embedder:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         settings = {key: value for key, value in state["settings"].items() if key != "augment"}
-        self.__init__(**settings, column=state["column"], errors=state["errors"])  # type: ignore[misc]
+        self.__init__(**settings, **{key: state[key] for key in ("column", "tags", "errors")})  # type: ignore[misc]
 
     def _load(self) -> EmbedderBackend:
         if self._backend is None:
@@ -227,6 +257,8 @@ class Embedder:
         report = self._errors == "report"
         vectors, reasons = self._embed(clips, [f"row {id}" for id in ids], None, report)
         columns: dict[str, Any] = {RESERVED: vectors} | ({ERROR_COLUMN: reasons} if report else {})
+        if self._tags:
+            columns[TAGS_COLUMN] = self.predict_tags(vectors)
         return columns if _is_batch(values) else {name: column[0] for name, column in columns.items()}
 
 

@@ -87,6 +87,7 @@ class Musicnn:
         weights = select_tensors(read_checkpoint(index, data, where), shapes, (), f"{where} as {arch}")
         parts = [hashlib.sha256(index + data).hexdigest()[:16], arch]
         self.revision = "-".join(parts if settings.dtype == "float32" else [*parts, settings.dtype])
+        self.arch = arch
         self.tag_names = tuple(" ".join(tag.split()) for tag in MUSICNN_TAGS[dataset].split(","))
         self._device = torch.device(settings.torch_device())
         self._mel = MusicnnMel(self._device)
@@ -114,7 +115,7 @@ class Musicnn:
         return self._compute(audio, self._network.embedding)
 
     def tags(self, audio: np.ndarray) -> np.ndarray:
-        """Predict tags of windows. A clip's tags are the mean over its windows.
+        """Predict tags of windows.
 
         Args:
             audio: float32 [batch, samples] in [-1, 1] at 16 kHz, up to three seconds.
@@ -122,8 +123,23 @@ class Musicnn:
         Returns:
             float32 [batch, 50]: the probability of each tag in `tag_names`. A window can have several tags.
         """
-        logits = torch.from_numpy(self._compute(audio, "logits"))
-        probabilities: np.ndarray = logits.sigmoid().numpy()
+        return self.predict_tags(self.embed(audio))
+
+    def predict_tags(self, embeddings: np.ndarray) -> np.ndarray:
+        """Predict tags from embeddings, also of clips that were embedded earlier: the network does not run again.
+
+        Only a linear layer and a sigmoid follow the embedding. The embedding of a clip is the mean over its windows,
+        so its tags follow from the mean of the windows' logits.
+
+        Args:
+            embeddings: float32 [n, 200], of the VGG models [n, 256].
+
+        Returns:
+            float32 [n, 50]: the probability of each tag in `tag_names`. NaN where the embedding is NaN.
+        """
+        vectors = torch.from_numpy(np.require(embeddings, np.float32, ["C", "W"]))
+        with torch.inference_mode():
+            probabilities: np.ndarray = self._network.logits(vectors.to(self._device)).sigmoid().cpu().numpy()
         return probabilities
 
     def _compute(self, audio: np.ndarray, layer: str) -> np.ndarray:

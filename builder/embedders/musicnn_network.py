@@ -289,8 +289,12 @@ class MusicnnNetwork:
             "mean_pool": mean,
             "max_pool": maximum,
             "penultimate": penultimate,
-            "logits": F.linear(penultimate, *self._dense[1]),
+            "logits": self.logits(penultimate),
         }
+
+    def logits(self, embedding: Tensor) -> Tensor:
+        """The tags before the sigmoid of embeddings: float32 [..., 200] -> [..., 50]."""
+        return F.linear(embedding, *self._dense[1])
 
 
 class MusicnnVggNetwork:
@@ -326,5 +330,9 @@ class MusicnnVggNetwork:
             x = after(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             layers[f"pool{number + 1}"] = x[0]
         layers["embedding"] = x[0].permute(1, 2, 0).flatten()
-        layers["logits"] = F.linear(layers["embedding"], *self._dense)
+        layers["logits"] = self.logits(layers["embedding"])
         return layers
+
+    def logits(self, embedding: Tensor) -> Tensor:
+        """The tags before the sigmoid of embeddings: float32 [..., 256] -> [..., 50]."""
+        return F.linear(embedding, *self._dense)

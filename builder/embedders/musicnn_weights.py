@@ -58,6 +58,11 @@ def read_musicnn_files(weights: str | None, arch: str) -> tuple[bytes, bytes, st
     )
 
 
+def has_weights(arch: str) -> bool:
+    """Whether a model's checkpoint is on this machine: in the installed package, or in the cached wheel."""
+    return _find_installed(arch) is not None or _wheel_path().is_file()
+
+
 def _has_checkpoint(folder: Path) -> bool:
     """Whether a folder has both files of a checkpoint."""
     return all(is_file(folder / name) for name in CHECKPOINT_FILES)
@@ -114,7 +119,7 @@ def download_wheel() -> Path:
     Raises:
         BackendError: It cannot be downloaded, or its SHA-256 is not the published one.
     """
-    wheel = Path(torch.hub.get_dir(), "checkpoints", MUSICNN_WHEEL)
+    wheel = _wheel_path()
     if wheel.is_file():
         return wheel
     try:
@@ -133,6 +138,11 @@ def download_wheel() -> Path:
     except OSError as error:
         raise _not_downloaded(str(error)) from error
     return wheel
+
+
+def _wheel_path() -> Path:
+    """Where the package's wheel is kept: torch's cache."""
+    return Path(torch.hub.get_dir(), "checkpoints", MUSICNN_WHEEL)
 
 
 def _installers() -> list[list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .html_parts import escape, format_value, render_spectrogram
+from .html_parts import escape, format_value, render_spectrogram, render_tags
 
 if TYPE_CHECKING:
     from .clip_table import Clips
@@ -89,6 +89,10 @@ class ClipHtml:
             f'<span class="muted id">{escape(labels["id"])}</span></p>{self.render_player(position)}'
             f'<p class="prompt" dir="auto">{_prompt(labels)}</p></div>'
         )
+
+    def render_tags(self, position: int) -> str:
+        """Render what musicnn predicts for a clip; "" without embeddings of musicnn."""
+        return render_tags(self.clips.predict_tags(position))
 
     def render_neighbours(self, neighbours: Sequence[tuple[int, float]]) -> str:
         """Render (position, cosine) pairs as a list of clips."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.errors import DataError
+from builder.embedders.tagger import TAGGER, load_tagger
+from builder.errors import BackendError, DataError
 from builder.io.safe_files import parse_json
 
 from .clip_audio import ClipAudio
@@ -273,6 +274,30 @@ class Clips:
             (int(left), int(right), float(cosine))
             for (left, right), cosine in zip(duplicates.pairs, duplicates.cosines, strict=True)
         ]
+
+    def predict_tags(self, position: int, count: int = 6) -> tuple[tuple[str, float], ...]:
+        """Return a clip's most probable tags by musicnn, from its embedding; () without such embeddings or weights."""
+        from ..classify import rank_labels
+
+        position = self._checked(position)
+        with self._lock:
+            found = self._tags
+        return () if found is None else rank_labels(found[0], found[1][position], count)
+
+    @cached_property
+    def _tags(self) -> tuple[tuple[str, ...], np.ndarray] | None:
+        """The names of the tags, and float32 [clips, tags]."""
+        if TAGGER not in self._configs:
+            return None
+        if self._configs[0] == TAGGER:
+            vectors = None if self._embeddings is None else self._embeddings[1]
+        else:
+            vectors = read_embeddings(self.source, TAGGER, self.table["id"].tolist())
+        try:
+            tagger = load_tagger(self._embedding_details(TAGGER).get("embedder") or {})
+        except (BackendError, DataError):  # weights that are not here: the page goes without tags
+            return None
+        return None if vectors is None else (tagger.tag_names, tagger.predict_tags(vectors))
 
     def label_shares(self, column: str) -> dict[str, float]:
         """Return the share of clips that have each value of a label column."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,6 +29,12 @@ def render_error(error: Exception) -> str:
 def render_note(text: str) -> str:
     """Render a sentence that explains something, or why something is missing."""
     return f'<p class="muted">{escape(text)}</p>'
+
+
+def render_tags(tags: Sequence[tuple[str, float]]) -> str:
+    """Render tags with their probabilities, as the tagger musicnn predicts them; "" for none."""
+    named = " · ".join(f"{name} {probability:.0%}" for name, probability in tags)
+    return f'<p class="tags"><span class="muted">Tags by musicnn:</span> {escape(named)}</p>' if tags else ""
 
 
 def format_value(value: Any, column: str = "") -> str:

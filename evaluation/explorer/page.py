@@ -54,7 +54,7 @@ class ExplorerPage:
                     # The embeddings of a corpus on the Hub are downloaded when the user opens this.
                     is_open = summary.kind == "folder"
                     self.neighbours_open = gr.State(is_open)
-                    with gr.Accordion("Nearest neighbours", open=is_open) as accordion:
+                    with gr.Accordion("Tags and nearest neighbours", open=is_open) as accordion:
                         self.neighbours = context.add_clip_html()
             for button, step in ((previous, -1), (following, 1)):
                 self._update_after(
@@ -120,7 +120,7 @@ class ExplorerPage:
         event.then(self.update, inputs, [self.neighbours, self.clips_tab.table], **FAST_EVENT)
 
     def update(self, neighbours_open: bool, selected: Selection, page_number: int, *values: Any) -> tuple[str, str]:
-        """Render the selected clip's neighbours if they are shown, and the table with the clip marked.
+        """Render the selected clip's tags and neighbours if they are shown, and the table with the clip marked.
 
         Args:
             neighbours_open: Whether the neighbours are shown. If not, they are not searched.
@@ -129,7 +129,7 @@ class ExplorerPage:
             *values: The values of the filters.
 
         Returns:
-            The neighbours and the table as HTML. If the neighbours cannot be read, the first is an error message.
+            Tags and neighbours, and the table, as HTML. If neighbours cannot be read, the first is an error message.
         """
         html = self.context.html[selected[0]]
         positions = self.context.matching_positions(values)
@@ -137,12 +137,13 @@ class ExplorerPage:
         if not neighbours_open or not len(html.clips):
             return "", table
         try:
+            tags = html.render_tags(int(selected[1]))
             neighbours = html.clips.find_neighbours(int(selected[1]), NEIGHBOURS)
         except SynthmirError as error:
             return render_error(error), table
         if not neighbours:
             return render_note(html.clips.no_embeddings_reason or "It is the only clip."), table
-        return html.render_neighbours(neighbours), table
+        return tags + html.render_neighbours(neighbours), table
 
     def step(self, step: int, selected: Selection, *values: Any) -> tuple[Any, Selection]:
         """Select the next (1) or previous (-1) clip that matches the filters; after the last comes the first."""

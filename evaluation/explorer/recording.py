@@ -11,6 +11,7 @@ import numpy as np
 
 from builder.errors import DataError
 
+TAGS = 6  # that are shown
 MAX_SAMPLES = 120_000_000  # over all channels: 20 minutes of stereo at 48 kHz, half a gigabyte when decoded
 
 
@@ -28,6 +29,7 @@ class WindowPredictions:
     unit: str
     samples: np.ndarray  # float32 [samples], mono
     sampling_rate: int
+    tags: tuple[tuple[str, float], ...] = ()  # by an embedder that predicts tags, from the same embeddings
 
     def boundaries(self) -> np.ndarray:
         """Return the times between which each window is shown: midway between the centres of adjacent windows.
@@ -85,6 +87,7 @@ class RecordingClassifier:
             unit="bpm" if config.task in TEMPO_TASKS else "",
             samples=samples,
             sampling_rate=embedder.sampling_rate,
+            tags=_predict_tags(embedder, vectors),
         )
 
     def _load(self) -> tuple[Any, Any]:
@@ -94,6 +97,15 @@ class RecordingClassifier:
 
         model = load_model(self._folder)
         return model, load_model_embedder(model)
+
+
+def _predict_tags(embedder: Any, vectors: np.ndarray) -> tuple[tuple[str, float], ...]:
+    """The recording's tags by an embedder that predicts some, from the mean of its windows."""
+    from ..classify import rank_labels
+
+    if not hasattr(embedder, "predict_tags"):
+        return ()
+    return rank_labels(embedder.tag_names, embedder.predict_tags(vectors.mean(axis=0, keepdims=True))[0], TAGS)
 
 
 def check_length(file: Path) -> None:

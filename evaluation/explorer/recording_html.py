@@ -6,7 +6,7 @@ import numpy as np
 
 from builder.names import format_count
 
-from .html_parts import escape
+from .html_parts import escape, render_tags
 from .recording import WindowPredictions
 from .theme import label_colour
 
@@ -40,7 +40,8 @@ def render_predictions(predictions: WindowPredictions, name: str, address: str |
         f'<article class="recording"><h2 dir="auto">{escape(name)}</h2>'
         f"<p><b>{escape(_format_values(predictions, predictions.overall, 3))}</b> "
         f'<span class="muted">over {format_time(predictions.seconds)}, {format_count(len(rows), "window")}</span></p>'
-        f'{player}{render_timeline(predictions)}<dl class="probabilities">{_render_probabilities(predictions)}</dl>'
+        f"{player}{render_tags(predictions.tags)}{render_timeline(predictions)}"
+        f'<dl class="probabilities">{_render_probabilities(predictions)}</dl>'
         f'<details><summary>Windows</summary><table class="windows"><tbody>{"".join(rows)}</tbody></table>'
         f"</details></article>"
     )

@@ -43,6 +43,7 @@ function createCard(i, { note = "", withButton = true } = {}) {
     "article", { className: "clip" },
     create("h3", { textContent: note ? `${title(i)} (${note})` : title(i) }), createPlayer(i), image,
     create("blockquote", { textContent: data.prompt[i] || "", dir: "auto" }), createLabels(i),
+    data.tags[i].length ? create("p", { className: "id", textContent: `Tags by musicnn: ${data.tags[i].join(", ")}` }) : null,
     create("span", { className: "id", textContent: data.id[i] }), withButton ? button : null,
   );
   article.dataset.clip = i;

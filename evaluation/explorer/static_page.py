@@ -21,7 +21,7 @@ from .thumbnail import render_thumbnail
 HERE = Path(__file__).parent
 GENERATOR_META = '<meta name="generator" content="synthmir explore --static">'  # by which a page is recognised
 DEFAULT_LIMIT = 500  # clips; about 170 MB of ten-second FLAC
-NEIGHBOURS, PAIRS = 6, 60
+NEIGHBOURS, PAIRS, TAGS = 6, 60, 4
 DECIMALS = {"duration": 1, "loudness": 1, "peak": 1, "tempo_bpm": 0, "attempts": 0}
 LABEL_FILTERS = {
     "genre": "Genre", "subgenre": "Sub-genre", "mood": "Mood", "instruments": "Instrument", "vocals": "Vocals",
@@ -176,6 +176,9 @@ def page_data(clips: Clips, files: list[str], colours: tuple[str, ...]) -> dict[
     columns: dict[str, list[Any]] = {}
     for name in ("id", "split", "prompt", "genre", "subgenre", "mood", "key", "vocals"):
         columns[name] = [value if isinstance(value, str) else None for value in table[name]]
+    columns["tags"] = [
+        [f"{tag} {share:.0%}" for tag, share in clips.predict_tags(position, TAGS)] for position in range(len(clips))
+    ]
     columns["instruments"] = [list(names) for names in table["instruments"]]
     for name, decimals in DECIMALS.items():
         values = table[name].to_numpy(np.float64, na_value=np.nan)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from ..results import fidelity as results
+from .intervals import share_with_interval
 from .two_sample import FOLDS, assign_folds, create_probe
 
 PROBE_SAMPLE = 10_000  # labelled clips that a probe is trained on, at most
+Probe = Literal["reference", "corpus"]  # what a probe was trained on
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +111,21 @@ def _sample(x: np.ndarray, labels: np.ndarray, groups: Sequence[str]) -> tuple[n
         return x, labels, groups
     rows = np.sort(np.random.default_rng(0).choice(len(x), PROBE_SAMPLE, replace=False))
     return x[rows], labels[rows], [groups[row] for row in rows.tolist()]
+
+
+def summarize_adherence(predictions: ProbePredictions, probe: Probe) -> results.Adherence:
+    """Compute accuracy and confusion matrix.
+
+    Args:
+        predictions: What a probe predicts.
+        probe: What it was trained on.
+    """
+    size = len(predictions.names)
+    cells = np.bincount(predictions.prompted * size + predictions.predicted, minlength=size * size)
+    return results.Adherence(
+        probe=probe,
+        accuracy=share_with_interval(int(predictions.is_correct().sum()), len(predictions.prompted)),
+        probe_accuracy=share_with_interval(predictions.probe_correct, predictions.probe_n),
+        labels=predictions.names,
+        confusion_matrix=cells.reshape(size, size).tolist(),
+    )

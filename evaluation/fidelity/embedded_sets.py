@@ -51,6 +51,7 @@ class EmbeddedSet:
         notes: Sentences for the page.
         read_audio: Returns the audio of some clips; without those whose audio is not available.
         read_prompts: Returns the prompts by id.
+        read_labels: Returns the labels of a column, None for a clip without one; [] where there is no such column.
     """
 
     name: str
@@ -64,6 +65,7 @@ class EmbeddedSet:
     notes: list[str] = field(default_factory=list)
     read_audio: Callable[[Sequence[str]], Audio] = lambda ids: {}
     read_prompts: Callable[[], dict[str, str]] = dict
+    read_labels: Callable[[str], list[Any]] = lambda column: []
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -260,6 +262,7 @@ def _read_set(dataset: EmbeddedDataset, rows: Rows, *, name: str, **attributes: 
         vectors=dataset.embeddings(rows),
         genres=[genre or None for genre in genres],
         groups=[group or own for group, own in zip(groups, ids, strict=True)],
+        read_labels=lambda column: dataset.labels(column, rows).by_name() if column in dataset.columns else [],
         **attributes,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ..inference.evaluated_model import VALIDATION
 from ..results import fidelity as results
 from ..results.fidelity import FILE, Fidelity, Figure
 from . import plots
-from .adherence import ProbePredictions, predict_by_corpus, predict_by_reference
+from .adherence import Probe, ProbePredictions, predict_by_corpus, predict_by_reference, summarize_adherence
 from .clap import Clap
 from .duplicate_pairs import list_pairs, write_pairs
 from .duplicates import Duplicates, find_duplicates
@@ -36,6 +36,7 @@ from .kernel_distance import gaussian_kernel, kernel_distance, median_bandwidth,
 from .neighbours import unit_vectors
 from .prdc import NEIGHBOURS, compute_prdc
 from .set_pair import SetPair, describe_missing_genres, describe_set
+from .tags import measure_tagging
 from .two_sample import two_sample_test
 from .vendi import vendi_score
 
@@ -45,7 +46,6 @@ CLAP_SAMPLE = 1_000  # clips that CLAP embeds
 COSINES = (-1.0, 1.0)  # the range of a cosine
 HELD_OUT = "clips of the same source: the values to expect if nothing differs; they do not describe real music"
 MIN_PRDC, MIN_TEST = 2 * NEIGHBOURS, 20  # clips of a set
-Probe = Literal["reference", "corpus"]  # what a probe was trained on
 
 
 def measure_fidelity(
@@ -96,7 +96,9 @@ def measure_fidelity(
             digest = sha256(against.encode(errors="surrogateescape")).hexdigest()[:8]
             cache = out / "cache" / f"{slug}-{own.embedder['name']}-{digest}"
             reference = open_reference_set(against, settings, own, cache, overwrite, progress)
-        content = _Measurement(SetPair.of(own, reference, seed), out, checkpoint, similarity).measure_all()
+        content = _Measurement(
+            SetPair.of(own, reference, seed), out, checkpoint, similarity, held_out, settings.weights
+        ).measure_all()
         record.rows = len(own) + len(reference)
         record.details = {
             "corpus": str(corpus), "against": reference.name, "spec": printable(against), "held_out": held_out,
@@ -110,8 +112,17 @@ def measure_fidelity(
 class _Measurement:
     """Computes each section of the file; `left_out` collects what cannot be computed."""
 
-    def __init__(self, pair: SetPair, out: Path, clap: Clap | None, similarity: float | None) -> None:
+    def __init__(
+        self,
+        pair: SetPair,
+        out: Path,
+        clap: Clap | None,
+        similarity: float | None,
+        held_out: bool,
+        weights: str | None,
+    ) -> None:
         self.pair, self.out, self.clap, self.similarity = pair, out, clap, similarity
+        self.held_out, self.weights = held_out, weights
         self.corpus, self.reference = pair.corpus, pair.reference
         self.all_clips, self.all_recordings = np.arange(len(pair.corpus)), np.arange(len(pair.reference))
         self.bandwidth = median_bandwidth(pair.reference.vectors, pair.seed)
@@ -124,6 +135,9 @@ class _Measurement:
         against = self.find_duplicates_against()
         predictions = self.predict_genres()
         text_audio, cosines = self.measure_text_audio()
+        clips = self.pair.sample(self.all_clips, SAMPLE, 8)
+        tagging, reason = measure_tagging(self.pair, clips, self.weights, self.held_out)
+        self.left_out += [f"prompt adherence by tags: {reason}"] if reason else []
         genres = [self.measure_genre(name, duplicated, predictions, cosines) for name in self.pair.genres]
         kernel = self.measure_kernel(self.all_clips, self.all_recordings)
         assert kernel is not None  # `open_corpus_set` and `open_reference_set` require two clips
@@ -140,8 +154,9 @@ class _Measurement:
             "within": within,
             "against": against,
             "two_sample": self.test_two_samples(self.all_clips, self.all_recordings),
-            "adherence": predictions and _summarize_adherence(*predictions),
+            "adherence": predictions and summarize_adherence(*predictions),
             "text_audio": text_audio,
+            "tagging": tagging,
             "genres": genres,
             "left_out": self.left_out,
             "pictures": self.write_plots(genres, distance),
@@ -389,16 +404,3 @@ class _Measurement:
         if len(cosines.get(name, ())) >= 2:
             values["text_audio"] = mean_with_interval(cosines[name], limits=COSINES)
         return results.Genre(genre=name, n=len(clips), n_reference=len(recordings), **values)
-
-
-def _summarize_adherence(predictions: ProbePredictions, probe: Probe) -> results.Adherence:
-    """Compute accuracy and confusion matrix."""
-    size = len(predictions.names)
-    cells = np.bincount(predictions.prompted * size + predictions.predicted, minlength=size * size)
-    return results.Adherence(
-        probe=probe,
-        accuracy=share_with_interval(int(predictions.is_correct().sum()), len(predictions.prompted)),
-        probe_accuracy=share_with_interval(predictions.probe_correct, predictions.probe_n),
-        labels=predictions.names,
-        confusion_matrix=cells.reshape(size, size).tolist(),
-    )

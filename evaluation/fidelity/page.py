@@ -64,6 +64,7 @@ def _render(template: str, folder: Path, prefix: str) -> str:
         fidelity=fidelity,
         prefix=prefix,
         rows=summarize(fidelity),
+        tagged_reference=any(row.reference for row in fidelity.tagging.labels) if fidelity.tagging else False,
         duplicates=[
             ("Within the corpus", fidelity.within, pairs_file("corpus")),
             ("Between corpus and reference", fidelity.against, pairs_file("reference")),
@@ -158,5 +159,24 @@ def format_table(fidelity: Fidelity) -> str:
         )  # fmt: skip
         cells = [f"{name} {format_figure(figure, share)}" for name, figure, share in columns if figure is not None]
         lines.append(f"{row.genre} (n = {row.n} / {row.n_reference}): {', '.join(cells) or 'too few clips'}")
+    if fidelity.tagging and fidelity.tagging.labels:
+        lines += [
+            "",
+            *align_columns([("asked for", "ROC-AUC of its tags", "within genres", "n"), *_tag_rows(fidelity)]),
+        ]
     lines += [f"left out: {note}" for note in fidelity.left_out]
     return "\n".join(lines)
+
+
+def _tag_rows(fidelity: Fidelity) -> list[tuple[str, ...]]:
+    """Prompt adherence by tags as cells of a table."""
+    assert fidelity.tagging is not None
+    return [
+        (
+            f"{row.column}: {row.label}",
+            *(" ".join([format_figure(figure, True), format_interval(figure, True)]) for figure in figures),
+            f"{row.asked:,} / {row.auc.n:,}",
+        )
+        for row in fidelity.tagging.labels
+        for figures in [(row.auc, row.within_genres)]
+    ]

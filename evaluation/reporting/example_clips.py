@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from builder.corpus.corpus import Corpus
+import numpy as np
+
+from builder.corpus.corpus import Corpus, embed_record
 from builder.embedders.embedded_dataset import AUDIO, open_dataset
+from builder.embedders.tagger import TAGGER, load_tagger
+from builder.errors import BackendError, DataError
 from builder.io.columns import name_labels, names_of
 
+from ..classify import rank_labels
+
 COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
-PER_GENRE = 2
+PER_GENRE, TAGS = 2, 4
 Row = dict[str, Any]
 
 
@@ -35,6 +41,7 @@ class Example:
     labels: tuple[tuple[str, str], ...]  # other labels of the prompt, as text
     audio: bytes
     prediction: Prediction | None  # of the model, where there is one
+    tags: tuple[tuple[str, float], ...] = ()  # by musicnn, where the corpus has its embeddings
 
 
 def choose_examples(corpus: Path, predictions: Mapping[str, Prediction], per_genre: int = PER_GENRE) -> list[Example]:
@@ -62,7 +69,30 @@ def choose_examples(corpus: Path, predictions: Mapping[str, Prediction], per_gen
         by_genre.setdefault(row["genre"] or "", []).append(row)
     chosen = [row for genre in sorted(by_genre) for row in _choose(by_genre[genre], predictions, per_genre)]
     audio = clips.audio([row["id"] for row in chosen], ["validation"])
-    return [_example(row, audio[row["id"]], predictions.get(row["id"])) for row in chosen if row["id"] in audio]
+    tags = _predict_tags(Corpus(corpus), list(audio))
+    return [
+        replace(_example(row, audio[row["id"]], predictions.get(row["id"])), tags=tags.get(row["id"], ()))
+        for row in chosen
+        if row["id"] in audio
+    ]
+
+
+def _predict_tags(corpus: Corpus, ids: Sequence[str]) -> dict[str, tuple[tuple[str, float], ...]]:
+    """The most probable tags of some validation clips by id; none without embeddings of musicnn or its weights."""
+    if TAGGER not in corpus.embedders():
+        return {}
+    try:
+        tagger = load_tagger(corpus.record(embed_record(TAGGER)).get("details", {}).get("embedder") or {})
+    except (BackendError, DataError):
+        return {}
+    dataset = open_dataset(corpus.root, TAGGER)
+    rows = {identity: row for row, identity in enumerate(dataset.ids("validation")) if identity in set(ids)}
+    chosen = {"validation": np.array(sorted(rows.values()), np.int64)}
+    probabilities = tagger.predict_tags(dataset.embeddings(chosen))
+    return {
+        identity: rank_labels(tagger.tag_names, own, TAGS)
+        for identity, own in zip(dataset.ids(chosen), probabilities, strict=True)
+    }
 
 
 def _choose(rows: list[Row], predictions: Mapping[str, Prediction], count: int) -> list[Row]:

@@ -145,6 +145,25 @@ class TextAudio(Part):
     own_wins: Figure  # share of clips that are nearer to their own prompt than to another one
 
 
+class TagAdherence(Part):
+    """Prompt adherence of one label by a tagger: its tags' highest probability, of asked clips against the others."""
+
+    column: str  # genre, vocals, mood, instruments
+    label: str
+    tags: list[str]
+    asked: Count  # clips whose prompt asks for it
+    auc: Figure  # area under the ROC curve; 0.5 is chance
+    within_genres: Figure | None  # over pairs of clips of one genre
+    reference: Figure | None  # the area of the reference's recordings, by their genre
+
+
+class Tagging(Part):
+    """Prompt adherence by a music tagger."""
+
+    tagger: str
+    labels: list[TagAdherence]
+
+
 class Genre(Part):
     """One genre: the clips whose prompt has it, and the recordings labelled with it. None where there are too few."""
 
@@ -184,6 +203,7 @@ class Fidelity(Document):
     two_sample: TwoSample | None
     adherence: Adherence | None
     text_audio: TextAudio | None
+    tagging: Tagging | None = None  # of embeddings of musicnn
     genres: list[Genre]
     left_out: list[str]  # which values are missing, and why
     pictures: dict[str, str]  # files beside this one

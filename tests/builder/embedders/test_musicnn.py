@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from builder.embedders import musicnn_weights
 from builder.embedders.base import load_embedder
+from builder.embedders.embedder import Embedder
 from builder.embedders.musicnn import MUSICNN_MODELS, MUSICNN_WINDOW
 from builder.embedders.musicnn_network import TemporalFilters, TimbralFilters
 from builder.embedders.tf_checkpoint import read_checkpoint
@@ -102,7 +103,7 @@ def test_every_layer_agrees_with_the_package(arch, signal, golden):
         agrees(torch.stack([x.permute(1, 2, 0) if name.startswith("pool") else x for x in layers]), expected)
     first = np.ascontiguousarray(signal[None, :MUSICNN_WINDOW])
     np.testing.assert_array_equal(embedder.embed(first)[0], windows[0][embedder._network.embedding])
-    np.testing.assert_allclose(embedder.tags(first)[0], windows[0]["logits"].sigmoid(), rtol=1e-6)
+    np.testing.assert_allclose(embedder.tags(first)[0], windows[0]["logits"].sigmoid(), rtol=1e-5)
     assert list(embedder.tag_names) == golden["tags"][arch]
 
 
@@ -165,6 +166,22 @@ def test_shorter_audio_is_repeated(embedder, signal):
     whole = np.tile(short, (1, 3))[:, :MUSICNN_WINDOW]
     np.testing.assert_array_equal(embedder.embed(short), embedder.embed(whole))
     assert np.isfinite(embedder.embed(signal[None, :1])).all()
+
+
+def test_tags_of_a_clip_follow_from_the_mean_of_its_windows_logits(embedder, package, signal):
+    windows = signal[: 2 * MUSICNN_WINDOW].reshape(2, MUSICNN_WINDOW)
+    logits = torch.stack([embedder.layers(torch.from_numpy(window))["logits"] for window in windows])
+    with Embedder("musicnn", weights=str(package), device="cpu", tags=True) as embed:
+        clip = {"array": windows.ravel(), "sampling_rate": 16_000}
+        columns = embed({"audio": [clip]})
+        np.testing.assert_allclose(columns["tags"][0], logits.mean(dim=0).sigmoid(), rtol=1e-3)
+        np.testing.assert_array_equal(columns["tags"], embed.predict_tags(columns["embedding"]))
+        assert embed.tag_names[:2] == ("rock", "pop") and columns["tags"].shape == (1, 50)
+        assert Embedder("musicnn", weights=str(package), device="cpu")({"audio": [clip]}).keys() == {"embedding"}
+    with pytest.raises(RecipeError, match="predicts no tags"):
+        Embedder("melstats", tags=True)
+    with pytest.raises(RecipeError, match="predicts no tags"):
+        Embedder("melstats").predict_tags(np.zeros((1, 768), np.float32))
 
 
 def test_longer_audio_is_averaged_over_windows(embedder, signal):

@@ -28,9 +28,10 @@ from evaluation.explorer.gradio_loader import load_gradio
 from evaluation.explorer.html_parts import escape, format_value
 from evaluation.explorer.page import ExplorerPage
 from evaluation.explorer.server import create_range_response, open_socket, running_server
+from evaluation.explorer.static_page import page_data
 from evaluation.explorer.tabs.classify import is_upload
 
-from ..conftest import sound
+from ..conftest import FixedTagger, sound
 from .explored import ESCAPED, HOSTILE, make_run
 
 
@@ -303,6 +304,17 @@ def test_neighbours_are_computed_only_when_shown(clips: Clips, monkeypatch: pyte
     assert table.count('aria-current="true"') == 1
     monkeypatch.setattr(Clips, "find_neighbours", lambda *_: pytest.fail("computed neighbours"))
     assert page.update(False, selected, 0, *NO_FILTERS)[0] == ""
+
+
+def test_tags_are_predicted_from_the_embeddings(clips: Clips, monkeypatch: pytest.MonkeyPatch):
+    assert clips.predict_tags(5) == ()  # melstats gives none
+    opened = Clips(clips.source)
+    monkeypatch.setattr("evaluation.explorer.clip_table.TAGGER", "melstats")
+    monkeypatch.setattr("evaluation.explorer.clip_table.load_tagger", lambda embedder: FixedTagger())
+    page = ExplorerPage(opened)
+    rendered, _ = page.update(True, (page.context.sides[0], 5), 0, *NO_FILTERS)
+    assert "&lt;high&gt; 90% · middle 50% · low 10%" in rendered
+    assert page_data(opened, [""] * len(opened), ())["tags"][5] == ["<high> 90%", "middle 50%", "low 10%"]
 
 
 def test_duplicates_are_shown_side_by_side(client: Any, clips: Clips):

@@ -20,7 +20,7 @@ from evaluation.reporting.example_clips import Prediction, choose_examples
 from evaluation.reporting.report import write_report
 from evaluation.robustness import evaluate_robustness
 
-from ..conftest import FINGERPRINT, GENRES, NASTY, RATE, sound
+from ..conftest import FINGERPRINT, GENRES, NASTY, RATE, FixedTagger, sound
 
 
 class Page(HTMLParser):
@@ -162,6 +162,14 @@ def test_examples_hold_a_misclassified_clip_of_each_genre(corpus: Path) -> None:
         *(("Hip Hop-6", True), ("Hip Hop-7", True)),
         *(("Rock-6", False), ("Rock-8", True)),
     ]
+
+
+def test_examples_have_the_tags_of_their_embeddings(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(clip.tags == () for clip in choose_examples(corpus, {}))  # melstats gives none
+    monkeypatch.setattr("evaluation.reporting.example_clips.TAGGER", "melstats")
+    monkeypatch.setattr("evaluation.reporting.example_clips.load_tagger", lambda embedder: FixedTagger())
+    for clip in choose_examples(corpus, {}):
+        assert clip.tags == (("<high>", pytest.approx(0.9)), ("middle", 0.5), ("low", pytest.approx(0.1)))
 
 
 def test_scores_that_are_missing_or_damaged(model: Path, tmp_path: Path) -> None:
