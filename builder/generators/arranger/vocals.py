@@ -1,0 +1,181 @@
+"""The sung part of a clip: who sings it, with which syllables, and who joins in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .diction import SungNote
+from .phonemes import Syllable, draw_syllables
+from .rng import SeededRandom
+from .score import Note, Score, Track
+from .singer import Singer, draw_singer
+from .theory import Key, scale_walk
+from .voice import sing
+
+LEAD_IN = 0.012  # seconds before the first beat, as in mix.py
+_ECHOES = (0.45, 0.22)  # how much softer the composer's echoes are
+_JOINED = 0.14  # seconds: shorter gaps are sung through
+_CLOSE = 7  # semitones: wider steps get a syllable of their own
+_LATE = 0.03  # seconds by which the others may be late
+
+
+@dataclass(frozen=True, slots=True)
+class SungPart:
+    """One singer's notes."""
+
+    singer: Singer
+    notes: tuple[SungNote, ...]
+    level: float  # relative to the lead
+
+
+@dataclass(frozen=True, slots=True)
+class Vocals:
+    """Who sings in a clip: "lead" alone, with "backing", or a "choir"; the first part leads."""
+
+    kind: str
+    parts: tuple[SungPart, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the singers for the column `production`."""
+        lead = {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in asdict(self.parts[0].singer).items()
+        }
+        return {"kind": self.kind, "singers": len(self.parts), "lead": lead}
+
+
+def plan_vocals(track: Track, score: Score) -> Vocals:
+    """Draw the singers of a clip and what they sing.
+
+    Args:
+        track: The track with the role "voice".
+        score: The score that it is of.
+    """
+    rng = SeededRandom(score.seed, "singers")
+    quiet = not any(other.is_drum for other in score.tracks)
+    singer = draw_singer(rng, 0.7 if quiet else 0.06, min(0.8, 0.1 + 0.8 * score.production.drive))
+    melody = _fit(_single_line(track.notes), singer)
+    choral = quiet and rng.happens(0.6)
+    if choral:
+        text = (Syllable("", (rng.choice(("a", "O", "u", "uh")),)),)
+        lead = _set_text(melody, score, singer, rng, text)
+        others = [(0, 0.9), (-2, 0.9), (rng.choice((-5, -7)), 0.9)]
+        return Vocals("choir", (SungPart(singer, lead, 1.0), *_join(others, lead, score, rng)))
+    lead = _set_text(melody, score, singer, rng)
+    if not rng.happens(0.3):
+        return Vocals("lead", (SungPart(singer, lead, 1.0),))
+    interval = rng.weighted_choice({2: 0.4, -2: 0.3, 0: 0.15, 7: 0.15})
+    first = rng.choice((0.0, 0.5)) * lead[-1].end  # all the time, or from the middle on
+    chorus = tuple(note for note in lead if note.start >= first)
+    return Vocals(
+        "backing", (SungPart(singer, lead, 1.0), *_join([(interval, rng.uniform(0.25, 0.6))], chorus, score, rng))
+    )
+
+
+def sing_vocals(vocals: Vocals, seed: int, length: int, rate: int) -> np.ndarray:
+    """Sing all parts: float32 [length], the lead with an RMS of 0.1 while it sounds."""
+    out = np.zeros(length, np.float32)
+    for number, part in enumerate(vocals.parts):
+        out += np.float32(part.level) * sing(part.notes, part.singer, seed + number, length, rate)
+    return out if vocals.kind != "choir" else out * np.float32(len(vocals.parts) ** -0.5)
+
+
+def _single_line(notes: Sequence[Note]) -> list[Note]:
+    """The notes without the composer's echoes, one at a time."""
+    line: list[Note] = []
+    for note in sorted(notes, key=lambda note: (note.start, -note.velocity)):
+        echoed = any(
+            other.pitch == note.pitch and abs(note.velocity - fade * other.velocity) < 1e-9
+            for other in line
+            for fade in _ECHOES
+        )
+        if not echoed and (not line or note.start - line[-1].start > 0.05):
+            line.append(note)
+    return line
+
+
+def _fit(notes: list[Note], singer: Singer) -> list[Note]:
+    """The melody in the octave that suits the singer best, and the notes that are still outside moved by octaves."""
+    middle = (singer.low + singer.high) / 2 + 1
+    centre = sum(note.pitch for note in notes) / max(1, len(notes))
+    shift = 12 * round((middle - centre) / 12)
+    fitted = []
+    for note in notes:
+        pitch = note.pitch + shift
+        while pitch > singer.high:
+            pitch -= 12
+        while pitch < singer.low:
+            pitch += 12
+        fitted.append(Note(note.start, note.duration, pitch, note.velocity))
+    return fitted
+
+
+def _set_text(
+    melody: Sequence[Note],
+    score: Score,
+    singer: Singer,
+    rng: SeededRandom,
+    text: tuple[Syllable, ...] = (),
+) -> tuple[SungNote, ...]:
+    """Put syllables to a melody. Bars with the same rhythm often have the same words."""
+    second = 60.0 / score.tempo
+    words: dict[tuple[int, ...], tuple[Syllable, ...]] = {}
+    bars: dict[int, list[Note]] = {}
+    for note in melody:
+        bars.setdefault(int((note.start + 0.1) // score.metre), []).append(note)
+    sung: list[SungNote] = []
+    for bar, notes in bars.items():
+        rhythm = tuple(round(4 * (note.start - bar * score.metre)) for note in notes)
+        if rhythm not in words or not rng.happens(0.6):
+            words[rhythm] = draw_syllables(rng, len(notes))
+        for note, word in zip(notes, text * len(notes) or words[rhythm], strict=False):
+            start = note.start * second + LEAD_IN
+            syllable: Syllable | None = word
+            if sung and start - sung[-1].end < _JOINED:
+                last = sung[-1]
+                sung[-1] = SungNote(last.start, start, last.pitch, last.velocity, last.syllable)
+                if abs(last.pitch - note.pitch) <= _CLOSE and rng.happens(singer.legato if not text else 0.8):
+                    syllable = None
+            end = start + max(0.08, note.duration * second)
+            sung.append(SungNote(start, end, note.pitch, note.velocity, syllable))
+    return tuple(sung)
+
+
+def _join(
+    intervals: Sequence[tuple[int, float]], lead: Sequence[SungNote], score: Score, rng: SeededRandom
+) -> list[SungPart]:
+    """Others who sing along, so many scale steps away, in their own range and never quite together."""
+    parts = []
+    for steps, level in intervals:
+        singer = draw_singer(rng, 0.1, 0.0)
+        late = rng.uniform(-0.3, 1.0) * _LATE
+        notes = tuple(
+            SungNote(
+                note.start + late,
+                note.end + late,
+                _in_range(_walk(int(note.pitch), steps, score.key), singer),
+                0.8 * note.velocity,
+                note.syllable,
+            )
+            for note in lead
+        )
+        parts.append(SungPart(singer, notes, level))
+    return parts
+
+
+def _walk(pitch: int, steps: int, key: Key) -> int:
+    """A pitch some scale steps away."""
+    return scale_walk(pitch, steps, key.scale) if steps else pitch
+
+
+def _in_range(pitch: int, singer: Singer) -> int:
+    """The pitch moved by octaves into the singer's range."""
+    while pitch > singer.high + 2:
+        pitch -= 12
+    while pitch < singer.low - 2:
+        pitch += 12
+    return pitch
