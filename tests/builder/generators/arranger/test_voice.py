@@ -43,7 +43,8 @@ def track_pitch(sound: np.ndarray, low: float, high: float) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, 1024), 2048)[::320] * np.hanning(2048)
     power = np.abs(np.fft.rfft(frames, 4096)) ** 2
     window = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(2048), 4096)) ** 2)
-    correlation = (np.fft.irfft(power) / window)[:, : int(RATE / low) + 2]
+    longest = int(RATE / low) + 2
+    correlation = np.fft.irfft(power)[:, :longest] / window[:longest]
     first = int(RATE / high)
     peak = correlation[:, first:-1].argmax(axis=1) + first
     before, here, after = (correlation[np.arange(len(peak)), peak + step] for step in (-1, 0, 1))
