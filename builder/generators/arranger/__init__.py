@@ -15,12 +15,14 @@ from ...errors import RecipeError
 from ...settings import VERSIONS
 from .compose import compose_score
 from .mix import mix_score
+from .perform import perform_score
 from .production import draw_production
 from .render import render_score
 from .revision import make_revision
 from .sampler import Sampler
 from .score import Note, Score, Track
 from .style import Vocabulary, read_styles
+from .vocals import describe_vocals
 
 if TYPE_CHECKING:
     from ...settings import GeneratorSettings
@@ -76,7 +78,8 @@ class Arranger:
         return self._compose(clip, self.seconds)
 
     def _compose_score(self, clip: Clip, seconds: float) -> Score:
-        return compose_score(clip, self._taxonomy, self._styles, self._vocabulary, seconds)
+        score = compose_score(clip, self._taxonomy, self._styles, self._vocabulary, seconds, self.version)
+        return score if self.version == "1" else perform_score(score)
 
     def render(self, score: Score) -> np.ndarray:
         """Play a score: float32 [samples], in stereo [samples, 2], in [-1, 1]."""
@@ -92,7 +95,9 @@ class Arranger:
     def describe(self, row: Clip) -> dict[str, str]:
         """Return the sound font and the production of a clip: its columns `soundfont` and `production`."""
         score = self.compose(row)
-        production = asdict(score.production) if self.version == "1" else draw_production(score).describe()
+        production = asdict(score.production)
+        if self.version != "1":
+            production = draw_production(score).describe() | describe_vocals(score)
         return {"soundfont": "TimGM6mb", "production": json.dumps(_round(production))}
 
 

@@ -36,7 +36,12 @@ _IN_KEY = 0.9  # smallest share of the pitched notes that are in the key's scale
 
 
 def compose_score(
-    clip: Clip, taxonomy: Taxonomy, styles: Mapping[tuple[str, str], Style], vocabulary: Vocabulary, seconds: float
+    clip: Clip,
+    taxonomy: Taxonomy,
+    styles: Mapping[tuple[str, str], Style],
+    vocabulary: Vocabulary,
+    seconds: float,
+    version: str = "1",
 ) -> Score:
     """Compose the score of a clip.
 
@@ -48,6 +53,7 @@ def compose_score(
         styles: The style of each (genre, sub-genre).
         vocabulary: The patterns that styles refer to.
         seconds: The length of the clip.
+        version: The version of the sound.
 
     Raises:
         RecipeError: A prompt that names what the taxonomy does not have.
@@ -59,7 +65,7 @@ def compose_score(
     mood = _mood(prompt, taxonomy, genre.moods, rng)
     tempo = prompt.tempo_bpm or rng.integer(*subgenre.tempo)
     key = _key(prompt, taxonomy.moods[mood].mode if prompt.mood else None, style, rng)
-    players = choose_players(prompt, taxonomy, genre, subgenre, style, rng)
+    players = choose_players(prompt, taxonomy, genre, subgenre, style, rng, version)
 
     beats = seconds * tempo / 60.0
     bars = math.ceil(beats / style.metre)

@@ -12,6 +12,11 @@ from .rng import SeededRandom
 from .style import PARTS, Style
 
 VOICES = {52: 1.0, 53: 2.0, 54: 1.0, 85: 0.7}  # General-MIDI programs of voices, with their weights as lead singer
+# How likely somebody sings from version 2 on, by genre. In other genres as the style says, in version 1 in all.
+SUNG = {
+    "pop": 0.75, "rock": 0.5, "funk": 0.3, "electronica": 0.15, "metal": 0.4, "hiphop": 0.4, "disco": 0.45,
+    "country": 0.5, "blues": 0.35, "reggae": 0.45,
+}  # fmt: skip
 _USUAL = {"drums": 0.9, "bass": 0.95, "chords": 1.0, "pad": 0.25, "lead": 0.6, "voice": 0.25}
 
 
@@ -27,7 +32,13 @@ class Player:
 
 
 def choose_players(
-    prompt: Prompt, taxonomy: Taxonomy, genre: Genre, subgenre: Subgenre, style: Style, rng: SeededRandom
+    prompt: Prompt,
+    taxonomy: Taxonomy,
+    genre: Genre,
+    subgenre: Subgenre,
+    style: Style,
+    rng: SeededRandom,
+    version: str = "1",
 ) -> list[Player]:
     """Choose the players of a clip: every instrument that the prompt names, then one for each open part.
 
@@ -40,6 +51,7 @@ def choose_players(
         subgenre: The sub-genre of the clip, with its usual line-up.
         style: The style of the sub-genre.
         rng: The random numbers of the clip.
+        version: The version of the sound.
 
     Returns:
         The players of the prompt's instruments, in the prompt's order, then the others.
@@ -59,6 +71,8 @@ def choose_players(
     players.sort(key=lambda player: prompt.instruments.index(player.instrument))
 
     likely = _USUAL | dict(style.parts)
+    if version != "1":
+        likely["voice"] = SUNG.get(genre.name, likely["voice"])
     wants = {part: rng.happens(likely[part]) for part in PARTS}
     wants["voice"] = prompt.vocals == "with-vocals" or (prompt.vocals == "unspecified" and wants["voice"])
     if wants["voice"]:

@@ -13,6 +13,7 @@ from .production import draw_production
 from .sampler import Sampler
 from .score import Score, Track
 from .style import Vocabulary
+from .vocals import sing_track
 
 
 def render_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabulary, channels: int) -> np.ndarray:
@@ -42,5 +43,7 @@ def play(
 ) -> np.ndarray:
     """Play a track: float32 [1, samples]."""
     sound = np.zeros((1, round(seconds * sampler.sampling_rate)), np.float32)
+    if track.role == "voice":
+        return sing_track(track, score, sound.shape[1], sampler.sampling_rate)[None]
     play_track(track, sound[0], score.tempo, sampler, vocabulary, bright)
     return sound

@@ -20,6 +20,7 @@ LEAD_IN = 0.012  # seconds before the first beat, as in mix.py
 _ECHOES = (0.45, 0.22)  # how much softer the composer's echoes are
 _JOINED = 0.14  # seconds: shorter gaps are sung through
 _CLOSE = 7  # semitones: wider steps get a syllable of their own
+_FORWARD = (1.5, 7.0)  # dB by which the voice is in front of the band
 _LATE = 0.03  # seconds by which the others may be late
 
 
@@ -48,24 +49,37 @@ class Vocals:
         return {"kind": self.kind, "singers": len(self.parts), "lead": lead}
 
 
+def fit_melody(track: Track, score: Score) -> list[Note]:
+    """A vocal track's notes as its singer sings them: one at a time, without echoes, in the singer's range."""
+    singer = _draw_lead(score)[0]
+    return _fit(_single_line(track.notes), singer)
+
+
+def _draw_lead(score: Score) -> tuple[Singer, SeededRandom]:
+    """The lead singer, and the random numbers for what else is drawn."""
+    rng = SeededRandom(score.seed, "singers")
+    trained, rough = (0.06, min(0.8, 0.1 + 0.8 * score.production.drive)) if _has_drums(score) else (0.7, 0.0)
+    return draw_singer(rng, trained, rough), rng
+
+
+def _has_drums(score: Score) -> bool:
+    return any(track.is_drum for track in score.tracks)
+
+
 def plan_vocals(track: Track, score: Score) -> Vocals:
     """Draw the singers of a clip and what they sing.
 
     Args:
-        track: The track with the role "voice".
+        track: The vocal track, with the notes of `fit_melody`.
         score: The score that it is of.
     """
-    rng = SeededRandom(score.seed, "singers")
-    quiet = not any(other.is_drum for other in score.tracks)
-    singer = draw_singer(rng, 0.7 if quiet else 0.06, min(0.8, 0.1 + 0.8 * score.production.drive))
-    melody = _fit(_single_line(track.notes), singer)
-    choral = quiet and rng.happens(0.6)
-    if choral:
+    singer, rng = _draw_lead(score)
+    if not _has_drums(score) and rng.happens(0.6):
         text = (Syllable("", (rng.choice(("a", "O", "u", "uh")),)),)
-        lead = _set_text(melody, score, singer, rng, text)
+        lead = _set_text(track.notes, score, singer, rng, text)
         others = [(0, 0.9), (-2, 0.9), (rng.choice((-5, -7)), 0.9)]
         return Vocals("choir", (SungPart(singer, lead, 1.0), *_join(others, lead, score, rng)))
-    lead = _set_text(melody, score, singer, rng)
+    lead = _set_text(track.notes, score, singer, rng)
     if not rng.happens(0.3):
         return Vocals("lead", (SungPart(singer, lead, 1.0),))
     interval = rng.weighted_choice({2: 0.4, -2: 0.3, 0: 0.15, 7: 0.15})
@@ -76,12 +90,21 @@ def plan_vocals(track: Track, score: Score) -> Vocals:
     )
 
 
-def sing_vocals(vocals: Vocals, seed: int, length: int, rate: int) -> np.ndarray:
-    """Sing all parts: float32 [length], the lead with an RMS of 0.1 while it sounds."""
+def describe_vocals(score: Score) -> dict[str, Any]:
+    """Describe who sings, for the column `production`: {} if nobody does."""
+    track = next((track for track in score.tracks if track.role == "voice"), None)
+    return {"vocals": plan_vocals(track, score).describe()} if track else {}
+
+
+def sing_track(track: Track, score: Score, length: int, rate: int) -> np.ndarray:
+    """Sing a vocal track: float32 [length], at the track's level."""
+    vocals = plan_vocals(track, score)
     out = np.zeros(length, np.float32)
     for number, part in enumerate(vocals.parts):
-        out += np.float32(part.level) * sing(part.notes, part.singer, seed + number, length, rate)
-    return out if vocals.kind != "choir" else out * np.float32(len(vocals.parts) ** -0.5)
+        out += np.float32(part.level) * sing(part.notes, part.singer, score.seed + number, length, rate)
+    forward = SeededRandom(score.seed, "vocal level").uniform(*_FORWARD)
+    level = 10 ** ((track.level + forward) / 20) * (len(vocals.parts) ** -0.5 if vocals.kind == "choir" else 1.0)
+    return out * np.float32(level)
 
 
 def _single_line(notes: Sequence[Note]) -> list[Note]:
