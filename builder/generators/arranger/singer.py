@@ -45,12 +45,12 @@ def draw_singer(rng: SeededRandom, trained: float = 0.1, rough: float = 0.15) ->
     classical, raw = rng.happens(trained), rng.happens(rough)
     # From baritone to soprano; pop and rock singers stay in the middle of it.
     height = rng.uniform(0.0, 1.0)
-    low = round((53 if woman else 43) + 8 * height)
+    low = round((51 if woman else 41) + 8 * height)
     tract = (0.85 if woman else 0.0) + 0.3 * (height - 0.4) + rng.bell_curve(0.08)
     tract = min(1.3, max(0.0, tract))
     return Singer(
         low=low,
-        high=low + (24 if classical else 19),
+        high=low + (23 if classical else 19),
         tract=tract,
         scale=1.0 + 0.16 * tract + rng.bell_curve(0.03),
         quality=round(rng.uniform(0.4, 0.8) if raw else rng.uniform(0.5, 1.7), 1),

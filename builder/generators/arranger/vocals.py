@@ -84,7 +84,8 @@ def plan_vocals(track: Track, score: Score) -> Vocals:
         return Vocals("lead", (SungPart(singer, lead, 1.0),))
     interval = rng.weighted_choice({2: 0.4, -2: 0.3, 0: 0.15, 7: 0.15})
     first = rng.choice((0.0, 0.5)) * lead[-1].end  # all the time, or from the middle on
-    chorus = tuple(note for note in lead if note.start >= first)
+    entry = next((number for number, note in enumerate(lead) if note.start >= first and note.syllable), 0)
+    chorus = lead[entry:]
     return Vocals(
         "backing", (SungPart(singer, lead, 1.0), *_join([(interval, rng.uniform(0.25, 0.6))], chorus, score, rng))
     )
