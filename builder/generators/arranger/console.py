@@ -7,12 +7,14 @@ import math
 import numpy as np
 import scipy.fft
 from numpy.random import PCG64, Generator
+from scipy.signal import oaconvolve
 
 from .amplifier import amplify
 from .effects import (
     BLOCK,
     apply_gain,
     compress,
+    cut_highs,
     echo,
     interpolate,
     limit,
@@ -22,9 +24,10 @@ from .effects import (
     oscillate,
     saturate,
     shelve,
+    sweep,
 )
 from .media import code, make_crackle, make_hiss, make_hum, saturate_tape, warp_time
-from .production import Compression, Equaliser, Medium, MixProduction, TrackProduction
+from .production import Ambience, Compression, Equaliser, Medium, MixProduction, Movement, TrackProduction
 from .score import Score
 from .space import make_space
 
@@ -55,7 +58,7 @@ def mix_tracks(
     dry, send = np.zeros((channels, length), np.float32), np.zeros((channels, length), np.float32)
     for track, sound in zip(score.tracks, sounds, strict=True):
         settings = production.tracks[track.instrument]
-        sound = mix_track(sound, settings, score.tempo, channels, rate)
+        sound = mix_track(sound, settings, score.tempo, score.seed, channels, rate)
         if track.is_drum and production.drums is not None:
             sound = compress_bus(sound, production.drums, rate)
         elif not track.is_drum and ducking is not None:
@@ -84,13 +87,16 @@ def duck(score: Score, production: MixProduction, length: int, rate: int) -> np.
     return gain
 
 
-def mix_track(sound: np.ndarray, settings: TrackProduction, tempo: float, channels: int, rate: int) -> np.ndarray:
+def mix_track(
+    sound: np.ndarray, settings: TrackProduction, tempo: float, seed: int, channels: int, rate: int
+) -> np.ndarray:
     """Play a track through its amplifier and effects, and place it between left and right.
 
     Args:
         sound: float32 [1 or channels, samples].
         settings: The track's production.
         tempo: Beats a minute.
+        seed: Seed of the room's noise.
         channels: 1 or 2. In mono, the effects on the sides are left out.
         rate: The sampling rate in Hz.
 
@@ -103,6 +109,10 @@ def mix_track(sound: np.ndarray, settings: TrackProduction, tempo: float, channe
         sound = _overdrive(sound, settings.drive)
     if settings.low or settings.high:
         sound = shelve(sound, (250.0, settings.low), (3000.0, settings.high), rate)
+    if settings.movement is not None:
+        sound = _move(sound, settings.movement, tempo, rate)
+    if settings.ambience is not None:
+        sound = _add_ambience(sound, settings.ambience, seed, rate)
     if settings.chorus is not None:
         sound = _add_chorus(sound, settings.chorus, rate)
     if settings.repeats is not None:
@@ -137,6 +147,31 @@ def _overdrive(sound: np.ndarray, drive: float) -> np.ndarray:
     out = saturate(sound, 0.3 * 10 ** (drive / 20) / power**0.5)
     out *= np.float32((power / max(1e-12, float(np.mean(out * out)))) ** 0.5)
     return out
+
+
+def _move(sound: np.ndarray, movement: Movement, tempo: float, rate: int) -> np.ndarray:
+    """Let the level, the treble or the pitch of a track go up and down."""
+    curve = oscillate(sound.shape[1], tempo / 60.0 / movement.beats, movement.phase, rate)
+    if movement.kind == "pitch":
+        # A sine whose speed differs by this much at most has this many samples of delay.
+        cents = movement.depth * 15.0
+        depth = (2.0 ** (cents / 1200) - 1.0) * rate * movement.beats * 60.0 / tempo / (2.0 * math.pi)
+        return modulate(sound, np.float32(depth) * (curve + np.float32(1.0)))
+    curve = np.float32(1.0 - 0.5 * movement.depth) + np.float32(0.5 * movement.depth) * curve
+    return sound * curve if movement.kind == "level" else sweep(sound, movement.corner, curve, rate)
+
+
+def _add_ambience(sound: np.ndarray, ambience: Ambience, seed: int, rate: int) -> np.ndarray:
+    """Add what microphones in a small room pick up: a short reverberation, at a level relative to the sound."""
+    random = Generator(PCG64((seed, 2)))
+    length = round(ambience.seconds * rate)
+    time = np.arange(length, dtype=np.float32) * np.float32(1.0 / rate)
+    impulse = random.standard_normal(length, dtype=np.float32) * np.exp(np.float32(-5.0 / ambience.seconds) * time)
+    impulse = cut_highs(impulse[None], ambience.top, rate)
+    impulse *= np.float32(10 ** (ambience.level / 20)) / np.sqrt(np.sum(impulse * impulse))
+    wet = oaconvolve(sound, impulse, axes=1)[:, : sound.shape[1]].astype(np.float32, copy=False)
+    wet += sound
+    return wet
 
 
 def _add_chorus(sound: np.ndarray, depth: float, rate: int) -> np.ndarray:

@@ -223,3 +223,28 @@ def oscillate(length: int, hertz: float, phase: float, rate: int) -> np.ndarray:
     """A slow sine, up to 100 Hz: float32 [length] in [-1, 1]; `phase` in turns."""
     angles = 2.0 * math.pi * (np.arange(-(-length // BLOCK) + 1) * (BLOCK * hertz / rate) + phase)
     return interpolate(np.sin(angles))[:length]
+
+
+def resample(samples: np.ndarray, ratio: float) -> np.ndarray:
+    """Play a float32 [samples] faster (`ratio` over 1) or slower, with linear interpolation."""
+    place = np.arange(max(1, int((len(samples) - 2) / ratio))) * ratio
+    whole = place.astype(np.int32)
+    part = (place - whole).astype(np.float32)
+    here = samples[whole]
+    return np.asarray(here + part * (samples[whole + 1] - here))
+
+
+def sweep(sound: np.ndarray, corner: float, openness: np.ndarray, rate: int) -> np.ndarray:
+    """A low-pass filter that opens and closes.
+
+    Args:
+        sound: float32 [channels, samples].
+        corner: Hz of the closed filter.
+        openness: float32 [samples]: 0 closed .. 1 open.
+        rate: The sampling rate in Hz.
+    """
+    closed = cut_highs(sound, corner, rate)
+    sound = sound - closed
+    sound *= openness
+    sound += closed
+    return sound

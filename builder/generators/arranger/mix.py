@@ -9,6 +9,7 @@ import numpy as np
 import scipy.fft
 from numpy.random import PCG64, Generator
 
+from .kit import TunedSampler
 from .sampler import Sampler
 from .score import Production, Score, Track
 from .style import Vocabulary
@@ -44,7 +45,12 @@ def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabu
 
 
 def play_track(
-    track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary, boost: float = 0.0
+    track: Track,
+    bus: np.ndarray,
+    tempo: int,
+    sampler: Sampler | TunedSampler,
+    vocabulary: Vocabulary,
+    boost: float = 0.0,
 ) -> None:
     """Add a track's notes to a bus, with their bright layer louder by `boost` dB."""
     rate, beat = sampler.sampling_rate, 60.0 / tempo

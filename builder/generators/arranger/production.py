@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .amplifier import Amplifier
+from .kit import DrumTuning
 from .rng import SeededRandom
 from .score import Score, Track
 from .space import Space
@@ -33,6 +34,8 @@ LOUDNESS = {
     "classical": (-31.0, -21.0, -13.0),
     "orchestral": (-31.0, -20.0, -11.0),
 }
+# Drums that may sound along with a drum, by General-MIDI keys.
+_DRUM_LAYERS = {35: (36,), 36: (35, 41), 38: (40, 39, 54), 40: (38, 39), 39: (38, 40), 42: (44, 70), 46: (42,)}
 _PLAIN = 0.1  # share of the clips with as few effects as a mix can have
 
 
@@ -58,6 +61,34 @@ class Repeats:
 
 
 @dataclass(frozen=True, slots=True)
+class Movement:
+    """What goes up and down.
+
+    Attributes:
+        kind: "level", "treble" or "pitch".
+        beats: Of a turn.
+        depth: 0..1.
+        phase: Turns at the start.
+        corner: Hz of the closed filter of the treble.
+    """
+
+    kind: str
+    beats: float
+    depth: float
+    phase: float
+    corner: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ambience:
+    """A small room around a track: seconds, dB relative to the track, Hz above which it is dull."""
+
+    seconds: float
+    level: float
+    top: float
+
+
+@dataclass(frozen=True, slots=True)
 class TrackProduction:
     """How a track is mixed.
 
@@ -73,6 +104,9 @@ class TrackProduction:
         chorus: Depth in milliseconds of the chorus.
         amplifier: Of electric guitars and basses.
         repeats: A delay.
+        movement: Tremolo, filter or vibrato.
+        ambience: A small room.
+        kit: The tuning of each drum by its General-MIDI key.
     """
 
     gain: float
@@ -86,6 +120,9 @@ class TrackProduction:
     chorus: float | None = None
     amplifier: Amplifier | None = None
     repeats: Repeats | None = None
+    movement: Movement | None = None
+    ambience: Ambience | None = None
+    kit: dict[int, DrumTuning] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +253,7 @@ def draw_production(score: Score) -> MixProduction:
         equaliser=_draw_equaliser(score, wild, rng),
         medium=Medium() if plain else _draw_medium(rng),
         loudness=_triangle(rng, low, middle, high),
-        clip=0.0 if plain else rng.uniform(0.0, 4.0),
+        clip=0.0 if plain else rng.uniform(0.0, 5.0),
         release=rng.uniform(0.04, 0.5),
         peak=-rng.uniform(0.1, 1.0) if rng.happens(0.7) else -rng.uniform(1.0, 9.0),
     )
@@ -253,15 +290,50 @@ def _draw_track(track: Track, plain: bool, rng: SeededRandom) -> TrackProduction
         send={"drums": -6.0, "bass": -14.0}.get(track.role, 0.0) + rng.bell_curve(3.0),
         width=rng.uniform(0.2, 0.9) if wide else 0.0,
         drive=rng.uniform(-6.0, 10.0) if not plain and amplifier is None and rng.happens(0.15) else None,
-        chorus=rng.uniform(0.5, 3.0) if not plain and wide and rng.happens(0.25) else None,
+        chorus=rng.uniform(0.5, 3.0) if not plain and (wide or is_guitar) and rng.happens(0.25) else None,
         amplifier=amplifier,
         repeats=_draw_repeats(rng) if not plain and track.role in ("lead", "voice") and rng.happens(0.2) else None,
+        movement=_draw_movement(track, rng) if not plain and not track.is_drum and rng.happens(0.3) else None,
+        ambience=_draw_ambience(rng) if not plain and rng.happens(0.6 if track.is_drum else 0.12) else None,
+        kit=_draw_kit(track, wild, rng) if track.is_drum else None,
     )
+
+
+def _draw_movement(track: Track, rng: SeededRandom) -> Movement:
+    """Vibrato for any part; tremolo and filters for chords and pads."""
+    kind = rng.choice(("pitch", "level", "treble")) if track.role in ("chords", "pad") else "pitch"
+    return Movement(
+        kind=kind,
+        beats=rng.choice((0.25, 0.33, 0.5)) if kind == "pitch" else rng.choice((0.25, 0.5, 1.0, 4.0, 8.0, 16.0)),
+        depth=rng.uniform(0.1, 0.9),
+        phase=rng.uniform(0.0, 1.0),
+        corner=400.0 * 6.0 ** rng.uniform(0.0, 1.0),
+    )
+
+
+def _draw_ambience(rng: SeededRandom) -> Ambience:
+    return Ambience(rng.uniform(0.08, 0.35), -rng.uniform(2.0, 16.0), 1500.0 * 6.0 ** rng.uniform(0.0, 1.0))
+
+
+def _draw_kit(track: Track, wild: float, rng: SeededRandom) -> dict[int, DrumTuning]:
+    """Tune the drums of a clip: all together, and each one."""
+    tune = rng.bell_curve(1.5 * wild)
+    kit = {}
+    for key in sorted({note.pitch for note in track.notes}):
+        layers = _DRUM_LAYERS.get(key, ())
+        kit[key] = DrumTuning(
+            semitones=tune + rng.bell_curve(1.5 * wild),
+            decay=2.0 ** rng.bell_curve(0.4 * wild),
+            gain=rng.bell_curve(2.0 * wild),
+            layer=rng.choice(layers) if layers and wild == 1.0 and rng.happens(0.35) else 0,
+            layer_gain=-rng.uniform(2.0, 14.0),
+        )
+    return kit
 
 
 def _draw_amplifier(program: int, rng: SeededRandom) -> Amplifier:
     """An amplifier for an electric guitar: clean for programs 26 to 28 and 31, driven for 29 and distorted for 30."""
-    low, high = {29: (8.0, 26.0), 30: (16.0, 38.0)}.get(program, (-10.0, 9.0))
+    low, high = {29: (8.0, 26.0), 30: (16.0, 38.0)}.get(program, (-8.0, 16.0))
     return Amplifier(
         gain=rng.uniform(low, high),
         stages=2 if program == 30 or rng.happens(0.3) else 1,
@@ -348,20 +420,22 @@ def _draw_equaliser(score: Score, wild: float, rng: SeededRandom) -> Equaliser:
 
 def _draw_medium(rng: SeededRandom) -> Medium:
     """Nothing, tape, or rarely a record; often a codec."""
-    kind = rng.weighted_choice({"digital": 5.0, "tape": 4.0, "cassette": 1.0, "vinyl": 0.6})
+    kind = rng.weighted_choice({"digital": 3.5, "tape": 4.5, "cassette": 1.2, "vinyl": 0.8})
     tape, worn = kind in ("tape", "cassette"), kind in ("cassette", "vinyl")
-    coded = rng.happens(0.45)
+    coded = rng.happens(0.75)
+    noisy = kind != "digital"
     return Medium(
-        drive=rng.uniform(-14.0, 0.0) if tape else None,
+        drive=rng.uniform(-12.0, 4.0) if tape else None,
         emphasis=rng.uniform(0.0, 9.0) if tape else 0.0,
         wow=rng.uniform(0.02, 0.2) if worn else 0.0,
         flutter=rng.uniform(0.0, 0.08) if worn else 0.0,
-        hiss=-rng.uniform(30.0, 65.0) if kind != "digital" or rng.happens(0.3) else None,
+        # Nothing is silent between its notes: rooms, microphones and amplifiers have noise too.
+        hiss=-rng.uniform(28.0, 65.0) if noisy else -rng.uniform(35.0, 75.0),
         colour=rng.uniform(0.0, 1.0),
         hum=-rng.uniform(45.0, 65.0) if rng.happens(0.08) else None,
         mains=rng.choice((50.0, 60.0)),
         crackle=-rng.uniform(26.0, 46.0) if kind == "vinyl" else None,
         density=rng.uniform(2.0, 30.0) if kind == "vinyl" else 0.0,
-        ratio=rng.uniform(8.0, 26.0) if coded else None,
+        ratio=rng.uniform(5.0, 24.0) if coded else None,
         codec_top=rng.uniform(10_500.0, 16_000.0) if coded else 16_000.0,
     )

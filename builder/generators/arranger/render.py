@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from .console import mix_tracks
+from .kit import TunedSampler
 from .mix import play_track
-from .production import draw_production
+from .production import TrackProduction, draw_production
 from .sampler import Sampler
 from .score import Score, Track
 from .style import Vocabulary
@@ -31,19 +32,24 @@ def render_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Voc
     """
     production = draw_production(score)
     sounds = [
-        play(track, score, seconds, sampler, vocabulary, production.tracks[track.instrument].bright)
-        for track in score.tracks
+        play(track, score, seconds, sampler, vocabulary, production.tracks[track.instrument]) for track in score.tracks
     ]
     mix = mix_tracks(sounds, score, production, channels, sampler.sampling_rate)
     return np.ascontiguousarray(mix.T)
 
 
 def play(
-    track: Track, score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabulary, bright: float
+    track: Track,
+    score: Score,
+    seconds: float,
+    sampler: Sampler,
+    vocabulary: Vocabulary,
+    production: TrackProduction,
 ) -> np.ndarray:
     """Play a track: float32 [1, samples]."""
     sound = np.zeros((1, round(seconds * sampler.sampling_rate)), np.float32)
     if track.role == "voice":
         return sing_track(track, score, sound.shape[1], sampler.sampling_rate)[None]
-    play_track(track, sound[0], score.tempo, sampler, vocabulary, bright)
+    tuned = TunedSampler(sampler, production.kit) if production.kit else sampler
+    play_track(track, sound[0], score.tempo, tuned, vocabulary, production.bright)
     return sound

@@ -118,6 +118,21 @@ def test_modulation_delays_by_fractions_of_a_sample() -> None:
     assert 1.005 < rates.max() / 1000 < 1.012 and 0.988 < rates.min() / 1000 < 0.995
 
 
+def test_resampling_shifts_the_pitch() -> None:
+    x = sine(1000)[0]
+    higher = effects.resample(x, 1.5)
+    assert len(higher) == pytest.approx(len(x) / 1.5, abs=3)
+    assert np.argmax(spectrum(higher[None])) * RATE / len(higher) == pytest.approx(1500, abs=5)
+
+
+def test_a_filter_sweeps_from_closed_to_open() -> None:
+    x = noise()
+    openness = np.linspace(0.0, 1.0, x.shape[1], dtype=np.float32)
+    out = effects.sweep(x, 500.0, openness, RATE)
+    closed, opened = (20 * np.log10(part.std() / x.std()) for part in (out[:, :1600], out[:, -1600:]))
+    assert closed < -10 and opened == pytest.approx(0, abs=1.0)
+
+
 # --- amplifier
 
 

@@ -9,6 +9,7 @@ import pytest
 from builder.audio import measure_loudness
 from builder.clip import Clip, Prompt
 from builder.generators.arranger import Arranger, Score
+from builder.generators.arranger.kit import DrumTuning, TunedSampler
 from builder.generators.arranger.production import GUITARS, LOUDNESS, draw_production
 from builder.settings import GeneratorSettings
 from builder.taxonomy import Taxonomy
@@ -66,6 +67,19 @@ def test_every_electric_guitar_has_an_amplifier_and_distorted_ones_more_gain() -
             elif track.is_drum:
                 assert amplifier is None
     assert max(gains[27]) < min(gains[30])
+
+
+def test_drums_are_tuned_and_layered_and_other_notes_are_not() -> None:
+    plain, kit = MONO._sampler, {38: DrumTuning(semitones=12.0, decay=0.5, gain=-6.0, layer=39)}
+    tuned = TunedSampler(plain, kit)
+    assert tuned.note(0, False, 60, 0.3)[0] is plain.note(0, False, 60, 0.3)[0]
+    assert tuned.note(0, True, 36, 0.3)[0] is plain.note(0, True, 36, 0.3)[0]
+    dark, bright = tuned.note(0, True, 38, 0.3)
+    assert len(dark) == len(bright) >= 0.3 * 32_000 and dark.dtype == bright.dtype == np.float32
+    assert tuned.note(0, True, 38, 0.3)[0] is dark
+    assert tuned.ring(38, 9.0) == 0.5 * plain.ring(38, 9.0) and tuned.ring(36, 9.0) == plain.ring(36, 9.0)
+    alone = TunedSampler(plain, {38: DrumTuning(semitones=12.0, decay=0.5, gain=-6.0)}).note(0, True, 38, 0.3)[0]
+    assert np.abs(dark - alone).max() > 1e-3
 
 
 def test_the_loudness_is_the_one_that_was_drawn() -> None:
