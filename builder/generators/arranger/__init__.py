@@ -14,9 +14,9 @@ from ...clip import Clip
 from ...errors import RecipeError
 from ...settings import VERSIONS
 from .compose import compose_score
+from .draw import draw_production
 from .mix import mix_score
 from .perform import perform_score
-from .production import draw_production
 from .render import render_score
 from .revision import make_revision
 from .sampler import Sampler

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from .console import mix_tracks
+from .draw import draw_production
 from .kit import TunedSampler
 from .mix import play_track
-from .production import TrackProduction, draw_production
+from .production import TrackProduction
 from .sampler import Sampler
 from .score import Score, Track
 from .style import Vocabulary

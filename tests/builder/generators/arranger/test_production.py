@@ -9,8 +9,8 @@ import pytest
 from builder.audio import measure_loudness
 from builder.clip import Clip, Prompt
 from builder.generators.arranger import Arranger, Score
+from builder.generators.arranger.draw import GUITARS, LOUDNESS, draw_production
 from builder.generators.arranger.kit import DrumTuning, TunedSampler
-from builder.generators.arranger.production import GUITARS, LOUDNESS, draw_production
 from builder.settings import GeneratorSettings
 from builder.taxonomy import Taxonomy
 
