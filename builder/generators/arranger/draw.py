@@ -101,8 +101,8 @@ def _draw_track(track: Track, plain: bool, rng: SeededRandom) -> TrackProduction
         chorus=rng.uniform(0.5, 3.0) if not plain and (wide or is_guitar) and rng.happens(0.25) else None,
         amplifier=amplifier,
         repeats=_draw_repeats(rng) if not plain and track.role in ("lead", "voice") and rng.happens(0.2) else None,
-        movement=_draw_movement(track, rng) if not plain and not track.is_drum and rng.happens(0.3) else None,
-        ambience=_draw_ambience(rng) if not plain and rng.happens(0.6 if track.is_drum else 0.12) else None,
+        movement=_draw_movement(track, rng) if not plain and not track.is_drum and rng.happens(0.2) else None,
+        ambience=_draw_ambience(rng) if not plain and rng.happens(0.5 if track.is_drum else 0.08) else None,
         kit=_draw_kit(track, wild, rng) if track.is_drum else None,
     )
 
@@ -120,7 +120,7 @@ def _draw_movement(track: Track, rng: SeededRandom) -> Movement:
 
 
 def _draw_ambience(rng: SeededRandom) -> Ambience:
-    return Ambience(rng.uniform(0.08, 0.35), -rng.uniform(2.0, 16.0), 1500.0 * 6.0 ** rng.uniform(0.0, 1.0))
+    return Ambience(rng.uniform(0.06, 0.25), -rng.uniform(2.0, 16.0), 1500.0 * 6.0 ** rng.uniform(0.0, 1.0))
 
 
 def _draw_kit(track: Track, wild: float, rng: SeededRandom) -> dict[int, DrumTuning]:

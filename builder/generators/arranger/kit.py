@@ -44,8 +44,9 @@ class TunedSampler:
         if tuning is None:
             return self._sampler.note(program, is_drum, pitch, seconds)
         key = (program, pitch)
-        if key not in self._tuned or len(self._tuned[key][0]) < 0.7 * seconds * self.sampling_rate:
-            self._tuned[key] = self._tune(program, pitch, seconds, tuning)
+        if key not in self._tuned or len(self._tuned[key][0]) < seconds * self.sampling_rate:
+            longest = self.ring(pitch, 60.0) + 0.1
+            self._tuned[key] = self._tune(program, pitch, max(seconds, longest), tuning)
         return self._tuned[key]
 
     def ring(self, key: int, held: float) -> float:
@@ -56,7 +57,9 @@ class TunedSampler:
     def _tune(self, program: int, pitch: int, seconds: float, tuning: DrumTuning) -> Layers:
         """The layers of a drum with its tuning, decay and second drum."""
         ratio = 2.0 ** (tuning.semitones / 12)
-        layers = [resample(part, ratio) for part in self._sampler.note(program, True, pitch, seconds * ratio)]
+        needed = round(1.1 * seconds * ratio * self.sampling_rate) + 2
+        source = self._sampler.note(program, True, pitch, seconds * ratio)
+        layers = [resample(part[:needed], ratio) for part in source]
         if tuning.layer:
             gain = np.float32(10 ** (tuning.layer_gain / 20))
             for part, other in zip(layers, self._sampler.note(program, True, tuning.layer, seconds), strict=True):

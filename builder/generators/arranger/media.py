@@ -14,6 +14,7 @@ from .effects import cut_lows, modulate, oscillate, saturate, shelve
 
 _HOP = 512  # samples between the frames of the codec
 _BANDS = 24
+_NOISE = 100_003  # samples after which noise repeats
 
 
 def warp_time(sound: np.ndarray, wow: float, flutter: float, random: Generator, rate: int) -> np.ndarray:
@@ -62,11 +63,11 @@ def saturate_tape(sound: np.ndarray, drive: float, emphasis: float, rate: int) -
 
 def make_hiss(channels: int, length: int, colour: float, random: Generator, rate: int) -> np.ndarray:
     """Noise of unit power: `colour` 0 is white, 1 loses its treble from 1 kHz on."""
-    noise = random.random((channels, length), dtype=np.float32) - np.float32(0.5)
+    noise = random.random((channels, min(length, _NOISE)), dtype=np.float32) - np.float32(0.5)
     if colour > 0.0:
         noise = shelve(noise, (60.0, 0.0), (1500.0, -18.0 * colour), rate)
     noise /= np.float32(np.sqrt(np.mean(noise * noise)))
-    return noise
+    return np.tile(noise, (1, -(-length // _NOISE)))[:, :length]
 
 
 def make_hum(length: int, hertz: float, random: Generator, rate: int) -> np.ndarray:
@@ -135,9 +136,9 @@ def code(sound: np.ndarray, ratio: float, top: float, rate: int) -> np.ndarray:
     padded[:, _HOP : _HOP + length] = sound
     half = np.sin((np.arange(_HOP, dtype=np.float32) + np.float32(0.5)) * np.float32(math.pi / 2 / _HOP))
     rising, falling = (padded.reshape(channels, frames + 1, _HOP)[:, part] for part in (slice(0, -1), slice(1, None)))
+    rising, falling = rising * half, falling * half[::-1]
     quarter = _HOP // 2
-    a, b = (rising * half)[..., :quarter], (rising * half)[..., quarter:]
-    c, d = (falling * half[::-1])[..., :quarter], (falling * half[::-1])[..., quarter:]
+    a, b, c, d = rising[..., :quarter], rising[..., quarter:], falling[..., :quarter], falling[..., quarter:]
     folded = np.concatenate([-c[..., ::-1] - d, a - b[..., ::-1]], axis=-1)
     spectrum = scipy.fft.dct(folded, type=4, norm="ortho")
 
