@@ -162,7 +162,9 @@ def format_table(fidelity: Fidelity) -> str:
     if fidelity.tagging and fidelity.tagging.labels:
         lines += [
             "",
-            *align_columns([("asked for", "ROC-AUC of its tags", "within genres", "n"), *_tag_rows(fidelity)]),
+            *align_columns(
+                [("asked for", "ROC-AUC of its tags", "within genres", "reference", "n"), *_tag_rows(fidelity)]
+            ),
         ]
     lines += [f"left out: {note}" for note in fidelity.left_out]
     return "\n".join(lines)
@@ -178,5 +180,5 @@ def _tag_rows(fidelity: Fidelity) -> list[tuple[str, ...]]:
             f"{row.asked:,} / {row.auc.n:,}",
         )
         for row in fidelity.tagging.labels
-        for figures in [(row.auc, row.within_genres)]
+        for figures in [(row.auc, row.within_genres, row.reference)]
     ]

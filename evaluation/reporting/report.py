@@ -74,6 +74,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     built = _json(corpus / BUILD_RECORD) if corpus else {}
     details = trained.get("details", {})
     recordings = sum(entry.name != "validation" for entry in scores.benchmarks)
+    ordered = sorted(scores.benchmarks, key=lambda entry: entry.name == "validation")  # recordings first
+    overview = scores.model.problem == SINGLE and 0 < recordings < len(ordered)
     assets = _Assets(out)
     robustness = Robustness.read(out / ROBUSTNESS) if (out / ROBUSTNESS).exists() else None
     fidelity = Fidelity.read(out / FIDELITY / FIDELITY_FILE) if (out / FIDELITY / FIDELITY_FILE).exists() else None
@@ -96,7 +98,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         rejected=built.get("details", {}).get("rejected", 0),
         audio_seconds=built.get("details", {}).get("audio_seconds"),
         stages=[*_stages(scores, trained, built, corpus), *(part.record for part in (robustness, fidelity) if part)],
-        benchmarks=[_benchmark(entry, number, out, assets) for number, entry in enumerate(scores.benchmarks, 1)],
+        benchmarks=[_benchmark(entry, number, out, assets) for number, entry in enumerate(ordered, 1)],
+        overview=overview,
         headlines=HEADLINES[scores.model.problem],
         comparisons=_group_comparisons(scores),
         on_real_music=recordings > 0,
@@ -157,12 +160,12 @@ Picture = tuple[str, bytes, str, str]
 
 
 def _class_pictures(entry: SingleLabelScores, out: Path) -> Iterator[Picture]:
-    matrix = plots.plot_confusion(entry.confusion_matrix, entry.labels, "Confusion matrix")
+    matrix = plots.plot_confusion(entry.confusion_matrix, entry.labels, f"{_short_name(entry.name)}, n = {entry.n}")
     yield (
         *("confusion", matrix),
         f"Confusion matrix on {entry.name}: rows are true labels, columns predicted ones; the same counts are in the "
         "table below.",
-        "Counts of tracks; the shade is their share of the true label's.",
+        f"Confusion matrix on {entry.name}: counts of tracks; the shade is their share of the true label's.",
     )
     yield (
         *("classes", plots.plot_label_scores([row.model_dump() for row in entry.per_class])),
@@ -170,6 +173,12 @@ def _class_pictures(entry: SingleLabelScores, out: Path) -> Iterator[Picture]:
         "Precision: share of predictions of a label that are correct. Recall: share of its tracks that are found.",
     )
     yield _calibration(entry.calibration, entry.name)
+
+
+def _short_name(name: str) -> str:
+    """Return a benchmark's name for the title of a plot, without the folders of its path."""
+    kind, colon, path = name.partition(":")
+    return "Validation clips" if name == "validation" else f"{kind}{colon}{path.rstrip('/').rpartition('/')[2]}"[:40]
 
 
 def _tag_pictures(entry: MultiLabelScores, out: Path) -> Iterator[Picture]:

@@ -146,6 +146,17 @@ def test_a_warning_on_validation_scores_alone(model: Path, corpus: Path, tmp_pat
     assert "evaluated on the validation split of its corpus. " in page_text
 
 
+def test_recordings_come_first_with_their_confusion_beside_validation(report: Path) -> None:
+    page = Page(report / "report.html")
+    headings = page.collapsed()
+    assert headings.index("On folder:") < headings.index("On the validation split")
+    assert "On recordings (folder:" in headings and "Chance is 33.3 %." in headings
+    pictures = [attrs["src"] for tag, attrs in page.tags if tag == "img" and "confusion" in attrs["src"]]
+    assert pictures == ["assets/confusion-1.svg", "assets/confusion-2.svg"]
+    titles = [(report / picture).read_text() for picture in pictures]
+    assert "Validation clips" not in titles[0] and "Validation clips" in titles[1]
+
+
 def test_written_twice_is_the_same(report: Path, model: Path, corpus: Path) -> None:
     before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
     write_report(report, model, corpus)
