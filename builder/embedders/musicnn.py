@@ -57,7 +57,7 @@ class Musicnn:
         arch: MSD_musicnn (the default) and MSD_vgg were trained on the Million Song Dataset, MTT_musicnn and MTT_vgg
             on MagnaTagATune.
         weights: The package's wheel or folder, or a folder with `.index` and `.data-00000-of-00001`. Default: the
-            installed package, else its wheel, which pip or uv downloads once.
+            installed package, else its wheel, which pip downloads once.
         dtype: float32 is within 1e-4 of the package, relative to each layer's largest value. bfloat16 has a cosine
             similarity above 0.999 with it, and takes two thirds of the time (of the VGG models half) on processors
             that support it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from ..errors import BackendError
 from ..io.storage import hash_file, is_file, is_folder
@@ -20,8 +22,8 @@ MUSICNN_REQUIREMENT = "musicnn==0.1.0"
 MUSICNN_WHEEL = "musicnn-0.1.0-py3-none-any.whl"
 MUSICNN_WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 MUSICNN_INSTALL = (
-    f"pip install --no-deps {MUSICNN_REQUIREMENT} (its dependencies are not needed), or name the wheel or a folder "
-    f"with a checkpoint: embedder.weights"
+    f"pip install --no-deps {MUSICNN_REQUIREMENT} (its dependencies are not needed; without pip: uv pip install), or "
+    f"name the wheel or a folder with a checkpoint: embedder.weights"
 )
 CHECKPOINT_FILES = {".index": 1 << 20, ".data-00000-of-00001": 64 << 20}  # and the most bytes of each
 DOWNLOAD_SECONDS = 600
@@ -32,7 +34,7 @@ def read_musicnn_files(weights: str | None, arch: str) -> tuple[bytes, bytes, st
 
     Args:
         weights: The package's wheel, the package's folder, or a folder with the checkpoint's two files. None: the
-            installed package, else its wheel in torch's cache, which pip or uv downloads once.
+            installed package, else its wheel in torch's cache, which pip downloads once.
         arch: The model, which is the name of its folder in the package.
 
     Returns:
@@ -114,27 +116,20 @@ def _check_sizes(contents: list[bytes], where: str) -> tuple[bytes, bytes, str]:
 
 
 def download_wheel() -> Path:
-    """Find the package's wheel in torch's cache; pip, or uv where there is no pip, downloads it if it is not there.
+    """Find the package's wheel in torch's cache; pip downloads it if it is not there.
+
+    Of several processes one downloads, and the others wait. What a killed download has left is deleted by the next.
 
     Raises:
         BackendError: It cannot be downloaded, or its SHA-256 is not the published one.
     """
     wheel = _wheel_path()
-    if wheel.is_file():
-        return wheel
     try:
-        wheel.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=wheel.parent) as folder:
-            downloaded, reason = Path(folder, MUSICNN_WHEEL), ""
-            for installer in _installers():
-                reason = _run_installer([*installer, "--dest", folder, MUSICNN_REQUIREMENT])
-                if downloaded.is_file():
-                    break
-            else:
-                raise _not_downloaded(reason or "neither pip nor uv is here")
-            if (digest := hash_file(downloaded)) != MUSICNN_WHEEL_SHA256:
-                raise _not_downloaded(f"its SHA-256 is {digest} instead of {MUSICNN_WHEEL_SHA256}")
-            downloaded.replace(wheel)
+        if not _is_whole(wheel):
+            wheel.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(wheel.with_suffix(".lock"), timeout=DOWNLOAD_SECONDS):
+                if not _is_whole(wheel):  # another process may have downloaded it
+                    _download_to(wheel)
     except OSError as error:
         raise _not_downloaded(str(error)) from error
     return wheel
@@ -145,22 +140,54 @@ def _wheel_path() -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", MUSICNN_WHEEL)
 
 
-def _installers() -> list[list[str]]:
-    """The commands that can download a wheel: this environment's pip, and the pip that uv runs."""
-    options = ["download", "--quiet", "--no-input", "--no-deps", "--only-binary", ":all:"]
-    commands = [[sys.executable, "-m", "pip", *options]] if find_spec("pip") else []
-    return commands + ([[uv, "tool", "run", "pip", *options]] if (uv := shutil.which("uv")) else [])
+def _is_whole(wheel: Path) -> bool:
+    """Whether a file is there and is the published wheel."""
+    return wheel.is_file() and hash_file(wheel) == MUSICNN_WHEEL_SHA256
+
+
+def _download_to(wheel: Path) -> None:
+    """Download the wheel. Raises BackendError or OSError."""
+    for left in wheel.parent.glob(f"{wheel.stem}-*.partial"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(".partial", f"{wheel.stem}-", wheel.parent) as folder:
+        reason = _run_installer([*_find_installer(), "--dest", folder, MUSICNN_REQUIREMENT])
+        downloaded = Path(folder, MUSICNN_WHEEL)
+        if not downloaded.is_file():
+            raise _not_downloaded(reason)
+        if (digest := hash_file(downloaded)) != MUSICNN_WHEEL_SHA256:
+            raise _not_downloaded(f"its SHA-256 is {digest} instead of {MUSICNN_WHEEL_SHA256}")
+        downloaded.replace(wheel)
+
+
+def _find_installer() -> list[str]:
+    """The command that downloads a wheel: this environment's pip, Python's own, or one that uv gets.
+
+    Raises BackendError if there is none.
+    """
+    # One retry: pip's five take ten seconds where there is no network.
+    options = ["download", "--quiet", "--no-input", "--retries", "1", "--no-deps", "--only-binary", ":all:"]
+    if find_spec("pip"):
+        return [sys.executable, "-m", "pip", *options]
+    if spec := find_spec("ensurepip"):  # environments that uv makes have no pip
+        for wheel in Path(spec.origin or "").parent.glob("_bundled/pip-*.whl"):
+            return [sys.executable, str(wheel / "pip"), *options]
+    if uv := shutil.which("uv"):
+        return [uv, "tool", "run", "pip", *options]
+    raise _not_downloaded("neither pip nor uv is here")
 
 
 def _run_installer(command: list[str]) -> str:
-    """Run a command, and return the last line of what it reports."""
+    """Run a command, and return why it failed: the last line of what it reports."""
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False
-        )
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False,
+            env={"UV_HTTP_RETRIES": "1", **os.environ},
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"it took more than {DOWNLOAD_SECONDS} seconds"
-    return (done.stderr.strip() or f"{command[0]} ended with {done.returncode}").splitlines()[-1]
+    if "connection broken by" in done.stderr:  # pip's last line is only that there is no such package
+        return "the package index cannot be reached"
+    return (done.stderr.strip() or f"{command[0]} ended with {done.returncode}").splitlines()[-1].strip()
 
 
 def _not_downloaded(reason: str) -> BackendError:

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +63,7 @@ def embedder(package):
 def nothing_installed(monkeypatch, tmp_path):
     """No package, an empty cache and no installer."""
     monkeypatch.setattr(musicnn_weights, "find_spec", lambda name: None)
-    monkeypatch.setattr(musicnn_weights, "_installers", list)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     return tmp_path / "hub" / "checkpoints"
 
@@ -217,50 +222,107 @@ def test_wheel_package_and_checkpoint_folder_give_the_same(package, wheel, embed
         assert other.revision == f"{hashlib.sha256(content).hexdigest()[:16]}-MSD_musicnn"
 
 
-def installer(monkeypatch, wheel, folder):
-    """A command in place of pip, which copies a file into the folder that it is given."""
-    script = folder / "installer.py"
-    script.write_text(f"import shutil, sys\nshutil.copy({str(wheel)!r}, sys.argv[sys.argv.index('--dest') + 1])\n")
-    monkeypatch.setattr(musicnn_weights, "_installers", lambda: [[sys.executable, str(script)]])
+@pytest.fixture
+def installer(nothing_installed, monkeypatch, wheel, tmp_path):
+    """A command in place of pip, which copies the wheel into the folder that it is given. Returns its log."""
+    log, script = tmp_path / "log", tmp_path / "installer.py"
+    script.write_text(
+        f"import shutil, sys\nopen({str(log)!r}, 'a').write('x')\n"
+        f"shutil.copy({str(wheel)!r}, sys.argv[sys.argv.index('--dest') + 1])\n"
+    )
+    monkeypatch.setattr(musicnn_weights, "_find_installer", lambda: [sys.executable, "-IS", str(script)])
+    monkeypatch.setattr(musicnn_weights, "MUSICNN_WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    return log
 
 
-def test_missing_package_is_downloaded_once_by_the_installer(
-    nothing_installed, monkeypatch, wheel, embedder, tmp_path
-):
-    installer(monkeypatch, wheel, tmp_path)
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    monkeypatch.setattr(musicnn_weights, "MUSICNN_WHEEL_SHA256", digest)
-    assert musicnn().revision == embedder.revision
-    monkeypatch.setattr(musicnn_weights, "_installers", lambda: pytest.fail("it was downloaded twice"))
-    assert musicnn().revision == embedder.revision
-    assert [file.name for file in nothing_installed.iterdir()] == [musicnn_weights.MUSICNN_WHEEL]
+def test_missing_package_is_downloaded_once_by_the_installer(nothing_installed, installer, embedder):
+    assert musicnn().revision == embedder.revision == musicnn().revision
+    assert installer.read_text() == "x"
+    kept = {file.name for file in nothing_installed.iterdir()} - {"musicnn-0.1.0-py3-none-any.lock"}
+    assert kept == {musicnn_weights.MUSICNN_WHEEL}
 
 
-def test_wheel_with_another_hash_is_not_kept(nothing_installed, monkeypatch, wheel, tmp_path):
-    installer(monkeypatch, wheel, tmp_path)
+def test_two_at_once_download_once(installer):
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: musicnn_weights.download_wheel(), range(2))
+    assert one == other and installer.read_text() == "x"
+
+
+def test_what_a_killed_download_left_is_deleted_and_a_damaged_wheel_replaced(nothing_installed, installer, wheel):
+    left = nothing_installed / f"{wheel.stem}-abc.partial"
+    left.mkdir(parents=True)
+    for folder in (left, nothing_installed):
+        (folder / wheel.name).write_bytes(wheel.read_bytes()[:1000])
+    assert musicnn_weights.download_wheel().read_bytes() == wheel.read_bytes()
+    assert not left.exists() and installer.read_text() == "x"
+
+
+def test_wheel_with_another_hash_is_not_kept(nothing_installed, installer, monkeypatch):
+    monkeypatch.setattr(musicnn_weights, "MUSICNN_WHEEL_SHA256", "f38a4890")
     with pytest.raises(BackendError, match=r"its SHA-256 is .* instead of f38a4890"):
         musicnn()
-    assert list(nothing_installed.iterdir()) == []
+    assert not [file for file in nothing_installed.iterdir() if file.suffix != ".lock"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not (find_spec("pip") or find_spec("ensurepip")), reason="this Python has no pip")
+def test_pip_downloads_from_a_folder_of_wheels(nothing_installed, monkeypatch, tmp_path):
+    """pip itself, without a network: a wheel of that name and version, whose hash is another."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / musicnn_weights.MUSICNN_WHEEL, "w") as archive:
+        info = "musicnn-0.1.0.dist-info"
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: musicnn\nVersion: 0.1.0\nRequires-Dist: none\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(wheels), "CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    digest = hashlib.sha256((wheels / musicnn_weights.MUSICNN_WHEEL).read_bytes()).hexdigest()
+    monkeypatch.setattr(musicnn_weights, "MUSICNN_WHEEL_SHA256", digest)
+    monkeypatch.setattr(musicnn_weights, "find_spec", find_spec)
+    assert musicnn_weights.download_wheel().is_file()
 
 
 @pytest.mark.parametrize(
-    ("commands", "reason"),
+    ("script", "reason"),
     [
-        ([], "neither pip nor uv is here"),
-        ([[sys.executable, "-c", "raise SystemExit('no route to host')"]], "no route to host"),
-        ([["/no/such/installer"]], "No such file"),
+        ("raise SystemExit('no route to host')", "no route to host"),
+        ("raise SystemExit('connection broken by ...\\nno such package')", "the package index cannot be reached"),
+        ("", "python.* ended with 0"),
     ],
 )
-def test_error_without_weights_names_the_command(nothing_installed, monkeypatch, commands, reason):
-    monkeypatch.setattr(musicnn_weights, "_installers", lambda: commands)
+def test_error_without_weights_names_the_command(nothing_installed, monkeypatch, script, reason):
+    monkeypatch.setattr(musicnn_weights, "_find_installer", lambda: [sys.executable, "-IS", "-c", script])
     with pytest.raises(BackendError, match=f"not installed and could not be downloaded: .*{reason}") as caught:
         musicnn()
     assert (caught.value.fix or "").startswith("pip install --no-deps musicnn==0.1.0")
 
 
-def test_installers_download_no_dependencies_and_build_nothing():
-    for command in musicnn_weights._installers():
-        assert {"download", "--no-deps", "--only-binary"} <= set(command)
+def test_error_without_an_installer(nothing_installed, monkeypatch):
+    with pytest.raises(BackendError, match="neither pip nor uv is here"):
+        musicnn()
+    monkeypatch.setattr(musicnn_weights, "_find_installer", lambda: ["/no/such/installer"])
+    with pytest.raises(BackendError, match="No such file"):
+        musicnn()
+
+
+@pytest.mark.parametrize(
+    ("package", "start"),
+    [
+        ("pip", [sys.executable, "-m", "pip", "download"]),
+        ("ensurepip", [sys.executable, "/lib/ensurepip/_bundled/pip-1.whl/pip", "download"]),
+        (None, ["/bin/uv", "tool", "run", "pip", "download"]),
+    ],
+)
+def test_installer_downloads_no_dependencies_and_builds_nothing(monkeypatch, package, start):
+    spec = ModuleSpec("ensurepip", None, origin="/lib/ensurepip/__init__.py")
+    monkeypatch.setattr(musicnn_weights, "find_spec", lambda name: spec if name == package else None)
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [folder / pattern.replace("*", "1")])
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    command = musicnn_weights._find_installer()
+    assert command[: len(start)] == start and {"--no-deps", "--only-binary"} <= set(command)
 
 
 @pytest.mark.parametrize(
