@@ -38,7 +38,9 @@ def run_alone(code: str, *arguments: object, cwd: Path, environ: dict[str, str])
     Where it has streamed Parquet through `datasets`, Arrow may drop the file in a thread of its own after the
     interpreter has begun to end, which aborts a process that has done all its work (apache/arrow#45214).
     """
-    command = [sys.executable, "-I", "-c", f"{code}\nprint({DONE!r}, flush=True)", *map(str, arguments)]
+    # Garbage is looked for as seldom as by `synthmir.cli.main`.
+    code = f"import gc\ngc.set_threshold(50_000, 20, 20)\n{code}\nprint({DONE!r}, flush=True)"
+    command = [sys.executable, "-I", "-c", code, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
     *lines, last = done.stdout.splitlines() or [""]
     ended = done.returncode == 0 or (done.returncode == -signal.SIGABRT and done.stderr.strip() == ABORTED)

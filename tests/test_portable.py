@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from .warm import WarmProcess
+
 ELSEWHERE = """
 import importlib, os, pkgutil, signal, sys
 import huggingface_hub.utils._terminal, psutil  # which choose by the system, not by what can be imported
+for name in list(sys.modules):
+    if name.partition(".")[0] in ("builder", "training", "evaluation", "synthmir"):
+        del sys.modules[name]  # so that ours are imported again
 sys.modules |= dict.fromkeys(("fcntl", "resource", "termios", "pwd", "grp"))  # importing them raises
 for name in ("sched_getaffinity", "sysconf", "geteuid"):
     delattr(os, name)
@@ -32,24 +33,21 @@ from builder.errors import DataError
 from builder.records import measure_peak_memory
 from tests.builder import fakes
 
-if __name__ == "__main__":  # a worker process imports this too
-    fakes.register()
-    here = Path(sys.argv[1])
-    build(fakes.small_recipe(here, per_genre=2), here / "corpus", clips_per_shard=4, workers=1)
-    assert verify(here / "corpus").faults == [] and not (here / "corpus" / WORK).exists()
-    with lock_folder(here / "one" / WORK):
-        try:
-            with lock_folder(here / "one" / WORK):
-                raise AssertionError("two at work")
-        except DataError as error:
-            assert "another run is at work" in str(error), error
-    assert measure_peak_memory() > 1 << 20
-    print("ran")
+fakes.register()
+here = Path(sys.argv[1])
+build(fakes.small_recipe(here, per_genre=2), here / "corpus", clips_per_shard=4, workers=1)
+assert verify(here / "corpus").faults == [] and not (here / "corpus" / WORK).exists()
+with lock_folder(here / "one" / WORK):
+    try:
+        with lock_folder(here / "one" / WORK):
+            raise AssertionError("two at work")
+    except DataError as error:
+        assert "another run is at work" in str(error), error
+assert measure_peak_memory() > 1 << 20
+print("ran")
 """
 
 
 def test_every_module_imports_and_a_corpus_is_built_without_what_only_unix_has(tmp_path: Path):
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.splitlines()[-1:] == ["ran"], done.stderr
+    process = WarmProcess(ELSEWHERE, tmp_path, folder=tmp_path)
+    assert process.wait() == 0 and process.out.read_text().splitlines()[-1:] == ["ran"], process.err.read_text()

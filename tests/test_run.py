@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from .commands import ROOT, start_synthmir, synthmir
+from .commands import synthmir
+from .warm import WarmProcess
 
 EAGER = "for (const image of document.images) { image.loading = 'eager'; image.src = image.src; }"
 WIDTHS = "return [...document.images].map(image => image.complete ? image.naturalWidth : 0)"
@@ -43,10 +44,14 @@ evaluation:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("run")
     (place / "tiny.yaml").write_text(RECIPE)
-    done = start_synthmir("run", place / "tiny.yaml", "--out", place / "out", "--workers", 2)
-    assert done.returncode == 0, done.stderr
-    assert "report.html" in done.stdout and "accuracy" in done.stdout
-    assert "noise 0 dB" in done.stdout and "Fréchet distance" in done.stdout
+    done = WarmProcess(
+        "import synthmir.cli; synthmir.cli.main()", "run", place / "tiny.yaml", "--out", place / "out", "--workers", 2,
+        folder=place,
+    )  # fmt: skip
+    assert done.wait() == 0, done.err.read_text()
+    printed = done.out.read_text()
+    assert "report.html" in printed and "accuracy" in printed
+    assert "noise 0 dB" in printed and "Fréchet distance" in printed
     return place / "out"
 
 
@@ -141,10 +146,10 @@ def test_files_are_classified_and_one_that_cannot_be_read_is_exit_code_3(run: Pa
     assert synthmir("classify", run / "model", music / "Pop" / "notes.wav").returncode == 3
 
 
-def test_the_model_opens_with_transformers_alone(run: Path):
-    code = "import training; from transformers import AutoModel; print(AutoModel.from_pretrained(%r).config.task)"
-    done = subprocess.run([sys.executable, "-c", code % str(run / "model")], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "genre", done.stderr
+def test_the_model_opens_with_transformers_alone(run: Path, tmp_path: Path):
+    code = "import sys; assert 'training' not in sys.modules; import training; from transformers import AutoModel; "
+    code += "print(AutoModel.from_pretrained(sys.argv[1]).config.task)"
+    assert WarmProcess(code, run / "model", folder=tmp_path).wait_for_line() == "genre"
 
 
 def test_ctrl_c_ends_the_build_leaves_no_process_and_loses_nothing(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ from time import sleep
 
 ROOT = Path(__file__).parents[1]
 PRELOADED = (
+    "tests.without_gc",
     "torch",
     "transformers",
     "datasets",
@@ -64,6 +66,8 @@ def _run(code: str, arguments: list[str], out: str, err: str, environ: dict[str,
         os.dup2(file, descriptor)
         os.close(file)
     os.environ.update(environ)
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(ROOT)
     sys.argv = ["-c", *arguments]

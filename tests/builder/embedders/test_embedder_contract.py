@@ -67,9 +67,9 @@ def test_result_is_repeatable(embedder: EmbedderBackend, settings: EmbedderSetti
 
 
 def test_embedding_does_not_depend_on_the_batch(embedder: EmbedderBackend) -> None:
-    audio = windows(embedder, 16)
+    audio = windows(embedder, 8)
     whole = embedder.embed(audio)
-    for row in (0, 7, 15):
+    for row in (0, 3, 7):
         np.testing.assert_allclose(embedder.embed(audio[row : row + 1])[0], whole[row], rtol=1e-6, atol=1e-6)
 
 

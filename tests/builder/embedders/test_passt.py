@@ -79,7 +79,7 @@ def test_shorter_audio_agrees_with_hear21passt(embedder, package, seconds):
 
 
 def test_longer_audio_agrees_with_hear21passt(embedder, package):
-    audio = music(27)
+    audio = music(16)  # seven windows
     same(embed_clips(embedder, list(audio), batch_size=4), scene_embeddings(package, torch.from_numpy(audio)))
 
 
@@ -109,7 +109,7 @@ def test_other_strides_and_spectrograms(stride, hop, frames):
     same(network(audio).numpy(), scene_embeddings(package, audio))
 
 
-def test_released_architecture_with_all_twelve_blocks(tmp_path):
+def test_released_architecture_with_all_twelve_blocks(tmp_path, monkeypatch):
     """All twelve blocks, from the package's own constructor and its own kind of file."""
     import contextlib
     import io
@@ -120,6 +120,10 @@ def test_released_architecture_with_all_twelve_blocks(tmp_path):
         from hear21passt.models.passt import get_model
         from hear21passt.wrapper import PasstBasicWrapper
 
+        # As good for a comparison as its truncated distribution, and drawn in a third of the time.
+        monkeypatch.setattr(
+            "hear21passt.models.passt.trunc_normal_", lambda weights, std: weights.data.normal_(0, std)
+        )
         with torch.random.fork_rng():
             torch.manual_seed(0)
             net = get_model(arch="passt_s_swa_p16_128_ap476", pretrained=False)

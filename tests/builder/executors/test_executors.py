@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import errno
 import itertools
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,48 +13,11 @@ from builder.executors import TRIES, ExecutorSettings, InProcessExecutor, Proces
 from builder.executors.base import Failure, Success
 from builder.executors.pool import WorkerEvent, WorkerHandle, WorkerPool
 
+from .tasks import count_tries, counted_setup, dying_setup, no_setup, pid_setup, setup
+
 ROOT = Path(__file__).parents[3]
 
 EXECUTORS = [pytest.param(InProcessExecutor(), id="in-process"), pytest.param(ProcessExecutor(2), id="processes")]
-
-
-def setup():
-    return work
-
-
-def work(task, tick):
-    """Double a number. `(failure, file)` fails in that way, and appends a line to the file at each try."""
-    tick(1)
-    if isinstance(task, int):
-        return task * 2
-    failure, file = task
-    with Path(file).open("a") as log:
-        log.write("tried\n")
-    tries = Path(file).read_text().count("\n")
-    if failure.startswith("once-"):
-        if tries > 1:
-            return failure
-        failure = failure.removeprefix("once-")
-    match failure:
-        case "refuse":
-            raise DataError("the shard is bad", "make it again")
-        case "crash":
-            raise ZeroDivisionError("by nothing")
-        case "full":
-            raise DataError("cannot write x") from OSError(errno.ENOSPC, "No space left on device")
-        case "recipe":
-            raise RecipeError("no such thing")
-        case "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "exit":
-            os._exit(3)
-        case "hang":
-            time.sleep(600)
-    raise AssertionError(failure)
-
-
-def count_tries(file: Path) -> int:
-    return file.read_text().count("\n") if file.exists() else 0
 
 
 def run(executor, tasks):
@@ -116,18 +76,10 @@ def test_the_run_ends_when_many_tasks_fail_and_none_succeeds(executor, tmp_path)
     assert len(list(tmp_path.iterdir())) < 12
 
 
-def no_setup():
-    raise DataError("the weights are not there")
-
-
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_an_exception_of_setup_is_raised(executor):
     with pytest.raises(DataError, match=r"^the weights are not there$"):
         list(executor.run(no_setup, [1, 2], lambda _: None))
-
-
-def dying_setup():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_the_run_ends_when_workers_die_in_setup():
@@ -201,21 +153,12 @@ def test_closing_the_results_ends_the_workers(tmp_path):
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
-def pid_setup():
-    return lambda task, tick: os.getpid()
-
-
 def test_setup_is_called_once_per_worker(tmp_path):
     from functools import partial
 
     results = ProcessExecutor(2).run(partial(counted_setup, tmp_path), range(20), lambda _: None)
     assert len(list(results)) == 20
     assert len(list(tmp_path.iterdir())) <= 2
-
-
-def counted_setup(folder: Path):
-    (folder / str(os.getpid())).touch(exist_ok=False)
-    return setup()
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -256,9 +199,11 @@ import sys
 from pathlib import Path
 
 import synthmir
+from builder.corpus.card import card
 from tests.builder import fakes
 
 print("runs", flush=True)
+card.draw_plots = lambda *_: []
 fakes.register()
 folder = Path(sys.argv[1])
 synthmir.build(fakes.small_recipe(folder, per_genre=2), folder / "corpus", workers=2, progress=False)

@@ -21,7 +21,8 @@ from builder.errors import BackendError, DataError, RecipeError
 from builder.executors import TRIES, ExecutorSettings, choose_executor
 from builder.recipe import Recipe
 from builder.records import package_versions
-from tests.builder.executors.test_executors import count_tries, run
+from tests.builder.executors.tasks import count_tries, no_setup, slow_setup
+from tests.builder.executors.test_executors import run
 
 ray = pytest.importorskip("ray")
 
@@ -95,20 +96,6 @@ def test_progress_is_reported_while_a_task_runs(scale, tmp_path):
     assert list(results) == [10]
     assert sum(count for _, count in ticks) == 10
     assert ticks[-1][0] - ticks[0][0] > 0.5
-
-
-def slow_setup():
-    def worker(task, tick):
-        for _ in range(10):
-            time.sleep(0.15)
-            tick(1)
-        return 10
-
-    return worker
-
-
-def no_setup():
-    raise DataError("the weights are not there")
 
 
 def test_an_exception_of_setup_is_raised(scale):
@@ -261,7 +248,7 @@ import ray
 from ray.cluster_utils import Cluster
 from builder.executors import ExecutorSettings, choose_executor
 from builder.executors import ray_cluster
-from tests.builder.executors.test_ray import marked_setup
+from tests.builder.executors.tasks import marked_setup
 from functools import partial
 
 marks = Path(sys.argv[1])
@@ -285,16 +272,6 @@ print("finished")
 ray.shutdown()
 cluster.shutdown()
 """
-
-
-def marked_setup(marks: Path):
-    def worker(task, tick):
-        (marks / f"{task}-{ray.get_runtime_context().get_node_id()}-{time.time_ns()}").touch()
-        time.sleep(1)
-        tick(1)
-        return task
-
-    return worker
 
 
 @pytest.mark.long

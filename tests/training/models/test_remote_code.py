@@ -23,7 +23,9 @@ from ...builder.embedders.embedder_checkpoints import TINY, tiny_passt, transfor
 from ..model_folders import make_model_folder, make_sound
 
 WITHOUT_SYNTHMIR = """
-import json, shutil, sys
+import gc, json, shutil, sys
+
+gc.set_threshold(50_000, 20, 20)
 
 class Absent:
     def find_spec(self, name, *_):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +292,8 @@ def test_a_tracker_that_is_not_installed(corpus: Path, tmp_path: Path, monkeypat
 
 
 SCRIPT = """
-import json, os, sys
+import gc, json, os, sys
+gc.set_threshold(50_000, 20, 20)
 from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModel
@@ -321,17 +319,16 @@ def test_two_processes_of_accelerate_launch(corpus: Path, tmp_path: Path) -> Non
     """
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     environment |= {"HF_HOME": str(tmp_path / "home")}  # no config file of this machine's user
     # --multi_gpu is what makes accelerate start several processes without MPI, also where there is no GPU.
-    launch = [sys.executable, "-m", "accelerate.commands.launch"]  # `accelerate launch`, which imports all others
-    launch += ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    launch = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
     launch += ["--dynamo_backend", "no", "--main_process_port", "0"]
-    done = subprocess.run(
-        [*launch, str(script), str(corpus), str(tmp_path / "two"), ",".join(TASKS)],
-        env=environment, capture_output=True, text=True,
+    done = WarmProcess(  # `accelerate launch`; the two processes that it starts are new
+        "from accelerate.commands.launch import main; main()",
+        *launch, script, corpus, tmp_path / "two", ",".join(TASKS), folder=tmp_path, environ=environment,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.wait() == 0, done.err.read_text()
     for task in TASKS:
         train(corpus, tmp_path / "one" / task, settings(task=task, batch_size=31), EmbedderSettings())
         one = RunRecord.read(tmp_path / "one" / task / "training.json").details
