@@ -15,11 +15,16 @@ from builder.records import describe_device, package_versions
 
 def arguments(description: str | None) -> argparse.Namespace:
     """The options of every benchmark: quick, device, json."""
+    return make_parser(description).parse_args()
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """The parser of these options, for benchmarks that have more."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a minute at most on two cores")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
-    return parser.parse_args()
+    return parser
 
 
 def row(
