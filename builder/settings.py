@@ -361,7 +361,9 @@ class EvaluationSettings(RecipeSection):
     bootstrap: int = Field(default=1000, ge=100)
     """The number of resamples."""
     seed: Seed = 0
-    """The seed of the resamples."""
+    """The seed of the resamples, and of linear probes."""
+    probe: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field(default=(), strict=False)
+    """Compare the classifier with linear probes trained on so many real tracks of each label: `[8]`, `[1, 8, all]`."""
     fidelity: FidelitySettings | None = None
     """Measure how far the corpus is from real music, as `synthmir fidelity` does."""
     robustness: RobustnessSettings | None = None

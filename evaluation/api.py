@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from builder.api import make_executor_settings, read_recipe
 from builder.progress import ProgressOption, show_progress
 
-from .steps import embed_benchmark_target, evaluate_with, fidelity_with, robustness_with
+from .steps import embed_benchmark_target, evaluate_with, fidelity_with, parse_shots, robustness_with
 
 if TYPE_CHECKING:
     from builder.recipe import Recipe
@@ -40,6 +40,7 @@ def evaluate(
     corpus: str | Path | None = None,
     out: str | Path | None = None,
     against: Sequence[str | Path] = (),
+    probe: int | str | Sequence[int | str] = (),
     aggregate: str = "mean",
     calibrate: str | Path | None = None,
     bootstrap: int = 1000,
@@ -58,6 +59,8 @@ def evaluate(
         corpus: The corpus of "validation". Default: what the model was trained on.
         out: Where the report and the scores go. Default: `report` beside the model.
         against: Other models to compare with on the same tracks, by paired tests.
+        probe: Compare with linear probes trained on so many real tracks of each label, of other artists: 8, or
+            "1,2,4,8,16,all" for a learning curve, which says how many real tracks the model is worth.
         aggregate: How the predictions of a track's windows become one: "mean", "logits", "max", "median", "vote".
         calibrate: Recordings without labels, 20 or more, by whose statistics the model standardises: a folder or a
             data set; "benchmark": each benchmark's own recordings.
@@ -81,7 +84,7 @@ def evaluate(
     from builder.validation import validate
 
     options = {"benchmarks": [on] if isinstance(on, str) else on, "aggregate": aggregate, "bootstrap": bootstrap}
-    options |= {"calibrate": None if calibrate is None else str(calibrate)}
+    options |= {"calibrate": None if calibrate is None else str(calibrate), "probe": parse_shots(probe)}
     settings = validate(EvaluationSettings, options, "options")
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     return evaluate_with(model, out or report_folder(model), corpus, settings, scale, workers, against, progress)

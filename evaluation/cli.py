@@ -40,6 +40,10 @@ def evaluate(
         list[Path] | None,
         typer.Option(help="Another model to compare with, on the same tracks. Can be repeated."),
     ] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(help="Compare with linear probes on so many real tracks of each label: 8, or 1,2,4,8,16,all."),
+    ] = None,
     aggregate: Annotated[
         str, typer.Option(help="How a track's windows become one prediction: mean, logits, max, median, vote.")
     ] = "mean",
@@ -60,9 +64,9 @@ def evaluate(
     from .reporting.tables import format_scores
 
     scores = api.evaluate(
-        model, on, corpus=corpus, out=out, against=against or (), aggregate=aggregate, calibrate=calibrate,
-        bootstrap=bootstrap, workers=workers, executor=executor, address=address, gpus_per_worker=gpus_per_worker,
-        shard_timeout=shard_timeout,
+        model, on, corpus=corpus, out=out, against=against or (), probe=probe or (), aggregate=aggregate,
+        calibrate=calibrate, bootstrap=bootstrap, workers=workers, executor=executor, address=address,
+        gpus_per_worker=gpus_per_worker, shard_timeout=shard_timeout,
     )  # fmt: skip
     print(format_scores(scores.model_dump(mode="json", by_alias=True)))
 

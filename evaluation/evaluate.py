@@ -8,7 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from builder.errors import DataError
+import numpy as np
+
+from builder.errors import DataError, RecipeError
 from builder.executors import Executor
 from builder.names import format_count
 from builder.records import record_run
@@ -28,8 +30,9 @@ from .inference.evaluated_model import (
     predict_with_models,
 )
 from .inference.predict import HOP
-from .results.scores import MULTI, BenchmarkScores, Comparison, ScoredModel, Scores
+from .results.scores import MULTI, SINGLE, BenchmarkScores, Comparison, ScoredModel, Scores
 from .statistics.compare import adjust_p_values, compare_predictions
+from .statistics.probe_scores import compare_with_probes, score_probes
 from .statistics.summary import score_predictions
 
 SCORES = "scores.json"
@@ -56,7 +59,7 @@ def evaluate_model(
         on: What to evaluate it on: "validation", or benchmarks such as "gtzan:PATH" and "folder:PATH".
         out: The folder of results.
         corpus: What holds the validation split; by default the corpus that the model was trained on.
-        settings: Bootstrap, aggregation, calibration and seed.
+        settings: Bootstrap, aggregation, calibration, seed, and the linear probes to compare with.
         workers: Threads that decode. They do not change the scores.
         tick: Called with the number of tracks that were just predicted.
         against: Other models, of the same task and labels, to compare the model with on the same tracks.
@@ -81,6 +84,10 @@ def evaluate_model(
     others = [_check_comparable(evaluated, EvaluatedModel.load(Path(folder), settings)) for folder in against]
     names = list(dict.fromkeys(on))
     config = evaluated.model.config
+    if settings.probe and evaluated.problem != SINGLE:
+        raise RecipeError(
+            f"evaluation.probe: needs a task with one label a track, and {config.task} is none", "leave out --probe"
+        )
     places: dict[str, Benchmark | Path] = {
         name: corpus_of(evaluated.trained, evaluated.folder, corpus)
         if name == VALIDATION
@@ -103,14 +110,23 @@ def evaluate_model(
         for name, place in places.items():
             if isinstance(place, Benchmark):
                 _leave_out_training_tracks(place, [evaluated, *others])
+            means: list[np.ndarray] = []  # of each track, for linear probes
             predictions, *of_others = predict_with_models(
-                [evaluated, *others], place, workers, tick, thresholds, executor, settings.calibrate == OWN
-            )
+                [evaluated, *others], place, workers, tick, thresholds, executor, settings.calibrate == OWN,
+                lambda vectors: means.append(vectors.mean(axis=0)),  # noqa: B023 - called before the next round
+            )  # fmt: skip
             if why:
                 predictions = replace(predictions, notes=[*predictions.notes, why])
             file = _predictions_file(name, [entry.predictions for entry in scored])
             predictions.write(out / file)
             about = _about(name, place) | {"predictions": file}
+            if settings.probe and isinstance(place, Benchmark):
+                probed = score_probes(np.stack(means), predictions, settings.probe, config.task, settings)
+                if isinstance(probed, str):
+                    predictions = replace(predictions, notes=[*predictions.notes, probed])
+                else:
+                    about["probes"] = probed[0]
+                    compared += compare_with_probes(predictions, probed[1], config.task, settings, printable(name))
             scored.append(score_predictions(predictions, settings, config.task, **about))
             for other, theirs in zip(others, of_others, strict=True):
                 compared += compare_predictions(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.errors import RecipeError
 from builder.progress import ProgressOption, count_progress, show_progress
 
 if TYPE_CHECKING:
@@ -16,6 +17,27 @@ if TYPE_CHECKING:
     from .results.fidelity import Fidelity
     from .results.robustness import Robustness
     from .results.scores import Scores
+
+
+def parse_shots(probe: int | str | Sequence[int | str]) -> list[int | str]:
+    """Return the numbers of real tracks of each label that linear probes are trained on.
+
+    Args:
+        probe: 8, "1,8,all", or a list of these.
+
+    Returns:
+        Numbers from 1, and "all".
+
+    Raises:
+        RecipeError: It is neither.
+    """
+    listed = [probe] if isinstance(probe, int) else probe
+    parts = listed.replace(" ", "").split(",") if isinstance(listed, str) else listed
+    shots = [int(part) if isinstance(part, str) and part.isdecimal() else part for part in parts]
+    for part in shots:
+        if part != "all" and not (isinstance(part, int) and part >= 1):
+            raise RecipeError(f"--probe: {part!r} is not a number of tracks", "write 8, or 1,2,4,8,16,all")
+    return shots
 
 
 def evaluate_with(

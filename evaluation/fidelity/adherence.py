@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from ..results import fidelity as results
+from ..statistics.linear_probe import create_probe
 from .intervals import share_with_interval
-from .two_sample import FOLDS, assign_folds, create_probe
+from .two_sample import FOLDS, assign_folds
 
 PROBE_SAMPLE = 10_000  # labelled clips that a probe is trained on, at most
 Probe = Literal["reference", "corpus"]  # what a probe was trained on

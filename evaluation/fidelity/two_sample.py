@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
+from ..statistics.linear_probe import create_probe
 
 FOLDS = 5
-INVERSE_PENALTY = 0.01  # C of the logistic regression; also suits more dimensions than clips
 
 
 class TwoSample(NamedTuple):
@@ -23,17 +21,6 @@ class TwoSample(NamedTuple):
     n: int  # clips of both sets together
     auc: float
     p_value: float  # probability of this accuracy or a higher one by chance
-
-
-def create_probe(balanced: bool = False) -> Pipeline:
-    """Create a linear classifier of embeddings: standardisation, then L2-penalised logistic regression."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    weight = "balanced" if balanced else None
-    regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=300, tol=1e-3, class_weight=weight)
-    return make_pipeline(StandardScaler(), regression)
 
 
 def assign_folds(groups: Sequence[str], folds: int, seed: int) -> np.ndarray:

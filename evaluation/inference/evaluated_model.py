@@ -122,6 +122,7 @@ def predict_with_models(
     thresholds: Sequence[float | None],
     executor: Executor | None = None,
     calibrate: bool = False,
+    on_embedded: Callable[[np.ndarray], None] = lambda vectors: None,
 ) -> list[Predictions]:
     """Predict the same tracks with several models. A track is decoded once, and embedded once for each embedder.
 
@@ -135,6 +136,8 @@ def predict_with_models(
         executor: Whose workers embed the tracks; by default this process.
         calibrate: Whether models are calibrated on the benchmark's own recordings, without their labels. The windows
             of all tracks are then held in memory. A corpus's validation split is predicted without.
+        on_embedded: Called with the embeddings by the first model's embedder of each track that can be read, float32
+            [windows, dim], in the order of its predictions.
 
     Returns:
         The predictions of each model, with labels in the order of the first.
@@ -175,6 +178,8 @@ def predict_with_models(
                 "statistics, without their labels"
             ]
         for track, vectors in windows:
+            if numbers[0] == 0 and not isinstance(vectors, str):
+                on_embedded(vectors)
             for number, model in predicting.items():
                 outputs[number].append((track, model.predict_windows(vectors, labels)))
         for number, tracks in outputs.items():

@@ -12,6 +12,7 @@ from builder.plotting import log_mel, mel_ticks, project_embeddings
 
 from ..rendering.plot_style import COLOURS, INK, SHAPES, panel, png, styled, svg
 
+BOUNDS = ("low", "high")
 MAP_POINTS = 1_500  # t-SNE takes seconds up to here
 
 
@@ -251,3 +252,33 @@ def plot_spectrogram(samples: np.ndarray, sampling_rate: int, seconds: float = 1
     axes.tick_params(length=2, pad=2, labelsize=8)
     axes.spines[:].set_visible(False)
     return png(figure)
+
+
+@styled
+def plot_probes(probes: Mapping[str, Any], score: Mapping[str, Any], labels: int) -> bytes:
+    """Plot linear probes on more and more real tracks beside a model, as SVG.
+
+    Args:
+        probes: `probes` of scores.json.
+        score: The model's balanced accuracy, its value and interval.
+        labels: The number of labels that have tracks.
+    """
+    figure, axes = panel(5.2, 3.4, "Balanced accuracy by real training tracks")
+    points = probes["points"]
+    tracks = np.array([point["rows"] / labels for point in points])
+    means = [point["scores"]["balanced_accuracy"]["mean"] for point in points]
+    values = np.array([mean["value"] for mean in means])
+    reach = np.abs(
+        np.array([[np.nan if mean[end] is None else mean[end] for mean in means] for end in BOUNDS]) - values
+    )
+    if score["low"] is not None:
+        axes.axhspan(score["low"], score["high"], color=COLOURS[1], alpha=0.15, linewidth=0)
+    axes.axhline(score["value"], color=COLOURS[1], label="this model")
+    axes.errorbar(tracks, values, reach, fmt="o-", color=COLOURS[0], capsize=3, markersize=5, label="linear probe")
+    axes.set_xscale("log")
+    axes.set_xticks(tracks, [str(point["shots"]) for point in points])
+    axes.minorticks_off()
+    axes.set(xlabel="real tracks of each label", ylabel="balanced accuracy", ylim=(0, 1.02))
+    axes.grid()
+    axes.legend(loc="lower right", fontsize=8)
+    return svg(figure)

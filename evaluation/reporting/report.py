@@ -173,6 +173,15 @@ def _class_pictures(entry: SingleLabelScores, out: Path) -> Iterator[Picture]:
         "Precision: share of predictions of a label that are correct. Recall: share of its tracks that are found.",
     )
     yield _calibration(entry.calibration, entry.name)
+    if entry.probes and entry.probes.worth:
+        labels = sum(row.support > 0 for row in entry.per_class)
+        yield (
+            *("probes", plots.plot_probes(entry.probes.model_dump(), entry.balanced_accuracy.model_dump(), labels)),
+            f"Balanced accuracy on {entry.name} of linear probes trained on real tracks, beside this model; the "
+            "scores are in the table of comparisons.",
+            "Logistic regressions on the same embeddings, each trained on real tracks of artists that it is not "
+            f"tested on. This model is worth {entry.probes.worth.describe()} real tracks of each label.",
+        )
 
 
 def _short_name(name: str) -> str:

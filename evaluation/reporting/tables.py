@@ -12,7 +12,7 @@ from builder.names import format_count
 from ..rendering.text_table import align_columns
 from ..results.ablation import OWN, Ablation
 from ..results.robustness import Robustness
-from ..results.scores import HEADLINES, MULTI, SECOND, SHARES, SINGLE, Quantity, Sampling, SeedScores
+from ..results.scores import HEADLINES, MULTI, SECOND, SHARES, SINGLE, Quantity, Sampling, SeedScores, Worth
 from ..results.strategies import StrategyComparison
 
 LISTED = 5  # unreadable tracks that are named
@@ -144,7 +144,7 @@ def _remarks(entry: dict[str, Any]) -> list[str]:
     if (more := len(entry["skips"]) - LISTED) > 0:
         skips.append(f"skipped {more} more; all are in scores.json")
     weakest = _weakest(entry)
-    lines = [*([weakest] if weakest else []), *_sampling(entry), *entry["notes"], *skips]
+    lines = [*([weakest] if weakest else []), *_sampling(entry), *_worth(entry), *entry["notes"], *skips]
     return [f"\n{entry['name']}", *(f"  {line}" for line in lines)] if lines else []
 
 
@@ -154,6 +154,15 @@ def _sampling(entry: dict[str, Any]) -> list[str]:
     names = [name.lower() for key, name in HEADLINES[entry["problem"]].items() if key in sampling.exact]
     exact = [f"Clopper-Pearson intervals, as no resample changes them: {', '.join(names)}"] if names else []
     return [*([f"intervals over {sampling.describe()}"] if sampling.over == "artists" else []), *exact]
+
+
+def _worth(entry: dict[str, Any]) -> list[str]:
+    """Return a remark on how many real tracks give the model's score; the probes' own scores are comparisons."""
+    worth = (entry.get("probes") or {}).get("worth")
+    if worth is None:
+        return []
+    tracks, name = Worth.model_validate(worth).describe(), HEADLINES[SINGLE][worth["metric"]].lower()
+    return [f"worth {tracks} real tracks of each label: a linear probe on them has the same {name}"]
 
 
 def _weakest(entry: dict[str, Any]) -> str | None:

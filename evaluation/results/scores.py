@@ -167,6 +167,48 @@ class Published(Part):
     note: str = ""
 
 
+class ProbeScores(Part):
+    """Linear probes on `shots` real recordings of each label, the mean over draws. `rows`: of all labels together.
+
+    `fewer`: labels with fewer recordings to train on, with their mean number.
+    """
+
+    shots: Annotated[int, Field(ge=1)] | Literal["all"]
+    rows: Number
+    fewer: dict[str, Number]
+    scores: dict[str, SeedScores]
+
+
+class Worth(Part):
+    """How many real recordings of each label, on average, give a linear probe the model's score `value`.
+
+    `bound`: "more" than `tracks`, which is all of them, or "fewer" than `tracks`, the fewest that were tried.
+    """
+
+    metric: str
+    value: Share
+    tracks: Number
+    bound: Literal["more", "fewer"] | None
+
+    def describe(self) -> str:
+        """Return it as text: "about 5.3", "more than 32.6"."""
+        return f"{'about' if self.bound is None else f'{self.bound} than'} {self.tracks:.1f}"
+
+
+class LinearProbes(Part):
+    """Logistic regressions on the same embeddings, trained on real recordings of other artists.
+
+    Each of `draws` times the recordings are divided into `folds` by artist, and each fold is predicted by a probe that
+    was trained on recordings of the others.
+    """
+
+    draws: Annotated[int, Field(ge=1)]
+    folds: Annotated[int, Field(ge=2)]
+    seed: int
+    points: list[ProbeScores]
+    worth: Worth | None  # None for a single number of recordings
+
+
 class BenchmarkScores(Part):
     """Scores on one benchmark, over `n` tracks; `skipped` others could not be read. Fields of every problem."""
 
@@ -184,6 +226,7 @@ class BenchmarkScores(Part):
     skips: list[Skip]
     sampling: Sampling
     labels: list[str]
+    probes: LinearProbes | None = None  # with one label a track
 
 
 class SingleLabelScores(BenchmarkScores):

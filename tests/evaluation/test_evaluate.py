@@ -17,8 +17,9 @@ from builder.records import RunRecord
 from builder.settings import EvaluationSettings
 from evaluation.classify import check_readable, classify, print_predictions
 from evaluation.evaluate import evaluate_model
+from evaluation.reporting.report import _class_pictures as draw_class_pictures
 from evaluation.reporting.tables import format_scores
-from evaluation.results.scores import Scores
+from evaluation.results.scores import Scores, SingleLabelScores
 from evaluation.statistics.summary import find_worst_pair
 
 from .conftest import FINGERPRINT, GENRES, RATE, sound
@@ -52,6 +53,34 @@ def test_scores(both: tuple[dict, Path], model: Path, music: Path) -> None:
     assert validation["worst_pair"] is None
     assert scores["record"]["command"] == "evaluate" and scores["record"]["rows"] == 9 + 6 + 2
     assert scores["record"]["details"]["skipped"] == 2 and scores["record"]["wall_seconds"] > 0
+
+
+def test_linear_probes_beside_the_model(
+    model: Path, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.statistics.probe_scores.DRAWS", 2)
+    settings = EvaluationSettings(bootstrap=100, probe=("all", 2))
+    scores = evaluate_model(model, [f"folder:{music}", "validation"], tmp_path, settings=settings)
+    folder, validation = Scores.read(tmp_path / "scores.json").benchmarks
+    assert folder.probes is not None and validation.probes is None and folder.probes.draws == 2
+    assert [point.shots for point in folder.probes.points] == [2, "all"] and folder.probes.worth is not None
+    assert {one["against"] for one in scores["comparisons"]} == {
+        "linear probe, 2 real tracks of each label", "linear probe, all real tracks",
+    }  # fmt: skip
+    text = format_scores(scores)
+    assert "real tracks of each label: a linear probe on them has the same balanced accuracy" in text
+    assert "linear probe, 2 real tracks of each label" in text
+    assert isinstance(folder, SingleLabelScores)
+    pictures = {name: picture for name, picture, *_ in draw_class_pictures(folder, tmp_path)}
+    assert "real tracks of each label" in pictures["probes"].decode()
+
+
+@pytest.mark.parametrize("probe", [0, "8,some", ["all", -1]])
+def test_probes_that_are_no_numbers(model: Path, tmp_path: Path, probe: object) -> None:
+    from synthmir import evaluate
+
+    with pytest.raises(RecipeError, match=r"--probe: .* is not a number of tracks\n  fix: write 8, or 1,2,4,8,16,all"):
+        evaluate(model, "validation", out=tmp_path, probe=probe)  # type: ignore[arg-type]
 
 
 def test_perfect_scores_have_exact_intervals(both: tuple[dict, Path], tmp_path: Path) -> None:
