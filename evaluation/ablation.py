@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from builder.corpus.building.build import build
@@ -30,15 +31,18 @@ from training.seeds import train_seeds
 from .benchmarks.base import Benchmark, load_benchmark
 from .benchmarks.text import printable
 from .inference.embedding_cache import EmbeddedBenchmark
+from .inference.evaluated_model import OWN as CALIBRATE_OWN
 from .inference.evaluated_model import VALIDATION, EvaluatedModel, predict_validation
-from .results.ablation import COMMON, FILE, OWN, Ablation, CellDifference, CellScores
+from .results.ablation import COMMON, FILE, OWN, Ablation, BenchmarkProbes, CellDifference, CellScores
 from .results.predictions import Predictions
-from .results.scores import HEADLINES
+from .results.scores import HEADLINES, SINGLE, LinearProbes
 from .statistics.across_seeds import check_metric, score_seeds
 from .statistics.compare import adjust_p_values, compare_seeds, to_quantity
+from .statistics.probe_scores import score_probes
 from .statistics.summary import describe_sampling
 
 MAX_CELLS = 1_000
+EVALUATION_KEYS = ("evaluation.aggregate", "evaluation.calibrate")  # the others are those of the whole ablation
 Bars = Callable[..., AbstractContextManager[Callable[[int, int | None], None]]]  # makes a progress bar: stage, unit
 
 
@@ -52,13 +56,14 @@ class Cell:
     @property
     def name(self) -> str:
         """The varied values as text: "prompts.vocals=instrumental, training.clips=100"."""
-        return ", ".join(f"{key}={_format_value(value)}" for key, value in self.values.items()) or "as it is"
+        return _name_values(self.values)
 
     @property
     def folder(self) -> str:
-        """The name of its folder of models."""
-        slug = re.sub(r"[^\w.=-]+", "-", self.name)[:80].strip("-.")
-        return f"{slug}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
+        """The name of its folder of models, which cells share that differ in how models are evaluated."""
+        name = _name_values({key: value for key, value in self.values.items() if not key.startswith("evaluation.")})
+        slug = re.sub(r"[^\w.=-]+", "-", name)[:80].strip("-.")
+        return f"{slug}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -141,6 +146,11 @@ def ablate(
         load_benchmark(name, None, recipe.training.task)
     for cell in cells:
         check_damages(cell.recipe.embedder.augment)
+        if cell.recipe.evaluation.calibrate not in (None, CALIBRATE_OWN):
+            raise RecipeError(
+                f"evaluation.calibrate: {cell.recipe.evaluation.calibrate!r} is not each benchmark's own recordings",
+                f"write {CALIBRATE_OWN!r}, the one that an ablation can do",
+            )
     bars = bars or _no_bars
 
     with record_run("ablate", recipe.fingerprint()) as record:
@@ -170,7 +180,7 @@ def ablate(
             models[cell.name] = [
                 EvaluatedModel.load(_models(out, cell) / f"seed-{seed}", cell.recipe.evaluation) for seed in numbers
             ]
-        predictions, notes = _predict(cells, models, names, out, bars)
+        predictions, probes, notes = _predict(cells, models, names, out, bars)
         record.rows = len(cells) * len(numbers)
         record.details = {"cells": len(cells), "seeds": numbers, "benchmarks": [printable(name) for name in names]}
     baseline = models[cells[0].name][0]
@@ -190,6 +200,7 @@ def ablate(
         notes=notes,
         cells=[_scores(cell, predictions[cell.name], models[cell.name], out) for cell in cells],
         differences=_differences(cells, predictions),
+        probes=probes,
         record=asdict(record),
     )
     ablation.write(out / FILE)
@@ -208,7 +219,8 @@ def _check_key(recipe: Recipe, key: str) -> None:
                 f"known {f'in {at}' if at else 'here'}: {known}" if known else f"{at} is no section",
             )
         part = part[name]
-    if isinstance(part, dict) or path[0] in ("evaluation", "ablation", "name") or key == "training.seed":
+    kept = path[0] in ("evaluation", "ablation", "name") and key not in EVALUATION_KEYS
+    if isinstance(part, dict) or kept or key == "training.seed":
         raise RecipeError(f"--vary {key}: cannot be varied", "vary a single setting, such as prompts.strategy")
 
 
@@ -236,14 +248,16 @@ PredictionsByPlace = dict[str, list[Predictions]]  # one a seed
 
 def _predict(
     cells: list[Cell], models: dict[str, list[EvaluatedModel]], names: list[str], out: Path, bars: Bars
-) -> tuple[dict[str, PredictionsByPlace], list[str]]:
-    """Return the predictions of every model by cell and place, and notes about them."""
+) -> tuple[dict[str, PredictionsByPlace], list[BenchmarkProbes], list[str]]:
+    """Return the predictions of every model by cell and place, linear probes of benchmarks, and notes about them."""
     trained_groups: set[str | None] = set()
     for corpus, embedder in {(_corpus(out, cell), config_name(cell.recipe.embedder)) for cell in cells}:
         trained_groups |= set(open_dataset(corpus, embedder).groups("train"))
     baseline = _corpus(out, cells[0])
     free = _untrained_ids(baseline, config_name(cells[0].recipe.embedder), trained_groups)
-    notes, embedded = [], dict[tuple[str, str, tuple[str, ...]], EmbeddedBenchmark]()
+    notes: list[str] = []
+    probes: list[BenchmarkProbes] = []
+    embedded: dict[tuple[str, str, tuple[str, ...]], EmbeddedBenchmark] = {}
     predictions: dict[str, PredictionsByPlace] = {}
     for cell in cells:
         by_place: PredictionsByPlace = {}
@@ -258,6 +272,11 @@ def _predict(
                 bench = load_benchmark(name, first.labels, cell.recipe.training.task, first.problem)  # type: ignore[arg-type]
                 with bars(f"embed {printable(name)}") as bar:
                     embedded[key] = EmbeddedBenchmark(bench, first.embedder, out / "benchmarks", _counted(bar, bench))
+                made = _probe(cell, embedded[key], first)
+                if isinstance(made, str):
+                    notes.append(f"{printable(name)}: {made}")
+                elif made is not None:
+                    probes.append(BenchmarkProbes(benchmark=printable(name), embedder=key[1], probes=made))
             by_place[printable(name)] = [embedded[key].predict(one) for one in models[cell.name]]
         predictions[cell.name] = by_place
     if not free:
@@ -265,7 +284,19 @@ def _predict(
             "every clip of the baseline's validation split has a description that some cell was trained on: "
             "differences are not tested on it"
         )
-    return predictions, notes
+    return predictions, probes, notes
+
+
+def _probe(cell: Cell, benchmark: EmbeddedBenchmark, model: EvaluatedModel) -> LinearProbes | str | None:
+    """Return the scores of linear probes on a benchmark; the reason why there are none; None if none is asked for."""
+    settings, task = cell.recipe.evaluation, cell.recipe.training.task
+    if not settings.probe:
+        return None
+    if model.problem != SINGLE:
+        return f"no linear probe: a {task} model has no single label a track"
+    means = np.stack([vectors.mean(axis=0) for vectors in benchmark.readable])
+    found = score_probes(means, benchmark.predict(model), settings.probe, task, settings)
+    return found if isinstance(found, str) else found[0]
 
 
 def _on(model: EvaluatedModel, corpus: Path) -> Predictions:
@@ -319,6 +350,10 @@ def _differences(cells: list[Cell], predictions: dict[str, PredictionsByPlace]) 
                 if key in tested
             ]
     return adjust_p_values(differences)  # type: ignore[return-value]
+
+
+def _name_values(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_format_value(value)}" for key, value in values.items()) or "as it is"
 
 
 def _format_value(value: Any) -> str:

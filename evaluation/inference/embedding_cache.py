@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from builder.io.atomic import write_bytes
+from training.models.calibration import RecordingStatistics
 
 from ..benchmarks.base import Benchmark
 from ..benchmarks.track import Track
 from ..results.predictions import Predictions
-from .evaluated_model import EvaluatedModel, Tick, collect_predictions
+from .evaluated_model import OWN, EvaluatedModel, Tick, collect_predictions
 from .predict import embed_tracks
 
 if TYPE_CHECKING:
@@ -66,11 +68,24 @@ class EmbeddedBenchmark:
         self.embedded = EmbeddedTracks(benchmark.tracks, embedder, folder, tick)
 
     def predict(self, model: EvaluatedModel) -> Predictions:
-        """Predict the benchmark's tracks. Raises DataError where none can be read."""
+        """Predict the benchmark's tracks, by their own statistics where the model's settings say so.
+
+        Raises:
+            DataError: No track can be read, or there are too few to calibrate on.
+        """
+        if model.settings.calibrate == OWN:
+            dim = self.readable[0].shape[1] if self.readable else 0
+            model = model.calibrated(RecordingStatistics.of(self.readable, dim), self.benchmark.name)
         threshold = model.model.config.threshold
         return collect_predictions(
             self.benchmark, self._outputs(model), model.labels, model.problem, threshold=threshold
         )
+
+    @cached_property
+    def readable(self) -> list[np.ndarray]:
+        """The embeddings of each track that can be read, float32 [windows, dim], in order."""
+        embedded = (self.embedded[number] for number in range(len(self.embedded)))
+        return [vectors for vectors in embedded if not isinstance(vectors, str)]
 
     def _outputs(self, model: EvaluatedModel) -> Iterator[tuple[Track, np.ndarray | str]]:
         for number, track in enumerate(self.benchmark.tracks):

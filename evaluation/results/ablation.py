@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from .json_document import Document, Part
-from .scores import Comparison, Problem, Sampling, SeedScores
+from .scores import Comparison, LinearProbes, Problem, Sampling, SeedScores
 
 FILE = "ablation.json"
 OWN, COMMON = "own validation", "baseline's validation"
@@ -30,6 +30,14 @@ class CellDifference(Comparison):
     cell: str
 
 
+class BenchmarkProbes(Part):
+    """Linear probes trained on real tracks of one benchmark, by one embedder."""
+
+    benchmark: str
+    embedder: str
+    probes: LinearProbes
+
+
 class Ablation(Document):
     """ablation.json. The first cell is the baseline."""
 
@@ -48,4 +56,5 @@ class Ablation(Document):
     notes: list[str]
     cells: list[CellScores]
     differences: list[CellDifference]
+    probes: list[BenchmarkProbes] = []  # where the recipe's `evaluation.probe` asks for them
     record: dict[str, Any]

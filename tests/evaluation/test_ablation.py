@@ -132,6 +132,21 @@ def test_one_varied_number_is_plotted_as_a_curve(recipe, tmp_path, done):
     assert "training.clips" in plot_ablation(result).decode()
 
 
+def test_how_models_are_evaluated_is_varied_without_training_again(recipe, tmp_path, done, monkeypatch):
+    monkeypatch.setattr("evaluation.statistics.probe_scores.DRAWS", 2)
+    (tmp_path / "corpora").symlink_to(done[1] / "corpora")
+    probed = recipe.with_options({"evaluation.probe": [1, "all"]})
+    result = ablate(probed, tmp_path, {"evaluation.aggregate": ["mean", "vote"]}, seeds=1, workers=1)
+    assert result.cells[0].models == result.cells[1].models and len(list((tmp_path / "models").iterdir())) == 1
+    (probes,) = result.probes
+    assert (probes.benchmark, probes.embedder) == (result.places[-1], "melstats")
+    assert [point.shots for point in probes.probes.points] == [1, "all"]
+    with pytest.raises(RecipeError, match=r"evaluation.calibrate: '.*' is not each benchmark's own\s+recordings"):
+        ablate(recipe, tmp_path, {"evaluation.calibrate": [None, str(tmp_path)]})
+    with pytest.raises(RecipeError, match="cannot be varied"):
+        ablate(recipe, tmp_path, {"evaluation.seed": [0, 1]})
+
+
 @pytest.mark.parametrize(
     ("texts", "values"),
     [

@@ -15,8 +15,10 @@ import torch
 import synthmir
 from builder.errors import DataError
 from builder.settings import EvaluationSettings
+from evaluation.benchmarks.base import load_benchmark
 from evaluation.evaluate import evaluate_model
-from evaluation.inference.evaluated_model import read_training_record
+from evaluation.inference.embedding_cache import EmbeddedBenchmark
+from evaluation.inference.evaluated_model import EvaluatedModel, read_training_record
 from tests.evaluation.conftest import RATE, sound
 from training.models.audio_classifier import SynthmirForAudioClassification
 from training.models.classifier import load_model
@@ -87,6 +89,10 @@ def test_evaluate_tells_on_what_a_model_was_calibrated(
     assert plain["model"]["calibration"] is None
     assert own["benchmarks"][0]["accuracy"] == plain["benchmarks"][0]["accuracy"]  # not calibrated on itself
     assert any("calibrated on these 21 recordings" in note for note in own["benchmarks"][1]["notes"])
+    loaded = EvaluatedModel.load(model, EvaluationSettings(calibrate="benchmark"))
+    benchmark = load_benchmark(f"folder:{recordings}", loaded.labels)
+    cached = EmbeddedBenchmark(benchmark, loaded.embedder, tmp_path / "cache").predict(loaded)
+    assert [json.dumps(row) for row in cached.rows()] == c.splitlines()  # as in an ablation
 
 
 def test_report_and_card_tell_it_too(model: Path, recordings: Path, tmp_path: Path):
