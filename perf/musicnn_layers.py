@@ -187,6 +187,8 @@ def main() -> None:
         kept = np.load(options.work, allow_pickle=False)
         synthetic, real = ({k[2:]: kept[k] for k in kept if k.startswith(side)} for side in ("s/", "r/"))
     else:
+        if not (options.real / "SOURCE.tsv").is_file():
+            parser.error(f"{options.real}: has no table SOURCE.tsv")
         torch.set_num_threads(1)
         models = {arch: Musicnn(EmbedderSettings(name="musicnn", arch=arch, device="cpu")) for arch in MUSICNN_MODELS}
         real = compute_features(read_recordings(options.real), models)

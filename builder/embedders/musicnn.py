@@ -143,7 +143,8 @@ class Musicnn:
         return probabilities
 
     def _compute(self, audio: np.ndarray, layer: str) -> np.ndarray:
-        """A layer's output for each window: float32 [batch, features]."""
+        """A layer's output for each window: float32 [batch, features]. No samples are silence."""
+        audio = audio if audio.shape[1] else np.zeros((len(audio), 1), np.float32)
         repeats = -(-MUSICNN_WINDOW // audio.shape[1])
         batch = torch.from_numpy(np.tile(audio, (1, repeats))[:, :MUSICNN_WINDOW])
         # One window on each core: no waiting within a layer, and a vector is the same bit for bit in any batch.

@@ -33,7 +33,8 @@ def read_checkpoint(index: bytes, data: bytes, where: str) -> dict[str, Tensor]:
         Tensors by name, in TensorFlow's layout.
 
     Raises:
-        BackendError: A damaged, foreign, compressed, big-endian or sharded checkpoint, or one of another data type.
+        BackendError: A damaged, foreign, compressed, big-endian or sharded checkpoint, one of another data type,
+            or one with numbers that are not finite.
     """
     try:
         tensors, total = {}, 0
@@ -49,6 +50,8 @@ def read_checkpoint(index: bytes, data: bytes, where: str) -> dict[str, Tensor]:
             if offset + size > len(data) or total > len(data):
                 raise ValueError(f"{name} is outside of its data, which has {len(data):,} bytes")
             values = np.frombuffer(data, "<f4", size // 4, offset).astype(np.float32)
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} has numbers that are not finite")
             tensors[name] = torch.from_numpy(values).reshape(shape)
         return tensors
     except (ValueError, IndexError) as error:

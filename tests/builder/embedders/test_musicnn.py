@@ -173,6 +173,12 @@ def test_shorter_audio_is_repeated(embedder, signal):
     assert np.isfinite(embedder.embed(signal[None, :1])).all()
 
 
+def test_silence_and_audio_without_samples_have_a_finite_embedding(embedder):
+    silence = embedder.embed(np.zeros((1, MUSICNN_WINDOW), np.float32))
+    assert np.isfinite(silence).all() and np.isfinite(embedder.tags(np.zeros((1, 100), np.float32))).all()
+    np.testing.assert_array_equal(embedder.embed(np.zeros((1, 0), np.float32)), silence)
+
+
 def test_tags_of_a_clip_follow_from_the_mean_of_its_windows_logits(embedder, package, signal):
     windows = signal[: 2 * MUSICNN_WINDOW].reshape(2, MUSICNN_WINDOW)
     logits = torch.stack([embedder.layers(torch.from_numpy(window))["logits"] for window in windows])
@@ -416,6 +422,11 @@ def test_damaged_and_foreign_checkpoints_are_refused(index, reason):
     with pytest.raises(BackendError, match=f"here: not a TensorFlow checkpoint.*{reason}") as caught:
         read_checkpoint(index, DATA, "here")
     assert "get the checkpoint again" in (caught.value.fix or "")
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    with pytest.raises(BackendError, match="layer/kernel has numbers that are not finite"):
+        read_checkpoint(INDEX, b"\xff" * len(DATA), "here")
 
 
 def test_tensors_that_share_their_data_are_refused():
