@@ -1,21 +1,28 @@
-"""PaSST compared with hear21passt: speed, difference of the embeddings, shares of the time, and the paper's corpus.
+"""PaSST compared with hear21passt, and musicnn with its package: speed, difference, shares, and the paper's corpus.
 
 uv run perf/embedding.py [--quick] [--device cpu|cuda] [--json FILE]
 
-The weights are full-size and random, which is the same work. Each side runs in its own process, because the allocator
-is tuned for a whole process. The sides alternate batch by batch and never run at the same time.
+PaSST's weights are full-size and random, which is the same work; musicnn's are the released ones. Each side runs in
+its own process, because the allocator is tuned for a whole process. The sides alternate batch by batch and never run
+at the same time. musicnn needs an old TensorFlow, so uv makes an environment for it (musicnn_package.py). The rows of
+musicnn are left out, and it says so, where there is no uv or no package index.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import multiprocessing
 import os
+import shutil
 import statistics
+import subprocess
 import tempfile
+import threading
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +30,8 @@ from typing import Any
 
 import numpy as np
 import table
+
+from builder.errors import BackendError
 
 CLIPS = 57_562  # in the corpus of Kroher et al. 2023
 SECONDS, RATE = 10, 32_000
@@ -32,12 +41,18 @@ SIDES = {  # name: (synthmir's or the package's, data type, whether the allocato
     "float32": ("synthmir", "float32", True),
     "bfloat16": ("synthmir", "bfloat16", True),
 }
+MUSICNN_SIDES = {"float32": ("musicnn", "float32", True), "bfloat16": ("musicnn", "bfloat16", True)}
+MUSICNN_ENVIRONMENT = ["tensorflow==2.15.1", "librosa<0.11", "numpy<2", "setuptools<80"]
+PROTOTYPE_SECONDS = 0.1  # of a window of musicnn on one core in the first port: a quarter is asked for
 TARGETS = [  # name, side, peer, target ratio on a CPU
     ("float32, default settings", "float32", "package", 2.4),
     ("bfloat16, default settings", "bfloat16", "package", 3.4),
     ("float32, same allocator settings", "float32", "package, tuned", 1.8),
     ("bfloat16, same allocator settings", "bfloat16", "package, tuned", 2.4),
 ]
+
+
+Side = Callable[[np.ndarray], tuple[np.ndarray, float]]  # audio -> embeddings and seconds
 
 
 def make_clips(count: int, seed: int = 0) -> np.ndarray:
@@ -62,14 +77,19 @@ def save_random_weights(path: Path) -> None:
     save_file(weights, path)
 
 
-def load_side(kind: str, dtype: str, tuned: bool, weights: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
+def load_side(
+    kind: str, dtype: str, tuned: bool, weights: Path | None, device: str
+) -> Callable[[np.ndarray], np.ndarray]:
     """Load a side, which embeds float32 [batch, samples]; the package is used as its documentation says."""
     import torch
 
     from builder.cpu_kernels import tune_allocator
+    from builder.embedders.musicnn import Musicnn
     from builder.embedders.passt import Passt
     from builder.settings import EmbedderSettings
 
+    if kind == "musicnn":
+        return Musicnn(EmbedderSettings(name="musicnn", dtype=dtype, device=device)).embed
     if kind == "synthmir":
         return Passt(EmbedderSettings(name="passt", weights=str(weights), dtype=dtype, device=device)).embed
     if tuned:
@@ -84,11 +104,11 @@ def load_side(kind: str, dtype: str, tuned: bool, weights: Path, device: str) ->
     return lambda audio: base.get_scene_embeddings(torch.from_numpy(audio), model).cpu().numpy()
 
 
-def serve_side(name: str, weights: Path, device: str, pipe: Connection) -> None:
+def serve_side(side: tuple[str, str, bool], weights: Path | None, device: str, pipe: Connection) -> None:
     """Run a side in this process: receive audio, send its embeddings and the seconds."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        embed = load_side(*SIDES[name], weights, device)
+        embed = load_side(*side, weights, device)
         while (audio := pipe.recv()) is not None:
             clock = time.perf_counter()
             embeddings = embed(audio)
@@ -96,17 +116,19 @@ def serve_side(name: str, weights: Path, device: str, pipe: Connection) -> None:
 
 
 @contextlib.contextmanager
-def start_sides(weights: Path, device: str) -> Iterator[dict[str, Callable[[np.ndarray], tuple[np.ndarray, float]]]]:
+def start_sides(
+    sides: dict[str, tuple[str, str, bool]], weights: Path | None, device: str
+) -> Iterator[dict[str, Side]]:
     """Start the processes, and give for each side a function from audio to embeddings and seconds."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Any] = {}
     workers = []
-    for name in SIDES:
+    for name, side in sides.items():
         pipes[name], far = context.Pipe()
-        workers.append(context.Process(target=serve_side, args=(name, weights, device, far), daemon=True))
+        workers.append(context.Process(target=serve_side, args=(side, weights, device, far), daemon=True))
         workers[-1].start()
 
-    def ask(name: str) -> Callable[[np.ndarray], tuple[np.ndarray, float]]:
+    def ask(name: str) -> Side:
         def run(audio: np.ndarray) -> tuple[np.ndarray, float]:
             pipes[name].send(audio)
             answer: tuple[np.ndarray, float] = pipes[name].recv()
@@ -114,8 +136,8 @@ def start_sides(weights: Path, device: str) -> Iterator[dict[str, Callable[[np.n
 
         return run
 
-    yield {name: ask(name) for name in SIDES}
-    for name, worker in zip(SIDES, workers, strict=True):
+    yield {name: ask(name) for name in sides}
+    for name, worker in zip(sides, workers, strict=True):
         pipes[name].send(None)
         worker.join()
 
@@ -125,7 +147,7 @@ def compare_sides(
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Compare speed and embeddings; also return the seconds a clip of each side."""
     seconds: dict[str, list[float]] = {name: [] for name in SIDES}
-    with start_sides(weights, device) as run:
+    with start_sides(SIDES, weights, device) as run:
         embeddings = {name: run[name](make_clips(min(2, batch)))[0] for name in SIDES}  # also warms up
         for turn in range(rounds):
             audio = make_clips(batch, turn)
@@ -149,6 +171,119 @@ def compare_sides(
     return rows, {name: statistics.median(some) for name, some in seconds.items()}
 
 
+@contextlib.contextmanager
+def start_package(folder: Path) -> Iterator[Callable[[str, Path], tuple[np.ndarray, float]]]:
+    """Start musicnn's package in its own environment: a function of what to do and a file. Raises RuntimeError."""
+    from builder.embedders.musicnn_weights import download_wheel
+
+    root = Path(__file__).parents[1]
+    uv = shutil.which("uv") or shutil.which("uv", path=root / ".uv" / "bin")
+    if uv is None:
+        raise RuntimeError("there is no uv")
+    with zipfile.ZipFile(download_wheel()) as wheel:
+        wheel.extractall(folder / "package")
+    packages = [part for package in MUSICNN_ENVIRONMENT for part in ("--with", package)]
+    command = [uv, "run", "--no-project", "--quiet", "--python", "3.11", *packages, "python"]
+    process = subprocess.Popen(
+        [*command, str(root / "perf" / "musicnn_package.py")], text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(folder / "package")},
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+
+    def ask(how: str, file: Path) -> tuple[np.ndarray, float]:
+        print(how, file, file=process.stdin, flush=True)
+        if not (seconds := process.stdout.readline()):
+            raise RuntimeError("its process ended")
+        return np.load(file.with_suffix(".out.npy")), float(seconds)
+
+    try:
+        if process.stdout.readline().strip() != "ready":
+            raise RuntimeError((process.stderr.read().strip() or "its process ended").splitlines()[-1])
+        threading.Thread(target=process.stderr.read, daemon=True).start()  # else its pipe fills
+        yield ask
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def compare_musicnn(device: str, windows: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
+    """Compare speed and embeddings with the package, with its session kept and as its documentation says."""
+    import soundfile
+
+    clips = make_clips(-(-windows // 6))[:, : 6 * 48_000].reshape(-1, 48_000)[:windows]
+    file, song = folder / "windows.npy", folder / "song.wav"
+    soundfile.write(song, clips[:10].ravel(), 16_000, subtype="FLOAT")
+    seconds: dict[str, list[float]] = {name: [] for name in (*MUSICNN_SIDES, "session", "extractor")}
+    with start_sides(MUSICNN_SIDES, None, device) as run, start_package(folder) as package:
+        expected = []
+        for window in clips[:6]:  # one by one: its features of later windows are not what its own output layer gets
+            np.save(file, window[None])
+            expected.append(package("session", file)[0][0])
+        np.save(file, clips)
+        embeddings = {name: run[name](clips)[0][: len(expected)] for name in MUSICNN_SIDES}  # also warms up
+        package("session", file)
+        for _ in range(rounds):
+            for name in MUSICNN_SIDES:
+                seconds[name].append(run[name](clips)[1] / windows)
+            seconds["session"].append(package("session", file)[1] / windows)
+            seconds["extractor"].append(package("extractor", song)[1] / 10)
+    speed = {name: [1 / one for one in some] for name, some in seconds.items()}
+    peers = {
+        "session": f"TensorFlow 2.15.1, session kept, batch {windows}",
+        "extractor": "extractor() on a file of 30 s",
+    }
+    rows = [
+        table.paired(f"musicnn, {name}", "windows/s", speed[name], speed[peer], text)
+        for name in MUSICNN_SIDES
+        for peer, text in peers.items()
+    ]
+    other = np.stack(expected)
+    for name, one in embeddings.items():
+        cosine = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+        note = f"largest difference {np.abs(one - other).max():.1e}; largest value {np.abs(other).max():.2g}"
+        label = f"musicnn, {name}, lowest cosine similarity with the package"
+        rows.append(table.row(label, "", float(cosine.min()), n=len(one), note=note))
+    return rows
+
+
+def measure_musicnn(device: str, count: int) -> list[dict[str, Any]]:
+    """Measure the time of one window of musicnn's models on one core: the whole, and the spectrogram alone."""
+    import torch
+
+    from builder.embedders.musicnn import Musicnn
+    from builder.settings import EmbedderSettings
+
+    torch.set_num_threads(1)
+    window = torch.from_numpy(make_clips(1)[0, :48_000])
+    rows = []
+    for arch, dtype in itertools.product(("MSD_musicnn", "MSD_vgg"), MUSICNN_SIDES):
+        model = Musicnn(EmbedderSettings(name="musicnn", arch=arch, dtype=dtype, device=device))
+        clock = time.perf_counter if device == "cuda" else time.thread_time  # what else the core does is not counted
+        whole = time_median(lambda: model.layers(window), count, device, clock)  # noqa: B023
+        spectrogram = time_median(lambda: model._mel(window), count, device, clock)  # noqa: B023
+        note = f"CPU time; its spectrogram {1e3 * spectrogram:.2f} ms"
+        if arch == "MSD_musicnn":
+            note += f"; at most {1e3 * PROTOTYPE_SECONDS / 4:.0f} ms asked for"
+        rows.append(table.row(f"{arch}, {dtype}, a window of 3 s, one core", "ms", 1e3 * whole, n=count, note=note))
+    return rows
+
+
+def time_median(
+    action: Callable[[], Any], count: int, device: str, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """The median seconds of an action over `count` calls after a first one."""
+    import torch
+
+    times = []
+    for _ in range(count + 1):
+        start = clock()
+        action()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(clock() - start)
+    return statistics.median(times[1:])
+
+
 def measure_shares(weights: Path, dtype: str, device: str, count: int) -> list[dict[str, Any]]:
     """Measure the shares of the time of one clip in one thread: reading, spectrogram, transformer."""
     import torch
@@ -163,28 +298,13 @@ def measure_shares(weights: Path, dtype: str, device: str, count: int) -> list[d
     mel = network.mel(torch.from_numpy(audio).to(device))
     flac, other = encode_flac(audio[0], RATE), encode_flac(resample(audio[0], RATE, 44_100), 44_100)
 
-    def synchronised(action: Callable[[], Any]) -> Callable[[], None]:
-        def run() -> None:
-            action()
-            if device == "cuda":
-                torch.cuda.synchronize()
-
-        return run
-
     parts = {
         "reading FLAC at 32 kHz": lambda: load_audio(flac, RATE),
         "reading FLAC at 44.1 kHz and resampling": lambda: load_audio(other, RATE),
-        "log-mel spectrogram": synchronised(lambda: network.mel(torch.from_numpy(audio).to(device))),
-        "transformer": synchronised(lambda: network.features(mel)),
+        "log-mel spectrogram": lambda: network.mel(torch.from_numpy(audio).to(device)),
+        "transformer": lambda: network.features(mel),
     }
-    took = {}
-    for name, action in parts.items():
-        times = []
-        for _ in range(count + 1):
-            clock = time.perf_counter()
-            action()
-            times.append(time.perf_counter() - clock)
-        took[name] = statistics.median(times[1:])
+    took = {name: time_median(action, count, device) for name, action in parts.items()}
     whole = sum(took.values()) - took["reading FLAC at 32 kHz"]
     return [
         table.row(
@@ -230,6 +350,11 @@ def main() -> None:
             rows.append(project_corpus(weights, dtype, options.device, count, folder, seconds["package"]))
         for dtype in ("float32", "bfloat16"):
             rows += measure_shares(weights, dtype, options.device, 1 if options.quick else 7)
+        rows += measure_musicnn(options.device, 3 if options.quick else 40)
+        try:
+            rows += compare_musicnn(options.device, 10 * batch, rounds, folder)
+        except (RuntimeError, BackendError) as error:
+            print(f"musicnn's package is not compared: {error}")
     table.finish("embedding", rows, options)
 
 
