@@ -28,6 +28,7 @@ from .settings import (
     SplitSettings,
     TrainingSettings,
 )
+from .soundfonts import pin_font, resolve_font
 from .taxonomy import SHIPPED, Taxonomy, find_taxonomy
 from .validation import faults_error, match_pattern, suggest, try_validate
 
@@ -103,7 +104,12 @@ class Recipe(RecipeSection):
                 elif not path_exists(file):
                     raise RecipeError(f"no file and no shipped recipe {path!r}", f"shipped: {', '.join(shipped)}")
             recipe = cls._validated(read_yaml(file), str(file), () if kept else PARTS)
-            recipe._folder = file.resolve().parent
+            folder = file.resolve().parent
+            fonts = tuple(resolve_font(font, folder) for font in recipe.generator.soundfont)
+            if fonts != recipe.generator.soundfont:
+                generator = recipe.generator.model_copy(update={"soundfont": fonts})
+                recipe = recipe.model_copy(update={"generator": generator})
+            recipe._folder = folder
             return recipe._match_corpus()
 
     @classmethod
@@ -228,6 +234,8 @@ class Recipe(RecipeSection):
         """
         data, files = self.model_dump(mode="json"), {}
         data["generator"]["revision"] = self.generator.version
+        if "soundfont" in self.generator.audible():
+            data["generator"]["soundfont"] = [pin_font(font) for font in self.generator.soundfont]
         if not (taxonomy := find_taxonomy(self.taxonomy, self.folder)).is_relative_to(SHIPPED):
             files["taxonomy.yaml"] = taxonomy.read_bytes()
             data["taxonomy"] = "taxonomy.yaml"

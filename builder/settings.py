@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from . import soundfonts
 from .errors import BackendError, RecipeError
 from .validation import Section
 
@@ -129,6 +130,13 @@ class GeneratorSettings(RecipeSection):
     revision: Annotated[str | None, BeforeValidator(lambda value: str(value) if type(value) is int else value)] = None
     """The revision of the weights; of `arranger`, the version of its sound: `1` (that of 0.1) or `2`. Default: the
     newest. It is written into every row."""
+    soundfont: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+        Field(min_length=1, max_length=32),
+    ] = Field(default=(soundfonts.DEFAULT,), strict=False)
+    """Of `arranger`, the sound fonts that clips are played with, one drawn for each clip by its seed: `TimGM6mb`,
+    `FluidR3_GM`, `MuseScore_General`, or paths of SF2 and SF3 files."""
     seconds: float = Field(default=10.0, ge=1.0, le=30.0, strict=False)
     """The length of a clip."""
     guidance: float = Field(default=3.0, ge=1.0, le=50.0, strict=False)
@@ -162,12 +170,16 @@ class GeneratorSettings(RecipeSection):
     def audible(self) -> dict[str, Any]:
         """Return what changes the audio, without the defaults of settings that recipes of 0.1 did not have.
 
-        Recipes of 0.1 could not name a version, so version 1 is null, and they keep their fingerprint.
+        Recipes of 0.1 could not name a version, so version 1 is null, and they keep their fingerprint. A sound font
+        is identified by its digest. Raises BackendError if that is not known, because the font is not installed.
         """
         unset = {key for key in ("top_p", "stereo") if getattr(self, key) == type(self).model_fields[key].default}
         first = VERSIONS.get(self.name, (None,))[0]
         version = None if self.version == first else self.version
-        return self.model_dump(mode="json", exclude={"batch_size", "device"} | unset) | {"revision": version}
+        changing = self.model_dump(mode="json", exclude={"batch_size", "device", "soundfont"} | unset)
+        if self.soundfont != type(self).model_fields["soundfont"].default:
+            changing["soundfont"] = [soundfonts.identify_font(font) for font in self.soundfont]
+        return changing | {"revision": version}
 
 
 class QualitySettings(RecipeSection):

@@ -18,6 +18,7 @@ from ...io.safe_files import find_shipped, parse_json, read_yaml
 from ..corpus import BUILD_RECORD, CARD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, embed_record, list_parts
 from ..schema import COLUMNS
 from .fidelity import drop_stale_measurements
+from .font_licences import list_font_licences
 from .limitations import format_interval, format_percent, list_limitations
 from .measurement import Measurement
 from .metadata import describe_type, make_metadata, read_config_infos
@@ -71,6 +72,7 @@ def _render(root: Path) -> str:
         "audio_seconds": float(durations.sum()),
         "prompts": pc.count_distinct(table.rows["prompt"]).as_py(),
         "generators": generators,
+        "font_licences": list_font_licences(makings),
         "licence": licence,
         "licence_note": NON_COMMERCIAL if "-nc" in licence else OPEN,
         "genres": table.names("genre"),

@@ -13,14 +13,18 @@ import numpy as np
 from ...clip import Clip
 from ...errors import RecipeError
 from ...settings import VERSIONS
+from ...soundfonts import DEFAULT, FontFile, find_font
 from .compose import compose_score
 from .draw import draw_production
+from .instruments import Instruments
 from .mix import mix_score
 from .perform import perform_score
 from .render import render_score
 from .revision import make_revision
+from .rng import SeededRandom
 from .sampler import Sampler
 from .score import Note, Score, Track
+from .soundfont import SoundFont
 from .style import Vocabulary, read_styles
 from .vocals import describe_vocals
 
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Arranger", "Note", "Score", "Track"]
 
+_CACHE_BYTES = 128 << 20  # of played notes, for all sound fonts together
 _NOT_USED = ("model", "guidance", "temperature", "top_k", "top_p", "dtype")
 
 
@@ -49,8 +54,8 @@ class Arranger:
     samples = False
     single_core = True
     about = (
-        "General-MIDI arrangements, composed by rules from the prompt's own attributes and played with the TimGM6mb "
-        "sound font. No neural model is involved: the clips stand for music in tests and lessons, not for MusicGen's."
+        "General-MIDI arrangements, composed by rules from the prompt's own attributes and played with sound fonts. "
+        "No neural model is involved: the clips stand for music in tests and lessons, not for MusicGen's."
     )
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
@@ -61,13 +66,15 @@ class Arranger:
         self._taxonomy = taxonomy
         self._vocabulary = Vocabulary.load()
         self._styles = read_styles(taxonomy, self._vocabulary)
+        self._fonts = [find_font(font) for font in settings.soundfont]
+        self._instruments = lru_cache(None)(self._open_font)
         self._compose = lru_cache(64)(self._compose_score)  # generated clips are described, too
 
     @cached_property
     def revision(self) -> str:
         """Equal for equal clips: see `make_revision`."""
         taxonomy = json.dumps(self._taxonomy.model_dump(mode="json"), sort_keys=True).encode()
-        return make_revision(self.version, taxonomy)
+        return make_revision(self.version, taxonomy, [font.digest for font in self._fonts])
 
     @cached_property
     def _sampler(self) -> Sampler:
@@ -77,6 +84,13 @@ class Arranger:
         """Compose a clip's score. Raises RecipeError for a prompt that names what the taxonomy does not have."""
         return self._compose(clip, self.seconds)
 
+    def _choose_font(self, seed: int) -> FontFile:
+        return SeededRandom(seed, "soundfont").choice(self._fonts)
+
+    def _open_font(self, font: FontFile) -> Instruments:
+        cache_bytes = _CACHE_BYTES // len(self._fonts)
+        return Instruments(SoundFont(font.path), self.sampling_rate, self._channels, self._vocabulary, cache_bytes)
+
     def _compose_score(self, clip: Clip, seconds: float) -> Score:
         score = compose_score(clip, self._taxonomy, self._styles, self._vocabulary, seconds, self.version)
         return score if self.version == "1" else perform_score(score)
@@ -85,7 +99,7 @@ class Arranger:
         """Play a score: float32 [samples], in stereo [samples, 2], in [-1, 1]."""
         if self.version == "1":
             return mix_score(score, self.seconds, self._sampler, self._vocabulary)
-        sound = render_score(score, self.seconds, self._sampler, self._vocabulary, self._channels)
+        sound = render_score(score, self.seconds, self._instruments(self._choose_font(score.seed)))
         return sound if self._channels == 2 else sound[:, 0]
 
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
@@ -95,10 +109,13 @@ class Arranger:
     def describe(self, row: Clip) -> dict[str, str]:
         """Return the sound font and the production of a clip: its columns `soundfont` and `production`."""
         score = self.compose(row)
+        font = self._choose_font(row.seed)
         production = asdict(score.production)
         if self.version != "1":
             production = draw_production(score).describe() | describe_vocals(score)
-        return {"soundfont": "TimGM6mb", "production": json.dumps(_round(production))}
+            if substitutes := self._instruments(font).list_substitutes(score):
+                production["substitutes"] = substitutes
+        return {"soundfont": font.name, "production": json.dumps(_round(production))}
 
 
 def _round(value: Any) -> Any:
@@ -123,6 +140,8 @@ def _refuse_unused(settings: GeneratorSettings) -> None:
         faults.append(f"generator.revision: the arranger has the versions {known}, not {settings.revision!r}")
     if settings.stereo and settings.version == "1":
         faults.append("generator.stereo: version 1 of the arranger is mono")
+    if settings.version == "1" and settings.soundfont != defaults.soundfont:
+        faults.append(f"generator.soundfont: version 1 of the arranger is played with {DEFAULT} alone")
     if settings.device not in ("auto", "cpu"):
         faults.append(f"generator.device: {settings.device!r}, but the arranger plays on the CPU")
     if faults:

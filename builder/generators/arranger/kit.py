@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .effects import resample
-from .sampler import Layers, Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,44 +28,24 @@ class DrumTuning:
     layer_gain: float = 0.0
 
 
-class TunedSampler:
-    """A sampler whose drums are tuned for one clip."""
+def tune_drum(sound: np.ndarray, layer: np.ndarray | None, tuning: DrumTuning, rate: int) -> np.ndarray:
+    """Tune a drum.
 
-    def __init__(self, sampler: Sampler, kit: dict[int, DrumTuning]) -> None:
-        self.sampling_rate = sampler.sampling_rate
-        self._sampler = sampler
-        self._kit = kit
-        self._tuned: dict[tuple[int, int], Layers] = {}
+    Args:
+        sound: float32 [channels, samples].
+        layer: The drum that sounds along with it, None without one.
+        tuning: How it is changed.
+        rate: The sampling rate in Hz.
 
-    def note(self, program: int, is_drum: bool, pitch: int, seconds: float) -> Layers:
-        """Return the dark and the bright layer of a note, as `Sampler.note` does."""
-        tuning = self._kit.get(pitch) if is_drum else None
-        if tuning is None:
-            return self._sampler.note(program, is_drum, pitch, seconds)
-        key = (program, pitch)
-        if key not in self._tuned or len(self._tuned[key][0]) < seconds * self.sampling_rate:
-            longest = self.ring(pitch, 60.0) + 0.1
-            self._tuned[key] = self._tune(program, pitch, max(seconds, longest), tuning)
-        return self._tuned[key]
-
-    def ring(self, key: int, held: float) -> float:
-        """How many seconds a drum sounds whose step is `held` seconds long."""
-        tuning = self._kit.get(key)
-        return self._sampler.ring(key, held) * (min(1.0, tuning.decay) if tuning else 1.0)
-
-    def _tune(self, program: int, pitch: int, seconds: float, tuning: DrumTuning) -> Layers:
-        """The layers of a drum with its tuning, decay and second drum."""
-        ratio = 2.0 ** (tuning.semitones / 12)
-        needed = round(1.1 * seconds * ratio * self.sampling_rate) + 2
-        source = self._sampler.note(program, True, pitch, seconds * ratio)
-        layers = [resample(part[:needed], ratio) for part in source]
-        if tuning.layer:
-            gain = np.float32(10 ** (tuning.layer_gain / 20))
-            for part, other in zip(layers, self._sampler.note(program, True, tuning.layer, seconds), strict=True):
-                shared = min(len(part), len(other))
-                part[:shared] += gain * other[:shared]
-        time = np.arange(len(layers[0]), dtype=np.float32) * np.float32(1.0 / self.sampling_rate)
-        # A drum falls by 60 dB in about 0.9 s: less or more of that makes it damped or ringing.
-        curve = np.exp(np.float32(-7.0 * (1.0 / tuning.decay - 1.0)) * np.minimum(time, np.float32(0.5)))
-        curve *= np.float32(10 ** (tuning.gain / 20))
-        return layers[0] * curve, layers[1] * curve
+    Returns:
+        float32 [channels, samples], shorter or longer by the tuning.
+    """
+    tuned = np.stack([resample(channel, 2.0 ** (tuning.semitones / 12)) for channel in sound])
+    if layer is not None:
+        shared = min(tuned.shape[1], layer.shape[1])
+        tuned[:, :shared] += np.float32(10 ** (tuning.layer_gain / 20)) * layer[:, :shared]
+    time = np.arange(tuned.shape[1], dtype=np.float32) * np.float32(1.0 / rate)
+    # A drum falls by 60 dB in about 0.9 s: less or more of that makes it damped or ringing.
+    curve = np.exp(np.float32(-7.0 * (1.0 / tuning.decay - 1.0)) * np.minimum(time, np.float32(0.5)))
+    tuned *= curve * np.float32(10 ** (tuning.gain / 20))
+    return tuned

@@ -9,7 +9,6 @@ import numpy as np
 import scipy.fft
 from numpy.random import PCG64, Generator
 
-from .kit import TunedSampler
 from .sampler import Sampler
 from .score import Production, Score, Track
 from .style import Vocabulary
@@ -44,17 +43,10 @@ def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabu
     return limit(sound, rate)
 
 
-def play_track(
-    track: Track,
-    bus: np.ndarray,
-    tempo: int,
-    sampler: Sampler | TunedSampler,
-    vocabulary: Vocabulary,
-    boost: float = 0.0,
-) -> None:
-    """Add a track's notes to a bus, with their bright layer louder by `boost` dB."""
+def play_track(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary) -> None:
+    """Add a track's notes to a bus."""
     rate, beat = sampler.sampling_rate, 60.0 / tempo
-    level, brightness = 10 ** (track.level / 20), 10 ** (boost / 20)
+    level = 10 ** (track.level / 20)
     release = 0.05 if track.is_drum else vocabulary.envelope(track.program).release
     fade = np.linspace(1.0, 0.0, max(2, round(release * rate)), dtype=np.float32) ** 2
     for note in track.notes:
@@ -69,7 +61,7 @@ def play_track(
             continue
         gain = level * note.velocity**1.5
         sound = dark[:stop] * np.float32(gain)
-        sound += bright[:stop] * np.float32(gain * brightness * (0.35 + 0.75 * note.velocity))
+        sound += bright[:stop] * np.float32(gain * (0.35 + 0.75 * note.velocity))
         tail = stop - (wanted - len(fade))
         if tail > 0:
             sound[max(0, stop - tail) :] *= fade[max(0, tail - stop) : tail]

@@ -1,4 +1,4 @@
-"""The instruments: notes of a General-MIDI sound font, shaped by an envelope and cached.
+"""The instruments of version 1: notes of a General-MIDI sound font, shaped by an envelope and cached.
 
 The font gives a held note, in tune and looped. Decay and damping are added here. A note is cached as two layers, dark
 and bright, so that velocity can change its timbre.
@@ -6,15 +6,13 @@ and bright, so that velocity can change its timbre.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 from scipy.signal import lfilter
 
-from ...errors import BackendError
+from ...soundfonts import DEFAULT, find_font
 from .soundfont import SoundFont
 from .style import DrumSound, Vocabulary
 
@@ -24,15 +22,6 @@ _LEVEL = 0.1  # RMS of a pitched note's first third of a second, peak / 5 of a d
 Layers = tuple[np.ndarray, np.ndarray]  # dark, bright: float32 [samples] each; their sum is the note at full velocity
 
 
-def find_sound_font() -> Path:
-    """The path of pretty_midi's General-MIDI sound font, without importing the package. Raises BackendError."""
-    spec = importlib.util.find_spec("pretty_midi")
-    path = Path(spec.origin).parent / "TimGM6mb.sf2" if spec and spec.origin else None
-    if path is None or not path.exists():
-        raise BackendError("the arranger's sound font (TimGM6mb.sf2) is missing", "pip install pretty_midi")
-    return path
-
-
 class Sampler:
     """Gives notes by General-MIDI program and pitch. They depend on the arguments only and must not be modified."""
 
@@ -40,7 +29,7 @@ class Sampler:
         self.sampling_rate = sampling_rate
         self._vocabulary = vocabulary
         self._drums = {sound.key: sound for sound in vocabulary.drums.values()}
-        self._font = SoundFont(find_sound_font())
+        self._font = SoundFont(find_font(DEFAULT).path)
         self._cache: OrderedDict[tuple[int, bool, int, float], Layers] = OrderedDict()
         self._bytes = 0
 

@@ -10,8 +10,13 @@ from builder.audio import measure_loudness
 from builder.clip import Clip, Prompt
 from builder.generators.arranger import Arranger, Score
 from builder.generators.arranger.draw import GUITARS, LOUDNESS, draw_production
-from builder.generators.arranger.kit import DrumTuning, TunedSampler
+from builder.generators.arranger.instruments import Instruments
+from builder.generators.arranger.kit import DrumTuning
+from builder.generators.arranger.score import Note, Track
+from builder.generators.arranger.soundfont import SoundFont
+from builder.generators.arranger.style import Vocabulary
 from builder.settings import GeneratorSettings
+from builder.soundfonts import DEFAULT, find_font
 from builder.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.load("paper")
@@ -70,16 +75,20 @@ def test_every_electric_guitar_has_an_amplifier_and_distorted_ones_more_gain() -
 
 
 def test_drums_are_tuned_and_layered_and_other_notes_are_not() -> None:
-    plain, kit = MONO._sampler, {38: DrumTuning(semitones=12.0, decay=0.5, gain=-6.0, layer=39)}
-    tuned = TunedSampler(plain, kit)
-    assert tuned.note(0, False, 60, 0.3)[0] is plain.note(0, False, 60, 0.3)[0]
-    assert tuned.note(0, True, 36, 0.3)[0] is plain.note(0, True, 36, 0.3)[0]
-    dark, bright = tuned.note(0, True, 38, 0.3)
-    assert len(dark) == len(bright) >= 0.3 * 32_000 and dark.dtype == bright.dtype == np.float32
-    assert tuned.note(0, True, 38, 0.3)[0] is dark
-    assert tuned.ring(38, 9.0) == 0.5 * plain.ring(38, 9.0) and tuned.ring(36, 9.0) == plain.ring(36, 9.0)
-    alone = TunedSampler(plain, {38: DrumTuning(semitones=12.0, decay=0.5, gain=-6.0)}).note(0, True, 38, 0.3)[0]
-    assert np.abs(dark - alone).max() > 1e-3
+    instruments = Instruments(SoundFont(find_font(DEFAULT).path), 32_000, 1, Vocabulary.load())
+
+    def play(key: int, **tuning: Any) -> np.ndarray:
+        track = Track("drums", "drums", 0, True, 0.0, [Note(0.0, 1.0, key, 0.9)])
+        return instruments.play_track(track, 32_000, 120, 0.0, {38: DrumTuning(**tuning)} if tuning else {})
+
+    np.testing.assert_array_equal(play(36), play(36, semitones=12.0))
+    plain, high, layered = play(38), play(38, semitones=12.0), play(38, semitones=12.0, layer=39)
+    spectra = [np.abs(np.fft.rfft(one[0])) for one in (plain, high)]
+    centroids = [spectrum @ np.arange(len(spectrum)) / spectrum.sum() for spectrum in spectra]
+    assert centroids[1] > 1.2 * centroids[0]
+    damped, longer = play(38, decay=0.5), play(38, decay=2.0)
+    assert np.abs(damped[0, 4000:]).max() < 0.7 * np.abs(longer[0, 4000:]).max()
+    assert np.abs(layered - high).max() > 1e-3
 
 
 def test_the_loudness_is_the_one_that_was_drawn() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -9,46 +8,13 @@ import numpy as np
 import pytest
 
 from builder.errors import BackendError
-from builder.generators.arranger.sampler import find_sound_font
 from builder.generators.arranger.soundfont import SoundFont
+from builder.soundfonts import DEFAULT, find_font
+
+from .fonts import font, sine
 
 ROOT = Path(__file__).parents[4]
 RATE = 32_000
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
-
-
-def listed(name: bytes, *chunks: bytes) -> bytes:
-    return chunk(b"LIST", name + b"".join(chunks))
-
-
-def font(
-    samples: np.ndarray, rate: int, root: int, loop: tuple[int, int] | None, *generators: tuple[int, int]
-) -> bytes:
-    """A SoundFont with one preset of one instrument of one sample."""
-    data = samples.astype("<i2").tobytes() + b"\0" * 92
-    settings = [*generators, *([(54, 1)] if loop else []), (53, 0)]
-    start, stop = loop or (0, len(samples))
-    hydra = {
-        b"phdr": struct.pack("<20sHHHIII", b"Sine", 0, 0, 0, 0, 0, 0)
-        + struct.pack("<20sHHHIII", b"EOP", 0, 0, 1, 0, 0, 0),
-        b"pbag": struct.pack("<HHHH", 0, 0, 1, 0),
-        b"pmod": bytes(10),
-        b"pgen": struct.pack("<HHHH", 41, 0, 0, 0),
-        b"inst": struct.pack("<20sH", b"Sine", 0) + struct.pack("<20sH", b"EOI", 1),
-        b"ibag": struct.pack("<HHHH", 0, 0, len(settings), 0),
-        b"imod": bytes(10),
-        b"igen": b"".join(struct.pack("<HH", *pair) for pair in settings) + bytes(4),
-        b"shdr": struct.pack("<20s5IBbHH", b"Sine", 0, len(samples), start, stop, rate, root, 0, 0, 1) + bytes(46),
-    }
-    body = b"sfbk" + listed(b"sdta", chunk(b"smpl", data)) + listed(b"pdta", *(chunk(*item) for item in hydra.items()))
-    return chunk(b"RIFF", body)
-
-
-def sine(cycles: int, period: int) -> np.ndarray:
-    return 16_384 * np.sin(2 * np.pi * np.arange(cycles * period) / period)
 
 
 @pytest.mark.parametrize("key", [48, 69, 76])
@@ -80,7 +46,7 @@ def test_tuning_and_attenuation_apply(tmp_path):
 # Sounds whose strongest partials are harmonics of the key: no bells, ensembles, effects or musette.
 @pytest.mark.parametrize("program", [0, 4, 11, 16, 19, 24, 29, 32, 33, 38, 40, 42, 56, 60, 65, 68, 71, 73, 79, 80, 81])
 def test_the_shipped_font_is_in_tune(program):
-    shipped = SoundFont(find_sound_font())
+    shipped = SoundFont(find_font(DEFAULT).path)
     for key in (48, 55, 60, 67, 72):
         samples = shipped.play(program, False, key, 2.0, RATE)[1600:]
         spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 8 * len(samples)))
@@ -97,9 +63,9 @@ def test_the_shipped_font_is_in_tune(program):
 def test_all_programs_and_drums_are_repeatable_across_processes():
     code = (
         "import hashlib, numpy as np\n"
-        "from builder.generators.arranger.sampler import find_sound_font\n"
+        "from builder.soundfonts import DEFAULT, find_font\n"
         "from builder.generators.arranger.soundfont import SoundFont\n"
-        "font, total = SoundFont(find_sound_font()), hashlib.sha256()\n"
+        "font, total = SoundFont(find_font(DEFAULT).path), hashlib.sha256()\n"
         "for drum, item in [(False, p) for p in ORDER(range(128))] + [(True, k) for k in range(35, 82)]:\n"
         "    note = font.play(0 if drum else item, drum, item if drum else 60, 0.5, 32000)\n"
         "    assert np.isfinite(note).all() and 0.001 < np.abs(note).max() < 8, (drum, item)\n"
