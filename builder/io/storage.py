@@ -107,7 +107,10 @@ def to_path(address: str | Path) -> Path:
         raise BackendError(f"{address}: needs the package {storage.package}, which is not installed", storage.install)
     from upath import UPath
 
-    return cast(Path, UPath(f"{scheme}://{rest}", **storage.options))
+    try:
+        return cast(Path, UPath(f"{scheme}://{rest}", **storage.options))
+    except ValueError as error:  # a bracket without its other half, which begins an IPv6 address
+        raise DataError(f"{address}: is not an address: {error}", f"write {scheme}://BUCKET/FOLDER") from error
 
 
 def is_remote(path: Path) -> bool:

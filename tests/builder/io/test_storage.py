@@ -461,6 +461,7 @@ def test_a_missing_extra_is_named(monkeypatch):
         ("s3:///corpus", "not an address"),
         ("s3://bucket/../other", "not an address"),
         ("s3://bucket//corpus", "not an address"),
+        ("s3://[bucket/corpus", "not an address: Invalid IPv6 URL"),
         ("gs://bucket/corpus", "an unknown kind of storage"),
         ("https://host/corpus?token=hush", "an unknown kind of storage"),
         ("hf://org/name", "not the address of a data set"),
