@@ -6,7 +6,6 @@ and those of the training: importing `training` loads torch, so nothing that `sy
 
 from __future__ import annotations
 
-import gc
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,13 +19,13 @@ import builder.cli
 import evaluation.cli
 from builder.cli import Address, Executor, GpusPerWorker, RecipeArgument, ShardTimeout, Workers
 from builder.errors import SynthmirError
+from builder.garbage import collect_garbage_rarely
 from builder.interrupts import handle_signals
 from builder.io.storage import to_path
 from evaluation.cli import ModelArgument
 
 from . import pipeline, training_api
 
-GC_THRESHOLDS = (50_000, 20, 20)  # with Python's own, importing torch and transformers takes a sixth longer
 INTERRUPTED = 130  # the exit code of Ctrl-C, which typer turns into SystemExit
 
 app = typer.Typer(
@@ -248,7 +247,7 @@ def _make_command() -> Callable[[], None]:
 
 def main() -> None:
     """Run a command. A user's mistake is printed as a message and ends with its exit code."""
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_garbage_rarely()
     try:
         with handle_signals():
             _make_command()()

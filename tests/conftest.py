@@ -20,6 +20,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
+from builder.corpus.card import card, plots
+
 from .browser import chrome
 
 gc.disable()  # until all tests are imported: nothing of it is garbage, and looking for it takes a sixth of the time
@@ -29,6 +31,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NO_SKIP = "SYNTHMIR_NO_SKIP"  # environment: "1" skips nothing, "tools" only what lacks a tool; any other skip fails
+WITH_PLOTS = ("test_card", "test_run")  # files whose tests draw the plots of cards
 MISSING = "is missing on this machine; .ci/run installs it"
 
 
@@ -129,6 +132,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if refused := [reason for reason in reasons if MISSING not in reason]:
         reporter.write_line("\n".join(["skipped without the lack of a tool:", *refused]), red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_plots(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Draw no plots in the cards of corpora, except in the tests of them: hundreds of tests build a corpus."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem not in WITH_PLOTS:
+            patch.setattr(card, "draw_plots", lambda *_: [])
+        yield
+
+
+@pytest.fixture
+def with_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the plots of cards in this test."""
+    monkeypatch.setattr(card, "draw_plots", plots.draw_plots)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from ..garbage import collect_garbage_rarely
 from ..interrupts import check_interrupt, handle_interrupts
 from ..registry import EMBEDDERS, GENERATORS
 from .base import Failure, Success, TaskTracker, Tick, Worker, run_task
@@ -141,6 +142,7 @@ def _without_main_module() -> Iterator[None]:
 def _serve(pipe: Connection, parent: int) -> None:
     """Run tasks in a worker's process. It ignores Ctrl-C, and ends when the main process ends, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    collect_garbage_rarely()
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         with contextlib.suppress(OSError, AttributeError):

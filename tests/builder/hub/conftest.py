@@ -13,6 +13,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
 from builder.corpus.building.build import build
+from builder.corpus.card import card, plots
 from builder.embedders.embed_corpus import embed_corpus
 from builder.hub import client
 from builder.hub.publish import Target, publish
@@ -41,8 +42,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made") / "run"
     recipe = root.parent / "small.yaml"
     recipe.write_text(RECIPE)
-    build(Recipe.load(recipe), root / "corpus", clips_per_shard=10, workers=1)
-    embed_corpus(root / "corpus", EmbedderSettings())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(card, "draw_plots", plots.draw_plots)  # they are published too
+        build(Recipe.load(recipe), root / "corpus", clips_per_shard=10, workers=1)
+        embed_corpus(root / "corpus", EmbedderSettings())
     train(root / "corpus", root / "model", TrainingSettings(hidden=(8,), epochs=5), EmbedderSettings())
     return root
 
