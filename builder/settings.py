@@ -269,8 +269,9 @@ class EmbedderSettings(RecipeSection):
 class AdaptationSettings(RecipeSection):
     """What the strategy `adapt` adds to the loss (training/optim/domain_adaptation.py)."""
 
-    loss: Literal["coral", "mmd", "dann", "supcon", "ccsa"] = "mmd"
-    """The loss that pulls synthetic and real representations together."""
+    loss: Literal["statistics", "coral", "mmd", "dann", "supcon", "ccsa"] = "mmd"
+    """What pulls synthetic and real representations together, beside the standardisation of both by their own
+    statistics; `statistics`: nothing."""
     weight: float | None = Field(default=None, gt=0.0, strict=False)
     """Its weight beside the classification loss. Default: depends on the loss."""
     temperature: float = Field(default=0.1, gt=0.0, strict=False)
@@ -325,9 +326,11 @@ class TrainingSettings(RecipeSection):
     shots: int | None = Field(default=None, ge=1)
     """Labelled real tracks for each class. Default: all."""
     mix: float | None = Field(default=None, gt=0.0, lt=1.0, strict=False)
-    """The share of the loss that real rows get. Default: their share of the rows."""
-    finetune_lr: float = Field(default=1e-4, gt=0.0, strict=False)
-    """The learning rate of fine-tuning; the default is the 2024 paper's."""
+    """The share of the loss that real rows get. Default: the best of some on the target's validation part."""
+    finetune_lr: float = Field(default=1e-3, gt=0.0, strict=False)
+    """The learning rate of fine-tuning. The 2024 paper's is 1e-4, with a `warm_start` of 1."""
+    warm_start: float = Field(default=0.25, ge=0.0, le=1.0, strict=False)
+    """The share of the trained weights that fine-tuning starts from; the rest are new weights."""
     adaptation: AdaptationSettings = AdaptationSettings()
     """Of the strategy `adapt`."""
 

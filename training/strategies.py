@@ -6,8 +6,10 @@ part decides when training stops and which epoch is kept. The test part is never
 
 from __future__ import annotations
 
+import glob
 import logging
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +20,27 @@ from accelerate import Accelerator
 from builder.errors import RecipeError
 from builder.settings import TrainingSettings
 
-from .data.combine import join_target, replace_rows, require_labels, require_several_labels, select_target
-from .data.features import Features
+from .data.combine import (
+    align_source,
+    join_target,
+    replace_rows,
+    require_labels,
+    require_several_labels,
+    select_target,
+)
+from .data.features import Features, Split
 from .data.target import Target, count_labels, take_shots
-from .models.classifier import SINGLE, SynthmirConfig
-from .models.heads import HEADS
+from .models.calibration import PRIOR, STATISTICS
+from .models.classifier import MULTI, SINGLE, SynthmirClassifier, SynthmirConfig
+from .models.heads import HEADS, validate_head
 from .optim.domain_adaptation import LABELLED, WEIGHTS, Adaptation, make_adaptation_loss
 from .optim.loop import fit
+from .optim.objectives import objective
 from .optim.outcome import Epoch, Fit
 
 ON_SOURCE, ON_TARGET = "the source's validation split", "the target's validation part"
 TWO_STAGES = ("transfer", "finetune")
-STAGES = ("source", "target", "both")
+MIXES = (0.5, 0.8, 0.95, 1.0)  # tried by `joint`: the target's share of the loss
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +48,7 @@ _log = logging.getLogger(__name__)
 class Stage:
     """One training of a strategy."""
 
-    name: str  # one of STAGES: where its training rows are from
+    name: str  # "source", "target" or "both": where its training rows are from
     features: Features
     fit: Fit
     lr: float
@@ -75,18 +86,20 @@ class _Stages:
     on_epoch: Callable[[Epoch], None] | None
     checkpoint: Path | None
 
-    def fit(self, name: str, features: Features, *, lr: float | None = None, **options: Any) -> Stage:
-        """Fit one stage. With two stages, each point of the learning curve names its stage."""
+    def fit(
+        self, name: str, features: Features, *, lr: float | None = None, part: str | None = None, **options: Any
+    ) -> Stage:
+        """Fit one stage. With several fits, each point of the learning curve names its stage, or its `part`."""
         settings = self.settings if lr is None else self.settings.model_copy(update={"lr": lr})
         if settings.head in HEADS:
             return Stage(name, features, HEADS[settings.head](self.config, features, settings), settings.lr)
-        checkpoint = self.checkpoint and self.checkpoint.with_name(f"{self.checkpoint.name}-{name}")
+        checkpoint = self.checkpoint and self.checkpoint.with_name(f"{self.checkpoint.name}-{part or name}")
         fitted = fit(
             self.config,
             features,
             settings,
             self.accelerator,
-            self._report_epochs(name),
+            self._report_epochs(part or (name if self.settings.strategy in TWO_STAGES else None)),
             checkpoint=checkpoint,
             **options,
         )
@@ -95,12 +108,12 @@ class _Stages:
     def delete_checkpoints(self) -> None:
         """Delete the checkpoints of all stages, once the strategy is finished."""
         if self.checkpoint and self.accelerator.is_main_process:
-            for name in STAGES:
-                self.checkpoint.with_name(f"{self.checkpoint.name}-{name}").unlink(missing_ok=True)
+            for file in self.checkpoint.parent.glob(f"{glob.escape(self.checkpoint.name)}-*"):
+                file.unlink(missing_ok=True)
 
-    def _report_epochs(self, name: str) -> Callable[[Epoch], None] | None:
+    def _report_epochs(self, name: str | None) -> Callable[[Epoch], None] | None:
         on_epoch = self.on_epoch
-        if on_epoch is None or self.settings.strategy not in TWO_STAGES:
+        if on_epoch is None or name is None:
             return on_epoch
         return lambda point: on_epoch({**point, "stage": name})
 
@@ -119,17 +132,19 @@ def run_strategy(
 
     - `synthetic`: only the source.
     - `real`: only the labelled rows of the target; labels that none of them has get no output.
-    - `joint`: source and target together. The target's rows get the share `mix` of the loss; without it all rows have
-      the same weight.
+    - `joint`: source and target together. The target's rows get the share `mix` of the loss; without it the best of
+      `MIXES` by the loss on the target's validation part, where a share of 1 leaves the source out.
     - `transfer`: the source, then only the last layer on the target.
-    - `finetune`: the source, then all layers on the target, at `finetune_lr`.
-    - `adapt`: the source, while `adaptation.loss` aligns the hidden representations of the target with it. Labels of
-      the target are used by the losses that need them, and where `shots` says how many; these rows are then trained
-      on as well.
+    - `finetune`: the source, then all layers on the target, at `finetune_lr`. It starts between new weights and those
+      of the source, whose share is `warm_start`: weights that fit other data generalise worse than new ones, and
+      shrunk they keep what they know (Ash and Adams 2020, arXiv 1910.08475).
+    - `adapt`: the source, standardised apart from the target. `adaptation.loss` may also align the hidden
+      representations of the target with it. Labels of the target are used by the losses that need them, and where
+      `shots` says how many; these rows are then trained on as well.
 
     `shots` labelled rows of each class are drawn from the target's train part. A strategy that uses labels of the
-    target is stopped on the target's validation part, any other on the source's validation split. Embeddings are
-    standardised by the rows of the first stage.
+    target is stopped on the target's validation part, any other on the source's validation split. Where both are
+    trained on, each is standardised by its own statistics, see `align_source`.
 
     Args:
         settings: The training settings.
@@ -160,13 +175,16 @@ def _run_stages(stages: _Stages, source: Features, target: Target | None) -> Out
         return _make_outcome(settings, None, [stages.fit("source", source)], ON_SOURCE)
     if target is None:
         raise RecipeError(f"training.strategy: {settings.strategy} needs a target", "name real music: --target DIR")
-    if settings.head in HEADS and settings.strategy in ("transfer", "finetune", "adapt"):
+    by_loss = settings.strategy == "adapt" and settings.adaptation.loss != STATISTICS
+    if settings.head in HEADS and (settings.strategy in TWO_STAGES or by_loss):
         raise RecipeError(
             f"training.strategy: {settings.strategy} needs a network, and {settings.head} is not one",
             "training.head: mlp or linear, or the strategy real or joint",
         )
     if settings.mix is not None and settings.head == "knn" and settings.strategy == "joint":
         raise RecipeError("training.mix: knn has no weights of rows", "remove training.mix")
+    if settings.strategy != "real":
+        source = align_source(source, target.embeddings)
     if settings.strategy == "adapt":
         return _adapt(stages, source, target)
     train, validation = require_labels(target, source, settings.strategy)
@@ -175,8 +193,7 @@ def _run_stages(stages: _Stages, source: Features, target: Target | None) -> Out
         stages = replace(stages, config=_with_labels(stages.config, features.names))
         return _make_outcome(settings, {**target.record, **left_out}, [stages.fit("target", features)], ON_TARGET)
     if settings.strategy == "joint":
-        features = join_target(source, train, validation, settings)
-        return _make_outcome(settings, target.record, [stages.fit("both", features)], ON_TARGET)
+        return _join(stages, source, target, train, validation)
     require_several_labels(source, train)
     first = stages.fit("source", source)
     real = replace_rows(source, train, validation)
@@ -184,8 +201,43 @@ def _run_stages(stages: _Stages, source: Features, target: Target | None) -> Out
     if settings.strategy == "transfer":
         second = stages.fit("target", real, start=start, only_output=True)
     else:
+        start = _shrink_weights(start, stages.config, settings.warm_start, settings.seed)
         second = stages.fit("target", real, start=start, lr=settings.finetune_lr)
     return _make_outcome(settings, target.record, [first, second], ON_TARGET)
+
+
+def _join(stages: _Stages, source: Features, target: Target, train: Split, validation: Split) -> Outcome:
+    """Train on source and target with the mix of the settings, or with the best on the target's validation part."""
+    settings = stages.settings
+    if settings.mix is not None or settings.head == "knn":  # knn has no weights of rows
+        features = join_target(source, train, validation, settings.mix, settings.class_weights)
+        return _make_outcome(settings, target.record, [stages.fit("both", features)], ON_TARGET)
+    real = replace_rows(source, train, validation)
+    goal = objective(real, balanced=False)  # one loss for all
+    tried: list[tuple[float, float, Stage]] = []
+    for mix in MIXES:
+        if mix < 1:
+            features = join_target(source, train, validation, mix, settings.class_weights)
+        elif settings.head in HEADS or (source.problem_type != MULTI and len(train.labels.unique()) < 2):
+            continue  # logistic regression needs rows of every label
+        else:
+            features = real
+        stage = stages.fit("both" if mix < 1 else "target", features, part=f"mix-{mix:g}")
+        tried.append((validate_head(stage.fit.model, real, goal)["validation_loss"], mix, stage))
+    _, chosen, stage = min(tried, key=lambda one: one[0])
+    outcome = _make_outcome(settings, target.record, [stage], ON_TARGET)
+    search = [{"mix": mix, "validation_loss": loss} for loss, mix, _ in tried]
+    return replace(outcome, record={**outcome.record, "mix": chosen, "mixes": search})
+
+
+def _shrink_weights(model: SynthmirClassifier, config: SynthmirConfig, share: float, seed: int) -> SynthmirClassifier:
+    """A copy of a classifier with weights between its own, which have this share, and those of a new classifier."""
+    start = deepcopy(model)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        for parameter, fresh in zip(start.parameters(), SynthmirClassifier(config).parameters(), strict=True):
+            parameter.lerp_(fresh, 1 - share)
+    return start
 
 
 def _adapt(stages: _Stages, source: Features, target: Target) -> Outcome:
@@ -195,7 +247,7 @@ def _adapt(stages: _Stages, source: Features, target: Target) -> Outcome:
             f"training.adaptation.loss: {chosen.loss} needs one label a clip, which {source.task} is not",
             "coral, mmd or dann",
         )
-    if settings.head == "linear" or not settings.hidden:
+    if chosen.loss != STATISTICS and (settings.head == "linear" or not settings.hidden):
         raise RecipeError(
             "training.strategy: adapt aligns hidden layers, and this classifier has none",
             "training.hidden: [128], for example, and training.head: mlp",
@@ -205,12 +257,16 @@ def _adapt(stages: _Stages, source: Features, target: Target) -> Outcome:
     labels = torch.full((len(rows),), -1)
     if labelled:
         train, validation = require_labels(target, source, f"adapt with {_name_need(settings)}")
-        features = join_target(source, train, validation, settings)
+        features = join_target(source, train, validation, settings.mix, settings.class_weights)
         if source.problem_type == SINGLE:
             labels[: len(train)] = train.labels
-    weight = WEIGHTS[chosen.loss] if chosen.weight is None else chosen.weight
-    adaptation = Adaptation(rows, labels, make_adaptation_loss(chosen, settings.hidden[-1], settings.seed), weight)
-    stage = stages.fit("both" if labelled else "source", features, adaptation=adaptation)
+    weight: float | None = None
+    options: dict[str, Any] = {}
+    if chosen.loss != STATISTICS:
+        weight = WEIGHTS[chosen.loss] if chosen.weight is None else chosen.weight
+        loss = make_adaptation_loss(chosen, settings.hidden[-1], settings.seed)
+        options["adaptation"] = Adaptation(rows, labels, loss, weight)
+    stage = stages.fit("both" if labelled else "source", features, **options)
     outcome = _make_outcome(settings, target.record, [stage], ON_TARGET if labelled else ON_SOURCE)
     description = {
         **chosen.model_dump(mode="json"),
@@ -233,7 +289,7 @@ def _make_outcome(
         "name": settings.strategy,
         "target": target,
         "selected_on": selected_on,
-        "standardised_on": f"train rows of the stage {stages[0].name!r}",
+        "standardised_on": _name_statistics(settings),
         "shots": settings.shots if target else None,
         "mix": settings.mix if stages[0].name == "both" else None,
     }
@@ -242,6 +298,16 @@ def _make_outcome(
     else:  # the rest is in the record of the training itself
         record["stages"] = [{"name": stages[0].name, "lr": stages[0].lr, "rows": stages[0].describe()["rows"]}]
     return Outcome(stages[-1].fit, stages[-1].features, record)
+
+
+def _name_statistics(settings: TrainingSettings) -> str:
+    """What embeddings are standardised by, for the record."""
+    if settings.strategy in ("synthetic", "real"):
+        return "train rows"
+    return (
+        "source and target by their own statistics; the target's are those of its train part, in which the source "
+        f"counts as {PRIOR} rows"
+    )
 
 
 def _with_labels(config: SynthmirConfig, names: tuple[str, ...]) -> SynthmirConfig:

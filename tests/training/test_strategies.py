@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score
+from torch.nn import functional
 
 from builder.errors import DataError, RecipeError
 from builder.settings import TrainingSettings
+from training.data.combine import align_source
 from training.data.features import Features, Split
 from training.data.target import Target, load_target
+from training.models.calibration import PRIOR
 from training.models.classifier import MULTI, REGRESSION, SynthmirClassifier
 from training.optim.loop import fit, start_accelerator
-from training.strategies import ON_SOURCE, ON_TARGET, Outcome, run_strategy
+from training.strategies import MIXES, ON_SOURCE, ON_TARGET, Outcome, run_strategy
 
 from . import planted
 from .planted import NAMES
@@ -84,6 +87,23 @@ def test_adapting_to_a_shift_gains_ten_points_with_every_seed(loss: str, changes
     assert min(gains) >= 0.10, gains
 
 
+def test_statistics_alone_take_back_a_shift_and_a_scale() -> None:
+    """With every head: nothing but the standardisation is adapted."""
+    parts = planted.draw(1, {**SIZES, "also_train": 200, "also_test": 1000})
+    scale, shift = np.linspace(0.3, 4, planted.DIM), np.linspace(-9, 9, planted.DIM)
+    moved = {
+        name: (np.float32(parts[name][0] * scale + shift), parts[name][1]) for name in ("also_train", "also_test")
+    }
+    source = planted.source(parts["train"], parts["validation"])
+    target = Target(None, torch.from_numpy(moved["also_train"][0]), None, {"source": "real"})
+    for head in ("mlp", "linear", "logistic", "knn"):
+        alone = trained(settings("synthetic", target=None, head=head), source, None)
+        adapted = trained(settings("adapt", head=head, adaptation={"loss": "statistics"}), source, target)
+        before, after = (accuracy(one.fit.model, moved["also_test"]) for one in (alone, adapted))
+        assert before < 0.7 and after > 0.85, (head, before, after)
+        assert adapted.record["adaptation"]["weight"] is None and adapted.record["adaptation"]["rows"] == 200
+
+
 def test_adapting_without_a_shift_gains_nothing() -> None:
     """The gain above comes from the shift; without one, adaptation does not lower the accuracy."""
     parts = planted.draw(3, {**SIZES, "also_train": 200, "also_test": 1000})
@@ -120,18 +140,47 @@ def test_real_is_the_loop_on_the_target(pair: Any) -> None:
     assert outcome.record["selected_on"] == ON_TARGET
 
 
-def test_joint_without_a_mix_is_the_loop_on_all_rows(pair: Any) -> None:
+def test_joint_without_a_mix_takes_the_best_on_validation(pair: Any) -> None:
     source, target, _ = pair
-    chosen = settings("joint")
+    chosen = settings("joint", shots=10)
     outcome = trained(chosen, source, target)
-    rows = Split(
-        source.train.ids + target.train.ids,
-        torch.cat([source.train.embeddings, target.train.embeddings]),
-        torch.cat([source.train.labels, target.train.labels]),
+    losses = {point["mix"]: point["validation_loss"] for point in outcome.record["mixes"]}
+    assert tuple(losses) == MIXES and losses[outcome.record["mix"]] == min(losses.values())
+    again = trained(chosen.model_copy(update={"mix": 0.8}), source, target).fit.model
+    rows = target.validation
+    assert rows is not None
+    loss = functional.cross_entropy(again(rows.embeddings).logits, rows.labels).item()
+    assert losses[0.8] == pytest.approx(loss)
+    assert outcome.record["mix"] != 0.8 or same(outcome.fit.model, again)
+
+
+def test_source_and_target_are_standardised_apart(pair: Any) -> None:
+    source, target, _ = pair
+    aligned = align_source(source, target.embeddings)
+    own = (source.train.embeddings - source.train.embeddings.mean(0)) / source.train.embeddings.std(0, correction=0)
+    assert aligned.statistics is not None
+    mean, std = aligned.statistics
+    torch.testing.assert_close((aligned.train.embeddings - mean) / std, own, rtol=1e-4, atol=1e-4)
+    weight = 200 / (200 + PRIOR)  # of the target's 200 rows
+    torch.testing.assert_close(
+        mean, weight * target.embeddings.mean(0) + (1 - weight) * source.train.embeddings.mean(0)
     )
-    together = replace(source, train=rows, validation=target.validation)
-    assert same(outcome.fit.model, fit(planted.config(), together, chosen, ACCELERATOR).model)
-    assert outcome.record["stages"][0]["rows"] == {"train": 400, "validation": 100}
+    torch.testing.assert_close(
+        std**2,
+        weight * target.embeddings.var(0, correction=0) + (1 - weight) * source.train.embeddings.var(0, correction=0),
+    )
+
+
+def test_strategies_are_as_good_as_the_better_of_source_and_target_alone() -> None:
+    """With ten labels a class of a shifted target."""
+    means = {}
+    for strategy in ("synthetic", "real", "joint", "finetune"):
+        scores = []
+        for seed in range(2):
+            source, target, test = problem(seed, shift=0.4)
+            scores.append(accuracy(trained(settings(strategy, shots=10, epochs=12), source, target).fit.model, test))
+        means[strategy] = np.mean(scores)
+    assert min(means["joint"], means["finetune"]) >= max(means["synthetic"], means["real"]) - 0.02, means
 
 
 @pytest.mark.parametrize("balanced", [True, False])
@@ -161,29 +210,41 @@ def test_a_higher_mix_gives_a_higher_accuracy_on_the_target(pair: Any) -> None:
 
 def test_transfer_trains_the_last_layer_alone(pair: Any) -> None:
     source, target, _ = pair
-    first = trained(settings("synthetic"), source, target).fit.model.state_dict()
+    aligned = align_source(source, target.embeddings)
+    first = fit(planted.config(), aligned, settings("transfer"), ACCELERATOR).model.state_dict()
     outcome = trained(settings("transfer"), source, target)
     last = outcome.fit.model.state_dict()
     moved = {key for key in first if not torch.equal(first[key], last[key])}
     assert moved == {"output.weight", "output.bias"}
     assert all(parameter.requires_grad for parameter in outcome.fit.model.parameters())
-    assert outcome.record["standardised_on"] == "train rows of the stage 'source'"
+    assert outcome.record["standardised_on"].startswith("source and target by their own statistics")
 
 
-def test_finetune_starts_from_the_source_model_at_a_lower_rate(pair: Any) -> None:
+def test_finetune_with_a_warm_start_of_1_starts_from_the_source_model(pair: Any) -> None:
     source, target, _ = pair
     points: list[Any] = []
-    chosen = settings("finetune", finetune_lr=2e-4)
+    chosen = settings("finetune", finetune_lr=2e-4, warm_start=1.0)
     outcome = trained(chosen, source, target, on_epoch=points.append)
     first, second = outcome.record["stages"]
     assert (first["name"], first["lr"], first["rows"]["train"]) == ("source", 3e-3, 200)
     assert (second["name"], second["lr"], second["rows"]["train"]) == ("target", 2e-4, 200)
     assert [point["stage"] for point in points] == ["source"] * len(first["curve"]) + ["target"] * len(second["curve"])
-    start = trained(settings("synthetic"), source, target).fit.model
+    start = fit(planted.config(), align_source(source, target.embeddings), chosen, ACCELERATOR).model
     by_hand = replace(source, train=target.train, validation=target.validation)
     lower = chosen.model_copy(update={"lr": 2e-4})
     assert same(outcome.fit.model, fit(planted.config(), by_hand, lower, ACCELERATOR, start=start).model)
     assert outcome.fit.curve == second["curve"]
+
+
+def test_finetune_with_a_warm_start_of_0_is_a_new_model_on_the_target(pair: Any) -> None:
+    source, target, _ = pair
+    chosen = settings("finetune", finetune_lr=3e-3, warm_start=0.0)
+    aligned = align_source(source, target.embeddings)
+    alone = replace(aligned, train=target.train, validation=target.validation)
+    fresh = fit(planted.config(), alone, chosen, ACCELERATOR).model
+    assert same(trained(chosen, source, target).fit.model, fresh)
+    quarter = trained(chosen.model_copy(update={"warm_start": 0.25}), source, target).fit.model
+    assert not same(quarter, fresh)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

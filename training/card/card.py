@@ -121,7 +121,7 @@ def _shown_settings(settings: dict[str, Any]) -> dict[str, Any]:
     hidden = {"task", "tracker", "batch_size", "neighbors", "imbalance", "embedding_column"}
     hidden |= {"target"}  # a path of the machine it was trained on
     if settings.get("strategy") != "finetune":
-        hidden |= {"finetune_lr"}
+        hidden |= {"finetune_lr", "warm_start"}
     if settings.get("strategy", "synthetic") == "synthetic":
         hidden |= {"shots"}
     if settings.get("head") in ("logistic", "knn"):

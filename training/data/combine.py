@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from builder.errors import DataError
-from builder.settings import TrainingSettings
 
-from ..models.classifier import MULTI, SINGLE
+from ..models.calibration import PRIOR
+from ..models.classifier import MULTI, SINGLE, compute_statistics
 from ..optim.objectives import objective
 from .features import Features, Split
 from .target import Target
@@ -43,6 +43,32 @@ def require_labels(target: Target, source: Features, strategy: str) -> tuple[Spl
             )
     assert target.train is not None and target.validation is not None
     return target.train, target.validation
+
+
+def align_source(source: Features, rows: torch.Tensor) -> Features:
+    """Move and scale the source so that each dimension has the target's mean and standard deviation.
+
+    Each domain is then standardised by its own statistics, without labels (Li et al. 2016, arXiv 1603.04779). The
+    target's statistics are those of `rows` with the weight n / (n + `PRIOR`), and else the source's, as in
+    `training.models.calibration`.
+
+    Args:
+        source: The features of the source.
+        rows: float32 [n, dim], the target's train part, labelled or not.
+
+    Returns:
+        The source's features with other embeddings, and with the target's statistics to standardise by.
+    """
+    weight = len(rows) / (len(rows) + PRIOR)
+    mean, std = compute_statistics(source.train.embeddings)
+    of_target = torch.std_mean(rows.double(), dim=0, correction=0)
+    target_mean = mean.lerp(of_target[1].float(), weight)
+    target_std = std.square().lerp(of_target[0].square().float(), weight).sqrt()
+    parts = {
+        name: replace(split, embeddings=(split.embeddings - mean) / std * target_std + target_mean)
+        for name, split in (("train", source.train), ("validation", source.validation))
+    }
+    return replace(source, **parts, statistics=(target_mean, target_std))  # type: ignore[arg-type]
 
 
 def require_several_labels(source: Features, train: Split) -> None:
@@ -101,15 +127,15 @@ def select_target(source: Features, train: Split, validation: Split) -> tuple[Fe
     return features, {"labels_without_rows": missing, "validation_left_out": left_out}
 
 
-def join_target(source: Features, train: Split, validation: Split, settings: TrainingSettings) -> Features:
+def join_target(source: Features, train: Split, validation: Split, mix: float | None, class_weights: bool) -> Features:
     """Join the train rows of source and target, validated on the target.
 
     Args:
         source: The features of the source.
         train: The target's labelled train rows.
         validation: The target's labelled validation rows.
-        settings: `mix` is the target's share of the loss, between 0 and 1; None gives all rows the same weight.
-            `class_weights` is whether rare labels weigh as much as frequent ones, which a `mix` takes into account.
+        mix: The target's share of the loss, between 0 and 1; None gives all rows the same weight.
+        class_weights: Whether rare labels weigh as much as frequent ones, which a `mix` takes into account.
 
     Returns:
         The features of the joined rows, the source's first, with row weights if there is a `mix`.
@@ -117,13 +143,13 @@ def join_target(source: Features, train: Split, validation: Split, settings: Tra
     labels = torch.cat([source.train.labels, train.labels])
     joined = Split(source.train.ids + train.ids, torch.cat([source.train.embeddings, train.embeddings]), labels)
     features = replace(source, train=joined, validation=validation)
-    if settings.mix is None:
+    if mix is None:
         return features
     n = len(source.train)
-    each = objective(features, settings.class_weights).weights(labels)
+    each = objective(features, class_weights).weights(labels)
     weights = torch.empty(len(labels))
-    weights[:n] = (1 - settings.mix) * len(labels) / each[:n].sum()
-    weights[n:] = settings.mix * len(labels) / each[n:].sum()
+    weights[:n] = (1 - mix) * len(labels) / each[:n].sum()
+    weights[n:] = mix * len(labels) / each[n:].sum()
     return replace(features, train=replace(joined, weights=weights))
 
 

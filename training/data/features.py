@@ -25,7 +25,7 @@ from builder.io.storage import storage_errors, to_path
 from builder.names import find_group_column
 from builder.settings import SplitSettings
 
-from ..models.classifier import MULTI, REGRESSION, SINGLE
+from ..models.classifier import MULTI, REGRESSION, SINGLE, compute_statistics
 from .labels import EncodedLabels, choose_problem, encode_labels
 from .splits import SourceSplits, split_source
 
@@ -59,11 +59,17 @@ class Features:
     problem_type: str = SINGLE
     left_out: tuple[str, ...] = ()  # labels of a multi-label task that cannot be learnt: too rare, or everywhere
     division: dict[str, Any] | None = field(default=None)  # how one split was made two, None where the data says it
+    statistics: tuple[torch.Tensor, torch.Tensor] | None = None  # mean and deviation to standardise by, float32 [dim]
 
     @property
     def dim(self) -> int:
         """Length of an embedding."""
         return self.train.embeddings.shape[1]
+
+    @property
+    def standardisation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation to standardise by, float32 [dim]: `statistics`, else those of the train rows."""
+        return compute_statistics(self.train.embeddings) if self.statistics is None else self.statistics
 
     def class_weights(self) -> torch.Tensor:
         """float32 [labels], from the training labels.

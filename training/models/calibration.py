@@ -101,7 +101,7 @@ def calibrate_classifier(
     Args:
         model: A classifier that is not calibrated yet.
         statistics: Of the recordings.
-        source: The recordings' name, which the model's config and card tell.
+        source: The recordings' name, which the model's config and card report.
 
     Returns:
         The copy. Its config has the key `calibration`.

@@ -108,9 +108,14 @@ class SynthmirClassifier(PreTrainedModel):
 
         A dimension that never varies keeps its scale.
         """
-        std, mean = _std_mean(embeddings)
-        self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
+        self.standardise_by(compute_statistics(embeddings), labels)
+
+    def standardise_by(
+        self, statistics: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor | None = None
+    ) -> None:
+        """Take mean and standard deviation, float32 [dim] each; of a regression those of its labels [n], too."""
+        self.mean.copy_(statistics[0])
+        self.std.copy_(statistics[1])
         if labels is not None and self.config.problem == REGRESSION:
             std, mean = torch.std_mean(labels.double(), dim=0, correction=0)
             self.label_mean.fill_(mean)
@@ -206,13 +211,18 @@ class Neighbours(nn.Module):
         return shares.logit(eps=NEVER) if self.problem == MULTI else shares
 
 
-def _std_mean(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Standard deviation and mean of each column of float32 [n, dim]; no copy of the whole is made."""
+def compute_statistics(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute mean and standard deviation of each column of float32 [n, dim]; no copy of the whole is made.
+
+    Returns:
+        float32 [dim] each. The deviation of a column that never varies is 1.
+    """
     parts = rows.split(1024)
     mean = torch.stack([part.sum(0) for part in parts]).double().sum(0) / len(rows)
     near = mean.float()
     square = torch.stack([(part - near).square_().sum(0) for part in parts]).double().sum(0) / len(rows)
-    return square.sqrt().float(), near
+    std = square.sqrt().float()
+    return near, torch.where(std > 1e-6, std, 1.0)
 
 
 AutoConfig.register(SynthmirConfig.model_type, SynthmirConfig)

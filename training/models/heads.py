@@ -43,7 +43,7 @@ def fit_logistic(config: SynthmirConfig, features: Features, settings: TrainingS
         )
     config.hidden = ()
     model = SynthmirClassifier(config)
-    model.standardise(features.train.embeddings)
+    model.standardise_by(features.standardisation)
     x = model.represent(features.train.embeddings).detach().numpy()
     goal = objective(features, settings.class_weights)
     weight = goal.weights(features.train.labels, features.train.weights).numpy()
@@ -120,7 +120,7 @@ def fit_neighbours(config: SynthmirConfig, features: Features, settings: Trainin
         )
     config.hidden, config.examples, config.neighbors = (), rows, settings.neighbors
     model = SynthmirClassifier(config)
-    model.standardise(features.train.embeddings, features.train.labels)
+    model.standardise_by(features.standardisation, features.train.labels)
     assert isinstance(model.output, Neighbours)
     for start in range(0, rows, AT_ONCE):
         part = slice(start, start + AT_ONCE)

@@ -213,7 +213,7 @@ def _model(config: SynthmirConfig, features: Features, seed: int) -> SynthmirCla
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = SynthmirClassifier(config)
-    model.standardise(features.train.embeddings, features.train.labels)
+    model.standardise_by(features.standardisation, features.train.labels)
     return model
 
 
@@ -234,6 +234,8 @@ def _identity(
     parts: list[Any] = [config.to_dict(), settings.model_dump(mode="json", exclude={"tracker"}), only_output]
     for split in (features.train, features.validation):
         parts += [split.ids, split.embeddings, split.labels, split.weights]
+    if features.statistics is not None:
+        parts += features.statistics
     if adaptation is not None:
         parts += [adaptation.rows, adaptation.labels, adaptation.weight]
     return digest(*parts, *hash_modules(modules.values()))

@@ -71,7 +71,7 @@ def test_classify_pipeline_and_stored_model_agree(model: Path, calibrated: Path,
     assert shares.max().item() == pytest.approx(stored[0].labels[0][1], abs=1e-4)
 
 
-def test_evaluate_tells_on_what_a_model_was_calibrated(
+def test_evaluate_reports_on_what_a_model_was_calibrated(
     model: Path, calibrated: Path, recordings: Path, tmp_path: Path
 ):
     def run(folder: Path, name: str, calibrate: str | None = None) -> tuple[dict[str, Any], str]:
@@ -95,7 +95,7 @@ def test_evaluate_tells_on_what_a_model_was_calibrated(
     assert [json.dumps(row) for row in cached.rows()] == c.splitlines()  # as in an ablation
 
 
-def test_report_and_card_tell_it_too(model: Path, recordings: Path, tmp_path: Path):
+def test_report_and_card_describe_it_too(model: Path, recordings: Path, tmp_path: Path):
     shutil.copytree(model, tmp_path / "model")
     on = f"folder:{recordings}"
     out, copy = tmp_path / "report", tmp_path / "model"
