@@ -1,10 +1,10 @@
 """The strategies of training on real recordings: several divisions by artist, several seeds, intervals over artists.
 
-    python perf/strategies.py CORPUS EMBEDDED [EMBEDDED ...] [--divisions 6] [--seeds 2] [--shots N] [--out docs/results]
+    python perf/strategies.py CORPUS EMBEDDED [EMBEDDED ...] [--divisions 6] [--seeds 2] [--shots N] [--out DIR]
 
-CORPUS is a corpus that is embedded with each embedder; EMBEDDED is what `synthmir embed RECORDINGS --embedder NAME --out
-EMBEDDED` wrote of recordings with the columns `label` and `artist`. Each division is 60 % to train, 20 % to validate and
-20 % to test, by artist. A track is scored by its stored embedding. Writes strategies.json and strategies.md.
+CORPUS is a corpus that is embedded with each embedder; EMBEDDED is what `synthmir embed RECORDINGS --embedder NAME
+--out EMBEDDED` wrote of recordings with the columns `label` and `artist`. Each division is 60 % to train, 20 % to
+validate and 20 % to test, by artist. A track is scored by its stored embedding. Writes strategies.json and .md.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def settings_of(name: str, seed: int, shots: int | None) -> TrainingSettings:
 
 
 def predict(corpus: Path, path: str, divisions: int, seeds: int, shots: int | None) -> dict[str, Any]:
-    """Train by each strategy; the labels, the artists, and the predictions [runs, n] of each, -1 outside of the test."""
+    """Train by each strategy; labels, artists, and the predictions [runs, n] of each, -1 outside of the test part."""
     embedder = read_json(Path(path) / "records/embed.json")["details"]["embedder"]
     source = load_features(corpus, embedder["name"], "genre")
     x, y, artists = read_target(path, source)
@@ -128,7 +128,7 @@ def score(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> t
 
 
 def tabulate(measured: dict[str, Any]) -> list[dict[str, Any]]:
-    """Scores of each strategy, and differences to the better of `real` and `synthetic`, with intervals over artists."""
+    """Scores of each strategy, and differences to the better of `real` and `synthetic`, with their intervals."""
     labels, artists = measured["labels"], measured["artists"]
     names, numbers = np.unique(artists, return_inverse=True)
     rng = np.random.default_rng(0)

@@ -108,7 +108,7 @@ def test_real_music_is_named_without_its_path(corpus: Path, tmp_path: Path) -> N
     assert f"synthmir train CORPUS --out MODEL --task genre {options}\n" in text
     assert table["real music"] == ["songs: 45 to learn from, 15 to validate, 60 held out for testing"]
     assert table["stages"][0].startswith("the source (240 rows, lr 0.001, epoch ")
-    assert ", then the target (15 rows, lr 0.0001, epoch " in table["stages"][0]
+    assert ", then the target (15 rows, lr 0.001, epoch " in table["stages"][0]
     assert "somebody" not in text and "target" not in table["settings"][0] and "shots 5" in table["settings"][0]
 
 
