@@ -115,6 +115,7 @@ def run(
 
     Raises:
         RecipeError: The recipe or `on` names what does not exist, such as a benchmark. Both are checked first.
+        BackendError: The generator's or the embedder's weights are missing. The embedder is checked first.
         DataError: `out` holds something other than a run.
 
     Examples:
@@ -132,7 +133,7 @@ def run(
     from training.settings import ChosenSettings
     from training.trainer import summarize_training
 
-    from .preflight import check_label_counts, check_recipe, check_run_folder
+    from .preflight import check_embedder, check_label_counts, check_recipe, check_run_folder
     from .training_api import train_with
 
     report = notice or (lambda line: None)
@@ -141,6 +142,7 @@ def run(
     evaluated = _add_benchmarks(loaded, [on] if isinstance(on, str) else on)
     check_recipe(evaluated)
     check_label_counts(loaded)
+    check_embedder(loaded)
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     embedding_workers = count_embedding_workers(workers, scale)
 

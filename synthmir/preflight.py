@@ -73,6 +73,18 @@ def check_label_counts(recipe: Recipe) -> None:
         )
 
 
+def check_embedder(recipe: Recipe) -> None:
+    """Check that the embedder can be loaded, on the CPU. Weights that are missing are downloaded.
+
+    Raises:
+        BackendError: Weights or a package that are missing.
+        RecipeError: A setting that the embedder has no use for.
+    """
+    from builder.embedders.base import load_embedder
+
+    load_embedder(recipe.embedder.model_copy(update={"device": "cpu"}))
+
+
 def check_run_folder(out: Path) -> None:
     """Refuse a folder that holds something other than a run. Hidden files do not count.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builder.errors import DataError, RecipeError
+from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import Recipe
 from synthmir.pipeline import run
 from synthmir.preflight import check_label_counts, check_recipe, check_run_folder
@@ -89,6 +89,12 @@ def test_a_run_and_the_recipe_command_check_first(tmp_path: Path):
         run(recipe, tmp_path / "out", progress=False)
     with pytest.raises(RecipeError, match="single training clip"):
         run(make_recipe(prompts={"per_genre": 2}), tmp_path / "out", progress=False)
+    with pytest.raises(BackendError, match="there is no file and no folder"):
+        run(
+            make_recipe(embedder={"name": "musicnn", "weights": str(tmp_path / "x")}), tmp_path / "out", progress=False
+        )
+    with pytest.raises(RecipeError, match=r"evaluation\.benchmarks: there is no benchmark called 'foldr'"):
+        run(make_recipe(), tmp_path / "out", on="foldr:x", progress=False)
     assert not (tmp_path / "out").exists()
     (tmp_path / "bad.yaml").write_text(recipe.to_yaml())
     done = synthmir("recipe", tmp_path / "bad.yaml")
