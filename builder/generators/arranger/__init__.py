@@ -93,7 +93,9 @@ class Arranger:
 
     def _compose_score(self, clip: Clip, seconds: float) -> Score:
         score = compose_score(clip, self._taxonomy, self._styles, self._vocabulary, seconds, self.version)
-        return score if self.version == "1" else perform_score(score)
+        if self.version == "1":
+            return score
+        return perform_score(score, self._styles[score.genre, score.subgenre].looseness, seconds)
 
     def render(self, score: Score) -> np.ndarray:
         """Play a score: float32 [samples], in stereo [samples, 2], in [-1, 1]."""
