@@ -33,9 +33,20 @@ def perform_score(score: Score, looseness: float, seconds: float) -> Score:
         seconds: The length of the clip.
     """
     beats = seconds * score.tempo / 60.0
+    looseness = _draw_feel(score, looseness)
     wave = _draw_dynamics(score)
     tracks = tuple(_perform(track, score, looseness, beats, wave) for track in score.tracks)
     return replace(score, tracks=tracks)
+
+
+def _draw_feel(score: Score, looseness: float) -> float:
+    """How loose this band is. The ranges of styles overlap: there are tight rock bands and loose pop bands."""
+    rng = SeededRandom(score.seed, "feel")
+    if not looseness:
+        return 0.0
+    acoustic = all(track.program < _ACOUSTIC_KITS for track in score.tracks if track.is_drum)
+    looser = rng.uniform(0.0, 0.35) if acoustic and rng.happens(0.5) else 0.0
+    return min(1.0, looseness * rng.uniform(0.3, 1.3) + looser)
 
 
 def _perform(track: Track, score: Score, looseness: float, beats: float, wave: Dynamics) -> Track:

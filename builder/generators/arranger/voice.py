@@ -20,8 +20,9 @@ from .phonemes import NOISES
 from .singer import Singer
 
 HOP = 256  # samples between frames
-_STEP = 64  # samples between values of pitch and loudness
+_STEP = 128  # samples between values of pitch and loudness
 _SIZE = 4 * HOP  # of the transform: a frame of 2 * HOP, and as much for the filter to ring
+_BLOCK = 64  # hops that are computed at once
 _LEVEL = 0.1  # RMS while it sounds, as the sampler's notes
 _BANDWIDTHS = (70.0, 100.0, 150.0, 250.0, 300.0)  # Hz, of F1 to F5 (Klatt 1980, table I)
 _TAIL = 0.06  # seconds after a phrase
@@ -59,54 +60,75 @@ def sing(notes: Sequence[SungNote], singer: Singer, seed: int, length: int, rate
 def _sing_phrase(curves: Curves, singer: Singer, random: Generator, upper: np.ndarray, rate: int) -> np.ndarray:
     """The sound of one phrase: float32, from the phrase's start."""
     frames = len(curves.pitch) * _STEP // HOP + 2
-    size = frames * HOP
-    source = _excite(curves, singer, random, size, rate)
-    spectra = scipy.fft.rfft(_cut_frames(source), _SIZE, axis=1)
-    spectra *= _tract(curves, singer, frames, upper, rate)
-    _add_noises(spectra, curves, singer, random, rate)
-    pieces = scipy.fft.irfft(spectra, _SIZE, axis=1, overwrite_x=True)
     sound = np.zeros((frames + 4) * HOP, np.float32)
-    for part in range(4):  # each frame is four hops long
-        sound[part * HOP : (part + frames) * HOP] += pieces[:, part * HOP : (part + 1) * HOP].ravel()
+    hops = _pad(_excite(curves, singer, random, frames * HOP, rate))
+    denominators = _plan_tract(curves, singer, frames, rate)
+    for first in range(0, frames, _BLOCK):  # blocks that fit in the cache of a core
+        last = min(frames, first + _BLOCK)
+        spectra = scipy.fft.rfft(_cut_frames(hops[first : last + 1]), _SIZE, axis=1)
+        spectra *= _respond(denominators[first:last], upper)
+        _overlap_add(sound, spectra, first)
+    _add_noises(sound, curves, singer, random, rate)
     return sound[HOP:]  # the first frame starts a hop before the phrase
 
 
-def _cut_frames(samples: np.ndarray) -> np.ndarray:
-    """Hann windows of 2 * HOP every HOP, the first around the first sample: [hops, 2 * HOP], which add up to 1."""
-    padded = np.concatenate([np.zeros(HOP, np.float32), samples, np.zeros(HOP, np.float32)])
-    hops = padded.reshape(-1, HOP)
-    window = (0.5 - 0.5 * np.cos(np.pi * np.arange(2 * HOP) / HOP)).astype(np.float32)
-    count = len(samples) // HOP
-    frames = np.empty((count, 2 * HOP), np.float32)
-    np.multiply(hops[:count], window[:HOP], out=frames[:, :HOP])
-    np.multiply(hops[1 : count + 1], window[HOP:], out=frames[:, HOP:])
+def _pad(samples: np.ndarray) -> np.ndarray:
+    """Hops of samples, with an empty one before them: [hops + 1, HOP]."""
+    return np.concatenate([np.zeros(HOP, np.float32), samples]).reshape(-1, HOP)
+
+
+def _cut_frames(hops: np.ndarray) -> np.ndarray:
+    """Hann windows of two hops each, which add up to 1: [hops - 1, 2 * HOP]."""
+    frames = np.empty((len(hops) - 1, 2 * HOP), np.float32)
+    np.multiply(hops[:-1], _WINDOW[:HOP], out=frames[:, :HOP])
+    np.multiply(hops[1:], _WINDOW[HOP:], out=frames[:, HOP:])
     return frames
 
 
+_WINDOW = (0.5 - 0.5 * np.cos(np.pi * np.arange(2 * HOP) / HOP)).astype(np.float32)
+
+
+def _overlap_add(sound: np.ndarray, spectra: np.ndarray, first: int) -> None:
+    """Add frames to a sound, the first of them at hop `first`."""
+    pieces = scipy.fft.irfft(spectra, _SIZE, axis=1, overwrite_x=True)
+    for part in range(_SIZE // HOP):
+        start = (first + part) * HOP
+        stretch = sound[start : start + len(pieces) * HOP]
+        stretch += pieces[:, part * HOP : (part + 1) * HOP].ravel()[: len(stretch)]
+
+
 def _excite(curves: Curves, singer: Singer, random: Generator, size: int, rate: int) -> np.ndarray:
-    """The glottal source: pulses and breath."""
+    """The glottal source: pulses and breath, in whole hops."""
     frequency = np.float32(440.0) * np.exp2((curves.pitch - 69.0) / 12.0)
+    table = pulse_table(singer.quality, _fit_harmonics(float(frequency.max()), rate))
     # The phase in units of 2 ** -32 of a period: its upper bits count periods, the next ones are places in the table.
-    phase = np.cumsum((_raise_rate(frequency, size) * np.float32(2.0**32 / rate)).astype(np.int64))
-    cycle = phase >> 32
-    place = (phase >> (32 - TABLE_BITS)) & (TABLE - 1)
-    part = (phase & ((1 << (32 - TABLE_BITS)) - 1)).astype(np.float32)
-    part *= np.float32(2.0 ** (TABLE_BITS - 32))
-    table = pulse_table(singer.quality, _fit_harmonics(float(frequency.max()), rate))[place]
-    part *= table.imag
-    pulses = table.real + part
+    speed, voicing, airy = (
+        _raise_rate(values, size) for values in (frequency * np.float32(2.0**32 / rate), curves.voicing, curves.breath)
+    )
     # Shimmer: each period has its own amplitude. A rough voice has every second one weaker, too.
-    count = int(cycle[-1]) + 1
+    count = int(float(speed.sum(dtype=np.float64)) / 2.0**32) + 2
     amplitude = 1.0 + singer.shimmer * random.standard_normal(count, dtype=np.float32)
     amplitude[::2] *= np.float32(1.0 - singer.roughness)
-    pulses *= amplitude[cycle]
-    pulses *= _raise_rate(curves.voicing, size)
-    # Breath is loudest while the glottis is open.
-    breath = _OPENING[place]
-    breath *= _draw_noise(random, size)
-    breath *= _raise_rate(curves.breath, size)
-    pulses += breath
-    return pulses
+    airy *= _draw_noise(random, size)
+    out, phase = np.empty(size, np.float32), np.int64(0)
+    for first in range(0, size, _BLOCK * HOP):
+        block = slice(first, min(size, first + _BLOCK * HOP))
+        phases = np.cumsum(speed[block].astype(np.int64))
+        phases += phase
+        phase = phases[-1]
+        place = (phases >> (32 - TABLE_BITS)) & (TABLE - 1)
+        part = (phases & ((1 << (32 - TABLE_BITS)) - 1)).astype(np.float32)
+        part *= np.float32(2.0 ** (TABLE_BITS - 32))
+        values = table[place]
+        part *= values.imag
+        part += values.real
+        phases >>= 32
+        part *= amplitude[phases]
+        part *= voicing[block]
+        # Breath is loudest while the glottis is open.
+        part += _OPENING[place] * airy[block]
+        out[block] = part
+    return out
 
 
 _OPENING = (0.6 - 0.4 * np.cos(2.0 * np.pi * (np.arange(TABLE) / TABLE + 0.1))).astype(np.float32)
@@ -155,8 +177,8 @@ def _resonator(frequency: np.ndarray, bandwidth: np.ndarray, rate: int) -> tuple
     return first, second, 1.0 + first + second
 
 
-def _tract(curves: Curves, singer: Singer, frames: int, upper: np.ndarray, rate: int) -> np.ndarray:
-    """The response of the vocal tract in each frame: complex64 [frames, _SIZE // 2 + 1]."""
+def _plan_tract(curves: Curves, singer: Singer, frames: int, rate: int) -> np.ndarray:
+    """The denominator of the vocal tract's response in each frame, a polynomial in 1 - z^-1: float32 [frames, 12]."""
     at = np.minimum(np.arange(frames) * (HOP // _STEP), len(curves.pitch) - 1)
     f0 = 440.0 * np.exp2((curves.pitch[at] - 69.0) / 12.0)
     formants = curves.formants[:, at]
@@ -164,7 +186,7 @@ def _tract(curves: Curves, singer: Singer, frames: int, upper: np.ndarray, rate:
     moving = [np.maximum(formants[0], 1.02 * f0), np.maximum(formants[1], 1.6 * f0), formants[2]]
     fixed = (3500.0 - 500.0 * singer.ring, 4300.0 - 1000.0 * singer.ring)
     moving += [np.full(frames, frequency * singer.scale) for frequency in fixed]
-    # A polynomial in 1 - z^-1, not in z^-1: single precision suffices at low frequencies, too.
+    # In powers of 1 - z^-1, single precision suffices at low frequencies, too.
     denominator = np.zeros((frames, 12))
     denominator[:, 0] = 1.0
     # Soft singing is darker: a first-order low-pass.
@@ -175,10 +197,16 @@ def _tract(curves: Curves, singer: Singer, frames: int, upper: np.ndarray, rate:
         shifted[:, 1:] += (-(first + 2.0 * second) / unit)[:, None] * denominator[:, :-1]
         shifted[:, 2:] += (second / unit)[:, None] * denominator[:, :-2]
         denominator += shifted
-    single = denominator.astype(np.float32)
-    real, imaginary = single @ _DIFFERENCES.real.copy(), single @ _DIFFERENCES.imag.copy()
+    return denominator.astype(np.float32)
+
+
+def _respond(denominators: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """The response of the vocal tract in each frame: complex64 [frames, _SIZE // 2 + 1]."""
+    real, imaginary = denominators @ _DIFFERENCES[0], denominators @ _DIFFERENCES[1]
     # 1 / z, of which numpy's own takes three times as long.
-    power = np.float32(1.0) / (real * real + imaginary * imaginary)
+    power = real * real
+    power += imaginary * imaginary
+    np.divide(np.float32(1.0), power, out=power)
     response = np.empty(real.shape, np.complex64)
     np.multiply(real, power, out=response.real)
     np.multiply(imaginary, -power, out=response.imag)
@@ -186,14 +214,12 @@ def _tract(curves: Curves, singer: Singer, frames: int, upper: np.ndarray, rate:
     return response
 
 
-# The powers of 1 - z^-1 at each frequency.
-_DIFFERENCES = ((1.0 - np.exp(-2j * np.pi * np.arange(_SIZE // 2 + 1) / _SIZE)) ** np.arange(12)[:, None]).astype(
-    np.complex64
-)
+_POWERS = (1.0 - np.exp(-2j * np.pi * np.arange(_SIZE // 2 + 1) / _SIZE)) ** np.arange(12)[:, None]
+_DIFFERENCES = (_POWERS.real.astype(np.float32), _POWERS.imag.astype(np.float32))  # of 1 - z^-1, at each frequency
 
 
-def _add_noises(spectra: np.ndarray, curves: Curves, singer: Singer, random: Generator, rate: int) -> None:
-    """Add the noise of consonants to the frames in which it sounds."""
+def _add_noises(sound: np.ndarray, curves: Curves, singer: Singer, random: Generator, rate: int) -> None:
+    """Add the noise of consonants."""
     frequencies = np.maximum(np.arange(_SIZE // 2 + 1) * (rate / _SIZE), 1.0)
     for noise in curves.noises:
         times = np.array(noise.times) - curves.start
@@ -201,8 +227,8 @@ def _add_noises(spectra: np.ndarray, curves: Curves, singer: Singer, random: Gen
         samples = _draw_noise(random, (last - first) * HOP) * np.interp(
             np.arange(first * HOP, last * HOP) / rate, times, noise.levels
         ).astype(np.float32)
-        frames = _cut_frames(np.append(samples, np.zeros(HOP, np.float32)))
         centre, width = NOISES[noise.name]
         shape = np.exp(-0.5 * (np.log2(frequencies / (centre * singer.scale)) / width) ** 2).astype(np.float32)
         shape /= np.sqrt(np.mean(shape**2))
-        spectra[first : last + 1] += (scipy.fft.rfft(frames, _SIZE, axis=1) * shape)[: len(spectra) - first]
+        frames = _cut_frames(_pad(np.append(samples, np.zeros(HOP, np.float32))))
+        _overlap_add(sound, scipy.fft.rfft(frames, _SIZE, axis=1) * shape, first)
