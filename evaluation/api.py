@@ -197,6 +197,7 @@ def ablate(
     seeds: int | None = None,
     on: Sequence[str] = (),
     metric: str | None = None,
+    probe: int | str | Sequence[int | str] = (),
     workers: int | None = None,
     executor: str = "local",
     address: str | None = None,
@@ -214,6 +215,7 @@ def ablate(
         seeds: Trainings of each combination. Default: the recipe's.
         on: Benchmarks to score on besides validation. Default: the recipe's.
         metric: What the table and the picture show: "balanced_accuracy", ... Default: the first of the task.
+        probe: Linear probes on real tracks of the benchmarks, as in `evaluate`. Default: the recipe's.
         workers: As in `synthmir.build`, with `executor`, `address`, `gpus_per_worker` and `shard_timeout`.
         progress: See `builder.progress.show_progress`.
 
@@ -227,7 +229,8 @@ def ablate(
     from .ablation import parse_vary
     from .reporting.result_files import write_result_files
 
-    loaded = read_recipe(recipe).with_options({"evaluation.benchmarks": list(on) or None})
+    options = {"evaluation.benchmarks": list(on) or None, "evaluation.probe": parse_shots(probe) or None}
+    loaded = read_recipe(recipe).with_options(options)
     varied = vary if isinstance(vary, Mapping) else parse_vary(vary)
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     result = ablate_recipe(loaded, Path(out), varied, seeds, workers, partial(show_progress, progress), scale, metric)

@@ -155,6 +155,9 @@ def ablate(
     metric: Annotated[
         str | None, typer.Option(help="Shown: balanced_accuracy, macro_f1, ... Default: the task's first.")
     ] = None,
+    probe: Annotated[
+        str | None, typer.Option(help="Linear probes on so many real tracks of each label: 8, or 1,2,4,8,16,all.")
+    ] = None,
     workers: Workers = None,
     executor: Executor = "local",
     address: Address = None,
@@ -165,8 +168,8 @@ def ablate(
     from .reporting.tables import format_ablation
 
     result = api.ablate(
-        recipe, out, vary=vary or (), seeds=seeds, on=on or (), metric=metric, workers=workers, executor=executor,
-        address=address, gpus_per_worker=gpus_per_worker, shard_timeout=shard_timeout,
+        recipe, out, vary=vary or (), seeds=seeds, on=on or (), metric=metric, probe=probe or (), workers=workers,
+        executor=executor, address=address, gpus_per_worker=gpus_per_worker, shard_timeout=shard_timeout,
     )  # fmt: skip
     print(f"{format_ablation(result)}\n\n{out / 'ablation.json'}\n{out / 'ablation.svg'}")
 

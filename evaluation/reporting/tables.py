@@ -12,7 +12,18 @@ from builder.names import format_count
 from ..rendering.text_table import align_columns
 from ..results.ablation import OWN, Ablation
 from ..results.robustness import Robustness
-from ..results.scores import HEADLINES, MULTI, SECOND, SHARES, SINGLE, Quantity, Sampling, SeedScores, Worth
+from ..results.scores import (
+    HEADLINES,
+    MULTI,
+    SECOND,
+    SHARES,
+    SINGLE,
+    LinearProbes,
+    Quantity,
+    Sampling,
+    SeedScores,
+    Worth,
+)
 from ..results.strategies import StrategyComparison
 
 LISTED = 5  # unreadable tracks that are named
@@ -80,6 +91,9 @@ def format_ablation(ablation: Ablation) -> str:
         sampling = ablation.sampling.get(place)
         lines += [f"{place}" + ("" if place == OWN else f", n = {figures[key].mean.n}{_over(sampling)}")]
         lines += [*align_columns(rows), ""]
+    for one in ablation.probes:
+        lines += [f"linear probes on real tracks of {one.benchmark}, {one.embedder}"]
+        lines += [*_format_probes(one.probes, ablation.problem), ""]
     return "\n".join([*lines, *ablation.notes]).rstrip()
 
 
@@ -114,6 +128,17 @@ def format_strategies(comparison: StrategyComparison) -> str:
     runs = format_count(len(comparison.seeds), "training run")
     head = f"test part of {comparison.target}, n = {comparison.n}{_over(comparison.sampling)}, {runs} each{shots}"
     return "\n".join([head, *align_columns(rows), *comparison.notes])
+
+
+def _format_probes(probes: LinearProbes, problem: str) -> list[str]:
+    """Return a line for each number of real tracks: balanced accuracy and accuracy."""
+    key = SECOND[problem]
+    second = _second(problem, key, probes.points[0].scores)
+    rows = [("tracks a label", "tracks", *_score_heads(problem, key, second))]
+    for point in probes.points:
+        cells = _cells(point.scores[key], point.scores.get(second or ""))
+        rows.append((str(point.shots), f"{point.rows:.0f}", *cells))
+    return align_columns(rows)
 
 
 def shown_metric(problem: str, figures: Mapping[str, SeedScores], wanted: str | None = None) -> str:

@@ -54,7 +54,7 @@ def create_probe(balanced: bool = False) -> Pipeline:
 def run_probes(embeddings: np.ndarray, recordings: Predictions, shots: Shots, draws: int, seed: int = 0) -> ProbeRun:
     """Train and test linear probes on a few recordings of each class.
 
-    Artists are divided into folds, anew in each draw. The recordings of a fold are predicted by a probe that was
+    Each draw divides the artists into folds. The recordings of a fold are predicted by a probe that was
     trained on `shots` recordings of each class of the other folds, from as many artists as there are. So each draw
     predicts every recording, and no probe has seen an artist that it is tested on.
 

@@ -141,6 +141,8 @@ def test_how_models_are_evaluated_is_varied_without_training_again(recipe, tmp_p
     (probes,) = result.probes
     assert (probes.benchmark, probes.embedder) == (result.places[-1], "melstats")
     assert [point.shots for point in probes.probes.points] == [1, "all"]
+    table = format_ablation(result).splitlines()
+    assert table[-3].split()[:4] == ["tracks", "a", "label", "tracks"] and table[-1].split()[0] == "all"
     with pytest.raises(RecipeError, match=r"evaluation.calibrate: '.*' is not each benchmark's own\s+recordings"):
         ablate(recipe, tmp_path, {"evaluation.calibrate": [None, str(tmp_path)]})
     with pytest.raises(RecipeError, match="cannot be varied"):
