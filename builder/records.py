@@ -181,7 +181,7 @@ def strip_paths(value: Any, folder: Path) -> Any:
         return {strip_paths(key, folder): strip_paths(inner, folder) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [strip_paths(inner, folder) for inner in value]
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not ("/" in value or "\\" in value):
         return value
     spec = _SPEC.fullmatch(value)
     scheme, path = (spec["scheme"], spec["path"]) if spec else ("", value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import io
 import os
@@ -76,9 +77,10 @@ TOOLS: dict[str, Callable[[], bool]] = {  # by the marker of what needs them
 
 # Minutes of two workers are theirs: they begin first, so that both workers end together.
 LONGEST = (
-    "test_run", "test_growing", "test_ray", "test_loop", "test_build", "test_hostile_fuzz", "test_report",
-    "test_remote_code", "test_generator_contract", "test_bootstrap", "test_reuse", "test_onnx_export", "test_cli",
-    "test_fidelity", "test_refused", "test_augment", "test_evaluate", "test_musicgen", "test_storage",
+    "test_run", "test_growing", "test_passt", "test_ray", "test_storage", "test_musicgen", "test_hostile_fuzz",
+    "test_loop", "test_build", "test_reuse", "test_bootstrap", "test_faults", "test_remote_code", "test_refused",
+    "test_generator_contract", "test_onnx_export", "test_strategies", "test_extend", "test_augment",
+    "test_explorer_browser", "test_evaluate", "test_audiocraft", "test_report", "test_fidelity",
 )  # fmt: skip
 
 
@@ -97,8 +99,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Leave what was imported out of garbage collection, which takes a tenth of the suite's time otherwise."""
     gc.enable()
-    gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # extension modules report what is not collected as leaks
     gc.set_threshold(20_000, 20, 20)
 
 
@@ -115,11 +117,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, there in TOOLS.items():
         if item.get_closest_marker(marker) is not None and not there():
             item.add_marker(pytest.mark.skip(reason=f"{marker} {MISSING}"))
-
-
-def pytest_unconfigure() -> None:
-    """Undo the freeze: extension modules report what is not collected as leaks."""
-    gc.unfreeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from builder.garbage import collect_garbage_rarely
+
 from .hostile_readers import READERS, Reader
 from .mutations import mutated
 
@@ -141,6 +143,7 @@ def outcomes(reader: Reader, numbers: range, sandbox: Path, watch: Watch) -> Ite
 
 def serve(pipe: Connection, sandbox: Path) -> None:
     """Run batches. Receives (index in READERS, first, last); sends "ready", an Outcome for each input, then None."""
+    collect_garbage_rarely()
     home = sandbox / "home"
     home.mkdir(parents=True, exist_ok=True)
     (sandbox / "cache").mkdir(exist_ok=True)
