@@ -40,7 +40,7 @@ def clip(seed: int) -> Clip:
     return Clip("c", Prompt("", "", "rock", instruments=("flute",)), "g", seed, "train")
 
 
-def test_font_is_drawn_by_the_seed_and_told_in_the_row(recipe: Recipe) -> None:
+def test_font_is_drawn_by_the_seed_and_is_in_the_row(recipe: Recipe) -> None:
     arranger = Arranger(recipe.generator, recipe.labels)
     rows = [arranger.describe(clip(seed)) for seed in range(12)]
     assert {row["soundfont"] for row in rows} == {"TimGM6mb", "a.sf2"}

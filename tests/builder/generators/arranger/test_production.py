@@ -37,11 +37,11 @@ def test_a_production_depends_on_the_seed_alone_and_is_json() -> None:
     score = MONO.compose(clip("rock", 3))
     assert draw_production(score) == draw_production(score)
     row = MONO.describe(clip("rock", 3))
-    told = json.loads(row["production"])
-    assert set(told["tracks"]) == {track.instrument for track in score.tracks}
-    assert told["loudness"] == pytest.approx(draw_production(score).loudness, rel=1e-3)
+    described = json.loads(row["production"])
+    assert set(described["tracks"]) == {track.instrument for track in score.tracks}
+    assert described["loudness"] == pytest.approx(draw_production(score).loudness, rel=1e-3)
     assert len(row["production"]) < 4000
-    assert json.loads(STEREO.describe(clip("rock", 3))["production"]) == told
+    assert json.loads(STEREO.describe(clip("rock", 3))["production"]) == described
 
 
 def test_ranges_of_genres_overlap_and_a_share_is_plain() -> None:
