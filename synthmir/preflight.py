@@ -115,6 +115,8 @@ def _find_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
             "evaluation.robustness.damages",
             lambda: _check_damages([str(one) for one in parse_damages(settings.damages)]),
         )
+    if evaluation.probe:
+        yield from _catch("evaluation.probe", lambda: _check_single_label(training.task))
     for key, name in (
         ("evaluation.fidelity.against", evaluation.fidelity.against if evaluation.fidelity else None),
         ("training.target", training.target),
@@ -145,6 +147,13 @@ def _check_task(recipe: Recipe) -> None:
             f"training.{key}: a corpus has no labels {column!r}{suggest(column, known)}",
             f"use one of {', '.join(known)}",
         )
+
+
+def _check_single_label(task: str) -> None:
+    from evaluation.benchmarks.base import MULTI_TASKS, NUMBER_TASKS
+
+    if task in (*MULTI_TASKS, *NUMBER_TASKS):
+        raise RecipeError(f"needs a task with one label a track, and {task} is none", "leave it out")
 
 
 def _check_damages(damages: Sequence[str]) -> None:

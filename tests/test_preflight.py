@@ -28,6 +28,11 @@ def make_recipe(**sections: Any) -> Recipe:
         ({"evaluation": {"benchmarks": ["folder:/nope"]}}, "evaluation.benchmarks: /nope", "genre"),
         ({"evaluation": {"benchmarks": ["hub:a/b?lable=x"]}}, "has no option 'lable' (did you mean 'label'?)", ""),
         ({"evaluation": {"robustness": {"benchmark": "folder:/nope"}}}, "evaluation.robustness.benchmark: /nope", ""),
+        (
+            {"evaluation": {"probe": [8]}, "training": {"task": "instruments"}},
+            "evaluation.probe: needs a task with one label a track, and instruments is none",
+            "leave it out",
+        ),
         ({"evaluation": {"robustness": {"damages": ["nois"]}}}, "(did you mean 'noise'?)", "mp3"),
         ({"evaluation": {"fidelity": {"against": "folder:/nope"}}}, "evaluation.fidelity.against: /nope", "genre"),
         ({"training": {"strategy": "real", "target": "folder:/nope"}}, "training.target: /nope", "genre"),

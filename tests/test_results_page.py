@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,6 +77,24 @@ def test_the_page_has_the_figures_and_no_path(ablation: Ablation, tmp_path: Path
     assert "The curve ends at 3,000 clips; 10,000 were not run." in text
     assert "2026-11-30, a CPU, 10 min" in text and "synthmir ablate demo --on folder:REAL" in text
     assert "![sizes-musicnn](sizes-musicnn.svg)" in text
+
+
+def test_each_steps_figures_are_written_at_once(
+    ablation: Ablation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = load_script("make")
+
+    def stop_after_one(options: Any) -> Iterator[tuple[str, Any]]:
+        yield "sizes-musicnn", make.describe_ablation(make._rename_place(ablation), "synthmir ablate")
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(make.STEPS, "sizes", stop_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        make.main(["music", "--only", "sizes", "--out", str(tmp_path)])
+    assert json.loads((tmp_path / "sizes-musicnn.json").read_text())["n"] == 123
+    page = (tmp_path / "index.md").read_text()
+    make.main(["--out", str(tmp_path)])  # the page alone
+    assert (tmp_path / "index.md").read_text() == page and "### musicnn" in page
 
 
 @pytest.mark.parametrize("arguments", [["music", "--only", "nothing"], ["music", "--sizes", "many"]])

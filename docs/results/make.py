@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def _describe_run(record: dict[str, Any], command: str) -> Figures:
     return {"command": command, **kept}
 
 
-def measure_embedders(options: argparse.Namespace) -> dict[str, Figures]:
+def measure_embedders(options: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
     """Each embedder with and without calibration on the recordings, beside linear probes on real tracks."""
     from evaluation.reporting.plots import plot_probes
     from evaluation.reporting.result_plots import plot_ablation
@@ -175,15 +175,14 @@ def measure_embedders(options: argparse.Namespace) -> dict[str, Figures]:
             row["worth"] = estimate_worth([point.rows / labels for point in points], points, value).describe()
         best = max(models, key=lambda row: row["scores"][METRIC]["mean"]["value"])
         _write_picture(options, f"probes-{embedder}", plot_probes(probes, best["scores"][METRIC]["mean"], labels))
-    return {"embedders": figures}
+    yield "embedders", figures
 
 
-def measure_strategies(options: argparse.Namespace) -> dict[str, Figures]:
+def measure_strategies(options: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
     """The six strategies, with each embedder."""
     import synthmir
     from evaluation.reporting.result_plots import plot_strategies
 
-    found = {}
     for embedder in options.embedders:
         recipe = load_recipe(options, embedder__name=embedder)
         corpus = options.work / "corpora" / _corpus_name(recipe)
@@ -198,8 +197,7 @@ def measure_strategies(options: argparse.Namespace) -> dict[str, Figures]:
             f"synthmir compare CORPUS --target folder:REAL --embedder {embedder} --metric {METRIC} "
             f"--seeds 0..{options.seeds - 1} --out DIR"
         )
-        found[f"strategies-{embedder}"] = describe_strategies(comparison, command)
-    return found
+        yield f"strategies-{embedder}", describe_strategies(comparison, command)
 
 
 def _corpus_name(recipe: Any) -> str:
@@ -207,11 +205,10 @@ def _corpus_name(recipe: Any) -> str:
     return f"{recipe.fingerprint()}-{recipe.split.validation:g}-{recipe.split.seed}"
 
 
-def measure_ablations(options: argparse.Namespace) -> dict[str, Figures]:
+def measure_ablations(options: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
     """Prompts, vocals and instruments, with each embedder."""
     from evaluation.reporting.result_plots import plot_ablation
 
-    found = {}
     for embedder in options.embedders:
         for key, values in ABLATIONS.items():
             name = f"{key.partition('.')[2]}-{embedder}"
@@ -219,15 +216,13 @@ def measure_ablations(options: argparse.Namespace) -> dict[str, Figures]:
             _write_picture(options, name, plot_ablation(ablation))
             listed = ",".join(str(value).lower() for value in values)
             command = f"synthmir ablate {options.recipe} --vary {key}={listed}"
-            found[name] = describe_ablation(ablation, _complete(command, options, f"embedder.name: {embedder}"))
-    return found
+            yield name, describe_ablation(ablation, _complete(command, options, f"embedder.name: {embedder}"))
 
 
-def measure_sizes(options: argparse.Namespace) -> dict[str, Figures]:
+def measure_sizes(options: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
     """The learning curve over the number of clips, with each embedder."""
     from evaluation.reporting.result_plots import plot_ablation
 
-    found = {}
     labels = len(load_recipe(options).labels.genres)
     per_genre = -(-round(1.02 * max(options.sizes) / (1 - VALIDATION_SHARE)) // labels) + 1
     for embedder in options.embedders:
@@ -239,8 +234,7 @@ def measure_sizes(options: argparse.Namespace) -> dict[str, Figures]:
         _write_picture(options, name, plot_ablation(ablation))
         command = f"synthmir ablate {options.recipe} --vary training.clips={','.join(map(str, options.sizes))}"
         changed = f"embedder.name: {embedder}, prompts.per_genre: {per_genre}"
-        found[name] = describe_ablation(ablation, _complete(command, options, changed))
-    return found
+        yield name, describe_ablation(ablation, _complete(command, options, changed))
 
 
 def _complete(command: str, options: argparse.Namespace, changed: str = "") -> str:
@@ -254,7 +248,7 @@ def _write_picture(options: argparse.Namespace, name: str, picture: bytes) -> No
     (options.out / f"{name}.svg").write_bytes(picture)
 
 
-STEPS: dict[str, Callable[[argparse.Namespace], dict[str, Figures]]] = {
+STEPS: dict[str, Callable[[argparse.Namespace], Iterator[tuple[str, Figures]]]] = {
     "embedders": measure_embedders,
     "strategies": measure_strategies,
     "ablations": measure_ablations,
@@ -269,9 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     options = parse_options(arguments)
     for step in options.only if options.real else ():
-        for name, figures in STEPS[step](options).items():
+        for name, figures in STEPS[step](options):
             text = json.dumps({"schema": 1, **figures}, indent=2, ensure_ascii=False)
             (options.out / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+            (options.out / "index.md").write_text(render_page(options.out), encoding="utf-8")
     (options.out / "index.md").write_text(render_page(options.out), encoding="utf-8")
     print(options.out / "index.md")
 

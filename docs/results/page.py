@@ -1,4 +1,4 @@
-"""The page of results, from the files of figures that `make.py` wrote. No number is in it that no file holds."""
+"""The page of results, from the files of figures that `make.py` wrote. Each number in it is in one of these files."""
 
 from __future__ import annotations
 
