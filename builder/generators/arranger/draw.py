@@ -141,7 +141,7 @@ def _draw_kit(track: Track, wild: float, rng: SeededRandom) -> dict[int, DrumTun
 
 def _draw_amplifier(program: int, rng: SeededRandom) -> Amplifier:
     """An amplifier for an electric guitar: clean for programs 26 to 28 and 31, driven for 29 and distorted for 30."""
-    low, high = {29: (8.0, 26.0), 30: (16.0, 38.0)}.get(program, (-8.0, 16.0))
+    low, high = {29: (8.0, 26.0), 30: (16.0, 38.0)}.get(program, (-10.0, 10.0))
     return Amplifier(
         gain=rng.uniform(low, high),
         stages=2 if program == 30 or rng.happens(0.3) else 1,
