@@ -115,6 +115,8 @@ def mix_track(
         sound = _add_ambience(sound, settings.ambience, seed, rate)
     if settings.chorus is not None:
         sound = _add_chorus(sound, settings.chorus, rate)
+    if settings.double is not None:
+        sound = _double(sound, settings.double, channels, rate)
     if settings.repeats is not None:
         repeats = settings.repeats
         delay = max(1, round(repeats.beats * 60.0 / tempo * rate))
@@ -179,6 +181,17 @@ def _add_chorus(sound: np.ndarray, depth: float, rate: int) -> np.ndarray:
     swing = np.float32(0.5 * depth / 1000.0 * rate)
     delays = np.float32(0.01 * rate) + swing * oscillate(sound.shape[1], 0.3 + 0.2 * depth, 0.25, rate)
     return np.asarray(np.float32(0.75) * (sound + np.float32(0.7) * modulate(sound, delays)))
+
+
+def _double(sound: np.ndarray, late: float, channels: int, rate: int) -> np.ndarray:
+    """Play a part twice, the second time a little later and not evenly so: one on each side, or both in mono."""
+    drift = oscillate(sound.shape[1], 0.31, 0.1, rate) + oscillate(sound.shape[1], 0.83, 0.6, rate)
+    take = modulate(sound, np.float32(rate / 1000.0) * (np.float32(late) + np.float32(1.2) * drift))
+    if channels == 2:
+        return np.concatenate([sound[:1], take[-1:]])
+    take += sound
+    take *= np.float32(0.72)
+    return take
 
 
 def compress_bus(sound: np.ndarray, settings: Compression, rate: int) -> np.ndarray:

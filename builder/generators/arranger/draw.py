@@ -82,27 +82,32 @@ def _draw_track(track: Track, plain: bool, rng: SeededRandom) -> TrackProduction
     is_guitar = not track.is_drum and track.program in GUITARS
     is_bass = not track.is_drum and track.program in BASSES
     amplifier = _draw_amplifier(track.program, rng) if is_guitar else None
-    if is_bass and not plain and rng.happens(0.3):
+    if is_bass and not plain and rng.happens(0.45):
         amplifier = _draw_bass_amplifier(rng)
     low = rng.bell_curve(2.0) - (rng.uniform(0.0, 6.0) if track.role not in ("drums", "bass") else 0.0)
     high = rng.bell_curve(3.0 * wild)
     if amplifier is not None or rng.happens(0.4):  # the cabinet is the equaliser
         low = high = 0.0
     wide = track.role == "pad" or (track.role == "chords" and rng.happens(0.5))
+    doubled = is_guitar and not plain and rng.happens(0.5 if track.program in (29, 30) else 0.2)
+    near = 0.15 if doubled else near
     return TrackProduction(
-        gain=rng.bell_curve(1.5 * wild),
+        gain=rng.bell_curve(1.5 * wild) + (rng.uniform(0.0, 3.0) if is_guitar and track.program in (29, 30) else 0.0),
         pan=rng.uniform(-near, near),
         bright=-2.0 + rng.bell_curve(3.0 * wild),
         low=low,
         high=high,
         send={"drums": -6.0, "bass": -14.0}.get(track.role, 0.0) + rng.bell_curve(3.0),
         width=rng.uniform(0.2, 0.9) if wide else 0.0,
-        drive=rng.uniform(-6.0, 10.0) if not plain and amplifier is None and rng.happens(0.15) else None,
-        chorus=rng.uniform(0.5, 3.0) if not plain and (wide or is_guitar) and rng.happens(0.25) else None,
+        drive=rng.uniform(-6.0, 10.0) if not plain and amplifier is None and rng.happens(0.25) else None,
+        chorus=rng.uniform(0.5, 3.0)
+        if not plain and (wide or is_guitar) and not doubled and rng.happens(0.25)
+        else None,
+        double=rng.uniform(8.0, 28.0) if doubled else None,
         amplifier=amplifier,
         repeats=_draw_repeats(rng) if not plain and track.role in ("lead", "voice") and rng.happens(0.2) else None,
-        movement=_draw_movement(track, rng) if not plain and not track.is_drum and rng.happens(0.2) else None,
-        ambience=_draw_ambience(rng) if not plain and rng.happens(0.5 if track.is_drum else 0.08) else None,
+        movement=_draw_movement(track, rng) if not plain and not track.is_drum and rng.happens(0.12) else None,
+        ambience=_draw_ambience(rng) if not plain and rng.happens(0.7 if track.is_drum else 0.08) else None,
         kit=_draw_kit(track, wild, rng) if track.is_drum else None,
     )
 
@@ -120,7 +125,7 @@ def _draw_movement(track: Track, rng: SeededRandom) -> Movement:
 
 
 def _draw_ambience(rng: SeededRandom) -> Ambience:
-    return Ambience(rng.uniform(0.06, 0.25), -rng.uniform(2.0, 16.0), 1500.0 * 6.0 ** rng.uniform(0.0, 1.0))
+    return Ambience(rng.uniform(0.06, 0.25), -rng.uniform(1.0, 14.0), 1500.0 * 6.0 ** rng.uniform(0.0, 1.0))
 
 
 def _draw_kit(track: Track, wild: float, rng: SeededRandom) -> dict[int, DrumTuning]:
@@ -230,7 +235,7 @@ def _draw_equaliser(score: Score, wild: float, rng: SeededRandom) -> Equaliser:
 
 def _draw_medium(rng: SeededRandom) -> Medium:
     """Nothing, tape, or rarely a record; often a codec."""
-    kind = rng.weighted_choice({"digital": 3.5, "tape": 4.5, "cassette": 1.2, "vinyl": 0.8})
+    kind = rng.weighted_choice({"digital": 2.5, "tape": 5.0, "cassette": 1.2, "vinyl": 0.8})
     tape, worn = kind in ("tape", "cassette"), kind in ("cassette", "vinyl")
     coded = rng.happens(0.75)
     noisy = kind != "digital"

@@ -73,6 +73,7 @@ class TrackProduction:
         width: 0..1: how much a part that is spread over both sides differs between them.
         drive: Overdrive in dB.
         chorus: Depth in milliseconds of the chorus.
+        double: Milliseconds by which a second take is later, which plays on the other side.
         amplifier: Of electric guitars and basses.
         repeats: A delay.
         movement: Tremolo, filter or vibrato.
@@ -89,6 +90,7 @@ class TrackProduction:
     width: float = 0.0
     drive: float | None = None
     chorus: float | None = None
+    double: float | None = None
     amplifier: Amplifier | None = None
     repeats: Repeats | None = None
     movement: Movement | None = None
