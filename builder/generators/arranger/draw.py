@@ -34,7 +34,7 @@ LOUDNESS = {
 }
 # Drums that may sound along with a drum, by General-MIDI keys.
 _DRUM_LAYERS = {35: (36,), 36: (35, 41), 38: (40, 39, 54), 40: (38, 39), 39: (38, 40), 42: (44, 70), 46: (42,)}
-_PLAIN = 0.1  # share of the clips with as few effects as a mix can have
+_PLAIN = 0.05  # share of the clips with as few effects as a mix can have
 
 
 def draw_production(score: Score) -> MixProduction:
@@ -56,7 +56,7 @@ def draw_production(score: Score) -> MixProduction:
         wet=min(-2.0, 0.5 * suggested.room + 0.5 * rng.uniform(-26.0, -2.0) + rng.bell_curve(2.0)),
         pump=min(0.95, suggested.pump * rng.uniform(0.5, 1.5)) if suggested.pump else 0.0,
         pump_beats=rng.uniform(0.3, 0.9),
-        drums=None if plain or rng.happens(0.5) else _draw_compression(rng, (-4.0, 10.0), (2.0, 8.0), 0.3),
+        drums=None if plain or rng.happens(0.25) else _draw_compression(rng, (-4.0, 10.0), (2.0, 8.0), 0.3),
         bus=None if plain or rng.happens(0.45) else _draw_compression(rng, (-6.0, 6.0), (1.2, 3.5), 0.5),
         equaliser=_draw_equaliser(score, wild, rng),
         medium=Medium() if plain else _draw_medium(rng),
@@ -85,31 +85,41 @@ def _draw_track(track: Track, plain: bool, rng: SeededRandom) -> TrackProduction
     if is_bass and not plain and rng.happens(0.45):
         amplifier = _draw_bass_amplifier(rng)
     low = rng.bell_curve(2.0) - (rng.uniform(0.0, 6.0) if track.role not in ("drums", "bass") else 0.0)
-    high = rng.bell_curve(3.0 * wild)
+    # Close sampled drums are brighter and louder than those of most records.
+    high = rng.bell_curve(3.0 * wild) - (1.5 if track.is_drum else 0.0)
     if amplifier is not None or rng.happens(0.4):  # the cabinet is the equaliser
         low = high = 0.0
     wide = track.role == "pad" or (track.role == "chords" and rng.happens(0.5))
     doubled = is_guitar and not plain and rng.happens(0.5 if track.program in (29, 30) else 0.2)
     near = 0.15 if doubled else near
     return TrackProduction(
-        gain=rng.bell_curve(1.5 * wild) + (rng.uniform(0.0, 3.0) if is_guitar and track.program in (29, 30) else 0.0),
+        gain=rng.bell_curve(1.5 * wild) + _push(track, rng),
         pan=rng.uniform(-near, near),
         bright=-2.0 + rng.bell_curve(3.0 * wild),
         low=low,
         high=high,
         send={"drums": -6.0, "bass": -14.0}.get(track.role, 0.0) + rng.bell_curve(3.0),
         width=rng.uniform(0.2, 0.9) if wide else 0.0,
-        drive=rng.uniform(-6.0, 10.0) if not plain and amplifier is None and rng.happens(0.25) else None,
+        drive=rng.uniform(-6.0, 10.0)
+        if not plain and amplifier is None and rng.happens(0.5 if track.is_drum else 0.25)
+        else None,
         chorus=rng.uniform(0.5, 3.0)
-        if not plain and (wide or is_guitar) and not doubled and rng.happens(0.25)
+        if not plain and (wide or is_guitar) and not doubled and rng.happens(0.3)
         else None,
         double=rng.uniform(8.0, 28.0) if doubled else None,
         amplifier=amplifier,
         repeats=_draw_repeats(rng) if not plain and track.role in ("lead", "voice") and rng.happens(0.2) else None,
-        movement=_draw_movement(track, rng) if not plain and not track.is_drum and rng.happens(0.12) else None,
-        ambience=_draw_ambience(rng) if not plain and rng.happens(0.7 if track.is_drum else 0.08) else None,
+        movement=_draw_movement(track, rng) if not plain and not track.is_drum and rng.happens(0.25) else None,
+        ambience=_draw_ambience(rng) if not plain and rng.happens(0.85 if track.is_drum else 0.1) else None,
         kit=_draw_kit(track, wild, rng) if track.is_drum else None,
     )
+
+
+def _push(track: Track, rng: SeededRandom) -> float:
+    """dB by which distorted guitars are in front and drums are behind."""
+    if track.is_drum:
+        return -rng.uniform(0.0, 3.0)
+    return rng.uniform(0.0, 3.0) if track.program in (29, 30) else 0.0
 
 
 def _draw_movement(track: Track, rng: SeededRandom) -> Movement:
@@ -125,7 +135,7 @@ def _draw_movement(track: Track, rng: SeededRandom) -> Movement:
 
 
 def _draw_ambience(rng: SeededRandom) -> Ambience:
-    return Ambience(rng.uniform(0.06, 0.25), -rng.uniform(1.0, 14.0), 1500.0 * 6.0 ** rng.uniform(0.0, 1.0))
+    return Ambience(rng.uniform(0.06, 0.25), -rng.uniform(0.0, 13.0), 1500.0 * 6.0 ** rng.uniform(0.0, 1.0))
 
 
 def _draw_kit(track: Track, wild: float, rng: SeededRandom) -> dict[int, DrumTuning]:
@@ -237,7 +247,7 @@ def _draw_medium(rng: SeededRandom) -> Medium:
     """Nothing, tape, or rarely a record; often a codec."""
     kind = rng.weighted_choice({"digital": 2.5, "tape": 5.0, "cassette": 1.2, "vinyl": 0.8})
     tape, worn = kind in ("tape", "cassette"), kind in ("cassette", "vinyl")
-    coded = rng.happens(0.75)
+    coded = rng.happens(0.85)
     noisy = kind != "digital"
     return Medium(
         drive=rng.uniform(-16.0, 2.0) if tape else None,
@@ -246,7 +256,7 @@ def _draw_medium(rng: SeededRandom) -> Medium:
         flutter=rng.uniform(0.0, 0.08) if worn else 0.0,
         # Nothing is silent between its notes: rooms, microphones and amplifiers have noise too.
         hiss=-rng.uniform(28.0, 65.0) if noisy else -rng.uniform(35.0, 75.0),
-        colour=rng.uniform(0.0, 1.0),
+        colour=rng.uniform(0.0, 1.0) ** 0.5,
         hum=-rng.uniform(45.0, 65.0) if rng.happens(0.08) else None,
         mains=rng.choice((50.0, 60.0)),
         crackle=-rng.uniform(26.0, 46.0) if kind == "vinyl" else None,
