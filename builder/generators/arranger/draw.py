@@ -109,7 +109,7 @@ def _draw_track(track: Track, plain: bool, rng: SeededRandom) -> TrackProduction
         double=rng.uniform(8.0, 28.0) if doubled else None,
         amplifier=amplifier,
         repeats=_draw_repeats(rng) if not plain and track.role in ("lead", "voice") and rng.happens(0.2) else None,
-        movement=_draw_movement(track, rng) if not plain and not track.is_drum and rng.happens(0.25) else None,
+        movement=_draw_movement(track, rng) if not plain and rng.happens(0.5 if track.is_drum else 0.25) else None,
         ambience=_draw_ambience(rng) if not plain and rng.happens(0.85 if track.is_drum else 0.1) else None,
         kit=_draw_kit(track, wild, rng) if track.is_drum else None,
     )
@@ -123,7 +123,10 @@ def _push(track: Track, rng: SeededRandom) -> float:
 
 
 def _draw_movement(track: Track, rng: SeededRandom) -> Movement:
-    """Vibrato for any part; tremolo and filters for chords and pads."""
+    """Vibrato for any part, tremolo and filters for chords and pads. A filter makes each hit of a drum another one."""
+    if track.is_drum:
+        beats, depth, corner = rng.uniform(0.3, 3.0), rng.uniform(0.2, 0.7), rng.uniform(1500.0, 6000.0)
+        return Movement("treble", beats, depth, rng.uniform(0.0, 1.0), corner)
     kind = rng.choice(("pitch", "level", "treble")) if track.role in ("chords", "pad") else "pitch"
     return Movement(
         kind=kind,

@@ -191,8 +191,12 @@ class MixProduction:
     peak: float
 
     def describe(self) -> dict[str, Any]:
-        """The parameters of what is used, for JSON."""
-        return _drop_unused(asdict(self))
+        """The parameters of what is used, for JSON. A drum's tuning is a list."""
+        parameters: dict[str, Any] = _drop_unused(asdict(self))
+        for track in parameters["tracks"].values():
+            if "kit" in track:
+                track["kit"] = {key: list(tuning.values()) for key, tuning in track["kit"].items()}
+        return parameters
 
 
 def _drop_unused(value: Any) -> Any:
