@@ -26,10 +26,10 @@ from transformers import (
 from builder.embedders import passt_network
 from builder.embedders.passt_network import Arch
 
-TINY = "tiny"  # a PaSST of two blocks, all else as released
+TINY = "tiny"  # a PaSST of one block, all else as released
 
 
-def hear21passt(depth: int = 2, stride: int = 10, frames: int = 998, hop: int = 320, seed: int = 0) -> Any:
+def hear21passt(depth: int = 1, stride: int = 10, frames: int = 998, hop: int = 320, seed: int = 0) -> Any:
     """The model of hear21passt in its mode "embed_only", with random weights, biases and normalisations."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -63,7 +63,7 @@ def scene_embeddings(model: Any, audio: torch.Tensor) -> torch.Tensor:
 
 def tiny_passt(folder: Path) -> Path:
     """Write the weights of `hear21passt()` to a file, and register its architecture as TINY."""
-    passt_network.ARCHS.setdefault(TINY, Arch("none", depth=2))
+    passt_network.ARCHS.setdefault(TINY, Arch("none", depth=1))
     save_file(hear21passt().net.state_dict(), folder / "passt.safetensors")
     return folder / "passt.safetensors"
 

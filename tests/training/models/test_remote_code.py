@@ -63,7 +63,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         root / "on-passt", EmbedderSettings(name="passt", arch=TINY, weights=str(tiny_passt(root)))
     )
     code = passt / f"{MODULE}.py"
-    code.write_text(code.read_text().replace("ARCHS = {", f'ARCHS = {{\n    "{TINY}": Arch("none", depth=2),', 1))
+    code.write_text(code.read_text().replace("ARCHS = {", f'ARCHS = {{\n    "{TINY}": Arch("none", depth=1),', 1))
     checkpoint = transformers_model("wav2vec2", root / "wav2vec2")
     other = make_model_folder(root / "on transformers.v2", EmbedderSettings(name=f"hf:{checkpoint}"))
     return [make_model_folder(root / "on-melstats", problem=MULTI), passt, other]
