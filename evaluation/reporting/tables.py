@@ -25,6 +25,7 @@ from ..results.scores import (
     Worth,
 )
 from ..results.strategies import StrategyComparison
+from ..statistics.probe_scores import describe_shots
 
 LISTED = 5  # unreadable tracks that are named
 
@@ -169,7 +170,7 @@ def _remarks(entry: dict[str, Any]) -> list[str]:
     if (more := len(entry["skips"]) - LISTED) > 0:
         skips.append(f"skipped {more} more; all are in scores.json")
     weakest = _weakest(entry)
-    lines = [*([weakest] if weakest else []), *_sampling(entry), *_worth(entry), *entry["notes"], *skips]
+    lines = [*([weakest] if weakest else []), *_sampling(entry), *_probed(entry), *entry["notes"], *skips]
     return [f"\n{entry['name']}", *(f"  {line}" for line in lines)] if lines else []
 
 
@@ -181,13 +182,21 @@ def _sampling(entry: dict[str, Any]) -> list[str]:
     return [*([f"intervals over {sampling.describe()}"] if sampling.over == "artists" else []), *exact]
 
 
-def _worth(entry: dict[str, Any]) -> list[str]:
-    """Return a remark on how many real tracks give the model's score; the probes' own scores are comparisons."""
-    worth = (entry.get("probes") or {}).get("worth")
-    if worth is None:
+def _probed(entry: dict[str, Any]) -> list[str]:
+    """Return remarks on linear probes: their scores, and how many real tracks give the model's score."""
+    probes = entry.get("probes")
+    if probes is None:
         return []
-    tracks, name = Worth.model_validate(worth).describe(), HEADLINES[SINGLE][worth["metric"]].lower()
-    return [f"worth {tracks} real tracks of each label: a linear probe on them has the same {name}"]
+    key = SECOND[SINGLE]
+    name = HEADLINES[SINGLE][key].lower()
+    lines = [
+        f"{describe_shots(point['shots'])}: {name} {format_score(key, point['scores'][key]['mean'])}"
+        for point in probes["points"]
+    ]
+    if probes["worth"] is not None:
+        tracks = Worth.model_validate(probes["worth"]).describe()
+        lines.append(f"worth {tracks} real tracks of each label: a linear probe on them has the same {name}")
+    return lines
 
 
 def _weakest(entry: dict[str, Any]) -> str | None:

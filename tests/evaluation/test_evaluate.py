@@ -69,7 +69,8 @@ def test_linear_probes_beside_the_model(
     }  # fmt: skip
     text = format_scores(scores)
     assert "real tracks of each label: a linear probe on them has the same balanced accuracy" in text
-    assert "linear probe, 2 real tracks of each label" in text
+    value = folder.probes.points[0].scores["balanced_accuracy"].mean.value
+    assert f"  linear probe, 2 real tracks of each label: balanced accuracy {value:.1%} [" in text
     assert isinstance(folder, SingleLabelScores)
     pictures = {name: picture for name, picture, *_ in draw_class_pictures(folder, tmp_path)}
     assert "real tracks of each label" in pictures["probes"].decode()
