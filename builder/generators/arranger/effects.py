@@ -13,6 +13,7 @@ from scipy.signal import lfilter
 
 BLOCK = 32  # samples
 _SILENCE = 1e-5
+_CHUNK = 16_384  # samples
 
 
 def saturate(sound: np.ndarray, gain: float, bias: float = 0.0) -> np.ndarray:
@@ -203,19 +204,22 @@ def modulate(sound: np.ndarray, delays: np.ndarray) -> np.ndarray:
         sound: float32 [channels, samples].
         delays: float32 [samples] or [channels, samples], in samples, at least 0. Before the first sample is silence.
     """
-    whole = delays.astype(np.int32)
-    part = delays - whole
-    place = np.arange(sound.shape[1], dtype=np.int32) - whole
     out = np.empty_like(sound)
+    length, lead = sound.shape[1], int(delays.max()) + 2
     for channel in range(len(sound)):
-        here = place if place.ndim == 1 else place[channel]
-        share = part if part.ndim == 1 else part[channel]
-        padded = np.concatenate([np.zeros(2, np.float32), sound[channel]])
-        now = padded[np.maximum(here + 2, 1)]
-        before = padded[np.maximum(here + 1, 0)]
-        before -= now
-        before *= share
-        np.add(now, before, out=out[channel])
+        padded = np.concatenate([np.zeros(lead, np.float32), sound[channel]])
+        late = delays if delays.ndim == 1 else delays[channel]
+        for start in range(0, length, _CHUNK):  # chunks that stay in the cache
+            part = late[start : start + _CHUNK]
+            whole = part.astype(np.intp)
+            place = np.arange(start + lead, start + lead + len(part)) - whole
+            now = padded.take(place)
+            place -= 1
+            before = padded.take(place)
+            before -= now
+            before *= part - whole.astype(np.float32)
+            now += before
+            out[channel, start : start + _CHUNK] = now
     return out
 
 

@@ -14,6 +14,7 @@ from .effects import cut_lows, modulate, oscillate, saturate, shelve
 
 _HOP = 512  # samples between the frames of the codec
 _BANDS = 24
+_FRAMES = 64  # coded at a time
 _NOISE = 100_003  # samples after which noise repeats
 
 
@@ -132,28 +133,37 @@ def code(sound: np.ndarray, ratio: float, top: float, rate: int) -> np.ndarray:
     """
     channels, length = sound.shape
     frames = -(-length // _HOP) + 1
-    padded = np.zeros((channels, (frames + 1) * _HOP), np.float32)
-    padded[:, _HOP : _HOP + length] = sound
+    padded = np.zeros((channels, frames + 1, _HOP), np.float32)
+    padded.reshape(channels, -1)[:, _HOP : _HOP + length] = sound
+    out = np.zeros_like(padded)
+    for channel in range(channels):
+        for first in range(0, frames, _FRAMES):  # frames that stay in the cache
+            blocks = padded[channel, first : first + _FRAMES + 1]
+            coded = out[channel, first : first + _FRAMES + 1]
+            _code_frames(blocks, coded, ratio, round(top / (rate / 2) * _HOP), rate)
+    return out.reshape(channels, -1)[:, _HOP : _HOP + length]
+
+
+def _code_frames(blocks: np.ndarray, out: np.ndarray, ratio: float, top: int, rate: int) -> None:
+    """Code the frames of consecutive blocks, [frames + 1, _HOP], and add them to `out`; nothing from bin `top` on."""
     half = np.sin((np.arange(_HOP, dtype=np.float32) + np.float32(0.5)) * np.float32(math.pi / 2 / _HOP))
-    rising, falling = (padded.reshape(channels, frames + 1, _HOP)[:, part] for part in (slice(0, -1), slice(1, None)))
-    rising, falling = rising * half, falling * half[::-1]
     quarter = _HOP // 2
-    a, b, c, d = rising[..., :quarter], rising[..., quarter:], falling[..., :quarter], falling[..., quarter:]
-    folded = np.concatenate([-c[..., ::-1] - d, a - b[..., ::-1]], axis=-1)
-    spectrum = scipy.fft.dct(folded, type=4, norm="ortho")
+    rising, falling = blocks[:-1] * half, blocks[1:] * half[::-1]
+    a, b, c, d = rising[:, :quarter], rising[:, quarter:], falling[:, :quarter], falling[:, quarter:]
+    spectrum = scipy.fft.dct(np.concatenate([-c[:, ::-1] - d, a - b[:, ::-1]], axis=1), type=4, norm="ortho")
 
     starts = _codec_bands(rate)
     widths = np.diff(np.append(starts, _HOP))
-    power = np.add.reduceat(spectrum * spectrum, starts, axis=-1) / widths.astype(np.float32)
+    power = np.add.reduceat(spectrum * spectrum, starts, axis=1) / widths.astype(np.float32)
     ratios = ratio - 12.0 * np.arange(len(starts)) / len(starts)
     steps = np.sqrt(12.0 * power) * (10 ** (-ratios / 20)).astype(np.float32) + np.float32(1e-5)
-    steps = np.repeat(steps, widths, axis=-1)
-    spectrum = np.rint(spectrum / steps) * steps
-    spectrum[..., round(top / (rate / 2) * _HOP) :] = 0.0
+    steps = np.repeat(steps.astype(np.float32), widths, axis=1)
+    spectrum /= steps
+    np.rint(spectrum, out=spectrum)
+    spectrum *= steps
+    spectrum[:, top:] = 0.0
 
     folded = scipy.fft.dct(spectrum, type=4, norm="ortho")
-    left, right = folded[..., :quarter], folded[..., quarter:]
-    out = np.zeros_like(padded).reshape(channels, frames + 1, _HOP)
-    out[:, :-1] += np.concatenate([right, -right[..., ::-1]], axis=-1) * half
-    out[:, 1:] += np.concatenate([-left[..., ::-1], -left], axis=-1) * half[::-1]
-    return out.reshape(channels, -1)[:, _HOP : _HOP + length]
+    left, right = folded[:, :quarter], folded[:, quarter:]
+    out[:-1] += np.concatenate([right, -right[:, ::-1]], axis=1) * half
+    out[1:] += np.concatenate([-left[:, ::-1], -left], axis=1) * half[::-1]
