@@ -309,6 +309,12 @@ class TrainingSettings(RecipeSection):
     """The most frequent label has so many times the clips of the rarest one. 1: as they are."""
     lr: float = Field(default=1e-3, gt=0.0, strict=False)
     """The learning rate."""
+    weight_decay: float = Field(default=0.01, ge=0.0, strict=False)
+    """AdamW's weight decay."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0, strict=False)
+    """Of one label of several: the share of the target distribution that is spread over all labels."""
+    mixup: float = Field(default=0.0, ge=0.0, strict=False)
+    """Train on mixtures of two rows, with shares drawn from Beta(`mixup`, `mixup`). 0: on the rows themselves."""
     batch_size: int | None = Field(default=None, ge=1)
     """Rows in each batch. Default: a 32nd of the training rows, from 16 to 512."""
     accumulate: int = Field(default=1, ge=1)

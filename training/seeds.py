@@ -18,6 +18,7 @@ from builder.settings import EmbedderSettings, SplitSettings, TrainingSettings
 
 from .models.classifier import WEIGHTS, is_model_folder
 from .optim.loop import start_accelerator
+from .strategies import REVISION
 from .trainer import RECORD, TrainingData, load_training_data, train_on
 
 SEEDS = "seeds.json"
@@ -104,6 +105,8 @@ def _read_finished(folder: Path, data: TrainingData, settings: TrainingSettings)
     except (OSError, ValueError, TypeError, KeyError):
         return None
     same = then.model_copy(update={"tracker": settings.tracker}) == settings
+    if settings.strategy not in ("synthetic", "real"):  # these are as they were
+        same = same and (record.details.get("strategy") or {}).get("revision") == REVISION
     return record if same and record.details.get("identity") == data.identity else None
 
 

@@ -39,6 +39,7 @@ from .optim.objectives import objective
 from .optim.outcome import Epoch, Fit
 
 ON_SOURCE, ON_TARGET = "the source's validation split", "the target's validation part"
+REVISION = 2  # of the strategies that use source and target; 0.1 wrote none
 TWO_STAGES = ("transfer", "finetune")
 MIXES = (0.5, 0.8, 0.95, 1.0)  # tried by `joint`: the target's share of the loss
 _log = logging.getLogger(__name__)
@@ -252,6 +253,10 @@ def _adapt(stages: _Stages, source: Features, target: Target) -> Outcome:
             "training.strategy: adapt aligns hidden layers, and this classifier has none",
             "training.hidden: [128], for example, and training.head: mlp",
         )
+    if chosen.loss != STATISTICS and settings.mixup:
+        raise RecipeError(
+            f"training.mixup: {chosen.loss} compares rows themselves, not mixtures of them", "training.mixup: 0"
+        )
     labelled = chosen.loss in LABELLED or settings.shots is not None
     rows, features = target.embeddings, source
     labels = torch.full((len(rows),), -1)
@@ -287,6 +292,7 @@ def _make_outcome(
 ) -> Outcome:
     record: dict[str, Any] = {
         "name": settings.strategy,
+        "revision": REVISION,
         "target": target,
         "selected_on": selected_on,
         "standardised_on": _name_statistics(settings),

@@ -30,7 +30,7 @@ from .models.audio_embedding import UNKNOWN
 from .models.classifier import MULTI, REGRESSION, SynthmirConfig
 from .models.folder import new_model_folder, save_model
 from .optim.checkpoint import digest
-from .optim.loop import WEIGHT_DECAY, Epoch, Fit, batch_size, start_accelerator
+from .optim.loop import Epoch, Fit, batch_size, start_accelerator
 from .optim.trackers import tracked
 from .strategies import Outcome, run_strategy
 
@@ -277,7 +277,9 @@ def _details(features: Features, settings: TrainingSettings, fit: Fit) -> dict[s
     return {
         "settings": settings.model_dump(mode="json"),
         "problem_type": features.problem_type,
-        "optimizer": {"name": "AdamW", "weight_decay": WEIGHT_DECAY, "batch_size": batch} if by_epochs else None,
+        "optimizer": {"name": "AdamW", "weight_decay": settings.weight_decay, "batch_size": batch}
+        if by_epochs
+        else None,
         "labels": list(features.names),
         "rows": {split: len(rows) for split, rows in splits.items()},
         **{key: value for key, value in _labels(features, splits).items() if value},

@@ -11,7 +11,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-import training.optim.loop as loop
 import training.trainer as trainer
 from builder.errors import DataError, RecipeError
 from builder.records import RunRecord
@@ -105,7 +104,7 @@ def test_one_step_is_adamw_on_the_weighted_cross_entropy() -> None:
     torch.manual_seed(chosen.seed)
     reference = SynthmirClassifier(fitted.model.config)
     reference.standardise(features.train.embeddings)
-    optimizer = torch.optim.AdamW(reference.parameters(), lr=chosen.lr, weight_decay=loop.WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
     loss = torch.nn.CrossEntropyLoss(weight=features.class_weights())
     loss(reference(features.train.embeddings).logits, features.train.labels).backward()
     optimizer.step()

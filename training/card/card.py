@@ -120,12 +120,14 @@ def _shown_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that had an effect on the model."""
     hidden = {"task", "tracker", "batch_size", "neighbors", "imbalance", "embedding_column"}
     hidden |= {"target"}  # a path of the machine it was trained on
+    hidden |= {"weight_decay"}  # of the optimizer, which has a line of its own
+    hidden |= {key for key in ("label_smoothing", "mixup") if not settings.get(key)}
     if settings.get("strategy") != "finetune":
         hidden |= {"finetune_lr", "warm_start"}
     if settings.get("strategy", "synthetic") == "synthetic":
         hidden |= {"shots"}
     if settings.get("head") in ("logistic", "knn"):
-        hidden |= {"hidden", "epochs", "patience", "lr", "accumulate", "seed"}
+        hidden |= {"hidden", "epochs", "patience", "lr", "accumulate", "seed", "label_smoothing", "mixup"}
     if settings.get("head") == "linear":
         hidden |= {"hidden"}
     return {

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -28,11 +29,10 @@ from .outcome import Epoch, Fit
 from .products import use_onednn
 from .trackers import tracker_options
 
-WEIGHT_DECAY = 0.01
 BATCH = 16, 512  # the least and the most rows that a batch has by default
 EVALUATION_ROWS = 1024  # at once: more would leave the cache
 
-__all__ = ["WEIGHT_DECAY", "Epoch", "Fit", "fit", "start_accelerator"]
+__all__ = ["Epoch", "Fit", "fit", "start_accelerator"]
 
 
 def start_accelerator(settings: TrainingSettings | None = None, out: Path | None = None) -> Accelerator:
@@ -149,6 +149,7 @@ def _descend(
 ) -> Fit:
     train, validation = (_on(accelerator.device, split) for split in (features.train, features.validation))
     goal = objective(features, settings.class_weights, accelerator.device)
+    goal = replace(goal, smoothing=settings.label_smoothing)
     model = _model(config, features, settings.seed) if start is None else deepcopy(start).to(accelerator.device)
     if only_output:
         model.hidden.requires_grad_(False)
@@ -159,7 +160,7 @@ def _descend(
         adaptation = replace(adaptation, rows=rows, labels=labels)
     identity = _identity(config, features, settings, modules, adaptation, only_output) if checkpoint else ""
     parameters = [each for module in modules.values() for each in module.parameters() if each.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     if adaptation is not None and any(True for _ in adaptation.loss.parameters()):
         adaptation = replace(adaptation, loss=accelerator.prepare(adaptation.loss))
@@ -322,8 +323,12 @@ class _Step:
         `mine` int64 [n] are places in `embeddings`; `labels` and `weights` are theirs; `scale` divides by the batch.
         """
         if self.adaptation is None:
-            (logits,) = self.model(self.scaled(embeddings, mine), standardised=True, return_dict=False)
-            loss = (self.goal.losses(logits, labels) * weights).sum()
+            x = self.scaled(embeddings, mine)
+            if self.settings.mixup:
+                loss = self._mixed_loss(x, labels, weights)
+            else:
+                (logits,) = self.model(x, standardised=True, return_dict=False)
+                loss = (self.goal.losses(logits, labels, training=True) * weights).sum()
             self.accelerator.backward(loss * scale)
             return loss.detach()
         drawn = torch.randint(len(self.adaptation.rows), (self.size,), generator=self.draw)
@@ -331,10 +336,23 @@ class _Step:
         both = torch.cat([embeddings[mine], self.adaptation.rows[drawn]])
         logits, (hidden,) = self.model(both, output_hidden_states=True, return_dict=False)
         source, target = hidden.split([len(mine), len(drawn)])
-        loss = (self.goal.losses(logits[: len(mine)], labels) * weights).sum()
+        loss = (self.goal.losses(logits[: len(mine)], labels, training=True) * weights).sum()
         apart = self.adaptation.loss(source, target, labels, self.adaptation.labels[drawn], progress)
         self.accelerator.backward(loss * scale + self.adaptation.weight * share * apart)
         return loss.detach()
+
+    def _mixed_loss(self, x: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The loss of mixtures of each row with another (Zhang et al. 2018, arXiv 1710.09412, equation 1).
+
+        `x` float32 [n, dim], standardised; `labels` and `weights` are theirs.
+        """
+        alpha, device = self.settings.mixup, x.device
+        seed = int(torch.randint(1 << 62, (), generator=self.draw))
+        share = float(np.random.default_rng(seed).beta(alpha, alpha))
+        other = torch.randperm(len(x), generator=self.draw).to(device)
+        (logits,) = self.model(x.lerp(x[other], 1 - share), standardised=True, return_dict=False)
+        own, others = (self.goal.losses(logits, truth, training=True) for truth in (labels, labels[other]))
+        return (share * own * weights + (1 - share) * others * weights[other]).sum()
 
 
 @torch.no_grad()

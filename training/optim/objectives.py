@@ -22,17 +22,20 @@ class Objective:
     """What a training minimises: the mean of the rows' losses, each row with a weight.
 
     `balance` is the weight of each label (one label of several) or of each label's presence beside its absence (any
-    number of labels), None for none; `scale` is what errors are divided by (a number).
+    number of labels), None for none; `scale` is what errors are divided by (a number); `smoothing` the share of the
+    target distribution that training spreads over all labels (one label of several).
     """
 
     problem: str
     balance: Tensor | None = None  # float32 [labels]
     scale: float = 1.0
+    smoothing: float = 0.0
 
-    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """float32 [n]: each row's loss, before its weight."""
+    def losses(self, logits: Tensor, labels: Tensor, *, training: bool = False) -> Tensor:
+        """float32 [n]: each row's loss, before its weight. Labels are smoothed in training alone."""
         if self.problem == SINGLE:
-            return functional.cross_entropy(logits, labels, reduction="none")
+            smoothing = self.smoothing if training else 0.0
+            return functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
         if self.problem == MULTI:
             each = functional.binary_cross_entropy_with_logits(
                 logits, labels, pos_weight=self.balance, reduction="none"

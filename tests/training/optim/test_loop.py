@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -22,7 +23,7 @@ from builder.settings import EmbedderSettings, TrainingSettings
 from training.data.features import Features, load_features
 from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 from training.optim.domain_adaptation import Adaptation
-from training.optim.loop import WEIGHT_DECAY, Fit, fit, start_accelerator
+from training.optim.loop import Fit, fit, start_accelerator
 from training.trainer import train
 
 from ...warm import WarmProcess
@@ -151,7 +152,7 @@ def test_an_adaptation_adds_its_gradient(corpus: Path) -> None:
     reference, other = SynthmirClassifier(configured(features, chosen)), Apart()
     reference.standardise(features.train.embeddings)
     parameters = [*reference.parameters(), *other.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=chosen.lr, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(parameters, lr=chosen.lr, weight_decay=chosen.weight_decay)
     order = torch.randperm(240, generator=torch.Generator().manual_seed(chosen.seed))
     source = reference.represent(features.train.embeddings[order])
     target = reference.represent(rows)
@@ -360,3 +361,33 @@ def test_a_machine_with_mps_trains_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda available=available: available)
         start_accelerator()
         assert asked["cpu"] is available
+
+
+def test_label_smoothing_and_mixup_are_those_of_a_plain_loop(corpus: Path) -> None:
+    """A step of plain SGD in their place: the weights after an epoch of one batch follow from torch's own losses."""
+    features = load_features(corpus, "melstats", "genre")
+    rows, labels = features.train.embeddings, features.train.labels
+    plain = settings(epochs=1, batch_size=512, class_weights=False, hidden=(), lr=1e-9, weight_decay=0.0)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(plain.seed))
+
+    def logits(chosen: TrainingSettings) -> tuple[Tensor, Tensor]:
+        model = run(features, chosen).model
+        return model.represent(rows)[order], model(rows).logits[order].detach()
+
+    x, scores = logits(plain)
+    smoothed = run(features, plain.model_copy(update={"label_smoothing": 0.2}))
+    expected = functional.cross_entropy(scores, labels[order], label_smoothing=0.2).item()
+    assert smoothed.curve[0]["train_loss"] == pytest.approx(expected, rel=1e-4)
+    unsmoothed = functional.cross_entropy(
+        smoothed.model(features.validation.embeddings).logits, features.validation.labels
+    )
+    assert smoothed.curve[0]["validation_loss"] == pytest.approx(unsmoothed.item(), rel=1e-4)
+
+    draw = torch.Generator().manual_seed(plain.seed)
+    share = float(np.random.default_rng(int(torch.randint(1 << 62, (), generator=draw))).beta(0.4, 0.4))
+    other = torch.randperm(len(rows), generator=draw)
+    model = run(features, plain).model
+    mixed = model(share * x + (1 - share) * x[other], standardised=True).logits
+    pair = [functional.cross_entropy(mixed, truth).item() for truth in (labels[order], labels[order][other])]
+    found = run(features, plain.model_copy(update={"mixup": 0.4})).curve[0]["train_loss"]
+    assert found == pytest.approx(share * pair[0] + (1 - share) * pair[1], rel=1e-4)
