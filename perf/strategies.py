@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from builder.embedders.embedded_dataset import open_dataset
 from builder.io.atomic import write_text
 from builder.io.safe_files import read_json
-from builder.names import normalize_label
+from builder.names import format_count, normalize_label
 from builder.records import package_versions
 from builder.settings import TrainingSettings
 from training.data.features import Features, Split, load_features
@@ -165,7 +165,7 @@ def render(document: dict[str, Any]) -> str:
         "# Strategies on real recordings",
         "",
         f"{document['n']} recordings of {document['artists']} artists; {document['divisions']} divisions by artist, "
-        f"{document['seeds']} trainings of each; labels of the target: {document['shots'] or 'all of'} "
+        f"{format_count(document['seeds'], 'training')} of each; labels of the target: {document['shots'] or 'all of'} "
         f"{'a class of ' if document['shots'] else ''}its train part. In brackets: 95 % intervals over artists.",
         "",
         "| embedder | strategy | accuracy | balanced accuracy | accuracy minus that of the better part | balanced |",
