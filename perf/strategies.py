@@ -161,11 +161,12 @@ def interval(value: float, draws: np.ndarray) -> dict[str, Any]:
 
 def render(document: dict[str, Any]) -> str:
     """The table as Markdown."""
+    trainings = format_count(document["seeds"], "training")
     lines = [
         "# Strategies on real recordings",
         "",
         f"{document['n']} recordings of {document['artists']} artists; {document['divisions']} divisions by artist, "
-        f"{format_count(document['seeds'], 'training')} of each; labels of the target: {document['shots'] or 'all of'} "
+        f"{trainings} of each; labels of the target: {document['shots'] or 'all of'} "
         f"{'a class of ' if document['shots'] else ''}its train part. In brackets: 95 % intervals over artists.",
         "",
         "| embedder | strategy | accuracy | balanced accuracy | accuracy minus that of the better part | balanced |",
