@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .bends import bend_track
 from .console import mix_tracks
 from .draw import draw_production
 from .instruments import Instruments
@@ -36,4 +37,5 @@ def play(track: Track, score: Score, length: int, instruments: Instruments, prod
     """Play a track: float32 [1 or channels, length]."""
     if track.role == "voice":
         return sing_track(track, score, length, instruments.rate)[None]
-    return instruments.play_track(track, length, score.tempo, production.bright, production.kit or {})
+    sound = instruments.play_track(track, length, score.tempo, production.bright, production.kit or {})
+    return bend_track(sound, track, score, instruments.rate)
