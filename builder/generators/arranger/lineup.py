@@ -14,7 +14,7 @@ from .style import PARTS, Style
 VOICES = {52: 1.0, 53: 2.0, 54: 1.0, 85: 0.7}  # General-MIDI programs of voices, with their weights as lead singer
 # How likely somebody sings from version 2 on, by genre. In other genres as the style says, in version 1 in all.
 SUNG = {
-    "pop": 0.75, "rock": 0.5, "funk": 0.3, "electronica": 0.15, "metal": 0.4, "hiphop": 0.4, "disco": 0.45,
+    "pop": 0.88, "rock": 0.42, "funk": 0.3, "electronica": 0.15, "metal": 0.4, "hiphop": 0.4, "disco": 0.45,
     "country": 0.5, "blues": 0.35, "reggae": 0.45,
 }  # fmt: skip
 _USUAL = {"drums": 0.9, "bass": 0.95, "chords": 1.0, "pad": 0.25, "lead": 0.6, "voice": 0.25}

@@ -80,7 +80,7 @@ def plan_vocals(track: Track, score: Score) -> Vocals:
         others = [(0, 0.9), (-2, 0.9), (rng.choice((-5, -7)), 0.9)]
         return Vocals("choir", (SungPart(singer, lead, 1.0), *_join(others, lead, score, rng)))
     lead = _set_text(track.notes, score, singer, rng)
-    if not rng.happens(0.3):
+    if not rng.happens(0.25):
         return Vocals("lead", (SungPart(singer, lead, 1.0),))
     interval = rng.weighted_choice({2: 0.4, -2: 0.3, 0: 0.15, 7: 0.15})
     first = rng.choice((0.0, 0.5)) * lead[-1].end  # all the time, or from the middle on
