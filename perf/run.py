@@ -14,7 +14,13 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-OTHERS = ("run", "table", "musicnn_layers", "musicnn_package")  # the last two need recordings, or TensorFlow
+OTHERS = (
+    "run",
+    "table",
+    "musicnn_layers",
+    "musicnn_package",
+    "singing",
+)  # the last two need recordings, or TensorFlow
 SCRIPTS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in OTHERS)
 LONG = ("faults", "fuzz", "soak")  # an hour and more: run when named
 

@@ -22,9 +22,9 @@ from builder.settings import EmbedderSettings, GeneratorSettings
 from builder.taxonomy import Taxonomy
 
 GENRES = ("pop", "rock", "funk", "electronica")
-SUNG = tuple(
-    "vocal|vocals|singing|voice|female|woman|female vocal|female voice|male|man|male vocal|male voice".split("|")
-)
+KINDS = ("female", "male")
+SUNG = ["vocal", "vocals", "singing", "voice", "woman", "man", *KINDS]
+SUNG += [f"{kind} {part}" for kind in KINDS for part in ("vocal", "voice")]
 UNSUNG = ("no vocals", "no vocal", "no voice")
 FIRST = 1000  # seed
 
