@@ -314,7 +314,8 @@ class TrainingSettings(RecipeSection):
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0, strict=False)
     """Of one label of several: the share of the target distribution that is spread over all labels."""
     mixup: float = Field(default=0.0, ge=0.0, strict=False)
-    """Train on mixtures of two rows, with shares drawn from Beta(`mixup`, `mixup`). 0: on the rows themselves."""
+    """Train on mixtures of two rows, with shares drawn from Beta(`mixup`, `mixup`). 0, and with a loss of `adapt`: on
+    the rows themselves."""
     batch_size: int | None = Field(default=None, ge=1)
     """Rows in each batch. Default: a 32nd of the training rows, from 16 to 512."""
     accumulate: int = Field(default=1, ge=1)

@@ -253,10 +253,6 @@ def _adapt(stages: _Stages, source: Features, target: Target) -> Outcome:
             "training.strategy: adapt aligns hidden layers, and this classifier has none",
             "training.hidden: [128], for example, and training.head: mlp",
         )
-    if chosen.loss != STATISTICS and settings.mixup:
-        raise RecipeError(
-            f"training.mixup: {chosen.loss} compares rows themselves, not mixtures of them", "training.mixup: 0"
-        )
     labelled = chosen.loss in LABELLED or settings.shots is not None
     rows, features = target.embeddings, source
     labels = torch.full((len(rows),), -1)
