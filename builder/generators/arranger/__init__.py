@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Arranger", "Note", "Score", "Track"]
 
-_CACHE_BYTES = 128 << 20  # of played notes, for all sound fonts together
+_CACHE_BYTES = 256 << 20  # of played notes, for all sound fonts together
 _NOT_USED = ("model", "guidance", "temperature", "top_k", "top_p", "dtype")
 
 

@@ -8,24 +8,47 @@ from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
-from scipy.signal import lfilter
 
+from .effects import cut_highs
 from .kit import DrumTuning, tune_drum
 from .score import Score, Track
 from .soundfont import SoundFont
 from .style import DrumSound, Vocabulary
 from .synthesis import play_note, release_seconds
 
-_LENGTHS = (0.3, 0.5, 0.8, 1.2, 2.0, 3.2, 5.0, 8.0, 12.0, 20.0, 32.0)  # seconds of the cached notes
+_LENGTHS = (
+    0.4,
+    0.5,
+    0.65,
+    0.8,
+    1.0,
+    1.25,
+    1.6,
+    2.0,
+    2.5,
+    3.2,
+    4.0,
+    5.0,
+    6.5,
+    8.0,
+    10.0,
+    12.5,
+    16.0,
+    20.0,
+    32.0,
+)  # seconds
+_MEASURED = 1.0 / 3.0  # seconds of a note that set its level
 _LAYERS = (56, 104)  # MIDI velocities that are played; a note takes the nearest
 _LEVEL = 0.1  # RMS of a pitched note's first third of a second, peak / 5 of a drum
 _STEP = 4.0 / 32_767  # of a cached note: half the memory of float32, and peaks up to 4
 _EVEN = 0.5  # how much the levels of an instrument's notes are made equal: 0 not, 1 fully
 _LEAD_IN = 0.012  # seconds before the first beat, so that the fade-in does not cut attacks
 _RELEASE = (0.04, 0.8)  # least and most seconds of a release, to -60 dB
-_SILENCE = 10 ** (-70 / 20)  # of a note's peak: what follows is cut off
 _CHOKE = 0.012  # seconds in which a drum ends that another one chokes
 _SPLIT = 2500.0  # Hz between the dark and the bright part of a track
+
+
+_NOTHING = (-1.0, np.zeros((1, 0), np.int16))  # of the cache
 
 
 class Instruments:
@@ -45,7 +68,7 @@ class Instruments:
         self.font, self.rate, self.channels = font, rate, channels
         self._vocabulary, self._limit = vocabulary, cache_bytes
         self._drums = {sound.key: sound for sound in vocabulary.drums.values()}
-        self._cache: OrderedDict[tuple[int, bool, int, int, float], np.ndarray] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, bool, int, int], tuple[float, np.ndarray]] = OrderedDict()
         self._bytes = 0
         self.find_program = lru_cache(None)(font.find_program)
         self._reference = lru_cache(None)(self._measure_reference)
@@ -79,14 +102,22 @@ class Instruments:
         beat, level = 60.0 / tempo, 10 ** (track.level / 20)
         ends = self._choked(track, program) if track.is_drum else {}
         tuned: dict[tuple[int, int], np.ndarray] = {}
+        longest: dict[tuple[int, int], float] = {}
+        for note in track.notes if not track.is_drum else ():
+            key = (note.pitch, _layer(note.velocity))
+            longest[key] = max(longest.get(key, 0.0), note.duration)
         for place, note in enumerate(track.notes):
             start = round((note.start * beat + _LEAD_IN) * self.rate)
             held, release = note.duration * beat, self._release(program, track.is_drum, note.pitch)
             if track.is_drum:
                 held = self._ring(note.pitch, kit.get(note.pitch))
-            sound = self.note(program, track.is_drum, note.pitch, note.velocity, held + release)
-            if track.is_drum and note.pitch in kit:
-                key = (note.pitch, _layer(note.velocity))
+            key = (note.pitch, _layer(note.velocity))
+            if not track.is_drum:
+                seconds = longest[key] * beat + release
+                sound = self.note(program, False, note.pitch, note.velocity, seconds)
+            elif note.pitch not in kit:
+                sound = self.note(program, True, note.pitch, note.velocity, held + release)
+            else:
                 if key not in tuned:
                     tuned[key] = self._tune(program, note.pitch, note.velocity, kit[note.pitch])
                 sound = tuned[key]
@@ -120,19 +151,22 @@ class Instruments:
             is_drum: Whether it is a kit.
             pitch: MIDI note number; of a kit the General-MIDI key of the drum.
             velocity: 0 to 1; chooses the timbre, not the level.
-            seconds: How long the note must be held at least. The longest notes are held for 32 seconds.
+            seconds: How long the note must be held at least; it may be longer. The longest are held for 32 seconds.
         """
-        layer = _layer(velocity)
-        held = next((length for length in _LENGTHS if length >= seconds), _LENGTHS[-1])
-        key = (program, is_drum, pitch, layer, held)
-        if key in self._cache:
+        key = (program, is_drum, pitch, _layer(velocity))
+        held, sound = self._cache.get(key, _NOTHING)
+        if held >= min(seconds, _LENGTHS[-1]):
             self._cache.move_to_end(key)
-            return self._cache[key]
-        sound = self._make(program, is_drum, pitch, layer, held)
-        self._cache[key] = sound
+            return sound
+        # The start of a note does not depend on how long it is held: the longest one serves for all.
+        held = next((length for length in _LENGTHS if length >= seconds), _LENGTHS[-1])
+        self._bytes -= sound.nbytes
+        sound = self._make(*key, held)
+        self._cache[key] = held, sound
+        self._cache.move_to_end(key)
         self._bytes += sound.nbytes
         while self._bytes > self._limit and len(self._cache) > 1:
-            self._bytes -= self._cache.popitem(last=False)[1].nbytes
+            self._bytes -= self._cache.popitem(last=False)[1][1].nbytes
         return sound
 
     def _ring(self, key: int, tuning: DrumTuning | None) -> float:
@@ -141,7 +175,7 @@ class Instruments:
 
     def _tune(self, program: int, pitch: int, velocity: float, tuning: DrumTuning) -> np.ndarray:
         """Play a drum with its tuning, in units of `_STEP`: float32 [channels, samples]."""
-        seconds = self._ring(pitch, tuning) + _RELEASE[1]
+        seconds = self._ring(pitch, tuning) + _RELEASE[1] + 0.01  # some samples more than are played
         sound = self.note(program, True, pitch, velocity, seconds * 2.0 ** (tuning.semitones / 12)).astype(np.float32)
         layer = self.note(program, True, tuning.layer, velocity, seconds) if tuning.layer else None
         return tune_drum(sound, layer, tuning, self.rate)
@@ -149,11 +183,11 @@ class Instruments:
     def _make(self, program: int, is_drum: bool, pitch: int, layer: int, held: float) -> np.ndarray:
         """Play a note with a set level. It ends where it has become silent."""
         samples = play_note(self.font, program, is_drum, pitch, layer, held, self.rate, self.channels)
-        samples *= np.float32(self._gain(program, is_drum, pitch, samples))
-        loudness = np.abs(samples).max(axis=0)
-        loud = np.flatnonzero(loudness > _SILENCE * max(1e-9, float(loudness.max())))
-        kept = samples[:, : loud[-1] + 1 if len(loud) else 1]
-        return np.clip(np.rint(kept / np.float32(_STEP)), -32_767, 32_767).astype(np.int16)
+        samples *= np.float32(self._gain(program, is_drum, pitch, samples) / _STEP)
+        np.rint(samples, out=samples)
+        np.clip(samples, -32_767, 32_767, out=samples)
+        silent = min(int((channel[::-1] != 0).argmax()) if channel.any() else len(channel) for channel in samples)
+        return samples[:, : max(1, samples.shape[1] - silent)].astype(np.int16)
 
     def _gain(self, program: int, is_drum: bool, pitch: int, samples: np.ndarray) -> float:
         """The gain of a note: drums have the vocabulary's peaks, other notes partly equal levels."""
@@ -198,12 +232,12 @@ class Instruments:
 
 def _layer(velocity: float) -> int:
     """The MIDI velocity that is played for a velocity of 0 to 1."""
-    return min(_LAYERS, key=lambda one: abs(one - 127 * velocity))
+    return _LAYERS[0] if 127 * velocity <= sum(_LAYERS) / 2 else _LAYERS[1]
 
 
 def _measure(samples: np.ndarray, rate: int) -> float:
     """The RMS of a note's loudest channel, from 20 ms to a third of a second; at least 1e-4."""
-    part = samples[:, rate // 50 : rate // 3]
+    part = samples[:, rate // 50 : round(_MEASURED * rate)]
     return max(1e-4, float(np.sqrt(np.mean(part**2, axis=1)).max())) if part.shape[1] else 1e-4
 
 
@@ -216,6 +250,8 @@ def _fade(length: int) -> np.ndarray:
 
 def _brighten(sound: np.ndarray, boost: float, rate: int) -> np.ndarray:
     """Change the level of the part above 2.5 kHz, 6 dB per octave, by `boost` dB."""
-    pole = np.exp(-2.0 * np.pi * _SPLIT / rate)
-    dark = lfilter([1.0 - pole], [1.0, -pole], sound, axis=1).astype(np.float32)
-    return np.asarray(dark + np.float32(10 ** (boost / 20)) * (sound - dark))
+    dark = cut_highs(sound, _SPLIT, rate)
+    sound -= dark
+    sound *= np.float32(10 ** (boost / 20))
+    sound += dark
+    return sound

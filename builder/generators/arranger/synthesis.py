@@ -42,6 +42,8 @@ _RELEASE = 38
 _VELOCITY_TO_CUTOFF = (0x0102, _CUTOFF)  # source and target of the default modulator of section 8.4.2
 _STEPS = (2.0**-6, 2.0**5)  # slowest and fastest playing of a sample, against damaged tuning
 _FILTER_CENTS = 200  # the steps in which a filter moves
+_HOP = 64  # samples between values of the modulation envelope, 2 ms at 32 kHz
+_PART = 8192  # samples that are computed at once, so that they stay in the cache of a core
 _OPEN = 0.45  # of the sampling rate: a cutoff above it is no filter
 _FLOOR = 100.0  # dB of the envelope
 _SIDE = 400  # in 0.1 %: a pan of a side of a stereo sample
@@ -124,27 +126,25 @@ def _play_zone(font: SoundFont, settings: Zone, key: int, length: int, rate: int
     source, loop = _cut_sample(font, sample, settings)
     if len(source) < 8:
         return np.zeros(0, np.float32)
-    source = source[: loop[1] + 3 if loop else len(source)][: int(length * step * 1.2) + 8]
-    values = source.astype(np.float32)
-    if step > 1.05:
-        values = sosfilt(_anti_aliasing(min(0.95, round(0.9 / step, 2))), values).astype(np.float32)
-    if loop and loop[1] < len(values):
-        values = values[: loop[1] + 3]
-        values[loop[1] :] = values[loop[0] : loop[0] + len(values) - loop[1]]
     modulation = _envelope(settings, _MOD_DELAY, key, length, rate) if _is_modulated(settings) else None
     places = _places(settings, modulation, step, length, rate)
-    if loop and loop[1] < len(values):
-        first = int(np.searchsorted(places, loop[1]))
-        turn = loop[1] - loop[0]
-        later = places[first:]
-        later -= np.floor((later - loop[0]) / turn) * turn
-    else:
+    needed = int(places[-1]) + 4 if length else 4
+    values = source[: min(needed, loop[1] if loop else needed)].astype(np.float32)
+    if step > 1.05:
+        values = sosfilt(_anti_aliasing(min(0.95, round(0.9 / step, 2))), values).astype(np.float32)
+    if loop and loop[1] < needed:
+        turns = 1 + (needed - loop[1]) // (loop[1] - loop[0])
+        values = np.concatenate([values, *[values[loop[0] :]] * turns])[:needed]
+    elif len(values) < needed:
         places = places[: int(np.searchsorted(places, len(values) - 3))]
-    whole = places.astype(np.intp)
-    sound = interpolate(np.pad(values, (1, 2)), whole, (places - whole).astype(np.float32))
-    sound *= np.float32(10 ** (-0.4 * min(1440, max(0, settings.get(ATTENUATION, 0))) / 200) / 32_768)
+    sound, values = np.empty(len(places), np.float32), np.pad(values, (1, 2))
+    for start in range(0, len(places), _PART):
+        part = places[start : start + _PART]
+        whole = part.astype(np.intp)
+        sound[start : start + _PART] = interpolate(values, whole, (part - whole).astype(np.float32))
     sound = _filter(sound, settings, modulation, rate)
     sound *= _volume(settings, key, len(sound), rate)
+    sound *= np.float32(10 ** (-0.4 * min(1440, max(0, settings.get(ATTENUATION, 0))) / 200) / 32_768)
     return np.asarray(sound, dtype=np.float32)
 
 
@@ -180,7 +180,8 @@ def _places(settings: Zone, modulation: np.ndarray | None, step: float, length: 
             wave = np.where(turns > 0, 1 - 4 * np.abs((turns + 0.25) % 1 - 0.5), 0.0)  # a triangle
             cents = (cents if len(cents) else 0) + min(1200, max(-1200, depth)) * wave
     if modulation is not None and (depth := settings.get(_ENVELOPE_PITCH, 0)):
-        cents = (cents if len(cents) else 0) + min(2400, max(-2400, depth)) * modulation
+        moved = min(2400, max(-2400, depth)) * np.repeat(modulation, _HOP)[:length]
+        cents = (cents if len(cents) else 0) + moved
     if not len(cents):
         return np.arange(length) * step
     return np.cumsum(np.minimum(_STEPS[1], step * 2.0 ** (cents / 1200))) - step
@@ -217,11 +218,11 @@ def _volume(settings: Zone, key: int, length: int, rate: int) -> np.ndarray:
 
 
 def _envelope(settings: Zone, first: int, key: int, length: int, rate: int) -> np.ndarray:
-    """The modulation envelope while the key is held: float32 [length], 0 to 1, its attack convex."""
+    """The modulation envelope in steps of `_HOP` samples while the key is held: float32, 0 to 1."""
     delay, attack, hold, decay = _stages(settings, first, key)
     sustain = 1.0 - min(1000, max(0, settings.get(first + 4, 0))) / 1000
     times = [delay, delay + attack, delay + attack + hold, delay + attack + hold + decay * (1 - sustain)]
-    curve = np.interp(np.arange(length) / rate, times, [0.0, 1.0, 1.0, sustain])
+    curve = np.interp((np.arange(-(-length // _HOP)) + 0.5) * (_HOP / rate), times, [0.0, 1.0, 1.0, sustain])
     return curve.astype(np.float32)
 
 
@@ -233,19 +234,21 @@ def _filter(sound: np.ndarray, settings: Zone, modulation: np.ndarray | None, ra
         if _hertz(cutoff) >= _OPEN * rate:
             return sound
         return np.asarray(lfilter(*_low_pass(_hertz(cutoff), resonance, rate), sound))
-    steps = np.round((cutoff + np.float32(depth) * modulation[: len(sound)]) / _FILTER_CENTS)
+    steps = np.round((cutoff + np.float32(depth) * modulation[: -(-len(sound) // _HOP)]) / _FILTER_CENTS)
     turns = np.flatnonzero(np.diff(steps)) + 1  # where the filter changes
-    out, state = np.empty_like(sound), np.zeros(2, np.float32)
-    for start, stop in pairwise([0, *turns, len(sound)]):
+    state = np.zeros(2, np.float32)
+    for start, stop in pairwise([0, *turns.tolist(), len(steps)]):
         hertz = min(_OPEN * rate, _hertz(_FILTER_CENTS * float(steps[start])))
-        out[start:stop], state = lfilter(*_low_pass(hertz, resonance, rate), sound[start:stop], zi=state)
-    return out
+        part = sound[start * _HOP : stop * _HOP]
+        part[:], state = lfilter(*_low_pass(hertz, resonance, rate), part, zi=state)
+    return sound
 
 
 def _hertz(cents: float) -> float:
     return float(8.176 * 2.0 ** (min(13_500.0, max(1500.0, cents)) / 1200))
 
 
+@lru_cache(4096)
 def _low_pass(cutoff: float, resonance: float, rate: int) -> tuple[np.ndarray, np.ndarray]:
     """A second-order low-pass filter with a resonance in dB (Bristow-Johnson's cookbook), its peak lowered by half."""
     q = 10 ** ((resonance - 3.01) / 20)

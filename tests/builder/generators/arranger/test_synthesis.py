@@ -105,6 +105,18 @@ def test_compressed_sample_that_is_none_or_too_long_is_refused(
         play(SoundFont(tmp_path / "a.sf2"))
 
 
+@pytest.mark.parametrize("program", [0, 24, 48, 81])
+def test_start_of_a_note_is_the_same_however_long_it_is_held(program: int) -> None:
+    """The cache keeps the longest of each note, so clips would depend on their order otherwise."""
+    instruments = Instruments(SoundFont(find_font(DEFAULT).path), RATE, 2, Vocabulary.load())
+    for key in (40, 76):
+        short = instruments.note(program, False, key, 0.9, 0.3)
+        long = instruments.note(program, False, key, 0.9, 2.2)
+        assert short.shape[1] < long.shape[1]
+        np.testing.assert_array_equal(short, long[:, : short.shape[1]])
+        assert instruments.note(program, False, key, 0.9, 0.3) is long
+
+
 def test_program_that_the_font_lacks_has_a_substitute(tmp_path: Path) -> None:
     one = write(tmp_path, program=5)
     assert [one.find_program(number, False) for number in (5, 3, 40)] == [5, 5, 5]
