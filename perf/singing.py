@@ -1,4 +1,4 @@
-"""Whether a music tagger hears the arranger's voice: vocal tags of clips with vocals against instrumental ones.
+"""Whether a music tagger notices the arranger's voice: vocal tags of clips with vocals against instrumental ones.
 
 uv run perf/singing.py [--quick] [--clips 24] [--json FILE]
 

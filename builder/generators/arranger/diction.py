@@ -24,7 +24,7 @@ class SungNote:
     end: float
     pitch: float  # MIDI
     velocity: float  # 0..1
-    syllable: Syllable | None = None  # None: the vowel before goes on
+    syllable: Syllable | None = None  # None: the vowel before continues
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class Singer:
     vibrato_delay: float  # seconds from a note's start
     glide: float  # seconds from a pitch to the next one
     scoop: float  # semitones below the pitch where some notes start
-    legato: float  # probability that a close note goes on with the same vowel
+    legato: float  # probability that a close note continues with the same vowel
     clarity: float  # loudness of consonants
     presence: float  # dB by which the recording raises the treble
 

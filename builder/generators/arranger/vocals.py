@@ -147,16 +147,16 @@ def _set_text(
 ) -> tuple[SungNote, ...]:
     """Put syllables to a melody. Bars with the same rhythm often have the same words."""
     second = 60.0 / score.tempo
-    words: dict[tuple[int, ...], tuple[Syllable, ...]] = {}
+    texts: dict[tuple[int, ...], tuple[Syllable, ...]] = {}
     bars: dict[int, list[Note]] = {}
     for note in melody:
         bars.setdefault(int((note.start + 0.1) // score.metre), []).append(note)
     sung: list[SungNote] = []
     for bar, notes in bars.items():
         rhythm = tuple(round(4 * (note.start - bar * score.metre)) for note in notes)
-        if rhythm not in words or not rng.happens(0.6):
-            words[rhythm] = draw_syllables(rng, len(notes))
-        for note, word in zip(notes, text * len(notes) or words[rhythm], strict=False):
+        if rhythm not in texts or not rng.happens(0.6):
+            texts[rhythm] = draw_syllables(rng, len(notes))
+        for note, word in zip(notes, text * len(notes) or texts[rhythm], strict=False):
             start = note.start * second + LEAD_IN
             syllable: Syllable | None = word
             if sung and start - sung[-1].end < _JOINED:

@@ -39,10 +39,10 @@ def test_the_sound_has_the_pitch_of_the_curve() -> None:
     assert sound.shape == TONE[0].shape
     crossings = np.flatnonzero((sound[:-1] < 0) & (sound[1:] >= 0))
     exact = crossings - sound[crossings] / (sound[crossings + 1] - sound[crossings])
-    heard = 12 * np.log2(RATE / np.diff(exact) / 440.0)
+    measured = 12 * np.log2(RATE / np.diff(exact) / 440.0)
     wanted = np.interp(0.5 * (exact[1:] + exact[:-1]), np.arange(len(curve)) * 128, curve)
-    assert np.median(np.abs(heard - wanted)) < 0.08
-    assert np.corrcoef(heard, wanted)[0, 1] > 0.9
+    assert np.median(np.abs(measured - wanted)) < 0.08
+    assert np.corrcoef(measured, wanted)[0, 1] > 0.9
     # What follows a slide stays in time.
     assert np.abs(curve).max() <= 2.4 and abs(len(crossings) - 440 * 5) < 6
 
