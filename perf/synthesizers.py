@@ -24,8 +24,8 @@ Play = Callable[[int, int], np.ndarray]  # program and key -> float32 [samples, 
 
 def open_own(path: str) -> Play:
     """The arranger's own synthesis."""
-    from builder.generators.arranger.soundfont import SoundFont
-    from builder.generators.arranger.synthesis import play_note
+    from builder.generators.arranger.playing.soundfont import SoundFont
+    from builder.generators.arranger.playing.synthesis import play_note
 
     font = SoundFont(Path(path))
     return lambda program, key: play_note(font, program, False, key, VELOCITY, SECONDS, RATE, 2).T

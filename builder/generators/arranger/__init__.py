@@ -14,19 +14,19 @@ from ...clip import Clip
 from ...errors import RecipeError
 from ...settings import VERSIONS
 from ...soundfonts import DEFAULT, FontFile, find_font
-from .compose import compose_score
-from .draw import draw_production
-from .instruments import Instruments
-from .mix import mix_score
-from .perform import perform_score
+from .composing.compose import compose_score
+from .playing.instruments import Instruments
+from .playing.perform import perform_score
+from .playing.soundfont import SoundFont
+from .production.draw import draw_production
 from .render import render_score
 from .revision import make_revision
 from .rng import SeededRandom
-from .sampler import Sampler
 from .score import Note, Score, Track
-from .soundfont import SoundFont
+from .singing.vocals import describe_vocals
 from .style import Vocabulary, read_styles
-from .vocals import describe_vocals
+from .version1.mix import mix_score
+from .version1.sampler import Sampler
 
 if TYPE_CHECKING:
     from ...settings import GeneratorSettings

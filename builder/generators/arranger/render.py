@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .bends import bend_track
-from .console import mix_tracks
-from .draw import draw_production
-from .instruments import Instruments
-from .production import TrackProduction
+from .playing.bends import bend_track
+from .playing.instruments import Instruments
+from .production.console import mix_tracks
+from .production.draw import draw_production
+from .production.parameters import TrackProduction
 from .score import Score, Track
-from .vocals import sing_track
+from .singing.vocals import sing_track
 
 
 def render_score(score: Score, seconds: float, instruments: Instruments) -> np.ndarray:

@@ -12,8 +12,8 @@ from builder.audio import measure_loudness
 from builder.clip import Clip, Prompt
 from builder.errors import RecipeError
 from builder.generators.arranger import Arranger, Score
-from builder.generators.arranger.form import lay_out_form
-from builder.generators.arranger.lineup import VOICES
+from builder.generators.arranger.composing.form import lay_out_form
+from builder.generators.arranger.composing.lineup import VOICES
 from builder.generators.arranger.pattern import apply_swing, parse_steps
 from builder.generators.arranger.rng import SeededRandom
 from builder.generators.arranger.style import PARTS, FormSection, Vocabulary, read_styles

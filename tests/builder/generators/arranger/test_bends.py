@@ -7,7 +7,7 @@ import pytest
 
 from builder.clip import Clip, Prompt
 from builder.generators.arranger import Arranger, Score, Track
-from builder.generators.arranger.bends import bend_track, draw_bends
+from builder.generators.arranger.playing.bends import bend_track, draw_bends
 from builder.generators.arranger.score import Note
 from builder.settings import GeneratorSettings
 from builder.taxonomy import Taxonomy

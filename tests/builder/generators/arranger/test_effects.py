@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.random import PCG64, Generator
 
-from builder.generators.arranger import effects, media
-from builder.generators.arranger.amplifier import Amplifier, amplify, make_cabinet, make_minimum_phase
-from builder.generators.arranger.space import Space, make_space
+from builder.generators.arranger.production import effects, media
+from builder.generators.arranger.production.amplifier import Amplifier, amplify, make_cabinet, make_minimum_phase
+from builder.generators.arranger.production.space import Space, make_space
 
 RATE = 32_000
 

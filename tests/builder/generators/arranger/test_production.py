@@ -9,11 +9,11 @@ import pytest
 from builder.audio import measure_loudness
 from builder.clip import Clip, Prompt
 from builder.generators.arranger import Arranger, Score
-from builder.generators.arranger.draw import GUITARS, LOUDNESS, draw_production
-from builder.generators.arranger.instruments import Instruments
-from builder.generators.arranger.kit import DrumTuning
+from builder.generators.arranger.playing.instruments import Instruments
+from builder.generators.arranger.playing.soundfont import SoundFont
+from builder.generators.arranger.production.draw import GUITARS, LOUDNESS, draw_production
+from builder.generators.arranger.production.kit import DrumTuning
 from builder.generators.arranger.score import Note, Track
-from builder.generators.arranger.soundfont import SoundFont
 from builder.generators.arranger.style import Vocabulary
 from builder.settings import GeneratorSettings
 from builder.soundfonts import DEFAULT, find_font

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from builder.errors import BackendError
-from builder.generators.arranger.soundfont import SoundFont
+from builder.generators.arranger.playing.soundfont import SoundFont
 from builder.soundfonts import DEFAULT, find_font
 
 from .fonts import font, sine
@@ -64,7 +64,7 @@ def test_all_programs_and_drums_are_repeatable_across_processes():
     code = (
         "import hashlib, numpy as np\n"
         "from builder.soundfonts import DEFAULT, find_font\n"
-        "from builder.generators.arranger.soundfont import SoundFont\n"
+        "from builder.generators.arranger.playing.soundfont import SoundFont\n"
         "font, total = SoundFont(find_font(DEFAULT).path), hashlib.sha256()\n"
         "for drum, item in [(False, p) for p in ORDER(range(128))] + [(True, k) for k in range(35, 82)]:\n"
         "    note = font.play(0 if drum else item, drum, item if drum else 60, 0.5, 32000)\n"

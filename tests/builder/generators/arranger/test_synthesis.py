@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from builder.errors import BackendError
-from builder.generators.arranger import soundfont
-from builder.generators.arranger.instruments import Instruments
+from builder.generators.arranger.playing import soundfont
+from builder.generators.arranger.playing.instruments import Instruments
+from builder.generators.arranger.playing.soundfont import SoundFont
+from builder.generators.arranger.playing.synthesis import play_note
 from builder.generators.arranger.score import Note, Track
-from builder.generators.arranger.soundfont import SoundFont
 from builder.generators.arranger.style import Vocabulary
-from builder.generators.arranger.synthesis import play_note
 from builder.soundfonts import DEFAULT, find_font
 
 from .fonts import font, sine

@@ -9,7 +9,7 @@ import pytest
 from builder.clip import Clip, Prompt
 from builder.generators.arranger import Arranger, Score, Track
 from builder.generators.arranger.score import Note
-from builder.generators.arranger.vocals import Vocals, fit_melody, plan_vocals, sing_track
+from builder.generators.arranger.singing.vocals import Vocals, fit_melody, plan_vocals, sing_track
 from builder.settings import GeneratorSettings
 from builder.taxonomy import Taxonomy
 

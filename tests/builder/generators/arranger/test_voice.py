@@ -7,12 +7,12 @@ import pytest
 import scipy.linalg
 import scipy.signal
 
-from builder.generators.arranger.diction import SungNote
-from builder.generators.arranger.glottis import pulse_spectrum, pulse_table
-from builder.generators.arranger.phonemes import CONSONANTS, VOWELS, Syllable, draw_syllables, vowel_formants
 from builder.generators.arranger.rng import SeededRandom
-from builder.generators.arranger.singer import Singer, draw_singer
-from builder.generators.arranger.voice import sing
+from builder.generators.arranger.singing.diction import SungNote
+from builder.generators.arranger.singing.glottis import pulse_spectrum, pulse_table
+from builder.generators.arranger.singing.phonemes import CONSONANTS, VOWELS, Syllable, draw_syllables, vowel_formants
+from builder.generators.arranger.singing.singer import Singer, draw_singer
+from builder.generators.arranger.singing.voice import sing
 
 RATE = 32_000
 PLAIN = replace(

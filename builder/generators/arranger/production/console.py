@@ -9,6 +9,7 @@ import scipy.fft
 from numpy.random import PCG64, Generator
 from scipy.signal import oaconvolve
 
+from ..score import Score
 from .amplifier import amplify
 from .effects import (
     BLOCK,
@@ -27,8 +28,7 @@ from .effects import (
     sweep,
 )
 from .media import code, make_crackle, make_hiss, make_hum, saturate_tape, warp_time
-from .production import Ambience, Compression, Equaliser, Medium, MixProduction, Movement, TrackProduction
-from .score import Score
+from .parameters import Ambience, Compression, Equaliser, Medium, MixProduction, Movement, TrackProduction
 from .space import make_space
 
 _AHEAD = 0.003  # seconds that the limiter sees ahead

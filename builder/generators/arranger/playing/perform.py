@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from .rng import SeededRandom
-from .score import Note, Score, Track
-from .vocals import fit_melody
+from ..rng import SeededRandom
+from ..score import Note, Score, Track
+from ..singing.vocals import fit_melody
 
 _TOGETHER = 0.05  # seconds within which notes are one chord
 _LAG = 0.011  # seconds, at looseness 1: the standard deviation of how far a player is ahead or behind

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ..pattern import Pattern, apply_swing, count_onsets, parse_steps
+from ..rng import SeededRandom
+from ..score import Note
+from ..style import DRUM_SYMBOLS, MELODY_SYMBOLS, Bassline, Comping, Groove, Melody, Style, Vocabulary, parse_pattern
+from ..theory import Chord, Key
 from .form import Passage
-from .pattern import Pattern, apply_swing, count_onsets, parse_steps
-from .rng import SeededRandom
-from .score import Note
-from .style import DRUM_SYMBOLS, MELODY_SYMBOLS, Bassline, Comping, Groove, Melody, Style, Vocabulary, parse_pattern
-from .theory import Chord, Key
 
 Element = TypeVar("Element", Groove, Bassline, Comping, Melody)
 _LOOSE_SECONDS = 0.014  # standard deviation of a note's timing at looseness 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..pattern import Step, parse_steps
+from ..score import Note
+from ..style import DRUM_SYMBOLS, Groove
 from .lineup import Player
-from .pattern import Step, parse_steps
-from .score import Note
 from .song import Song
-from .style import DRUM_SYMBOLS, Groove
 
 _VELOCITY = {"X": 1.0, "x": 0.78, "o": 0.38, "2": 0.66, "3": 0.6}
 

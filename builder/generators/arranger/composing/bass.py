@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..score import Note
+from ..style import parse_pattern
+from ..theory import Chord, Key, nearest_pitch, scale_walk
 from .lineup import Player
-from .score import Note
 from .song import Song
-from .style import parse_pattern
-from .theory import Chord, Key, nearest_pitch, scale_walk
 
 _SPAN = 19  # semitones from the lowest to the highest note of a line
 

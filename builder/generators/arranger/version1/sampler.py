@@ -12,9 +12,9 @@ from collections import OrderedDict
 import numpy as np
 from scipy.signal import lfilter
 
-from ...soundfonts import DEFAULT, find_font
-from .soundfont import SoundFont
-from .style import DrumSound, Vocabulary
+from ....soundfonts import DEFAULT, find_font
+from ..playing.soundfont import SoundFont
+from ..style import DrumSound, Vocabulary
 
 _CACHE_BYTES = 96 << 20
 _LENGTHS = (0.3, 0.5, 0.8, 1.2, 2.0, 3.2, 5.0, 8.0, 12.0, 20.0, 32.0)  # seconds of the cached notes

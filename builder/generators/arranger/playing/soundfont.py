@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import BackendError
+from ....errors import BackendError
 
 PERCUSSION_BANK = 128
 MAX_SAMPLE = 1 << 24  # values of a compressed sample, 6 minutes at 44.1 kHz: more is a decompression bomb

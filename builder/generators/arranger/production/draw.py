@@ -7,11 +7,11 @@ data of a sub-genre only moves the middle of some ranges.
 
 from __future__ import annotations
 
+from ..rng import SeededRandom
+from ..score import Score, Track
 from .amplifier import Amplifier
 from .kit import DrumTuning
-from .production import Ambience, Compression, Equaliser, Medium, MixProduction, Movement, Repeats, TrackProduction
-from .rng import SeededRandom
-from .score import Score, Track
+from .parameters import Ambience, Compression, Equaliser, Medium, MixProduction, Movement, Repeats, TrackProduction
 from .space import Space
 
 GUITARS = range(26, 32)  # General-MIDI programs of electric guitars

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .rng import SeededRandom
+from ..rng import SeededRandom
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ...clip import Prompt
-from ...errors import RecipeError
-from ...taxonomy import Genre, Instrument, Subgenre, Taxonomy
-from .rng import SeededRandom
-from .style import PARTS, Style
+from ....clip import Prompt
+from ....errors import RecipeError
+from ....taxonomy import Genre, Instrument, Subgenre, Taxonomy
+from ..rng import SeededRandom
+from ..style import PARTS, Style
 
 VOICES = {52: 1.0, 53: 2.0, 54: 1.0, 85: 0.7}  # General-MIDI programs of voices, with their weights as lead singer
 # How likely somebody sings from version 2 on, by genre. In other genres as the style says, in version 1 in all.

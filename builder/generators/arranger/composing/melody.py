@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..pattern import Step, parse_steps
+from ..score import Note
+from ..style import MELODY_SYMBOLS, Melody
+from ..theory import Chord, Key, nearest_pitch, scale_walk
 from .lineup import Player
-from .pattern import Step, parse_steps
-from .score import Note
 from .song import Song
-from .style import MELODY_SYMBOLS, Melody
-from .theory import Chord, Key, nearest_pitch, scale_walk
 
 _PENTATONIC = {"major": (0, 2, 4, 7, 9), "minor": (0, 3, 5, 7, 10)}
 _BLUES = {"major": (0, 2, 3, 4, 7, 9), "minor": (0, 3, 5, 6, 7, 10)}

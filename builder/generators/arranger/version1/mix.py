@@ -9,9 +9,9 @@ import numpy as np
 import scipy.fft
 from numpy.random import PCG64, Generator
 
+from ..score import Production, Score, Track
+from ..style import Vocabulary
 from .sampler import Sampler
-from .score import Production, Score, Track
-from .style import Vocabulary
 
 _LEAD_IN = 0.012  # seconds before the first beat, so that the fade-in does not cut attacks
 _FADE_IN, _FADE_OUT = 0.004, 0.03

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..score import Note
+from ..style import Comping, parse_pattern
+from ..theory import voice_chord
 from .lineup import Player
-from .score import Note
 from .song import Song
-from .style import Comping, parse_pattern
-from .theory import voice_chord
 
 _CENTRE = {"chords": 60, "pad": 62}
 _VELOCITY = {"X": 0.9, "x": 0.72, "t": 0.6, "o": 0.36, "b": 0.78, "d": 0.72}

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ...clip import Clip, Prompt
-from ...errors import RecipeError
-from ...taxonomy import Taxonomy
+from ....clip import Clip, Prompt
+from ....errors import RecipeError
+from ....taxonomy import Taxonomy
+from ..rng import SeededRandom
+from ..score import Note, Production, Score, Track
+from ..style import PARTS, Style, Vocabulary
+from ..theory import Chord, Key, parse_chord
 from .bass import write_bass
 from .chords import write_chords
 from .form import lay_out_form
 from .lineup import Player, choose_players
 from .melody import write_melody
 from .rhythm import write_drums
-from .rng import SeededRandom
-from .score import Note, Production, Score, Track
 from .song import Song, in_triplets
-from .style import PARTS, Style, Vocabulary
-from .theory import Chord, Key, parse_chord
 
 WRITERS = {
     "drums": write_drums,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import lfilter
 
-from .effects import modulate
-from .rng import SeededRandom
-from .score import Score, Track
+from ..production.effects import modulate
+from ..rng import SeededRandom
+from ..score import Score, Track
 
 _BENDING = frozenset((*range(24, 38), *range(40, 43), *range(56, 61), *range(64, 72), *range(80, 88), 110))
 _STEP = 128  # samples between values of the curve

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .style import PARTS, FormSection
+from ..style import PARTS, FormSection
 
 
 @dataclass(frozen=True, slots=True)

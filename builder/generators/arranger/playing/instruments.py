@@ -9,11 +9,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from .effects import cut_highs
-from .kit import DrumTuning, tune_drum
-from .score import Score, Track
+from ..production.effects import cut_highs
+from ..production.kit import DrumTuning, tune_drum
+from ..score import Score, Track
+from ..style import DrumSound, Vocabulary
 from .soundfont import SoundFont
-from .style import DrumSound, Vocabulary
 from .synthesis import play_note, release_seconds
 
 _LENGTHS = (

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..rng import SeededRandom
+from ..score import Note, Score, Track
+from ..theory import Key, scale_walk
 from .diction import SungNote
 from .phonemes import Syllable, draw_syllables
-from .rng import SeededRandom
-from .score import Note, Score, Track
 from .singer import Singer, draw_singer
-from .theory import Key, scale_walk
 from .voice import sing
 
 LEAD_IN = 0.012  # seconds before the first beat, as in mix.py

@@ -1,0 +1,1 @@
+"""The sound of synthmir 0.1, which its corpora resume and grow with."""
