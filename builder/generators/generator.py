@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -13,19 +13,22 @@ from ..clip import Clip, Prompt
 from ..errors import RecipeError
 from ..recipe import Recipe
 from ..settings import GeneratorSettings
+from ..soundfonts import DEFAULT
 from ..taxonomy import Taxonomy
 from ..validation import validate
-from .base import GENERATORS, GeneratorBackend, load_generator
+from .base import GENERATORS, GeneratorBackend, describe_clip, load_generator
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedClip:
-    """A clip, its prompt with the labels that were asked for, and its seed."""
+    """A clip, its prompt with the labels that were asked for, its seed, and how it was made."""
 
     audio: np.ndarray  # float32 [samples], or [2, samples] in stereo, in [-1, 1]
     sampling_rate: int  # Hz
     prompt: Prompt
     seed: int
+    soundfont: str | None = None  # that plays it, of generators that have sound fonts
+    production: str | None = None  # JSON: how it is mixed and mastered, of generators that say so
 
 
 class Generator:
@@ -41,12 +44,13 @@ class Generator:
             arranger plays follows from its style data.
         seconds: The length of a clip, 1 to 30.
         model: A checkpoint, a Hub id or a folder ("musicgen", "audiocraft").
-        revision: The checkpoint's commit, tag or branch.
+        revision: The checkpoint's commit, tag or branch; of the arranger "1" or "2", the version of its sound.
+        soundfont: Sound fonts of the arranger by name or path; each clip draws one by its seed.
         guidance: Classifier-free guidance scale.
         temperature: Sampling temperature.
         top_k: How many tokens a draw is among; 0: all.
         top_p: The probability mass that a draw is among; 1: all.
-        stereo: Keep the two channels of a stereo checkpoint. Default: they are averaged.
+        stereo: Two channels, of the arranger or a stereo checkpoint. Default: one.
         dtype: "float32", "bfloat16", "float16" or "auto".
         batch_size: Clips that are made at once. Default: what suits the generator and the device.
         device: "cpu", "cuda", "mps" or "auto".
@@ -73,6 +77,7 @@ class Generator:
         seconds: float = 10.0,
         model: str | None = None,
         revision: str | None = None,
+        soundfont: str | Sequence[str] = DEFAULT,
         guidance: float = 3.0,
         temperature: float = 1.0,
         top_k: int = 250,
@@ -87,6 +92,7 @@ class Generator:
             "seconds": seconds,
             "model": model,
             "revision": revision,
+            "soundfont": soundfont,
             "guidance": guidance,
             "temperature": temperature,
             "top_k": top_k,
@@ -150,7 +156,8 @@ class Generator:
         while batch := list(islice(clips, backend.rows_at_once)):
             for clip, samples in zip(batch, backend.generate(batch), strict=True):
                 audio = samples if samples.ndim == 1 else np.ascontiguousarray(samples.T)
-                yield GeneratedClip(audio, backend.sampling_rate, clip.prompt, clip.seed)
+                details = describe_clip(backend, clip)
+                yield GeneratedClip(audio, backend.sampling_rate, clip.prompt, clip.seed, **details)
 
     def close(self) -> None:
         """Let go of the back end. A later call loads it again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -53,6 +54,15 @@ def test_one_clip_and_many_are_the_same(recipe: Recipe) -> None:
         for clip in made:
             np.testing.assert_array_equal(generator(clip.prompt, seed=clip.seed).audio, clip.audio)
     assert list(generator.generate([])) == []
+
+
+def test_a_clip_says_how_it_was_made() -> None:
+    clip = Generator("arranger", seconds=1, soundfont="TimGM6mb")(ROCK)
+    assert clip.soundfont == "TimGM6mb" and json.loads(clip.production or "")["tracks"]
+    with pytest.raises(RecipeError, match="no sound font called 'Nothing'"):
+        Generator("arranger", seconds=1, soundfont=["Nothing"])(ROCK)
+    tone = Generator("tone", seconds=1)(ROCK)
+    assert tone.soundfont is None and tone.production is None
 
 
 def test_options_of_the_recipe_apply() -> None:
