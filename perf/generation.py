@@ -1,4 +1,4 @@
-"""The arranger's speed: compose, render and encode clips.
+"""The speed of both versions of the arranger: compose, render and encode clips.
 
 uv run perf/generation.py [--quick] [--json FILE]
 """
@@ -23,36 +23,53 @@ from builder.recipe import Recipe
 TARGET = 10.0  # clips/s on one core
 
 
-def measure_speed(generator: GeneratorBackend, clips: list[Clip]) -> float:
-    """Clips of ten seconds made in a second, from row to FLAC bytes."""
-    clock = time.perf_counter()
+def measure_speed(generator: GeneratorBackend, clips: list[Clip]) -> tuple[float, float]:
+    """Clips made in a second, from row to FLAC bytes: on the clock, and of processor time."""
+    clock, busy = time.perf_counter(), time.process_time()
     for clip in clips:
         encode_flac(generator.generate([clip])[0], generator.sampling_rate)
-    return len(clips) / (time.perf_counter() - clock)
+    return len(clips) / (time.perf_counter() - clock), len(clips) / (time.process_time() - busy)
 
 
 def main() -> None:
     options = table.arguments(__doc__)
-    recipe = Recipe.load("demo")
+    recipes = {version: Recipe.load("demo").with_values({"generator.revision": version}) for version in ("2", "1")}
+    recipe = recipes["2"]
     clips = plan_clips(recipe)
-    size, rounds = (50, 5) if options.quick else (100, 5)
-    generator = load_generator(recipe.generator, recipe.labels)
-    clock = time.perf_counter()
-    generator.generate(clips[:1])
-    first = time.perf_counter() - clock
-    speeds = [measure_speed(generator, clips[turn * size : (turn + 1) * size]) for turn in range(rounds)]
-    rows = [
-        table.row(
-            "arranger, one core, FLAC included",
-            "clips/s",
-            statistics.median(speeds),
-            TARGET,
-            "target",
-            rounds,
-            f"{size} clips of {recipe.generator.seconds:g} s a round, 32 kHz mono; no peer makes clips from prompts",
-            (min(speeds) / TARGET, max(speeds) / TARGET),
-        ),
-        table.row("arranger, first clip", "s", first, note="the sound font is read"),
+    size, rounds = (30, 5) if options.quick else (100, 5)
+    generators = {version: load_generator(one.generator, one.labels) for version, one in recipes.items()}
+    first = {}
+    for version, generator in generators.items():
+        clock = time.perf_counter()
+        generator.generate(clips[:1])
+        first[version] = time.perf_counter() - clock
+    # The versions take turns, so that what else the machine does slows both alike. New clips have new notes.
+    speeds: dict[str, list[tuple[float, float]]] = {"2": [], "1": []}
+    for turn in range(rounds):
+        for version, generator in generators.items():
+            speeds[version].append(measure_speed(generator, clips[turn * size : (turn + 1) * size]))
+    note = f"{size} new clips of {recipe.generator.seconds:g} s a round, 32 kHz mono, FLAC included"
+    rows = []
+    for version in ("2", "1"):
+        clocks = [speed for speed, _ in speeds[version]]
+        rows.append(
+            table.row(
+                f"arranger, version {version}, one core",
+                "clips/s",
+                statistics.median(clocks),
+                TARGET,
+                "target",
+                rounds,
+                f"{note}; no peer makes clips from prompts",
+                (min(clocks) / TARGET, max(clocks) / TARGET),
+            )
+        )
+    busy = {version: [speed for _, speed in speeds[version]] for version in speeds}
+    name = "arranger, version 2 beside version 1"
+    rows.append(table.paired(name, "clips/CPU s", busy["2"], busy["1"], "version 1", note))
+    rows += [
+        table.row(f"arranger, version {version}, first clip", "s", first[version], note="the sound font is read")
+        for version in ("2", "1")
     ]
     table.finish("generation", rows, options)
 

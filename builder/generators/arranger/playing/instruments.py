@@ -16,29 +16,10 @@ from ..style import DrumSound, Vocabulary
 from .soundfont import SoundFont
 from .synthesis import play_note, release_seconds
 
-_LENGTHS = (
-    0.4,
-    0.5,
-    0.65,
-    0.8,
-    1.0,
-    1.25,
-    1.6,
-    2.0,
-    2.5,
-    3.2,
-    4.0,
-    5.0,
-    6.5,
-    8.0,
-    10.0,
-    12.5,
-    16.0,
-    20.0,
-    32.0,
-)  # seconds
+_LENGTHS = tuple(0.4 * 1.25**place for place in range(21))  # seconds of the cached notes: 0.4 to 35
 _MEASURED = 1.0 / 3.0  # seconds of a note that set its level
 _LAYERS = (56, 104)  # MIDI velocities that are played; a note takes the nearest
+_BETWEEN = sum(_LAYERS) / 2
 _LEVEL = 0.1  # RMS of a pitched note's first third of a second, peak / 5 of a drum
 _STEP = 4.0 / 32_767  # of a cached note: half the memory of float32, and peaks up to 4
 _EVEN = 0.5  # how much the levels of an instrument's notes are made equal: 0 not, 1 fully
@@ -104,8 +85,9 @@ class Instruments:
         tuned: dict[tuple[int, int], np.ndarray] = {}
         longest: dict[tuple[int, int], float] = {}
         for note in track.notes if not track.is_drum else ():
-            key = (note.pitch, _layer(note.velocity))
-            longest[key] = max(longest.get(key, 0.0), note.duration)
+            key, seconds = (note.pitch, _layer(note.velocity)), note.duration * beat
+            seconds = min(seconds + self._release(program, False, note.pitch), length / self.rate - note.start * beat)
+            longest[key] = max(longest.get(key, 0.0), seconds)
         for place, note in enumerate(track.notes):
             start = round((note.start * beat + _LEAD_IN) * self.rate)
             held, release = note.duration * beat, self._release(program, track.is_drum, note.pitch)
@@ -113,8 +95,7 @@ class Instruments:
                 held = self._ring(note.pitch, kit.get(note.pitch))
             key = (note.pitch, _layer(note.velocity))
             if not track.is_drum:
-                seconds = longest[key] * beat + release
-                sound = self.note(program, False, note.pitch, note.velocity, seconds)
+                sound = self.note(program, False, note.pitch, note.velocity, longest[key])
             elif note.pitch not in kit:
                 sound = self.note(program, True, note.pitch, note.velocity, held + release)
             else:
@@ -151,7 +132,7 @@ class Instruments:
             is_drum: Whether it is a kit.
             pitch: MIDI note number; of a kit the General-MIDI key of the drum.
             velocity: 0 to 1; chooses the timbre, not the level.
-            seconds: How long the note must be held at least; it may be longer. The longest are held for 32 seconds.
+            seconds: How long the note must be held at least; it may be longer. The longest are held for 35 seconds.
         """
         key = (program, is_drum, pitch, _layer(velocity))
         held, sound = self._cache.get(key, _NOTHING)
@@ -202,7 +183,9 @@ class Instruments:
         """The level of an instrument, from three of its notes."""
         low, high = self._vocabulary.envelope(program).range
         keys = [low + (high - low) * place // 4 for place in (1, 2, 3)]
-        notes = (play_note(self.font, program, False, key, _LAYERS[1], 0.4, self.rate, self.channels) for key in keys)
+        notes = (
+            play_note(self.font, program, False, key, _LAYERS[1], _MEASURED, self.rate, self.channels) for key in keys
+        )
         return float(np.median([_measure(note, self.rate) for note in notes]))
 
     def _find_release(self, program: int, is_drum: bool, key: int) -> float:
@@ -231,8 +214,8 @@ class Instruments:
 
 
 def _layer(velocity: float) -> int:
-    """The MIDI velocity that is played for a velocity of 0 to 1."""
-    return _LAYERS[0] if 127 * velocity <= sum(_LAYERS) / 2 else _LAYERS[1]
+    """The MIDI velocity that is played for a velocity of 0 to 1: the nearest one."""
+    return _LAYERS[127 * velocity > _BETWEEN]
 
 
 def _measure(samples: np.ndarray, rate: int) -> float:
