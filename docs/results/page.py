@@ -47,10 +47,12 @@ def render_page(folder: Path) -> str:
     ]
     for start, (title, text) in SECTIONS.items():
         files = sorted(folder.glob(f"{start}.json")) + sorted(folder.glob(f"{start}-*.json"))
-        if files:
+        figures = {file: json.loads(file.read_text(encoding="utf-8")) for file in files}
+        figures = {file: one for file, one in figures.items() if "schema" in one}  # others are of scripts in perf/
+        if figures:
             parts += [f"## {title}\n", f"{text}\n"]
-        for file in files:
-            parts += _render_file(file, json.loads(file.read_text(encoding="utf-8")))
+        for file, one in figures.items():
+            parts += _render_file(file, one)
     return "\n".join(parts)
 
 
