@@ -108,7 +108,7 @@ def resolve_font(text: str, folder: Path) -> str:
     font, digest = split_font(text)
     if font in KNOWN or not _is_path(font):
         return text
-    return str(folder / font) + (f"@{digest}" if digest else "")
+    return str(folder / Path(font).expanduser()) + (f"@{digest}" if digest else "")
 
 
 def _is_path(font: str) -> bool:
@@ -123,7 +123,7 @@ def _locate(font: str) -> Path:
     elif font in KNOWN:
         places = [Path(file) for file in KNOWN[font].files]
     elif _is_path(font):
-        places = [Path(font)]
+        places = [Path(font).expanduser()]
     else:
         raise RecipeError(
             f"generator.soundfont: there is no sound font called {font!r}",

@@ -182,5 +182,5 @@ def _add_benchmarks(recipe: Recipe, on: Sequence[str]) -> Recipe:
     chosen = recipe.evaluation
     values: dict[str, Any] = {"evaluation.benchmarks": list(dict.fromkeys([*chosen.benchmarks, *on]))}
     if chosen.fidelity is not None and chosen.fidelity.against == "validation":
-        values["evaluation.fidelity.against"] = next(name for name in on if name != "validation")
+        values["evaluation.fidelity.against"] = next((name for name in on if name != "validation"), "validation")
     return recipe.with_values(values)

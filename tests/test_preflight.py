@@ -9,7 +9,7 @@ import pytest
 
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import Recipe
-from synthmir.pipeline import run
+from synthmir.pipeline import _add_benchmarks, run
 from synthmir.preflight import check_label_counts, check_recipe, check_run_folder
 
 from .commands import synthmir
@@ -105,6 +105,13 @@ def test_a_run_and_the_recipe_command_check_first(tmp_path: Path):
     done = synthmir("recipe", tmp_path / "bad.yaml")
     assert done.returncode == 2 and "training.task" in done.stderr and not done.stdout
     assert synthmir("recipe", "smoke").returncode == 0
+
+
+def test_benchmarks_of_a_run_are_added_and_the_corpus_is_compared_with_the_first():
+    recipe = make_recipe(evaluation={"benchmarks": ["validation"], "fidelity": {"against": "validation"}})
+    added = _add_benchmarks(recipe, ["validation", "folder:x"]).evaluation
+    assert added.benchmarks == ("validation", "folder:x") and added.fidelity.against == "folder:x"
+    assert _add_benchmarks(recipe, ["validation"]) == recipe
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):

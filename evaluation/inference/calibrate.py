@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import DataError
-from training.models.calibration import (
-    RecordingStatistics,
-    calibrate_classifier,
-    check_not_calibrated,
-)
+from training.models.calibration import RecordingStatistics, calibrate_classifier, check_not_calibrated
 
 from ..benchmarks.text import printable
 from .evaluated_model import read_training_record
@@ -59,7 +55,9 @@ def calibrate_model(
             _log.warning("calibration: left out %s: %s", printable(track.id), vectors)
         else:
             statistics.add(vectors)
-    return calibrate_classifier(model, statistics, printable(Path(source).name))
+    place = Path(source).expanduser()
+    name = place.resolve().name if place.name in ("", "..") else place.name
+    return calibrate_classifier(model, statistics, printable(name))
 
 
 def calibrate_folder(

@@ -120,6 +120,7 @@ def test_version_1_has_one_font() -> None:
 def test_names_and_paths(tmp_path: Path) -> None:
     assert resolve_font("FluidR3_GM", tmp_path) == "FluidR3_GM"
     assert resolve_font("x/a.sf3@0123456789abcdef", tmp_path) == f"{tmp_path}/x/a.sf3@0123456789abcdef"
+    assert resolve_font("~/a.sf2", tmp_path) == str(Path.home() / "a.sf2")
     assert name_font("/x/a.sf3@0123456789abcdef") == "a.sf3"
     assert pin_font("/x/a.sf3@0123456789abcdef") == "a.sf3@0123456789abcdef"
     assert GeneratorSettings(soundfont="FluidR3_GM").soundfont == ("FluidR3_GM",)  # type: ignore[arg-type]

@@ -119,13 +119,15 @@ def test_too_few_recordings_leave_nothing_behind(model: Path, recordings: Path, 
 
 
 def test_recordings_that_cannot_be_read_are_left_out(
-    model: Path, recordings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    model: Path, recordings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     folder = tmp_path / "music"
     shutil.copytree(recordings, folder)
     (folder / "Rock/broken.wav").write_bytes(b"RIFF")
-    again = synthmir.calibrate(model, folder, tmp_path / "out", progress=False)
+    monkeypatch.chdir(folder)
+    again = synthmir.calibrate(model, ".", tmp_path / "out", progress=False)
     assert again.config.calibration["recordings"] == 21 and "broken.wav" in caplog.text
+    assert again.config.calibration["source"] == "music"
 
 
 def test_the_model_itself_and_calibrated_models_are_left_alone(model: Path, calibrated: Path, recordings: Path):
