@@ -37,7 +37,7 @@ from .results.ablation import COMMON, FILE, OWN, Ablation, BenchmarkProbes, Cell
 from .results.predictions import Predictions
 from .results.scores import HEADLINES, SINGLE, LinearProbes
 from .statistics.across_seeds import check_metric, score_seeds
-from .statistics.compare import adjust_p_values, compare_seeds, to_quantity
+from .statistics.compare import adjust_p_values, compare_seeds, describe_difference
 from .statistics.probe_scores import score_probes
 from .statistics.summary import describe_sampling
 
@@ -340,11 +340,7 @@ def _differences(cells: list[Cell], predictions: dict[str, PredictionsByPlace]) 
                     benchmark=place,
                     against=first.name,
                     metric=key,
-                    value=tested[key].a,
-                    other=tested[key].b,
-                    difference=to_quantity(tested[key]),
-                    p=tested[key].p,
-                    p_holm=tested[key].p,
+                    **describe_difference(tested[key]),
                 )
                 for key in HEADLINES[varied[0].problem]
                 if key in tested

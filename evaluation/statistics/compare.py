@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -54,11 +55,7 @@ def compare_predictions(
             benchmark=benchmark,
             against=against,
             metric=name,
-            value=differences[name].a,
-            other=differences[name].b,
-            difference=to_quantity(differences[name]),
-            p=differences[name].p,
-            p_holm=differences[name].p,
+            **describe_difference(differences[name]),
         )
         for name in HEADLINES[first.problem]
         if name in differences
@@ -95,6 +92,12 @@ def adjust_p_values(comparisons: Sequence[Comparison]) -> list[Comparison]:
         family = [index for index, entry in enumerate(comparisons) if entry.metric == metric]
         adjusted |= dict(zip(family, adjust_holm([comparisons[index].p for index in family]), strict=True))
     return [entry.model_copy(update={"p_holm": adjusted[index]}) for index, entry in enumerate(comparisons)]
+
+
+def describe_difference(tested: Difference) -> dict[str, Any]:
+    """Return the fields of a tested difference that comparisons in files have. Its p-value is not yet adjusted."""
+    difference = to_quantity(tested)
+    return {"value": tested.a, "other": tested.b, "difference": difference, "p": tested.p, "p_holm": tested.p}
 
 
 def to_quantity(difference: Difference) -> Quantity:

@@ -12,7 +12,7 @@ from builder.settings import EvaluationSettings
 from ..results.predictions import Predictions
 from ..results.scores import HEADLINES, SINGLE, Comparison, LinearProbes, ProbeScores, Worth
 from .across_seeds import score_seeds
-from .compare import compare_seeds, to_quantity
+from .compare import compare_seeds, describe_difference
 from .linear_probe import ProbeRun, Shots, count_folds, run_probes
 
 WORTH = "balanced_accuracy"
@@ -72,11 +72,7 @@ def compare_with_probes(
                 benchmark=benchmark,
                 against=describe_shots(run.shots),
                 metric=key,
-                value=tested[key].a,
-                other=tested[key].b,
-                difference=to_quantity(tested[key]),
-                p=tested[key].p,
-                p_holm=tested[key].p,
+                **describe_difference(tested[key]),
             )
             for key in HEADLINES[SINGLE]
             if key in tested
