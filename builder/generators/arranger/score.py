@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from .theory import Key
 
+LEAD_IN = 0.012  # seconds before the first beat, so that the fade-in does not cut attacks
+
 
 @dataclass(frozen=True, slots=True)
 class Note:

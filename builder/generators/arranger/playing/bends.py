@@ -7,12 +7,11 @@ from scipy.signal import lfilter
 
 from ..production.effects import modulate
 from ..rng import SeededRandom
-from ..score import Score, Track
+from ..score import LEAD_IN, Score, Track
 
 _BENDING = frozenset((*range(24, 38), *range(40, 43), *range(56, 61), *range(64, 72), *range(80, 88), 110))
 _STEP = 128  # samples between values of the curve
 _RETURN = 1.2  # seconds in which the delay that a slide leaves falls to a third
-_LEAD_IN = 0.012  # seconds before the first beat
 
 
 def bend_track(sound: np.ndarray, track: Track, score: Score, rate: int) -> np.ndarray:
@@ -48,7 +47,7 @@ def draw_bends(track: Track, score: Score, length: int, rate: int) -> np.ndarray
     depth, speed = rng.uniform(0.08, 0.35), rng.uniform(4.5, 6.5)
     second = score.tempo / 60.0
     for note in track.notes:
-        start, seconds = note.start / second + _LEAD_IN, note.duration / second
+        start, seconds = note.start / second + LEAD_IN, note.duration / second
         from_, size, delay = rng.weighted_choice({-2: 0.35, -1: 0.5, 1: 0.15}), rng.uniform(0.05, 0.14), 0.25
         first = round(start * rate / _STEP)
         if rng.happens(often):

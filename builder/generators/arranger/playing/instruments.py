@@ -11,7 +11,7 @@ import numpy as np
 
 from ..production.effects import cut_highs
 from ..production.kit import DrumTuning, tune_drum
-from ..score import Score, Track
+from ..score import LEAD_IN, Score, Track
 from ..style import DrumSound, Vocabulary
 from .soundfont import SoundFont
 from .synthesis import play_note, release_seconds
@@ -23,7 +23,6 @@ _BETWEEN = sum(_LAYERS) / 2
 _LEVEL = 0.1  # RMS of a pitched note's first third of a second, peak / 5 of a drum
 _STEP = 4.0 / 32_767  # of a cached note: half the memory of float32, and peaks up to 4
 _EVEN = 0.5  # how much the levels of an instrument's notes are made equal: 0 not, 1 fully
-_LEAD_IN = 0.012  # seconds before the first beat, so that the fade-in does not cut attacks
 _RELEASE = (0.04, 0.8)  # least and most seconds of a release, to -60 dB
 _CHOKE = 0.012  # seconds in which a drum ends that another one chokes
 _SPLIT = 2500.0  # Hz between the dark and the bright part of a track
@@ -89,7 +88,7 @@ class Instruments:
             seconds = min(seconds + self._release(program, False, note.pitch), length / self.rate - note.start * beat)
             longest[key] = max(longest.get(key, 0.0), seconds)
         for place, note in enumerate(track.notes):
-            start = round((note.start * beat + _LEAD_IN) * self.rate)
+            start = round((note.start * beat + LEAD_IN) * self.rate)
             held, release = note.duration * beat, self._release(program, track.is_drum, note.pitch)
             if track.is_drum:
                 held = self._ring(note.pitch, kit.get(note.pitch))

@@ -1,8 +1,8 @@
 """Play one note of a sound font: version 2.
 
-Implements of the SoundFont Technical Specification 2.04, section 8: tuning, loops, volume envelope, filter with its
-resonance, modulation envelope, vibrato, attenuation, pan, and modulators from velocity and key. Sends to effects and
-the continuous controllers are left out: the mix has its own.
+Implements parts of the SoundFont Technical Specification 2.04, section 8: tuning, loops, volume envelope, filter with
+its resonance, modulation envelope, vibrato, attenuation, pan, and modulators from velocity and key. Sends to effects
+and the continuous controllers are left out: the mix has its own.
 """
 
 from __future__ import annotations

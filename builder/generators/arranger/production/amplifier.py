@@ -45,12 +45,12 @@ def amplify(sound: np.ndarray, amplifier: Amplifier, rate: int) -> np.ndarray:
     """Play a sound through an amplifier: filters, asymmetric soft clipping, filters, cabinet.
 
     Args:
-        sound: float32 [1, samples].
+        sound: float32 [channels, samples].
         amplifier: The settings.
         rate: The sampling rate in Hz.
 
     Returns:
-        float32 [1, samples] with the loudness (RMS) of the input.
+        float32 [channels, samples] with the loudness (RMS) of the input.
     """
     power = float(np.mean(sound * sound))
     if power < 1e-12:

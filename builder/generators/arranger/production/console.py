@@ -9,7 +9,7 @@ import scipy.fft
 from numpy.random import PCG64, Generator
 from scipy.signal import oaconvolve
 
-from ..score import Score
+from ..score import LEAD_IN, Score
 from .amplifier import amplify
 from .effects import (
     BLOCK,
@@ -34,7 +34,6 @@ from .space import make_space
 _AHEAD = 0.003  # seconds that the limiter sees ahead
 _FADE_IN, _FADE_OUT = 0.004, 0.03
 _HAAS = 0.011  # seconds between the sides of a wide track
-_LEAD_IN = 0.012  # seconds before the first beat
 _KICKS = frozenset((35, 36))
 
 
@@ -81,7 +80,7 @@ def duck(score: Score, production: MixProduction, length: int, rate: int) -> np.
     for track in score.tracks:
         for note in track.notes if track.is_drum else ():
             if note.pitch in _KICKS:
-                start = round((note.start * 60.0 / score.tempo + _LEAD_IN) * rate)
+                start = round((note.start * 60.0 / score.tempo + LEAD_IN) * rate)
                 part = gain[start : start + size]
                 np.minimum(part, dip[: len(part)], out=part)
     return gain

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..rng import SeededRandom
-from ..score import Note, Score, Track
+from ..score import LEAD_IN, Note, Score, Track
 from ..theory import Key, scale_walk
 from .diction import SungNote
 from .phonemes import Syllable, draw_syllables
 from .singer import Singer, draw_singer
 from .voice import sing
 
-LEAD_IN = 0.012  # seconds before the first beat, as in mix.py
 _ECHOES = (0.45, 0.22)  # how much softer the composer's echoes are
 _JOINED = 0.14  # seconds: shorter gaps are sung through
 _CLOSE = 7  # semitones: wider steps get a syllable of their own

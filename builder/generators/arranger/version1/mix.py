@@ -9,11 +9,10 @@ import numpy as np
 import scipy.fft
 from numpy.random import PCG64, Generator
 
-from ..score import Production, Score, Track
+from ..score import LEAD_IN, Production, Score, Track
 from ..style import Vocabulary
 from .sampler import Sampler
 
-_LEAD_IN = 0.012  # seconds before the first beat, so that the fade-in does not cut attacks
 _FADE_IN, _FADE_OUT = 0.004, 0.03
 _CEILING = 10 ** (-1.0 / 20)  # -1 dBFS
 _KICKS = frozenset((35, 36))
@@ -50,7 +49,7 @@ def play_track(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, voca
     release = 0.05 if track.is_drum else vocabulary.envelope(track.program).release
     fade = np.linspace(1.0, 0.0, max(2, round(release * rate)), dtype=np.float32) ** 2
     for note in track.notes:
-        start = round((note.start * beat + _LEAD_IN) * rate)
+        start = round((note.start * beat + LEAD_IN) * rate)
         held = note.duration * beat
         if track.is_drum:
             held = sampler.ring(note.pitch, held)
@@ -76,7 +75,7 @@ def duck(score: Score, length: int, rate: int) -> np.ndarray:
     for track in score.tracks:
         for note in track.notes if track.is_drum else ():
             if note.pitch in _KICKS:
-                start = round((note.start * 60.0 / score.tempo + _LEAD_IN) * rate)
+                start = round((note.start * 60.0 / score.tempo + LEAD_IN) * rate)
                 part = gain[start : start + size]
                 np.minimum(part, dip[: len(part)], out=part)
     return gain
