@@ -66,7 +66,7 @@ def test_the_page_has_the_figures_and_no_path(ablation: Ablation, tmp_path: Path
     clean = make._rename_place(ablation)
     assert clean.places == [make.PLACE] and "/home" not in json.dumps(make.describe_ablation(clean, "synthmir"))
     figures = make.describe_ablation(clean, "synthmir ablate demo --on folder:REAL")
-    (tmp_path / "sizes-musicnn.json").write_text(json.dumps(figures))
+    (tmp_path / "sizes-musicnn.json").write_text(json.dumps({"schema": 1, **figures}))
     (tmp_path / "strategies.json").write_bytes((RESULTS / "strategies.json").read_bytes())  # of perf/strategies.py
     text = page.render_page(tmp_path)
     assert "six strategies" not in text
