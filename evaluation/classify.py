@@ -144,7 +144,9 @@ def check_readable(predictions: Sequence[Classification]) -> None:
     lines = "\n".join(f"  - {one.file}: {one.error}" for one in failed[:LISTED])
     more = f"\n  ... and {len(failed) - LISTED} more" if len(failed) > LISTED else ""
     count = f"{len(failed)} of {len(predictions)} file{'' if len(predictions) == 1 else 's'}"
-    raise DataError(f"{count} cannot be read\n{lines}{more}", "check that they are complete audio files")
+    folder = next((one.file for one in failed if Path(one.file).is_dir()), None)
+    fix = "check that they are complete audio files" if folder is None else f"name the files of a folder: {folder}/*"
+    raise DataError(f"{count} cannot be read\n{lines}{more}", fix)
 
 
 def print_predictions(predictions: Sequence[Classification], jsonl: bool = False) -> None:

@@ -105,6 +105,7 @@ def _find_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
     yield from _catch("embedder.augment", lambda: _check_damages(recipe.embedder.augment))
     for benchmark in evaluation.benchmarks:
         yield from _catch("evaluation.benchmarks", partial(_check_benchmark, benchmark, training.task))
+        yield from _catch("evaluation.benchmarks", partial(_check_genre_folders, benchmark, recipe))
     if (settings := evaluation.robustness) is not None:
         from builder.degradations import parse_damages
 
@@ -182,3 +183,20 @@ def _check_benchmark(name: str, task: str) -> None:
         spec.only(kind.options)
         return
     kind(spec, None, task)
+
+
+def _check_genre_folders(name: str, recipe: Recipe) -> None:
+    """Check that a folder of recordings has a folder named after one of the recipe's genres."""
+    training = recipe.training
+    if training.task != "genre" or training.label_column is not None or training.strategy == "real":
+        return  # the labels are not the recipe's genres
+    if not name.startswith("folder:"):
+        return
+    from evaluation.benchmarks.base import find_benchmark
+
+    spec, kind = find_benchmark(name)
+    try:
+        benchmark, genres = kind(spec, None, training.task), list(recipe.labels.genres)
+    except (RecipeError, DataError):
+        return  # another check reports it
+    benchmark.find_mapping(genres)

@@ -114,6 +114,19 @@ def test_benchmarks_of_a_run_are_added_and_the_corpus_is_compared_with_the_first
     assert _add_benchmarks(recipe, ["validation"]) == recipe
 
 
+def test_recordings_without_genre_folders_are_refused_first(tmp_path: Path):
+    (tmp_path / "song.wav").touch()
+    on = {"benchmarks": [f"folder:{tmp_path}"]}
+    with pytest.raises(
+        RecipeError, match=r"evaluation\.benchmarks: .*no folder in it has the name of a label"
+    ) as error:
+        check_recipe(make_recipe(evaluation=on))
+    assert "audio files directly in it: 1" in error.value.message and "electronica, funk" in str(error.value.fix)
+    check_recipe(make_recipe(evaluation=on, training={"task": "vocals"}))  # the folders are not of genres
+    (tmp_path / "pop").mkdir()
+    check_recipe(make_recipe(evaluation=on))
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(DataError, match="is not empty, and not a run"):

@@ -15,7 +15,7 @@ from builder.errors import DataError, RecipeError
 from builder.executors import ProcessExecutor
 from builder.records import RunRecord
 from builder.settings import EvaluationSettings
-from evaluation.classify import check_readable, classify, print_predictions
+from evaluation.classify import Classification, check_readable, classify, print_predictions
 from evaluation.evaluate import evaluate_model
 from evaluation.reporting.report import _class_pictures as draw_class_pictures
 from evaluation.reporting.tables import format_scores
@@ -265,6 +265,9 @@ def test_predictions_are_printed_a_line_each(model: Path, music: Path, capsys: p
     check_readable(predictions[:2])
     with pytest.raises(DataError, match=r"1 of 3 files cannot be read\n.*bad\.wav: cannot be read as audio"):
         check_readable(predictions)
+    with pytest.raises(DataError) as caught:
+        check_readable([Classification(str(music / "ROCK"), (), error="cannot be read: Is a directory")])
+    assert caught.value.fix == f"name the files of a folder: {music / 'ROCK'}/*"
     print_predictions(predictions, jsonl=True)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["error"] is None for row in rows] == [True, True, False]

@@ -147,4 +147,4 @@ def _refuse_unused(settings: GeneratorSettings) -> None:
     if settings.device not in ("auto", "cpu"):
         faults.append(f"generator.device: {settings.device!r}, but the arranger plays on the CPU")
     if faults:
-        raise RecipeError("\n".join(faults), "leave these lines out, or name the generator that they are for")
+        raise RecipeError("\n".join(faults), "change or remove these keys, or name the generator that they are for")

@@ -92,8 +92,9 @@ class SoundFont:
             }
             self._check_references()
         except (OSError, KeyError, IndexError, ValueError, struct.error) as error:
+            reason = f"it has no chunk {error}" if isinstance(error, KeyError) else str(error)
             raise BackendError(
-                f"{path}: not a readable sound font ({error!r:.200})", "name another one: generator.soundfont"
+                f"{path}: not a readable sound font ({reason:.200})", "name another one: generator.soundfont"
             ) from error
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
 
@@ -241,7 +242,7 @@ def interpolate(source: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.n
 def _list_chunks(data: np.ndarray) -> Iterator[tuple[bytes, tuple[int, int]]]:
     """Yield the chunks of a RIFF file by name, also those inside of lists, as (first byte, end)."""
     if data[:4].tobytes() != b"RIFF" or data[8:12].tobytes() != b"sfbk":
-        raise KeyError("no RIFF sfbk header")
+        raise ValueError("it has no RIFF sfbk header")
     place = 12
     while place + 8 <= len(data):
         name, size = data[place : place + 4].tobytes(), int.from_bytes(data[place + 4 : place + 8].tobytes(), "little")
