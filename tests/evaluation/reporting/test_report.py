@@ -139,6 +139,16 @@ def test_without_a_corpus_its_parts_are_left_out(report: Path, model: Path, tmp_
     assert all((tmp_path / link).is_file() for link in page.links())
 
 
+def test_the_unit_of_intervals_is_beside_the_name(report: Path, model: Path, tmp_path: Path) -> None:
+    scores = json.loads((report / "scores.json").read_text())
+    for benchmark in scores["benchmarks"]:
+        benchmark["sampling"] |= {"over": "artists", "alone": 0}
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    html = write_report(tmp_path, model).read_text()
+    # the first column wraps, so that the long text does not push the scores out of the page
+    assert '<tr><td>validation<br><span class="interval">intervals over ' in html
+
+
 def test_a_warning_on_validation_scores_alone(model: Path, corpus: Path, tmp_path: Path) -> None:
     evaluate_model(model, ["validation"], tmp_path, corpus)
     page_text = Page(write_report(tmp_path, model, corpus)).collapsed()
