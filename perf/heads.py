@@ -44,6 +44,8 @@ CHOICES: dict[str, dict[str, Any]] = {
     "mixup 0.2": {"mixup": 0.2},
     "mixup 1": {"mixup": 1.0},
     "mixup 0.2, label smoothing 0.1": {"mixup": 0.2, "label_smoothing": 0.1},
+    "mlp, 512, mixup 1": {"hidden": (512,), "mixup": 1.0},
+    "mixup 1, weight decay 1": {"mixup": 1.0, "weight_decay": 1.0},
 }
 
 
