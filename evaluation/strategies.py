@@ -17,6 +17,7 @@ from builder.settings import EmbedderSettings, EvaluationSettings, SplitSettings
 from builder.validation import suggest
 from training.models.classifier import REGRESSION, SynthmirClassifier, load_model
 from training.seeds import train_seeds
+from training.strategies import lacks_network
 from training.trainer import RECORD, load_training_data
 
 from .inference.held_out import read_test
@@ -58,7 +59,8 @@ def compare_strategies(
     Args:
         corpus: The synthetic corpus.
         out: The folder of results.
-        training: Settings of the trainings. `training.target` is the real music: a corpus, a data set of embeddings,
+        training: Settings of the trainings. A head that is no network is replaced by `mlp` where one of the strategies
+            needs a network. `training.target` is the real music: a corpus, a data set of embeddings,
             or what `embed_target` made of a benchmark.
         strategies: Names from `STRATEGIES`.
         seeds: Seeds of the trainings of each strategy.
@@ -148,6 +150,8 @@ def _settings(training: TrainingSettings, strategies: Sequence[str]) -> dict[str
                 f"known: {', '.join(STRATEGIES)}",
             )
     chosen = {name: training.model_copy(update={"strategy": name}) for name in strategies}
+    if any(map(lacks_network, chosen.values())):  # one head for all, or they could not be compared
+        chosen = {name: each.model_copy(update={"head": "mlp"}) for name, each in chosen.items()}
     if "synthetic" in chosen:  # uses no target
         chosen["synthetic"] = chosen["synthetic"].model_copy(update={"target": None, "shots": None})
     if training.shots is not None and "real" in chosen:

@@ -45,6 +45,12 @@ MIXES = (0.5, 0.8, 0.95, 1.0)  # tried by `joint`: the target's share of the los
 _log = logging.getLogger(__name__)
 
 
+def lacks_network(settings: TrainingSettings) -> bool:
+    """Whether the strategy trains a network by its gradients, and the head is none."""
+    by_loss = settings.strategy == "adapt" and settings.adaptation.loss != STATISTICS
+    return settings.head in HEADS and (settings.strategy in TWO_STAGES or by_loss)
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One training of a strategy."""
@@ -176,11 +182,10 @@ def _run_stages(stages: _Stages, source: Features, target: Target | None) -> Out
         return _make_outcome(settings, None, [stages.fit("source", source)], ON_SOURCE)
     if target is None:
         raise RecipeError(f"training.strategy: {settings.strategy} needs a target", "name real music: --target DIR")
-    by_loss = settings.strategy == "adapt" and settings.adaptation.loss != STATISTICS
-    if settings.head in HEADS and (settings.strategy in TWO_STAGES or by_loss):
+    if lacks_network(settings):
         raise RecipeError(
             f"training.strategy: {settings.strategy} needs a network, and {settings.head} is not one",
-            "training.head: mlp or linear, or the strategy real or joint",
+            "training.head (--head): mlp or linear, or the strategy real or joint",
         )
     if settings.mix is not None and settings.head == "knn" and settings.strategy == "joint":
         raise RecipeError("training.mix: knn has no weights of rows", "remove training.mix")

@@ -20,7 +20,7 @@ from evaluation.reporting.tables import format_strategies
 from evaluation.results import strategies as module
 from evaluation.results.scores import MULTI, REGRESSION
 from evaluation.results.strategies import StrategyComparison
-from evaluation.strategies import ALL_LABELS, STRATEGIES, compare_strategies
+from evaluation.strategies import ALL_LABELS, STRATEGIES, _settings, compare_strategies
 from synthmir.cli import app
 from tests.training import planted
 from tests.training.planted import NAMES
@@ -317,3 +317,9 @@ def test_the_record_of_a_target_names_no_path(source: Path, real: Path, tmp_path
     record = train(source, tmp_path / "model", settings(real, strategy="adapt", epochs=2, task="genre"))
     assert record is not None and record.details["strategy"]["adaptation"]["rows"] == 150
     assert str(real.parent) not in json.dumps(record.details["strategy"])
+
+
+def test_all_strategies_have_one_head() -> None:
+    training = TrainingSettings(head="logistic", target="real")
+    assert {each.head for each in _settings(training, ("synthetic", "real", "finetune")).values()} == {"mlp"}
+    assert {each.head for each in _settings(training, ("synthetic", "real", "joint")).values()} == {"logistic"}
