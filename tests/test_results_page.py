@@ -104,3 +104,12 @@ def test_options_that_are_wrong(arguments: list[str], capsys: Any) -> None:
     with pytest.raises(SystemExit):
         load_script("make").parse_options(arguments)
     assert "usage" in capsys.readouterr().err
+
+
+def test_the_readme_has_the_numbers_of_the_figures() -> None:
+    page = load_script("page")
+    figures = json.loads((RESULTS / "embedders.json").read_text(encoding="utf-8"))
+    points = [one for probes in figures["probes"].values() for one in probes["points"] if one["shots"] in (8, "all")]
+    readme = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
+    for row in [*figures["rows"], *points]:
+        assert page.format_score(row["scores"]["balanced_accuracy"]) in readme
