@@ -9,7 +9,8 @@ import scipy.fft
 from numpy.random import PCG64, Generator
 from scipy.signal import oaconvolve
 
-from ..score import LEAD_IN, Score
+from ..ducking import duck
+from ..score import Score
 from .amplifier import amplify
 from .effects import (
     BLOCK,
@@ -34,7 +35,6 @@ from .space import make_space
 _AHEAD = 0.003  # seconds that the limiter sees ahead
 _FADE_IN, _FADE_OUT = 0.004, 0.03
 _HAAS = 0.011  # seconds between the sides of a wide track
-_KICKS = frozenset((35, 36))
 
 
 def mix_tracks(
@@ -53,7 +53,10 @@ def mix_tracks(
         float32 [channels, samples].
     """
     length = sounds[0].shape[1]
-    ducking = duck(score, production, length, rate) if production.pump else None
+    ducking = None
+    if production.pump:
+        seconds = min(0.5, production.pump_beats * 60.0 / score.tempo)
+        ducking = duck(score, production.pump, seconds, length, rate)
     dry, send = np.zeros((channels, length), np.float32), np.zeros((channels, length), np.float32)
     for track, sound in zip(score.tracks, sounds, strict=True):
         settings = production.tracks[track.instrument]
@@ -70,20 +73,6 @@ def mix_tracks(
         mix = compress_bus(mix, production.bus, rate)
     mix = record(mix, production.medium, score.seed, rate)
     return master(mix, weight, production, rate)
-
-
-def duck(score: Score, production: MixProduction, length: int, rate: int) -> np.ndarray:
-    """The gain that side-chain compression by the kick drum applies to the other instruments: float32 [length]."""
-    gain = np.ones(length, np.float32)
-    size = round(min(0.5, production.pump_beats * 60.0 / score.tempo) * rate)
-    dip = 1.0 - production.pump * (1.0 - np.linspace(0.0, 1.0, size, dtype=np.float32) ** 1.5)
-    for track in score.tracks:
-        for note in track.notes if track.is_drum else ():
-            if note.pitch in _KICKS:
-                start = round((note.start * 60.0 / score.tempo + LEAD_IN) * rate)
-                part = gain[start : start + size]
-                np.minimum(part, dip[: len(part)], out=part)
-    return gain
 
 
 def mix_track(

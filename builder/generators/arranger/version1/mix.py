@@ -9,13 +9,13 @@ import numpy as np
 import scipy.fft
 from numpy.random import PCG64, Generator
 
+from ..ducking import duck
 from ..score import LEAD_IN, Production, Score, Track
 from ..style import Vocabulary
 from .sampler import Sampler
 
 _FADE_IN, _FADE_OUT = 0.004, 0.03
 _CEILING = 10 ** (-1.0 / 20)  # -1 dBFS
-_KICKS = frozenset((35, 36))
 
 
 def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabulary) -> np.ndarray:
@@ -37,7 +37,7 @@ def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabu
     for track in score.tracks:
         play_track(track, drums if track.is_drum else band, score.tempo, sampler, vocabulary)
     if score.production.pump:
-        band *= duck(score, length, rate)
+        band *= duck(score, score.production.pump, min(0.32, 45.0 / score.tempo), length, rate)
     sound = master(drums + band, score.production, score.seed, rate)
     return limit(sound, rate)
 
@@ -65,20 +65,6 @@ def play_track(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, voca
         if tail > 0:
             sound[max(0, stop - tail) :] *= fade[max(0, tail - stop) : tail]
         bus[start : start + stop] += sound
-
-
-def duck(score: Score, length: int, rate: int) -> np.ndarray:
-    """The gain that side-chain compression by the kick drum applies to the other instruments."""
-    gain = np.ones(length, np.float32)
-    size = round(min(0.32, 45.0 / score.tempo) * rate)
-    dip = 1.0 - score.production.pump * (1.0 - np.linspace(0.0, 1.0, size, dtype=np.float32) ** 1.5)
-    for track in score.tracks:
-        for note in track.notes if track.is_drum else ():
-            if note.pitch in _KICKS:
-                start = round((note.start * 60.0 / score.tempo + LEAD_IN) * rate)
-                part = gain[start : start + size]
-                np.minimum(part, dip[: len(part)], out=part)
-    return gain
 
 
 def master(sound: np.ndarray, production: Production, seed: int, rate: int) -> np.ndarray:
