@@ -104,8 +104,8 @@ def _find_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
     yield from _catch("training", lambda: _check_task(recipe))
     yield from _catch("embedder.augment", lambda: _check_damages(recipe.embedder.augment))
     for benchmark in evaluation.benchmarks:
-        yield from _catch("evaluation.benchmarks", partial(_check_benchmark, benchmark, training.task))
-        yield from _catch("evaluation.benchmarks", partial(_check_genre_folders, benchmark, recipe))
+        check = partial(_check_benchmark, benchmark, training.task, _list_genres(recipe))
+        yield from _catch("evaluation.benchmarks", check)
     if (settings := evaluation.robustness) is not None:
         from builder.degradations import parse_damages
 
@@ -172,8 +172,8 @@ def _is_benchmark(name: str) -> bool:
     return is_benchmark(name)
 
 
-def _check_benchmark(name: str, task: str) -> None:
-    """Check that there is such a benchmark and that its folder is there."""
+def _check_benchmark(name: str, task: str, genres: Sequence[str] = ()) -> None:
+    """Check that there is such a benchmark, that its folder is there, and a folder of recordings for a genre in it."""
     if name == "validation":
         return
     from evaluation.benchmarks.base import find_benchmark
@@ -182,21 +182,17 @@ def _check_benchmark(name: str, task: str) -> None:
     if spec.name == "hub":  # opening it would need the network
         spec.only(kind.options)
         return
-    kind(spec, None, task)
+    benchmark = kind(spec, None, task)
+    if genres and spec.name == "folder":
+        benchmark.find_mapping(genres)
 
 
-def _check_genre_folders(name: str, recipe: Recipe) -> None:
-    """Check that a folder of recordings has a folder named after one of the recipe's genres."""
+def _list_genres(recipe: Recipe) -> list[str]:
+    """The genres that folders of recordings are named after; none where the labels are not the recipe's genres."""
     training = recipe.training
     if training.task != "genre" or training.label_column is not None or training.strategy == "real":
-        return  # the labels are not the recipe's genres
-    if not name.startswith("folder:"):
-        return
-    from evaluation.benchmarks.base import find_benchmark
-
-    spec, kind = find_benchmark(name)
+        return []
     try:
-        benchmark, genres = kind(spec, None, training.task), list(recipe.labels.genres)
+        return list(recipe.labels.genres)
     except (RecipeError, DataError):
-        return  # another check reports it
-    benchmark.find_mapping(genres)
+        return []  # another check reports it

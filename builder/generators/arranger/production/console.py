@@ -10,6 +10,7 @@ from numpy.random import PCG64, Generator
 from scipy.signal import oaconvolve
 
 from ..ducking import duck
+from ..loudness import weight_loudness
 from ..score import Score
 from .amplifier import amplify
 from .effects import (
@@ -203,12 +204,6 @@ def equalise(frequencies: np.ndarray, settings: Equaliser) -> np.ndarray:
     rising = (frequencies / settings.bottom) ** 4
     falling = (frequencies / settings.top) ** (2 * settings.slope)
     return np.asarray(10 ** (decibels / 20) * np.sqrt(rising / (1.0 + rising) / (1.0 + falling)))
-
-
-def weight_loudness(frequencies: np.ndarray) -> np.ndarray:
-    """Power weights close to ITU-R BS.1770's K weighting: bass cut below 60 Hz, 4 dB more above 2 kHz."""
-    low = (frequencies / 60.0) ** 4
-    return np.asarray(low / (1.0 + low) * (1.0 + 1.5 / (1.0 + (1500.0 / np.maximum(frequencies, 1.0)) ** 4)))
 
 
 def add_space(

@@ -10,6 +10,7 @@ import scipy.fft
 from numpy.random import PCG64, Generator
 
 from ..ducking import duck
+from ..loudness import weight_loudness
 from ..score import LEAD_IN, Production, Score, Track
 from ..style import Vocabulary
 from .sampler import Sampler
@@ -79,7 +80,7 @@ def master(sound: np.ndarray, production: Production, seed: int, rate: int) -> n
     frequencies = np.arange(len(spectrum), dtype=np.float32) * np.float32(rate / size)
     wet = np.float32(10 ** (production.room / 20)) / (1.0 + (180.0 / np.maximum(frequencies, 1.0)) ** 4)
     spectrum *= (1.0 + room * wet) * _equaliser(frequencies, production)
-    power = float(np.sum(np.abs(spectrum) ** 2 * _k_weighting(frequencies))) * 2.0 / size / len(sound)
+    power = float(np.sum(np.abs(spectrum) ** 2 * weight_loudness(frequencies))) * 2.0 / size / len(sound)
     gain = 10 ** ((production.loudness + 0.691) / 20) / max(1e-6, power**0.5)
     out: np.ndarray = scipy.fft.irfft(spectrum, size)[: len(sound)] * np.float32(gain)
     return out
@@ -107,12 +108,6 @@ def _equaliser(frequencies: np.ndarray, production: Production) -> np.ndarray:
     gain /= np.sqrt(1.0 + (frequencies / production.top) ** 8)
     rumble = (frequencies / 32.0) ** 4
     return np.asarray(gain * np.sqrt(rumble / (1.0 + rumble)), dtype=np.float32)
-
-
-def _k_weighting(frequencies: np.ndarray) -> np.ndarray:
-    """Power weights close to ITU-R BS.1770: bass cut below 60 Hz, 4 dB more above 2 kHz."""
-    low = (frequencies / 60.0) ** 4
-    return np.asarray(low / (1.0 + low) * (1.0 + 1.5 / (1.0 + (1500.0 / np.maximum(frequencies, 1.0)) ** 4)))
 
 
 def limit(sound: np.ndarray, rate: int) -> np.ndarray:
