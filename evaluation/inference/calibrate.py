@@ -19,7 +19,6 @@ from .recordings import read_recordings
 if TYPE_CHECKING:
     from training.models.classifier import SynthmirClassifier
 
-TRAINING_RECORD = "training.json"
 _log = logging.getLogger(__name__)
 
 
@@ -86,6 +85,7 @@ def calibrate_folder(
     from training.card.card import write_card
     from training.models.classifier import load_model
     from training.models.folder import new_model_folder, save_model
+    from training.trainer import RECORD
 
     model_folder, out = Path(model_folder), Path(out)
     if out.resolve() == model_folder.resolve():
@@ -98,6 +98,6 @@ def calibrate_folder(
         if isinstance(corpus := record.details.get("corpus"), str) and "://" not in corpus:
             record.details["corpus"] = os.path.relpath(model_folder.resolve() / corpus, out.resolve())
         save_model(calibrated, folder)
-        record.write(folder / TRAINING_RECORD)
+        record.write(folder / RECORD)
         write_card(folder)
     return calibrated

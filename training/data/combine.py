@@ -10,7 +10,7 @@ import torch
 
 from builder.errors import DataError
 
-from ..models.calibration import PRIOR
+from ..models.calibration import blend_statistics
 from ..models.classifier import MULTI, SINGLE, compute_statistics
 from ..optim.objectives import objective
 from .features import Features, Split
@@ -49,8 +49,7 @@ def align_source(source: Features, rows: torch.Tensor) -> Features:
     """Move and scale the source so that each dimension has the target's mean and standard deviation.
 
     Each domain is then standardised by its own statistics, without labels (Li et al. 2016, arXiv 1603.04779). The
-    target's statistics are those of `rows` with the weight n / (n + `PRIOR`), and else the source's, as in
-    `training.models.calibration`.
+    target's statistics are those of `rows`, blended with the source's as in a calibration; see `blend_statistics`.
 
     Args:
         source: The features of the source.
@@ -59,11 +58,9 @@ def align_source(source: Features, rows: torch.Tensor) -> Features:
     Returns:
         The source's features with other embeddings, and with the target's statistics to standardise by.
     """
-    weight = len(rows) / (len(rows) + PRIOR)
     mean, std = compute_statistics(source.train.embeddings)
-    of_target = torch.std_mean(rows.double(), dim=0, correction=0)
-    target_mean = mean.lerp(of_target[1].float(), weight)
-    target_std = std.square().lerp(of_target[0].square().float(), weight).sqrt()
+    variance, average = torch.var_mean(rows.double(), dim=0, correction=0)
+    target_mean, target_std = blend_statistics(mean, std, average, variance, len(rows))
     parts = {
         name: replace(split, embeddings=(split.embeddings - mean) / std * target_std + target_mean)
         for name, split in (("train", source.train), ("validation", source.validation))

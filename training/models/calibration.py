@@ -90,13 +90,31 @@ def check_recordings(count: int, where: str) -> None:
         )
 
 
+def blend_statistics(
+    mean: torch.Tensor, std: torch.Tensor, target_mean: torch.Tensor, target_variance: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blend the statistics of a source with those of a target, which have the weight n / (n + `PRIOR`).
+
+    Args:
+        mean: float32 [dim], of the source.
+        std: float32 [dim], the standard deviation of the source.
+        target_mean: float [dim].
+        target_variance: float [dim].
+        count: The number n of rows or recordings that the target's statistics are of.
+
+    Returns:
+        Mean and standard deviation, float32 [dim] each. The blend is of the variances.
+    """
+    weight = count / (count + PRIOR)
+    return mean.lerp(target_mean.to(mean), weight), std.square().lerp(target_variance.to(std), weight).sqrt()
+
+
 def calibrate_classifier(
     model: SynthmirClassifier, statistics: RecordingStatistics, source: str
 ) -> SynthmirClassifier:
     """Make a copy of a classifier that standardises by the statistics of recordings.
 
-    Mean and variance are a weighted mean of those of the n recordings, with the weight n / (n + `PRIOR`), and those of
-    the training set.
+    The statistics of the training set are blended with those of the recordings; see `blend_statistics`.
 
     Args:
         model: A classifier that is not calibrated yet.
@@ -111,9 +129,11 @@ def calibrate_classifier(
     """
     check_not_calibrated(model)
     check_recordings(statistics.recordings, source)
-    calibrated, weight = deepcopy(model), statistics.recordings / (statistics.recordings + PRIOR)
-    calibrated.mean.lerp_(torch.from_numpy(statistics.mean).to(model.mean), weight)
-    calibrated.std.copy_(model.std.square().lerp(torch.from_numpy(statistics.variance).to(model.std), weight).sqrt())
+    calibrated = deepcopy(model)
+    mean, variance = torch.from_numpy(statistics.mean), torch.from_numpy(statistics.variance)
+    blended = blend_statistics(model.mean, model.std, mean, variance, statistics.recordings)
+    calibrated.mean.copy_(blended[0])
+    calibrated.std.copy_(blended[1])
     calibrated.config.calibration = describe_calibration(statistics, source)
     return calibrated
 
