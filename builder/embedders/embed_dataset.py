@@ -21,8 +21,8 @@ from ..records import RunRecord, record_run
 from ..settings import EmbedderSettings
 from .audio_sources import RESERVED, AudioShard, AudioShards, Row, open_source
 from .base import EmbedderBackend, load_embedder
-from .embed_corpus import Progress, embedder_details
-from .shard_embedder import embed_rows
+from .embed_corpus import Progress
+from .shard_embedder import embed_rows, embedder_details
 
 RECORD, SKIPPED, CARD = "records/embed.json", "skipped.jsonl", "README.md"
 

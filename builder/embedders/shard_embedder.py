@@ -1,4 +1,4 @@
-"""Embed shards of a corpus, each into one shard of embeddings, with an embedder that is loaded once."""
+"""A config of embeddings: each shard of audio gives one shard of embeddings, with an embedder that is loaded once."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from platform import node
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..corpus.corpus import embed_record
 from ..corpus.schema import LABELS, embedding_features
-from ..corpus.shards import Entry, digest, read_footer, write_shard
+from ..corpus.shard_map import ShardTask, count_rows
+from ..corpus.shards import read_footer, write_shard
 from ..degradations import Damage
 from ..errors import BackendError, DataError
-from ..executors import Tick, count_cores
+from ..executors import Tick
 from ..io.hf_features import features_from_schema
 from ..io.parquet_guard import check_parquet, read_batches
-from ..io.storage import open_for_arrow, storage_errors
+from ..io.storage import open_for_arrow
 from ..settings import EmbedderSettings
 from .augment import CLEAN, COLUMN, SPLIT, SUFFIX, read_damaged, repeat_for_damages
 from .base import EmbedderBackend, load_embedder
@@ -48,12 +49,19 @@ class EmbeddingConfig:
         """The name of the config and of its folder."""
         return self.embedder.name + (SUFFIX if self.damages else "")
 
+    command = "embed"
+
+    @property
+    def record_name(self) -> str:
+        """The file of its run record."""
+        return embed_record(self.name)
+
     @property
     def made_with(self) -> str:
         """What the embeddings depend on beside the audio: the revision and the damages."""
         return describe_revision(self.embedder.revision, [str(damage) for damage in self.damages])
 
-    def count_embeddings(self, source: Path) -> int:
+    def count_work(self, source: Path) -> int:
         """How many clips are embedded for a shard of audio; an augmented config copies its clean rows."""
         check_parquet(source, ("id", "audio", *LABELS))
         try:
@@ -66,55 +74,26 @@ class EmbeddingConfig:
         """The damages that a shard's clips get: none outside of the train split."""
         return self.damages if source.name.startswith(f"{SPLIT}-") else ()
 
+    def make_shard(self, task: ShardTask, target: Path, pool: ThreadPoolExecutor, tick: Tick) -> None:
+        """Embed one shard of audio and write it to `target`."""
+        _embed_shard(task.source, target, self, task.sha256, pool, tick)
 
-@dataclass(frozen=True, slots=True)
-class ShardTask:
-    """One shard to embed: the file of audio, its SHA-256, and the name of the file of embeddings."""
+    def read_made_with(self, footer: dict[str, Any]) -> str:
+        """What the embeddings of a finished shard depend on beside the audio, by its footer."""
+        return describe_revision(footer.get("revision", ""), footer.get("augment", ()))
 
-    source: Path
-    sha256: str
-    name: str
+    def describe(self, seconds: float) -> dict[str, Any]:
+        """The `details` of the run record."""
+        damages = {"augment": [str(damage) for damage in self.damages]} if self.damages else {}
+        return embedder_details(self.embedder, seconds) | damages
 
-
-class ShardEmbedder:
-    """Embeds shards into the folder `place`, all with the same loaded embedder."""
-
-    def __init__(self, config: EmbeddingConfig, place: Path) -> None:
-        self.config, self.place = config, place
-        self.pool = ThreadPoolExecutor(count_cores())
-
-    def __call__(self, part: ShardTask, tick: Tick) -> Entry:
-        """Embed one shard, write it into `place` and describe it for the ledger."""
-        clock = monotonic()
-        target = self.place / part.name
-        with storage_errors(target):
-            _embed_shard(part.source, target, self.config, part.sha256, self.pool, tick)
-            seconds = round(monotonic() - clock, 3)
-            return Entry(
-                part.name, digest(target), seconds, count_rows(target), f"{part.sha256} {self.config.made_with}"
-            )
+    def loader(self) -> Callable[[], EmbeddingConfig]:
+        """A function that loads the same config in another process."""
+        return partial(_load_config, self.settings, self.damages, self.embedder.revision)
 
 
-@dataclass(frozen=True)
-class ShardEmbedderFactory:
-    """Makes a ShardEmbedder. Pickled, it loads the embedder again in the other process."""
-
-    config: EmbeddingConfig
-    place: Path
-
-    def __call__(self) -> ShardEmbedder:
-        """Make it."""
-        return ShardEmbedder(self.config, self.place)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        config = self.config
-        return partial, (_load_shard_embedder, config.settings, config.damages, config.embedder.revision, self.place)
-
-
-def _load_shard_embedder(
-    settings: EmbedderSettings, damages: tuple[Damage, ...], revision: str, place: Path
-) -> ShardEmbedder:
-    """A ShardEmbedder in another process. Raises DataError if that process finds another revision of the embedder."""
+def _load_config(settings: EmbedderSettings, damages: tuple[Damage, ...], revision: str) -> EmbeddingConfig:
+    """The config in another process. Raises DataError if that process finds another revision of the embedder."""
     embedder = load_embedder(settings)
     if embedder.revision != revision:
         raise DataError(
@@ -122,7 +101,13 @@ def _load_shard_embedder(
             "started",
             "use the same weights on all machines",
         )
-    return ShardEmbedder(EmbeddingConfig(embedder, settings, damages), place)
+    return EmbeddingConfig(embedder, settings, damages)
+
+
+def embedder_details(embedder: EmbedderBackend, seconds: float) -> dict[str, Any]:
+    """The `details` of a run's record: the embedder's attributes, and the seconds that its shards took."""
+    keys = ("name", "revision", "dim", "sampling_rate", "window_seconds", "about")
+    return {"embedder": {key: getattr(embedder, key) for key in keys}, "seconds": round(seconds, 3)}
 
 
 def _embed_shard(
@@ -247,11 +232,6 @@ def embed_rows(
 def _read_batches(source: Path, columns: list[str] | None, batch_size: int) -> Iterator[list[Row]]:
     for batch in read_batches(source, batch_size, columns):
         yield batch.to_pylist()
-
-
-def count_rows(path: Path) -> int:
-    """The number of rows of a shard, read from its footer."""
-    return int(pq.read_metadata(open_for_arrow(path)).num_rows)
 
 
 def describe_revision(revision: str, augment: Sequence[str]) -> str:

@@ -27,9 +27,10 @@ import pyarrow.parquet as pq
 
 from builder.corpus.building.build import ShardBuilder, build
 from builder.corpus.corpus import GROWTH, STATE, SUMS
+from builder.corpus.shard_map import ShardMapperFactory
 from builder.corpus.shards import WORK
 from builder.corpus.verify import verify
-from builder.embedders.embed_corpus import ShardEmbedderFactory, embed_corpus
+from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError
 from builder.recipe import Recipe
 from tests.builder import fakes
@@ -64,7 +65,7 @@ class LoggedBuilder(ShardBuilder):
         self.generator.generate = generate  # type: ignore[method-assign]
 
 
-class LoggingFactory(ShardEmbedderFactory):
+class LoggingFactory(ShardMapperFactory):
     """Makes embedders that note how many clips of a shard are embedded."""
 
     def __init__(self, log: Path, *options: Any) -> None:
@@ -100,11 +101,11 @@ def _note(log: Path, lines: list[str]) -> None:
 def session(log: str, *command: str) -> None:
     """One run of the command line, in a process of its own, with notes."""
     import builder.corpus.building.build as building
-    import builder.embedders.embed_corpus as mapping
+    import builder.corpus.shard_map as mapping
     import synthmir.cli
 
     building.ShardBuilder = partial(LoggedBuilder, Path(log))  # type: ignore[assignment,misc]
-    mapping.ShardEmbedderFactory = partial(LoggingFactory, Path(log))  # type: ignore[assignment,misc]
+    mapping.ShardMapperFactory = partial(LoggingFactory, Path(log))  # type: ignore[assignment,misc]
     sys.argv = ["synthmir", *command]
     synthmir.cli.main()
 
