@@ -19,7 +19,10 @@ from evaluation.metrics import FOLDER
 from .loopback_hub import LoopbackHub
 
 Send = Callable[..., list[Target]]
-NAMES = ["genre_report", "tagging_report", "tempo_report"]
+NAMES = [
+    *("beat_report", "chord_report", "genre_report", "key_report"),
+    *("melody_report", "note_report", "tagging_report", "tempo_report"),
+]
 HEAD = {"title": "Small", "sdk": "gradio", "sdk_version": "6.31.0", "app_file": "app.py", "license": "apache-2.0"}
 
 
@@ -67,7 +70,7 @@ def test_all_metrics_become_spaces_by_their_names(hub: LoopbackHub, send: Send) 
         data = head(text)
         assert (data["sdk"], data["app_file"]) == ("gradio", "app.py") and {"evaluate", "metric"} <= set(data["tags"])
         assert f'NAME = "{name}"' in hub.content("space", target.repo, "app.py").decode()
-    assert "\n".join(format_targets(targets)).count("import evaluate") == 3
+    assert "\n".join(format_targets(targets)).count("import evaluate") == len(NAMES)
     hub.log.clear()
     send(Path("all"), "org", what="metrics", metrics=FOLDER, revision="v1")
     assert not hub.requests("commit") and not hub.requests("put") and not hub.requests("create")
@@ -118,7 +121,7 @@ def test_metrics_that_are_not_whole(hub: LoopbackHub, send: Send, tmp_path: Path
 @pytest.mark.parametrize(
     ("run", "repo", "kind", "words"),
     [
-        ("f1", "org", DataError, r"f1: has no metric, .*\n  fix: .*genre_report, tagging_report, tempo_report, all"),
+        ("f1", "org", DataError, r"f1: has no metric, .*\n  fix: .*genre_report, .*, tagging_report, tempo_report, all"),
         ("all", "org/genre_report", HubError, r"several metrics.*\n  fix: --repo org"),
         ("genre_report", "org/report", HubError, r"evaluate looks for report.py.*\n  fix: --repo org/genre_report"),
         ("genre_report", "or g", HubError, "NAMESPACE/NAME"),
