@@ -121,7 +121,7 @@ def test_metrics_that_are_not_whole(hub: LoopbackHub, send: Send, tmp_path: Path
 @pytest.mark.parametrize(
     ("run", "repo", "kind", "words"),
     [
-        ("f1", "org", DataError, r"f1: has no metric, .*\n  fix: .*genre_report, .*, tagging_report, tempo_report, all"),
+        ("f1", "org", DataError, r"f1: has no metric, .*\n  fix: .*genre_report, .*, tempo_report, all"),
         ("all", "org/genre_report", HubError, r"several metrics.*\n  fix: --repo org"),
         ("genre_report", "org/report", HubError, r"evaluate looks for report.py.*\n  fix: --repo org/genre_report"),
         ("genre_report", "or g", HubError, "NAMESPACE/NAME"),
