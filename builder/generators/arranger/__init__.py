@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...annotations.annotation import Annotation
+from ...annotations.midi import write_midi
 from ...clip import Clip
 from ...errors import RecipeError
 from ...settings import VERSIONS
 from ...soundfonts import DEFAULT, FontFile, find_font
+from .annotating.annotate import annotate_score
 from .composing.compose import compose_score
 from .playing.instruments import Instruments
 from .playing.perform import perform_score
@@ -107,6 +110,15 @@ class Arranger:
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
         """Make a clip for each row: float32 [samples] or [samples, 2] in [-1, 1], `seconds` long at 32 kHz."""
         return [self.render(self.compose(row)) for row in rows]
+
+    def annotate(self, row: Clip) -> Annotation:
+        """Return what is played in a clip, at the times of its sound.
+
+        Everything comes from the score, and nothing is rendered. Notes start and end as in MIDI, without what a
+        sample's attack, a release or an echo adds. `midi` is their MIDI file.
+        """
+        annotation = annotate_score(self.compose(row), row.id, self.seconds, self.sampling_rate, self.version)
+        return replace(annotation, midi=write_midi(annotation))
 
     def describe(self, row: Clip) -> dict[str, str]:
         """Return the sound font and the production of a clip: its columns `soundfont` and `production`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .theory import Key
+from .theory import Chord, Key
 
 LEAD_IN = 0.012  # seconds before the first beat, so that the fade-in does not cut attacks
 
@@ -29,6 +29,15 @@ class Track:
     is_drum: bool
     level: float  # dB relative to the other tracks
     notes: list[Note] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Bars `first` to `last` - 1, and the parts that play in them."""
+
+    first: int
+    last: int
+    parts: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,8 @@ class Score:
     seed: int
     tracks: tuple[Track, ...]
     production: Production
+    chords: tuple[tuple[float, Chord], ...] = ()  # the beat where each one starts, in order
+    passages: tuple[Passage, ...] = ()
 
     @property
     def pitched(self) -> list[Note]:

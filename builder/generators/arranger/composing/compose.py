@@ -100,6 +100,8 @@ def compose_score(
         seed=clip.seed,
         tracks=band,
         production=_production(style, rng),
+        chords=tuple(song.chords),
+        passages=tuple(song.passages),
     )
 
 

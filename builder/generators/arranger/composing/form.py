@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ..score import Passage
 from ..style import PARTS, FormSection
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """Bars `first` to `last` - 1, and the parts that play in them."""
-
-    first: int
-    last: int
-    parts: frozenset[str]
 
 
 def lay_out_form(sections: Sequence[FormSection], bars: int) -> list[Passage]:

@@ -10,10 +10,9 @@ from typing import TypeVar
 
 from ..pattern import Pattern, apply_swing, count_onsets, parse_steps
 from ..rng import SeededRandom
-from ..score import Note
+from ..score import Note, Passage
 from ..style import DRUM_SYMBOLS, MELODY_SYMBOLS, Bassline, Comping, Groove, Melody, Style, Vocabulary, parse_pattern
 from ..theory import Chord, Key
-from .form import Passage
 
 Element = TypeVar("Element", Groove, Bassline, Comping, Melody)
 _LOOSE_SECONDS = 0.014  # standard deviation of a note's timing at looseness 1

@@ -29,12 +29,37 @@ def bend_track(sound: np.ndarray, track: Track, score: Score, rate: int) -> np.n
     curve = draw_bends(track, score, sound.shape[1], rate)
     if not curve.any():
         return sound
-    # Playing faster by a factor f for a time moves what follows by f - 1 of that time, which is made up for slowly.
-    ahead = np.asarray(lfilter([_STEP], [1.0, -np.exp(-_STEP / (_RETURN * rate))], 2.0 ** (curve / 12.0) - 1.0))
-    delays = np.interp(np.arange(sound.shape[1]), np.arange(len(ahead)) * _STEP, ahead.max() - ahead)
-    late = round(float(ahead.max()))
+    steps, late = _plan_delays(curve, rate)
+    delays = np.interp(np.arange(sound.shape[1]), np.arange(len(steps)) * _STEP, steps)
     padded = np.pad(sound, ((0, 0), (0, late)))
     return modulate(padded, np.pad(delays, (0, late), "edge").astype(np.float32))[:, late:]
+
+
+def measure_bends(track: Track, score: Score, samples: np.ndarray, length: int, rate: int) -> np.ndarray | None:
+    """Return how late a track is after `bend_track`.
+
+    Args:
+        track: Its notes.
+        score: The score that it is of.
+        samples: float64 [times], samples of the bent track.
+        length: Samples of the clip.
+        rate: The sampling rate in Hz.
+
+    Returns:
+        float64 [times], in samples, below 0 where it is early; None if nothing is bent.
+    """
+    curve = draw_bends(track, score, length, rate)
+    if not curve.any():
+        return None
+    steps, late = _plan_delays(curve, rate)
+    return np.asarray(np.interp(samples + late, np.arange(len(steps)) * _STEP, steps) - late)
+
+
+def _plan_delays(curve: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
+    """The delays in samples, at least 0, that bend the pitch along a curve, and how late they make everything."""
+    # Playing faster by a factor f for a time moves what follows by f - 1 of that time, which is made up for slowly.
+    ahead = np.asarray(lfilter([_STEP], [1.0, -np.exp(-_STEP / (_RETURN * rate))], 2.0 ** (curve / 12.0) - 1.0))
+    return ahead.max() - ahead, round(float(ahead.max()))
 
 
 def draw_bends(track: Track, score: Score, length: int, rate: int) -> np.ndarray:

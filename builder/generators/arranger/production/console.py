@@ -30,6 +30,7 @@ from .effects import (
     sweep,
 )
 from .media import code, make_crackle, make_hiss, make_hum, saturate_tape, warp_time
+from .movement import delay_vibrato
 from .parameters import Ambience, Compression, Equaliser, Medium, MixProduction, Movement, TrackProduction
 from .space import make_space
 
@@ -144,10 +145,7 @@ def _move(sound: np.ndarray, movement: Movement, tempo: float, rate: int) -> np.
     """Let the level, the treble or the pitch of a track go up and down."""
     curve = oscillate(sound.shape[1], tempo / 60.0 / movement.beats, movement.phase, rate)
     if movement.kind == "pitch":
-        # A sine whose speed differs by this much at most has this many samples of delay.
-        cents = movement.depth * 15.0
-        depth = (2.0 ** (cents / 1200) - 1.0) * rate * movement.beats * 60.0 / tempo / (2.0 * math.pi)
-        return modulate(sound, np.float32(depth) * (curve + np.float32(1.0)))
+        return modulate(sound, delay_vibrato(movement, curve, tempo, rate))
     curve = np.float32(1.0 - 0.5 * movement.depth) + np.float32(0.5 * movement.depth) * curve
     return sound * curve if movement.kind == "level" else sweep(sound, movement.corner, curve, rate)
 

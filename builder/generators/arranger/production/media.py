@@ -28,14 +28,18 @@ def warp_time(sound: np.ndarray, wow: float, flutter: float, random: Generator, 
         random: The random numbers, for rates and phases.
         rate: The sampling rate in Hz.
     """
-    length = sound.shape[1]
+    return modulate(sound, draw_delays(sound.shape[1], wow, flutter, random, rate))
+
+
+def draw_delays(length: int, wow: float, flutter: float, random: Generator, rate: int) -> np.ndarray:
+    """Draw by how many samples each sample of `warp_time` is late: float32 [length]."""
     delays = np.full(length, 1.0, np.float32)
     for percent, low, high in ((wow, 0.45, 1.1), (flutter, 6.0, 11.0)):
         hertz, phase = low + (high - low) * random.random(), random.random()
         if percent > 0.0:
             depth = percent / 100.0 * rate / (2.0 * math.pi * hertz)
             delays += np.float32(depth) * (oscillate(length, hertz, phase, rate) + np.float32(1.0))
-    return modulate(sound, delays)
+    return delays
 
 
 def saturate_tape(sound: np.ndarray, drive: float, emphasis: float, rate: int) -> np.ndarray:

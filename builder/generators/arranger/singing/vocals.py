@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..theory import Key, scale_walk
 from .diction import SungNote
 from .phonemes import Syllable, draw_syllables
 from .singer import Singer, draw_singer
-from .voice import sing
+from .voice import sing, trace_voice
 
 _ECHOES = (0.45, 0.22)  # how much softer the composer's echoes are
 _JOINED = 0.14  # seconds: shorter gaps are sung through
@@ -94,6 +94,11 @@ def describe_vocals(score: Score) -> dict[str, Any]:
     """Describe who sings, for the column `production`: {} if nobody does."""
     track = next((track for track in score.tracks if track.role == "voice"), None)
     return {"vocals": plan_vocals(track, score).describe()} if track else {}
+
+
+def trace_lead(vocals: Vocals, score: Score, rate: int) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Yield the pitch and the loudness of the part that leads, phrase by phrase, as `trace_voice` does."""
+    return trace_voice(vocals.parts[0].notes, vocals.parts[0].singer, score.seed, rate)
 
 
 def sing_track(track: Track, score: Score, length: int, rate: int) -> np.ndarray:

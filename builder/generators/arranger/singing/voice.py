@@ -8,7 +8,7 @@ frames, so that a clip takes milliseconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy.fft
@@ -20,7 +20,7 @@ from .phonemes import NOISES
 from .singer import Singer
 
 HOP = 256  # samples between frames
-_STEP = 128  # samples between values of pitch and loudness
+TRACE_STEP = 128  # samples between values of pitch and loudness
 _SIZE = 4 * HOP  # of the transform: a frame of 2 * HOP, and as much for the filter to ring
 _BLOCK = 64  # hops that are computed at once
 _LEVEL = 0.1  # RMS while it sounds, as the sampler's notes
@@ -45,7 +45,7 @@ def sing(notes: Sequence[SungNote], singer: Singer, seed: int, length: int, rate
     random = Generator(PCG64(seed))
     upper = _upper_resonances(singer, rate)
     energy, sounding = 0.0, 0
-    for curves in plan_curves(notes, singer, random, _STEP / rate, _TAIL):
+    for curves in plan_curves(notes, singer, random, TRACE_STEP / rate, _TAIL):
         sound = _sing_phrase(curves, singer, random, upper, rate)
         blocks = np.einsum("ij,ij->i", *[sound.reshape(-1, HOP)] * 2)
         energy += float(blocks.sum())
@@ -57,9 +57,45 @@ def sing(notes: Sequence[SungNote], singer: Singer, seed: int, length: int, rate
     return out
 
 
+def trace_voice(
+    notes: Sequence[SungNote], singer: Singer, seed: int, rate: int
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Yield what `sing` sings, phrase by phrase, without its sound.
+
+    The arguments are those of `sing`.
+
+    Yields:
+        The start of the phrase in seconds, and float32 [steps] each, the pitch as a MIDI note number and the loudness
+        of the voice, `TRACE_STEP` samples apart.
+    """
+    random = Generator(PCG64(seed))
+    for curves in plan_curves(notes, singer, random, TRACE_STEP / rate, _TAIL):
+        yield curves.start, curves.pitch, curves.voicing
+        # The irregularities of the next phrase come after the random numbers of this one's sound.
+        speed = _raise_rate(_measure_speed(curves, rate), _count_frames(curves) * HOP)
+        random.standard_normal(_count_periods(speed), dtype=np.float32)
+        for _ in range(1 + len(curves.noises)):
+            random.integers(len(_NOISE))
+
+
+def _count_frames(curves: Curves) -> int:
+    return len(curves.pitch) * TRACE_STEP // HOP + 2
+
+
+def _measure_speed(curves: Curves, rate: int) -> np.ndarray:
+    """How far the phase moves in a sample, in units of 2 ** -32 of a period: float32 [steps]."""
+    frequency = np.float32(440.0) * np.exp2((curves.pitch - 69.0) / 12.0)
+    return np.asarray(frequency * np.float32(2.0**32 / rate))
+
+
+def _count_periods(speed: np.ndarray) -> int:
+    """How many periods need an amplitude."""
+    return int(float(speed.sum(dtype=np.float64)) / 2.0**32) + 2
+
+
 def _sing_phrase(curves: Curves, singer: Singer, random: Generator, upper: np.ndarray, rate: int) -> np.ndarray:
     """The sound of one phrase: float32, from the phrase's start."""
-    frames = len(curves.pitch) * _STEP // HOP + 2
+    frames = _count_frames(curves)
     sound = np.zeros((frames + 4) * HOP, np.float32)
     hops = _pad(_excite(curves, singer, random, frames * HOP, rate))
     denominators = _plan_tract(curves, singer, frames, rate)
@@ -103,11 +139,10 @@ def _excite(curves: Curves, singer: Singer, random: Generator, size: int, rate: 
     table = pulse_table(singer.quality, _fit_harmonics(float(frequency.max()), rate))
     # The phase in units of 2 ** -32 of a period: its upper bits count periods, the next ones are places in the table.
     speed, voicing, airy = (
-        _raise_rate(values, size) for values in (frequency * np.float32(2.0**32 / rate), curves.voicing, curves.breath)
+        _raise_rate(values, size) for values in (_measure_speed(curves, rate), curves.voicing, curves.breath)
     )
     # Shimmer: each period has its own amplitude. A rough voice has every second one weaker, too.
-    count = int(float(speed.sum(dtype=np.float64)) / 2.0**32) + 2
-    amplitude = 1.0 + singer.shimmer * random.standard_normal(count, dtype=np.float32)
+    amplitude = 1.0 + singer.shimmer * random.standard_normal(_count_periods(speed), dtype=np.float32)
     amplitude[::2] *= np.float32(1.0 - singer.roughness)
     airy *= _draw_noise(random, size)
     out, phase = np.empty(size, np.float32), np.int64(0)
@@ -149,9 +184,9 @@ def _fit_harmonics(frequency: float, rate: int) -> int:
 
 
 def _raise_rate(values: np.ndarray, size: int) -> np.ndarray:
-    """Interpolate values at every _STEP samples to every sample; the last is held."""
-    slopes = np.diff(values, append=values[-1:]) / _STEP
-    ramp = np.arange(_STEP, dtype=np.float32)
+    """Interpolate values at every TRACE_STEP samples to every sample; the last is held."""
+    slopes = np.diff(values, append=values[-1:]) / TRACE_STEP
+    ramp = np.arange(TRACE_STEP, dtype=np.float32)
     fine = (slopes[:, None] * ramp + values[:, None]).astype(np.float32).ravel()
     return fine[:size] if len(fine) >= size else np.append(fine, np.full(size - len(fine), values[-1], np.float32))
 
@@ -179,7 +214,7 @@ def _resonator(frequency: np.ndarray, bandwidth: np.ndarray, rate: int) -> tuple
 
 def _plan_tract(curves: Curves, singer: Singer, frames: int, rate: int) -> np.ndarray:
     """The denominator of the vocal tract's response in each frame, a polynomial in 1 - z^-1: float32 [frames, 12]."""
-    at = np.minimum(np.arange(frames) * (HOP // _STEP), len(curves.pitch) - 1)
+    at = np.minimum(np.arange(frames) * (HOP // TRACE_STEP), len(curves.pitch) - 1)
     f0 = 440.0 * np.exp2((curves.pitch[at] - 69.0) / 12.0)
     formants = curves.formants[:, at]
     # High notes are sung with F1 at the fundamental or above (Sundberg 1977).

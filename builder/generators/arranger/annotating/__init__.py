@@ -1,0 +1,1 @@
+"""What the arranger plays in a clip, at the times of its sound."""
