@@ -85,13 +85,15 @@ def annotate_score(score: Score, name: str, seconds: float, rate: int, version: 
 
 def _list_parts(score: Score, clock: Clock, vocals: Vocals | None) -> list[_Part]:
     """The players of a score in its order, then the singers who join the first one."""
-    parts, joined = [], []
+    parts: list[_Part] = []
+    joined: list[_Part] = []
     for track in score.tracks:
         places = clock.trace(track)
         if track.role == "voice" and vocals is not None:
             for number, sung in enumerate(vocals.parts):
                 rows = [(note.start, note.end, note.pitch, note.velocity) for note in sung.notes]
-                (joined if number else parts).append(_Part(track, *_as_columns(rows), places))
+                start, end, pitch, velocity = _as_columns(rows)
+                (joined if number else parts).append(_Part(track, start, end, pitch, velocity, places))
         else:
             rows = [
                 (note.start * clock.beat + LEAD_IN, note.duration * clock.beat, note.pitch, note.velocity)
