@@ -12,8 +12,8 @@ Each command of `synthmir` is a function here, with the same name and options:
 Names are imported when they are used, so that `import synthmir` stays light.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: its name would hide the module `synthmir.annotations`.
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from builder.lazy import lazy_exports
@@ -156,6 +156,8 @@ _import_export, __dir__ = lazy_exports(__name__, _MODULES)
 
 def __getattr__(name: str) -> Any:
     """Import a name when it is first used."""
+    if name == "annotations":
+        return import_module(".annotations", __name__)
     return _version() if name == "__version__" else _import_export(name)
 
 

@@ -15,8 +15,6 @@ import evaluation
 import synthmir
 from synthmir.cli import app
 
-from .commands import ROOT
-
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 NOT_IN_PYTHON = {"jsonl", "dry_run", "seeds"}  # output formats; `estimate`, `train_seeds` are functions of their own
 NOT_IN_COMMAND = {"progress", "notice"}
@@ -33,9 +31,11 @@ def test_each_command_is_a_function_with_the_same_options(name: str):
     assert set(function) - NOT_IN_COMMAND - ({"workers"} if name == "classify" else set()) == options
 
 
-@pytest.mark.parametrize("package", [synthmir, builder, evaluation], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [synthmir, synthmir.annotations, builder, evaluation], ids=lambda package: package.__name__
+)
 def test_names_are_the_same_for_type_checkers_and_at_run_time(package: ModuleType):
-    tree = ast.parse((ROOT / package.__name__ / "__init__.py").read_text(encoding="utf-8"))
+    tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     imported = {
         alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names

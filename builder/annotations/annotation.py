@@ -141,6 +141,11 @@ class Annotation:
         )
 
 
+def as_annotation(source: Annotation | Mapping[str, Any]) -> Annotation:
+    """Return an annotation, or that of a row of the config `annotations`."""
+    return source if isinstance(source, Annotation) else Annotation.from_row(source)
+
+
 _PLAIN = ("id", "duration", "tempo_bpm", "time_signature", "key", "midi")
 _NOTE_TYPES = {
     "onset": np.float64,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import DataError
-from .annotation import Annotation, Notes
+from .annotation import Annotation, Notes, as_annotation
 
 if TYPE_CHECKING:
     from pretty_midi import PrettyMIDI
@@ -24,7 +24,7 @@ DEFAULT_TEMPO = 120.0
 SLOWEST = 0xFFFFFF  # microseconds of a quarter note that a tempo event can hold
 
 
-def write_midi(annotation: Annotation) -> bytes:
+def write_midi(annotation: Annotation | Mapping[str, Any]) -> bytes:
     """Write the notes as a type-1 MIDI file that sounds in time with the audio.
 
     The tempo map follows the beats, so that a bar of the file is a bar of the music: what comes before the first beat
@@ -32,7 +32,7 @@ def write_midi(annotation: Annotation) -> bytes:
     1/9600 of a quarter note. A note that is repeated before it ends, which MIDI cannot say, ends where it is repeated.
 
     Args:
-        annotation: An annotation with notes. Its `midi` is not used.
+        annotation: An annotation with notes, or a row of the config `annotations`. Its `midi` is not used.
 
     Returns:
         The bytes of the file: a track of tempo, time signature, key and sections, then one for each instrument.
@@ -40,6 +40,7 @@ def write_midi(annotation: Annotation) -> bytes:
     Raises:
         DataError: The annotation has no notes.
     """
+    annotation = as_annotation(annotation)
     notes = annotation.notes
     if notes is None:
         raise DataError(f"annotation {annotation.id}: has no notes", "MIDI needs an annotation with notes")
@@ -51,11 +52,11 @@ def write_midi(annotation: Annotation) -> bytes:
     return b"".join([b"MThd", struct.pack(">IHHH", 6, 1, len(tracks), TICKS), *tracks])
 
 
-def to_pretty_midi(annotation: Annotation) -> PrettyMIDI:
+def to_pretty_midi(annotation: Annotation | Mapping[str, Any]) -> PrettyMIDI:
     """Convert the notes to a `pretty_midi.PrettyMIDI`.
 
     Args:
-        annotation: An annotation with `midi` or with notes.
+        annotation: An annotation with `midi` or with notes, or a row of the config `annotations`.
 
     Returns:
         Its `instruments` are the tracks, and `get_beats` and `get_downbeats` give the beats.
@@ -65,6 +66,7 @@ def to_pretty_midi(annotation: Annotation) -> PrettyMIDI:
     """
     import pretty_midi
 
+    annotation = as_annotation(annotation)
     data = annotation.midi if annotation.midi is not None else write_midi(annotation)
     try:
         return pretty_midi.PrettyMIDI(io.BytesIO(data))

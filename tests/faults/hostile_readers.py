@@ -476,6 +476,31 @@ def _recipe_seed(name: str, data: bytes) -> Callable[[Path], None]:
     return lambda root: put(root, {name: data})
 
 
+def _annotation_seed(folder: Path) -> None:
+    from builder.annotations.annotation import Annotation, Notes, Segments
+    from builder.annotations.jams import write_jams
+    from builder.annotations.labs import write_beats, write_lab
+
+    beats, positions = np.array([0.1, 0.6]), np.array([1, 2], np.int8)
+    chords = Segments(np.array([0.0]), np.array([1.0]), ("C:maj",))
+    whole = (np.array([value], np.int16) for value in (60, 90, 0))
+    notes = Notes(beats[:1], beats[1:], *whole, np.array([False]), np.zeros(1, np.int16))
+    melody = np.full(100, 261.6, np.float32)
+    annotation = Annotation("a", 1.0, beats, positions, 120.0, "4/4", chords, "C:major", None, melody, notes)
+    write_jams(annotation, folder / "a.jams")
+    write_beats(folder / "a.beats", beats, positions)
+    write_lab(folder / "a.lab", chords)
+
+
+def _annotation(folder: Path) -> None:
+    from builder.annotations.jams import read_jams
+    from builder.annotations.labs import read_beats, read_lab
+
+    read_jams(folder / "a.jams")
+    read_beats(folder / "a.beats")
+    read_lab(folder / "a.lab")
+
+
 SHARDS = ("data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet")
 VECTORS = ("melstats/train-00000-of-00001.parquet", "melstats/validation-00000-of-00001.parquet")
 RECORDS = ("records/build.json", "records/embed-melstats.json", "recipe.yaml")
@@ -524,6 +549,9 @@ READERS: tuple[Reader, ...] = (
     Reader("benchmark, FMA", *_benchmark("fma"), ("fma_metadata/tracks.csv",), 2),
     Reader("benchmark, MagnaTagATune", *_benchmark("magnatagatune"), ("annotations_final.csv",), 2),
     Reader("benchmark, NSynth", *_benchmark("nsynth"), ("nsynth-test/examples.json",), 4),
+    Reader("annotation, JAMS", _annotation_seed, _annotation, ("a.jams",), 4),
+    Reader("annotation, beats", _annotation_seed, _annotation, ("a.beats",), 4),
+    Reader("annotation, lab", _annotation_seed, _annotation, ("a.lab",), 4),
     Reader("ledger", _ledger_seed, _ledger, ("ledger.jsonl",), 6),
     Reader("run record", lambda root: put(root, SMALL), _record, ("r.json",), 6),
     Reader("folder of audio", _metadata_seed, _source, ("metadata.csv",), 3),
