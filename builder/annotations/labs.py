@@ -5,6 +5,7 @@ Both are lines of fields between tabs, which mir_eval, mirdata, Sonic Visualiser
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..io.safe_files import read_text
 from .annotation import Segments
 
 MAX_BYTES = 8 << 20  # of a file that is read
+POSITION = re.compile(r"[1-9][0-9]?", re.ASCII)
 
 
 def format_beats(times: np.ndarray, positions: np.ndarray | None = None) -> str:
@@ -63,8 +65,8 @@ def read_beats(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     for where, fields in _read_lines(path, 1):
         times.append(_parse_time(where, fields[0]))
         if fields[1:]:
-            if not fields[1].strip().isdecimal() or not 0 < int(fields[1]) < 128:
-                raise DataError(f"{where}: {fields[1]!r} is not a position in a bar", "write a number from 1")
+            if not POSITION.fullmatch(fields[1]):
+                raise DataError(f"{where}: {fields[1]!r} is not a position in a bar", "write a number from 1 to 99")
             positions.append(int(fields[1]))
     return np.array(times, np.float64), np.array(positions, np.int8) if len(positions) == len(times) else None
 
