@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 import yaml
 from pydantic import Field, PrivateAttr
 
+from .configs import GENERATED, ConfigKind
 from .errors import RecipeError
 from .io.safe_files import find_shipped, parse_json, read_yaml
 from .io.storage import is_file, path_exists, storage_errors, to_path
@@ -74,6 +75,12 @@ class Recipe(RecipeSection):
     """What a clip must satisfy."""
     split: SplitSettings = SplitSettings()
     """Train and validation."""
+    annotations: bool = False
+    """Whether the corpus gets the config `annotations`: the exact beats, chords, key, sections, melody and notes of
+    each clip, from a generator that has a score, as `arranger`."""
+    stems: bool = False
+    """Whether the corpus gets the config `stems`: drums, bass, harmony, melody, vocals and other parts of each clip,
+    which add up to it, from a generator that has a score, as `arranger`."""
     embedder: EmbedderSettings = EmbedderSettings()
     """Which embedder turns the audio into vectors, and how."""
     training: TrainingSettings = TrainingSettings()
@@ -158,6 +165,11 @@ class Recipe(RecipeSection):
     def folder(self) -> Path:
         """Where the recipe's relative paths start: its own folder, or the current one."""
         return self._folder
+
+    @property
+    def generated_configs(self) -> tuple[ConfigKind, ...]:
+        """The configs that it asks for beside the clips: "annotations", "stems"."""
+        return tuple(config for config in GENERATED if getattr(self, config))
 
     def fingerprint(self) -> str:
         """Hash what changes the audio: taxonomy, prompts, generator, quality, and the file of descriptions.

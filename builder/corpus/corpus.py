@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from ..configs import AUDIO, ConfigKind, find_kind
 from ..errors import DataError
 from ..io.atomic import write_text
 from ..io.safe_files import parse_json
@@ -71,18 +72,22 @@ class Corpus:
                 )
         return cls(root)
 
-    def shards(self, config: str = "data") -> list[str]:
+    def shards(self, config: str = AUDIO) -> list[str]:
         """Names of the shards of a config, relative to the root, ordered by split and number.
 
         Args:
-            config: "data", or the name of an embedder.
+            config: Its folder: "data", "annotations", "stems" or the name of an embedder, say.
         """
         return sorted(f"{config}/{p.name}" for p in (self.root / config).glob("*.parquet"))
 
+    def configs(self) -> dict[str, ConfigKind]:
+        """The folders of its configs and their kinds: the audio first, then the others by name."""
+        names = [p.name for p in self.root.iterdir() if p.is_dir() and any(p.glob("*-of-*.parquet"))]
+        return {name: find_kind(name) for name in sorted(names, key=lambda name: (name != AUDIO, name))}
+
     def embeddings(self) -> list[str]:
         """Names of the configs of embeddings, those with augmented copies included."""
-        names = [p.name for p in self.root.iterdir() if p.is_dir() and any(p.glob("*-of-*.parquet"))]
-        return sorted(name for name in names if name != "data")
+        return [name for name, kind in self.configs().items() if kind == "embeddings"]
 
     def embedders(self) -> list[str]:
         """Names of the embedders that the corpus has a config of, without augmented copies."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import datasets
 import pyarrow.parquet as pq
 
 from ..audio import decode_clip
+from ..configs import AUDIO, GENERATED, config_folder, find_kind
 from ..errors import DataError, HubError, RecipeError
 from ..io.hf_audio import load_dataset
 from ..io.hf_features import features_from_schema
@@ -103,7 +105,7 @@ def load_corpus(
 def _check_sizes(corpus: Corpus, config: str) -> None:
     """Raise DataError for a shard that would expand to far more than its size: `datasets` expands anything."""
     with storage_errors(corpus.root):
-        for name in corpus.shards("data" if config == "default" else config):
+        for name in corpus.shards(config_folder(config)):
             check_parquet(corpus.root / name)
 
 
@@ -147,9 +149,18 @@ def _load(source: Corpus | str, config: str, **options: Any) -> Any:
         message = _first_line(error)
         if "BuilderConfig" in message or "config" in message.lower():
             known = datasets.get_dataset_config_names(name, revision=options.get("revision"))
-            fix = f"it has {', '.join(known)}; to add another: synthmir embed CORPUS --embedder NAME"
-            raise DataError(f"{name}: has no config {config!r}", fix) from error
+            raise DataError(f"{name}: has no config {config!r}", _suggest_config(config, known)) from error
         raise DataError(f"{name}: {message}", f"the splits are {', '.join(SPLITS)}") from error
+
+
+def _suggest_config(config: str, known: Sequence[str]) -> str:
+    """What to do where a corpus has the configs `known`, and not this one."""
+    kind = find_kind(config)
+    if kind in GENERATED:
+        add = f"to add it: the command that built it, with `{config}: true` in its recipe"
+    else:
+        add = "to add another: synthmir embed CORPUS --embedder NAME"
+    return f"it has {', '.join(known)}; {add}"
 
 
 def _name(source: Corpus | str) -> str:
@@ -162,11 +173,10 @@ def _list_shard_files(corpus: Corpus, config: str) -> dict[str, Any]:
     `datasets` caches a folder by its name and card alone, and gives the rows of another folder where both are equal.
     Files that are listed are cached by their paths and times.
     """
-    shards = corpus.shards("data" if config == "default" else config)
+    shards = corpus.shards(config_folder(config))
     if not shards:
-        known = ", ".join(["default", *corpus.embeddings()])
-        fix = f"it has {known}; to add another: synthmir embed CORPUS --embedder NAME"
-        raise DataError(f"{corpus.root}: has no config {config!r}", fix)
+        known = ["default", *(name for name in corpus.configs() if name != AUDIO)]
+        raise DataError(f"{corpus.root}: has no config {config!r}", _suggest_config(config, known))
     files = {split: [f"{corpus.root}/{name}" for name in shards if f"/{split}-" in name] for split in SPLITS}
     newest = corpus.root / newest_shard(shards)
     features = features_from_schema(pq.read_schema(open_for_arrow(newest)), newest)

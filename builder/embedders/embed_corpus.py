@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ..configs import find_kind
 from ..corpus.corpus import Corpus
 from ..corpus.shard_map import map_shards, read_versions, refuse_links
 from ..corpus.shards import WORK
-from ..errors import DataError
+from ..errors import DataError, RecipeError
 from ..executors import ExecutorSettings, choose_executor
 from ..io.locks import lock_folder
 from ..io.storage import limit_workers, map_parallel
@@ -59,6 +60,8 @@ def embed_corpus(
     corpus = Corpus.open(path)
     damages = check_damages(settings.augment)
     embedder = load_embedder(settings)
+    if (kind := find_kind(embedder.name)) != "embeddings":
+        raise RecipeError(f"embedder {embedder.name!r}: a corpus keeps its {kind} under this name", "rename it")
     refuse_links(corpus.root, (embedder.name, f"{embedder.name}{SUFFIX}"))
     executor = choose_executor(scale, limit_workers(corpus.root, workers), one_core=False, place=corpus.root / WORK)
     configs = [

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ..configs import AUDIO
 from ..corpus.corpus import BUILD_RECORD, SUMS, Corpus, group_shards, part_number
 from ..errors import DataError
 from ..io.columns import combine, is_list, merge_descriptions, name_labels, names_of, read_matrix
@@ -27,7 +28,6 @@ from .augment import SUFFIX
 from .stored_split import VERIFY, ArrowSplit, Footer, ParquetSplit, read_footer
 
 EMBEDDING = "embedding"
-AUDIO = "data"  # the config of a corpus that holds the clips themselves
 Rows = Mapping[str, np.ndarray]
 """Some rows of some splits: int64 row numbers, ascending, by split."""
 

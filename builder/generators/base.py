@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..clip import Clip
+from ..errors import BackendError, RecipeError
 from ..registry import GENERATORS
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..annotations.annotation import Annotation
+    from ..recipe import Recipe
     from ..settings import GeneratorSettings
     from ..taxonomy import Taxonomy
 
@@ -21,7 +24,8 @@ class GeneratorBackend(Protocol):
     Settings that it cannot follow (`stereo`, `top_k`, ...) raise RecipeError in `__init__`. One that makes clips
     a second time after a failure counts them in an attribute `retried`. One that reports how a clip was made has a
     method `describe(row: Clip) -> dict[str, str]`: values of the columns `soundfont` and `production`, which depend on
-    the row and the settings alone.
+    the row and the settings alone. One that has a score also has the methods of `AnnotatingGenerator` and
+    `StemGenerator`.
     """
 
     name: str
@@ -47,6 +51,65 @@ class GeneratorBackend(Protocol):
             BackendError: The back end fails.
         """
         ...
+
+
+class AnnotatingGenerator(GeneratorBackend, Protocol):
+    """A generator that knows what is played in its clips, for the config `annotations`."""
+
+    def annotate(self, row: Clip) -> Annotation:
+        """Annotate the clip that `generate` makes of a row, exactly and without making it.
+
+        Returns:
+            The annotation with the id of the row. Its times are those of the audio.
+        """
+        ...
+
+
+class StemGenerator(GeneratorBackend, Protocol):
+    """A generator that makes a clip in parts, for the config `stems`."""
+
+    def generate_stems(self, rows: Sequence[Clip]) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Make a clip for each row, and its stems.
+
+        Returns:
+            In order, the clip as `generate` makes it, bit for bit, and its stems by name (of
+            `builder.annotations.annotation.STEMS`), each of the shape of the clip and in [-1, 1]. They add up to the
+            clip within -60 dB. Silent stems are left out.
+
+        Raises:
+            BackendError: The back end fails.
+        """
+        ...
+
+
+METHODS = {"annotations": "annotate", "stems": "generate_stems"}  # that make a config
+
+
+def can_make(generator: str, config: str) -> bool:
+    """Return whether a generator has what makes a config, "annotations" or "stems".
+
+    Raises:
+        BackendError: An unknown generator, or one that needs a package that is not installed.
+    """
+    return hasattr(GENERATORS.load(generator), METHODS[config])
+
+
+def check_generated_configs(recipe: Recipe) -> None:
+    """Raise RecipeError if a recipe asks for annotations or stems, and its generator has no score."""
+    for config in recipe.generated_configs:
+        if not can_make(recipe.generator.name, config):
+            able = ", ".join(name for name in sorted(GENERATORS) if _is_able(name, config)) or "none of those here"
+            raise RecipeError(
+                f"{config}: generator {recipe.generator.name!r} has no score, so it cannot make {config}",
+                f"remove `{config}: true`, or use a generator that has one: {able}",
+            )
+
+
+def _is_able(generator: str, config: str) -> bool:
+    try:
+        return can_make(generator, config)
+    except BackendError:  # needs a package that is not installed
+        return False
 
 
 def describe_clip(generator: GeneratorBackend, row: Clip) -> dict[str, str]:

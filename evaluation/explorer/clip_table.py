@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builder.configs import find_kind
 from builder.embedders.tagger import TAGGER, load_tagger
 from builder.errors import BackendError, DataError
 from builder.io.safe_files import parse_json
@@ -192,9 +193,8 @@ class Clips:
     def _configs(self) -> list[str]:
         """The configs with embeddings, sorted; not those of degraded copies of the audio."""
         folders = sorted({name.rpartition("/")[0] for name in self.source.files() if name.endswith(".parquet")})
-        names = [
-            name for name in folders if name and "/" not in name and name != "data" and list_shards(self.source, name)
-        ]
+        names = [name for name in folders if name and "/" not in name and find_kind(name) == "embeddings"]
+        names = [name for name in names if list_shards(self.source, name)]
         return [name for name in names if not self._embedding_details(name).get("augment")]
 
     def _embedding_details(self, config: str) -> dict[str, Any]:

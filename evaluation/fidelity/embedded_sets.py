@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from builder.configs import AUDIO
 from builder.corpus.corpus import RECIPE, SUMS, Corpus, embed_record
 from builder.embedders.audio_sources import is_audio_folder
 from builder.embedders.base import config_name, load_embedder
 from builder.embedders.embed_dataset import RECORD, embed_dataset
-from builder.embedders.embedded_dataset import AUDIO, EmbeddedDataset, Rows, open_dataset
+from builder.embedders.embedded_dataset import EmbeddedDataset, Rows, open_dataset
 from builder.errors import DataError, RecipeError
 from builder.io.atomic import write_bytes
 from builder.io.columns import names_of

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow.compute as pc
 
-from builder.embedders.embedded_dataset import AUDIO, LabelColumn, open_dataset
+from builder.configs import AUDIO
+from builder.embedders.embedded_dataset import LabelColumn, open_dataset
 from builder.embedders.stored_split import VERIFY
 from builder.errors import DataError
 from builder.io.columns import is_list

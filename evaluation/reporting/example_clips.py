@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from builder.configs import AUDIO
 from builder.corpus.corpus import Corpus, embed_record
-from builder.embedders.embedded_dataset import AUDIO, open_dataset
+from builder.embedders.embedded_dataset import open_dataset
 from builder.embedders.tagger import TAGGER, load_tagger
 from builder.errors import BackendError, DataError
 from builder.io.columns import name_labels, names_of

@@ -196,7 +196,8 @@ def _parts(folder: Path) -> None:
 
 def _clips(folder: Path) -> None:
     from builder.audio import load_audio
-    from builder.embedders.embedded_dataset import AUDIO, open_dataset
+    from builder.configs import AUDIO
+    from builder.embedders.embedded_dataset import open_dataset
     from evaluation.inference.validation_audio import validation_clips
 
     for track in validation_clips(folder, ["electronica", "funk"], "genre", 10, 0).tracks:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ...audio import encode_flac
 from ...errors import BackendError, DataError
 from ...executors import ExecutorSettings, Tick, choose_executor
-from ...generators.base import GeneratorBackend, describe_clip, load_generator
+from ...generators.base import GeneratorBackend, check_generated_configs, describe_clip, load_generator
 from ...io.atomic import write_text
 from ...io.locks import lock_folder
 from ...io.safe_files import parse_json
@@ -216,6 +216,7 @@ def build(
         _check_folder(out)
         first = not (out / SUMS).exists()
     generator = GENERATORS.load(recipe.generator.name)  # before any folder is made
+    check_generated_configs(recipe)
     executor = choose_executor(scale, limit_workers(out, workers), one_core=generator.single_core, place=out / WORK)
     if first and extend:
         Corpus.open(out)  # raises the error

@@ -55,7 +55,8 @@ def _render(root: Path) -> str:
     record = Corpus(root).record(BUILD_RECORD)
     configs, stereo = read_config_infos(root), bool(recipe["generator"].get("stereo"))
     table = CorpusTable.read(root, configs["default"]["features"])
-    embedders = [_describe_embedder(root, name, info) for name, info in configs.items() if name != "default"]
+    embedded = {name: info for name, info in configs.items() if info["kind"] == "embeddings"}
+    embedders = [_describe_embedder(root, name, info) for name, info in embedded.items()]
     measurements = drop_stale_measurements(root)
     known = Corpus(root).sums() if (root / SUMS).exists() else {}
     makings = _describe_parts(root, record)

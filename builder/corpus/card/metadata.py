@@ -8,21 +8,26 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from ...configs import AUDIO
 from ...io.hf_features import features_from_schema
 from ...io.storage import open_for_arrow
-from ..corpus import SHARD_FILE, part_number
+from ..corpus import SHARD_FILE, Corpus, part_number
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
+TASK_TAGS = {  # tasks that a config is for, by its kind
+    "annotations": ("beat-tracking", "chord-recognition", "music-transcription"),
+    "stems": ("music-source-separation",),
+}
+
 
 def read_config_infos(root: Path) -> dict[str, dict[str, Any]]:
-    """Read folder, features, splits, sizes and a digest of each config, `default` first, from the shards' metadata."""
-    folders = {"default": "data"} | {
-        folder.name: folder.name
-        for folder in sorted(root.iterdir())
-        if folder.name != "data" and any(folder.glob("*-of-*.parquet"))
+    """Read kind, folder, features, splits, sizes and a digest of each config, `default` first, from its shards."""
+    folders = {AUDIO: "audio"} | Corpus(root).configs()
+    return {
+        "default" if folder == AUDIO else folder: {"kind": kind, **_read_config_info(root, folder)}
+        for folder, kind in folders.items()
     }
-    return {name: _read_config_info(root, folder) for name, folder in folders.items()}
 
 
 def _read_config_info(root: Path, folder: str) -> dict[str, Any]:
@@ -66,7 +71,8 @@ def make_metadata(
             *("audio", "music", "synthetic", "music-information-retrieval", "music-generation"),
             *("music-genre-classification", "music-tagging", "text-to-music"),
             *dict.fromkeys(generators),
-            *(config for config in configs if config != "default"),
+            *(config for config, info in configs.items() if info["kind"] == "embeddings"),
+            *(tag for info in configs.values() for tag in TASK_TAGS.get(info["kind"], ())),
             "synthmir",
         ],
         "task_categories": ["audio-classification", "text-to-audio"],
@@ -108,6 +114,8 @@ def describe_type(kind: Any) -> str:
     """Describe the type of a column, as "list of class label (12)"."""
     from datasets import Audio, ClassLabel, List
 
+    if isinstance(kind, dict):
+        return f"{{{', '.join(f'{name}: {describe_type(part)}' for name, part in kind.items())}}}"
     if isinstance(kind, List):
         return f"list of {describe_type(kind.feature)}"
     if isinstance(kind, ClassLabel):

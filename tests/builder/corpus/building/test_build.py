@@ -15,7 +15,7 @@ from builder.corpus.building.build import build
 from builder.corpus.corpus import Corpus
 from builder.corpus.shards import read_footer
 from builder.corpus.verify import verify
-from builder.errors import DataError
+from builder.errors import DataError, RecipeError
 
 from ....warm import WarmProcess
 
@@ -114,6 +114,13 @@ def test_a_full_disk_is_an_error_and_loses_nothing(recipe, tmp_path, monkeypatch
     assert not list((tmp_path / "full").rglob("*.parquet*"))
     build(chosen, tmp_path / "full")
     assert data_files(tmp_path / "full") == data_files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("key", ["annotations", "stems"])
+def test_a_generator_without_a_score_is_refused(recipe, tmp_path, key):
+    with pytest.raises(RecipeError, match=rf"{key}: generator 'tone' has no score"):
+        build(recipe().with_values({key: True}), tmp_path / "corpus")
+    assert not (tmp_path / "corpus").exists()
 
 
 def test_a_recipe_changed_under_an_unfinished_corpus_is_refused(recipe, tmp_path):
