@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...annotations.annotation import Annotation
+from ...annotations.annotation import STEMS, Annotation
 from ...annotations.midi import write_midi
 from ...clip import Clip
 from ...errors import RecipeError
@@ -27,6 +27,7 @@ from .revision import make_revision
 from .rng import SeededRandom
 from .score import Note, Score, Track
 from .singing.vocals import describe_vocals
+from .stems import finish_stems
 from .style import Vocabulary, read_styles
 from .version1.mix import mix_score
 from .version1.sampler import Sampler
@@ -102,14 +103,33 @@ class Arranger:
 
     def render(self, score: Score) -> np.ndarray:
         """Play a score: float32 [samples], in stereo [samples, 2], in [-1, 1]."""
+        return _to_clip(self._mix(score)[0])
+
+    def render_stems(self, score: Score) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Play a score, and each of its stems: see `generate_stems`."""
+        names = [name for name in STEMS if any(track.stem == name and track.notes for track in score.tracks)]
+        mix, *sounds = self._mix(score, names)
+        stems = finish_stems(mix, dict(zip(names, sounds, strict=True)))
+        return _to_clip(mix), {name: _to_clip(stem) for name, stem in stems.items()}
+
+    def _mix(self, score: Score, stems: Sequence[str] = ()) -> list[np.ndarray]:
+        """The mix and the wanted stems: float32 [channels, samples] each, version 1 [samples]."""
         if self.version == "1":
-            return mix_score(score, self.seconds, self._sampler, self._vocabulary)
-        sound = render_score(score, self.seconds, self._instruments(self._choose_font(score.seed)))
-        return sound if self._channels == 2 else sound[:, 0]
+            return mix_score(score, self.seconds, self._sampler, self._vocabulary, stems)
+        return render_score(score, self.seconds, self._instruments(self._choose_font(score.seed)), stems)
 
     def generate(self, rows: Sequence[Clip]) -> list[np.ndarray]:
         """Make a clip for each row: float32 [samples] or [samples, 2] in [-1, 1], `seconds` long at 32 kHz."""
         return [self.render(self.compose(row)) for row in rows]
+
+    def generate_stems(self, rows: Sequence[Clip]) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Make a clip for each row, with its stems.
+
+        Returns:
+            The clip, equal to that of `generate`, and its stems by their names in `STEMS`, of the same shape, without
+            silent ones. Their 16-bit values, as FLAC keeps them, add up to those of the clip: see `finish_stems`.
+        """
+        return [self.render_stems(self.compose(row)) for row in rows]
 
     def annotate(self, row: Clip) -> Annotation:
         """Return what is played in a clip, at the times of its sound.
@@ -130,6 +150,11 @@ class Arranger:
             if substitutes := self._instruments(font).list_substitutes(score):
                 production["substitutes"] = substitutes
         return {"soundfont": font.name, "production": json.dumps(_round(production))}
+
+
+def _to_clip(sound: np.ndarray) -> np.ndarray:
+    """A sound of one channel as [samples], of two as [samples, 2]."""
+    return sound if sound.ndim == 1 else sound[0] if len(sound) == 1 else np.ascontiguousarray(sound.T)
 
 
 def _round(value: Any) -> Any:

@@ -5,6 +5,8 @@ Arrays are float32 [channels, samples]. What is random has a stream of its own (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .playing.bends import bend_track
@@ -16,21 +18,24 @@ from .score import Score, Track
 from .singing.vocals import sing_track
 
 
-def render_score(score: Score, seconds: float, instruments: Instruments) -> np.ndarray:
+def render_score(
+    score: Score, seconds: float, instruments: Instruments, stems: Sequence[str] = ()
+) -> list[np.ndarray]:
     """Play a score.
 
     Args:
         score: The notes and the production.
         seconds: The length of the clip.
         instruments: The instruments, which know the sampling rate and the channels.
+        stems: The stems that are wanted.
 
     Returns:
-        float32 [round(seconds * sampling_rate), channels], with peaks up to the one that the production allows.
+        The mix, float32 [channels, round(seconds * sampling_rate)], with peaks up to the one that the production
+        allows, and the same of each wanted stem.
     """
     production, length = draw_production(score), round(seconds * instruments.rate)
     sounds = [play(track, score, length, instruments, production.tracks[track.instrument]) for track in score.tracks]
-    mix = mix_tracks(sounds, score, production, instruments.channels, instruments.rate)
-    return np.ascontiguousarray(mix.T)
+    return mix_tracks(sounds, score, production, instruments.channels, instruments.rate, stems)
 
 
 def play(track: Track, score: Score, length: int, instruments: Instruments, production: TrackProduction) -> np.ndarray:

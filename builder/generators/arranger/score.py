@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .theory import Chord, Key
 
+_STEMS = {"drums": "drums", "bass": "bass", "chords": "harmony", "pad": "harmony", "lead": "melody", "voice": "vocals"}
 LEAD_IN = 0.012  # seconds before the first beat, so that the fade-in does not cut attacks
 
 
@@ -29,6 +30,11 @@ class Track:
     is_drum: bool
     level: float  # dB relative to the other tracks
     notes: list[Note] = field(default_factory=list)
+
+    @property
+    def stem(self) -> str:
+        """The stem that the track is in: one of `annotations.annotation.STEMS`."""
+        return "drums" if self.is_drum else _STEMS.get(self.role, "other")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,6 @@ from ..singing.voice import TRACE_STEP
 from .clock import Clock
 from .harmony import Sounding, list_chords, list_sections, name_key
 
-STEM_OF_ROLE = {
-    "drums": "drums",
-    "bass": "bass",
-    "chords": "harmony",
-    "pad": "harmony",
-    "lead": "melody",
-    "voice": "vocals",
-}
 _TOGETHER = 0.003  # seconds: strokes of one pitch that are closer are one note
 _BRIDGED = 0.5  # seconds: shorter rests do not end a stretch in which a track sounds
 _SOFT = 0.6  # of the median velocity of a melody: softer notes are echoes
@@ -159,7 +151,7 @@ def _find_activity(track: Track, notes: Notes, number: int) -> TrackActivity:
         instrument=track.instrument,
         program=track.program,
         is_drum=track.is_drum,
-        stem=STEM_OF_ROLE[track.role],
+        stem=track.stem,
         start=start[first],
         end=np.append(end[first[1:] - 1], end[-1:]),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.fft
@@ -19,6 +20,7 @@ from .effects import (
     compress,
     cut_highs,
     echo,
+    follow,
     interpolate,
     limit,
     measure_peaks,
@@ -34,15 +36,25 @@ from .movement import delay_vibrato
 from .parameters import Ambience, Compression, Equaliser, Medium, MixProduction, Movement, TrackProduction
 from .space import make_space
 
+Part = tuple[np.ndarray, np.float32]  # a track, and the factor of what of it is reverberated
+
 _AHEAD = 0.003  # seconds that the limiter sees ahead
 _FADE_IN, _FADE_OUT = 0.004, 0.03
 _HAAS = 0.011  # seconds between the sides of a wide track
 
 
 def mix_tracks(
-    sounds: list[np.ndarray], score: Score, production: MixProduction, channels: int, rate: int
-) -> np.ndarray:
+    sounds: list[np.ndarray],
+    score: Score,
+    production: MixProduction,
+    channels: int,
+    rate: int,
+    stems: Sequence[str] = (),
+) -> list[np.ndarray]:
     """Mix and master the tracks of a score.
+
+    What depends on the level (compressors, saturation, codec, limiter) is computed from the mix, and is the same gain
+    for each stem. What is linear (reverberation, equaliser, speed) is done to each stem. Noise is in the mix alone.
 
     Args:
         sounds: The tracks of `score`, in its order: float32 [1 or channels, samples] each.
@@ -50,9 +62,10 @@ def mix_tracks(
         production: Its production.
         channels: 1 or 2.
         rate: The sampling rate in Hz.
+        stems: The stems that are wanted.
 
     Returns:
-        float32 [channels, samples].
+        The mix and the wanted stems, float32 [channels, samples] each. The mix is the same with and without stems.
     """
     length = sounds[0].shape[1]
     ducking = None
@@ -60,6 +73,7 @@ def mix_tracks(
         seconds = min(0.5, production.pump_beats * 60.0 / score.tempo)
         ducking = duck(score, production.pump, seconds, length, rate)
     dry, send = np.zeros((channels, length), np.float32), np.zeros((channels, length), np.float32)
+    parts: list[list[Part]] = [[] for _ in stems]
     for track, sound in zip(score.tracks, sounds, strict=True):
         settings = production.tracks[track.instrument]
         sound = mix_track(sound, settings, score.tempo, score.seed, channels, rate)
@@ -68,13 +82,18 @@ def mix_tracks(
         elif not track.is_drum and ducking is not None:
             sound *= ducking
         dry += sound
-        sound *= np.float32(10 ** (settings.send / 20))
+        level = np.float32(10 ** (settings.send / 20))
+        if track.stem in stems:
+            parts[stems.index(track.stem)].append((sound.copy(), level))
+        sound *= level
         send += sound
-    mix, weight = add_space(dry, send, production, score.seed, rate)
+    buses, weight = add_space(dry, send, parts, production, score.seed, rate)
     if production.bus is not None:
-        mix = compress_bus(mix, production.bus, rate)
-    mix = record(mix, production.medium, score.seed, rate)
-    return master(mix, weight, production, rate)
+        mix = compress_bus(buses[0], production.bus, rate)
+        buses = [mix, *follow(buses[0], mix, buses[1:])]
+    buses = record(buses, production.medium, score.seed, rate)
+    mix = master(buses[0], weight, production, rate)
+    return [mix, *follow(buses[0], mix, buses[1:])]
 
 
 def mix_track(
@@ -205,19 +224,20 @@ def equalise(frequencies: np.ndarray, settings: Equaliser) -> np.ndarray:
 
 
 def add_space(
-    dry: np.ndarray, send: np.ndarray, production: MixProduction, seed: int, rate: int
-) -> tuple[np.ndarray, float]:
+    dry: np.ndarray, send: np.ndarray, stems: Sequence[Sequence[Part]], production: MixProduction, seed: int, rate: int
+) -> tuple[list[np.ndarray], float]:
     """Add the reverberation and equalise, in one pass over the spectrum.
 
     Args:
         dry: float32 [channels, samples], the sum of the tracks.
         send: float32 [channels, samples], what is reverberated.
+        stems: The tracks of each stem, with the factor of what is reverberated.
         production: The production of the clip.
         seed: Seed of the reverberation's noise.
         rate: The sampling rate in Hz.
 
     Returns:
-        float32 [channels, samples], and the ratio of the K-weighted power to the power.
+        The mix and its stems, float32 [channels, samples] each, and the ratio of the K-weighted power to the power.
     """
     channels, length = dry.shape
     impulse = make_space(production.space, channels, Generator(PCG64(seed)), rate)
@@ -230,11 +250,12 @@ def add_space(
     wet_gains = gains * 10 ** (production.wet / 20) / (1.0 + (180.0 / np.maximum(coarse, 1.0)) ** 4)
     dry_curve, wet_curve = (interpolate(curve)[:bins] for curve in (gains, wet_gains))
     weights = weight_loudness(coarse[:-1])
-    out = np.empty_like(dry)
+    out = np.empty((1 + len(stems), channels, length), np.float32)
     power, weighted = 0.0, 0.0
     for channel in range(channels):
+        room = scipy.fft.rfft(impulse[channel], size)
         spectrum = scipy.fft.rfft(send[channel], size)
-        spectrum *= scipy.fft.rfft(impulse[channel], size)
+        spectrum *= room
         spectrum *= wet_curve
         direct = scipy.fft.rfft(dry[channel], size)
         direct *= dry_curve
@@ -245,19 +266,35 @@ def add_space(
         by_block = squares.reshape(-1, BLOCK).sum(axis=1)
         power += float(by_block.sum())
         weighted += float((by_block * weights).sum())
-        out[channel] = scipy.fft.irfft(spectrum, size)[:length]
-    return out, weighted / max(1e-12, power)
+        out[0, channel] = scipy.fft.irfft(spectrum, size)[:length]
+        if stems:
+            room *= wet_curve
+        for number, parts in enumerate(stems, 1):
+            spectrum = sum(scipy.fft.rfft(sound[channel], size) * (level * room + dry_curve) for sound, level in parts)
+            out[number, channel] = scipy.fft.irfft(spectrum, size)[:length]
+    return list(out), weighted / max(1e-12, power)
 
 
-def record(sound: np.ndarray, medium: Medium, seed: int, rate: int) -> np.ndarray:
-    """Record a mix on a medium: saturation, noise, speed, codec. float32 [channels, samples]."""
+def record(buses: list[np.ndarray], medium: Medium, seed: int, rate: int) -> list[np.ndarray]:
+    """Record a mix on a medium: saturation, noise, speed, codec. Its stems get everything but the noise.
+
+    Args:
+        buses: The mix and its stems, float32 [channels, samples] each.
+        medium: The medium.
+        seed: Seed of the noise.
+        rate: The sampling rate in Hz.
+
+    Returns:
+        The same of what was recorded.
+    """
     random = Generator(PCG64((seed, 1)))
-    channels, length = sound.shape
-    level = float(np.sqrt(np.mean(sound * sound)))
+    channels, length = buses[0].shape
+    level = float(np.sqrt(np.mean(buses[0] * buses[0])))
     if medium.drive is not None:
-        sound = saturate_tape(sound, medium.drive, medium.emphasis, rate)
+        buses = saturate_tape(buses, medium.drive, medium.emphasis, rate)
     if medium.wow or medium.flutter:
-        sound = warp_time(sound, medium.wow, medium.flutter, random, rate)
+        buses = warp_time(buses, medium.wow, medium.flutter, random, rate)
+    sound, *stems = buses
     if medium.hiss is not None:
         noise = make_hiss(channels, length, medium.colour, random, rate)
         sound = sound + np.float32(level * 10 ** (medium.hiss / 20)) * noise
@@ -266,9 +303,8 @@ def record(sound: np.ndarray, medium: Medium, seed: int, rate: int) -> np.ndarra
     if medium.crackle is not None:
         clicks = make_crackle(channels, length, medium.density, random, rate)
         sound = sound + np.float32(level * 10 ** (medium.crackle / 20) * 16.0) * clicks
-    if medium.ratio is not None:
-        sound = code(sound, medium.ratio, medium.codec_top, rate)
-    return sound
+    buses = [sound, *stems]
+    return code(buses, medium.ratio, medium.codec_top, rate) if medium.ratio is not None else buses
 
 
 def master(sound: np.ndarray, weight: float, production: MixProduction, rate: int) -> np.ndarray:

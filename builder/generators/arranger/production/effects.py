@@ -6,6 +6,7 @@ Gains of compressors and limiters are computed for blocks of BLOCK samples, a mi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
@@ -16,29 +17,52 @@ _SILENCE = 1e-5
 _CHUNK = 16_384  # samples
 
 
+def follow(before: np.ndarray, after: np.ndarray, stems: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Apply to the stems of a mix the gain of each sample that took the mix from `before` to `after`."""
+    if not stems:
+        return []
+    gain = np.divide(after, before, out=np.zeros_like(after), where=before != 0.0)
+    return [stem * gain for stem in stems]
+
+
 def saturate(sound: np.ndarray, gain: float, bias: float = 0.0) -> np.ndarray:
-    """Clip softly by x / sqrt(1 + x * x), without audible aliasing.
+    """Clip softly, as `saturate_buses` does."""
+    return saturate_buses([sound], gain, bias)[0]
+
+
+def saturate_buses(buses: Sequence[np.ndarray], gain: float, bias: float = 0.0) -> list[np.ndarray]:
+    """Clip a mix softly by x / sqrt(1 + x * x), without audible aliasing.
 
     The antiderivative of the curve is averaged over each sample (Parker, Zavalishin and Le Bivic, "Reducing the
     aliasing of nonlinear waveshaping using continuous-time convolution", DAFx 2016). For this curve the quotient is
     (a + b) / (sqrt(1 + a * a) + sqrt(1 + b * b)), which needs no division by small differences.
 
     Args:
-        sound: float32 [channels, samples].
+        buses: The mix and its stems, float32 [channels, samples] each.
         gain: The factor before the curve.
         bias: Added before the curve; it makes the curve asymmetric, which adds even harmonics.
 
     Returns:
-        float32 [channels, samples] in (-2, 2): the curve's value less its value at rest.
+        The mix, float32 [channels, samples] in (-2, 2): the curve's value less its value at rest. The stems, divided
+        by what the mix is divided by: they add up to the mix without what the bias adds.
     """
-    x = sound * np.float32(gain) + np.float32(bias)
+    x = buses[0] * np.float32(gain) + np.float32(bias)
     root = np.sqrt(x * x + np.float32(1.0))
     out = np.empty_like(x)
     out[..., 0] = x[..., 0] / root[..., 0]
     np.add(x[..., 1:], x[..., :-1], out=out[..., 1:])
-    out[..., 1:] /= root[..., 1:] + root[..., :-1]
+    between = root[..., 1:] + root[..., :-1]
+    out[..., 1:] /= between
     out -= np.float32(bias / math.sqrt(1.0 + bias * bias))
-    return out
+    stems = []
+    for stem in buses[1:]:
+        bent = np.empty_like(stem)
+        bent[..., 0] = stem[..., 0] / root[..., 0]
+        np.add(stem[..., 1:], stem[..., :-1], out=bent[..., 1:])
+        bent[..., 1:] /= between
+        bent *= np.float32(gain)
+        stems.append(bent)
+    return [out, *stems]
 
 
 def cut_lows(sound: np.ndarray, hertz: float, rate: int) -> np.ndarray:

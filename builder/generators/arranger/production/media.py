@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -10,7 +11,7 @@ import scipy.fft
 from numpy.random import Generator
 from scipy.signal import lfilter
 
-from .effects import cut_lows, modulate, oscillate, saturate, shelve
+from .effects import cut_lows, modulate, oscillate, saturate_buses, shelve
 
 _HOP = 512  # samples between the frames of the codec
 _BANDS = 24
@@ -18,17 +19,20 @@ _FRAMES = 64  # coded at a time
 _NOISE = 100_003  # samples after which noise repeats
 
 
-def warp_time(sound: np.ndarray, wow: float, flutter: float, random: Generator, rate: int) -> np.ndarray:
+def warp_time(
+    buses: Sequence[np.ndarray], wow: float, flutter: float, random: Generator, rate: int
+) -> list[np.ndarray]:
     """Change the speed a little and slowly, as tape recorders and turntables do.
 
     Args:
-        sound: float32 [channels, samples].
+        buses: The mix and its stems, float32 [channels, samples] each.
         wow: Peak deviation of the speed in percent, once in one to two seconds.
         flutter: Peak deviation of the speed in percent, six to eleven times a second.
         random: The random numbers, for rates and phases.
         rate: The sampling rate in Hz.
     """
-    return modulate(sound, draw_delays(sound.shape[1], wow, flutter, random, rate))
+    delays = draw_delays(buses[0].shape[1], wow, flutter, random, rate)
+    return [modulate(bus, delays) for bus in buses]
 
 
 def draw_delays(length: int, wow: float, flutter: float, random: Generator, rate: int) -> np.ndarray:
@@ -42,28 +46,34 @@ def draw_delays(length: int, wow: float, flutter: float, random: Generator, rate
     return delays
 
 
-def saturate_tape(sound: np.ndarray, drive: float, emphasis: float, rate: int) -> np.ndarray:
-    """Saturate as tape does: treble is boosted before the curve and cut after it, so that it saturates first.
+def saturate_tape(buses: Sequence[np.ndarray], drive: float, emphasis: float, rate: int) -> list[np.ndarray]:
+    """Saturate a mix as tape does: treble is boosted before the curve and cut after it, so that it saturates first.
 
     Args:
-        sound: float32 [channels, samples].
+        buses: The mix and its stems, float32 [channels, samples] each.
         drive: dB of the sound's RMS relative to the curve's knee: -20 clean, 0 dense.
         emphasis: dB by which the treble is boosted before the curve.
         rate: The sampling rate in Hz.
 
     Returns:
-        float32 [channels, samples] with the sound's RMS.
+        The mix, float32 [channels, samples], with the RMS that it had, and the stems, which get its gains.
     """
-    level = float(np.sqrt(np.mean(sound * sound)))
+    mix = buses[0]
+    level = float(np.sqrt(np.mean(mix * mix)))
     if level < 1e-6:
-        return sound
+        return list(buses)
     gain = 10 ** (drive / 20) / level
-    x = shelve(sound, (60.0, 0.0), (3000.0, emphasis), rate) if emphasis else sound
-    x = saturate(x, gain, 0.05)
-    x -= x.mean(axis=1, keepdims=True)
-    x = shelve(x, (60.0, 0.0), (3000.0, -emphasis), rate) if emphasis else x
-    x *= np.float32(level / max(1e-6, float(np.sqrt(np.mean(x * x)))))
-    return x
+    if emphasis:
+        buses = [shelve(bus, (60.0, 0.0), (3000.0, emphasis), rate) for bus in buses]
+    buses = saturate_buses(buses, gain, 0.05)
+    for bus in buses:
+        bus -= bus.mean(axis=1, keepdims=True)
+    if emphasis:
+        buses = [shelve(bus, (60.0, 0.0), (3000.0, -emphasis), rate) for bus in buses]
+    gain = level / max(1e-6, float(np.sqrt(np.mean(buses[0] * buses[0]))))
+    for bus in buses:
+        bus *= np.float32(gain)
+    return buses
 
 
 def make_hiss(channels: int, length: int, colour: float, random: Generator, rate: int) -> np.ndarray:
@@ -120,41 +130,47 @@ def _codec_bands(rate: int) -> np.ndarray:
     return np.unique(np.searchsorted(bark, np.linspace(0.0, bark[-1], _BANDS, endpoint=False)))
 
 
-def code(sound: np.ndarray, ratio: float, top: float, rate: int) -> np.ndarray:
-    """Compress lossily and decode, as MP3 and AAC do at low bit rates.
+def code(buses: Sequence[np.ndarray], ratio: float, top: float, rate: int) -> list[np.ndarray]:
+    """Compress a mix lossily and decode it, as MP3 and AAC do at low bit rates.
 
     The coefficients of a modified discrete cosine transform (Princen, Johnson and Bradley 1987) are rounded to steps
     that follow each band's level. What is far below its band's level becomes zero, and so does what is above `top`.
 
     Args:
-        sound: float32 [channels, samples].
+        buses: The mix and its stems, float32 [channels, samples] each.
         ratio: Signal-to-noise ratio in dB of the lowest bands; the highest have 12 dB less. 6 is poor, 24 is good.
         top: Hz above which nothing is kept.
         rate: The sampling rate in Hz.
 
     Returns:
-        float32 [channels, samples].
+        float32 [channels, samples] each. Rounding changes each coefficient of the mix by a factor, from 0 to 2, which
+        those of the stems are multiplied by.
     """
-    channels, length = sound.shape
+    channels, length = buses[0].shape
     frames = -(-length // _HOP) + 1
-    padded = np.zeros((channels, frames + 1, _HOP), np.float32)
-    padded.reshape(channels, -1)[:, _HOP : _HOP + length] = sound
+    padded = np.zeros((channels, len(buses), frames + 1, _HOP), np.float32)
+    for number, bus in enumerate(buses):
+        padded.reshape(channels, len(buses), -1)[:, number, _HOP : _HOP + length] = bus
     out = np.zeros_like(padded)
     for channel in range(channels):
         for first in range(0, frames, _FRAMES):  # frames that stay in the cache
-            blocks = padded[channel, first : first + _FRAMES + 1]
-            coded = out[channel, first : first + _FRAMES + 1]
+            blocks = padded[channel, :, first : first + _FRAMES + 1]
+            coded = out[channel, :, first : first + _FRAMES + 1]
             _code_frames(blocks, coded, ratio, round(top / (rate / 2) * _HOP), rate)
-    return out.reshape(channels, -1)[:, _HOP : _HOP + length]
+    return list(out.reshape(channels, len(buses), -1)[:, :, _HOP : _HOP + length].swapaxes(0, 1))
 
 
 def _code_frames(blocks: np.ndarray, out: np.ndarray, ratio: float, top: int, rate: int) -> None:
-    """Code the frames of consecutive blocks, [frames + 1, _HOP], and add them to `out`; nothing from bin `top` on."""
+    """Code the frames of consecutive blocks and add them to `out`; nothing from bin `top` on.
+
+    Both are [buses, frames + 1, _HOP].
+    """
     half = np.sin((np.arange(_HOP, dtype=np.float32) + np.float32(0.5)) * np.float32(math.pi / 2 / _HOP))
     quarter = _HOP // 2
-    rising, falling = blocks[:-1] * half, blocks[1:] * half[::-1]
-    a, b, c, d = rising[:, :quarter], rising[:, quarter:], falling[:, :quarter], falling[:, quarter:]
-    spectrum = scipy.fft.dct(np.concatenate([-c[:, ::-1] - d, a - b[:, ::-1]], axis=1), type=4, norm="ortho")
+    rising, falling = blocks[:, :-1] * half, blocks[:, 1:] * half[::-1]
+    a, b, c, d = rising[..., :quarter], rising[..., quarter:], falling[..., :quarter], falling[..., quarter:]
+    spectra = scipy.fft.dct(np.concatenate([-c[..., ::-1] - d, a - b[..., ::-1]], axis=-1), type=4, norm="ortho")
+    spectrum, stems = spectra[0], spectra[1:]
 
     starts = _codec_bands(rate)
     widths = np.diff(np.append(starts, _HOP))
@@ -162,12 +178,15 @@ def _code_frames(blocks: np.ndarray, out: np.ndarray, ratio: float, top: int, ra
     ratios = ratio - 12.0 * np.arange(len(starts)) / len(starts)
     steps = np.sqrt(12.0 * power) * (10 ** (-ratios / 20)).astype(np.float32) + np.float32(1e-5)
     steps = np.repeat(steps.astype(np.float32), widths, axis=1)
+    exact = spectrum.copy() if len(stems) else spectrum
     spectrum /= steps
     np.rint(spectrum, out=spectrum)
     spectrum *= steps
     spectrum[:, top:] = 0.0
+    if len(stems):
+        stems *= np.divide(spectrum, exact, out=np.zeros_like(exact), where=spectrum != 0.0)
 
-    folded = scipy.fft.dct(spectrum, type=4, norm="ortho")
-    left, right = folded[:, :quarter], folded[:, quarter:]
-    out[:-1] += np.concatenate([right, -right[:, ::-1]], axis=1) * half
-    out[1:] += np.concatenate([-left[:, ::-1], -left], axis=1) * half[::-1]
+    folded = scipy.fft.dct(spectra, type=4, norm="ortho")
+    left, right = folded[..., :quarter], folded[..., quarter:]
+    out[:, :-1] += np.concatenate([right, -right[..., ::-1]], axis=-1) * half
+    out[:, 1:] += np.concatenate([-left[..., ::-1], -left], axis=-1) * half[::-1]

@@ -5,12 +5,15 @@ The bytes of version 1 must stay those of 0.1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.fft
 from numpy.random import PCG64, Generator
 
 from ..ducking import duck
 from ..loudness import weight_loudness
+from ..production.effects import follow
 from ..score import LEAD_IN, Production, Score, Track
 from ..style import Vocabulary
 from .sampler import Sampler
@@ -19,7 +22,9 @@ _FADE_IN, _FADE_OUT = 0.004, 0.03
 _CEILING = 10 ** (-1.0 / 20)  # -1 dBFS
 
 
-def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabulary) -> np.ndarray:
+def mix_score(
+    score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabulary, stems: Sequence[str] = ()
+) -> list[np.ndarray]:
     """Play a score.
 
     Args:
@@ -27,24 +32,37 @@ def mix_score(score: Score, seconds: float, sampler: Sampler, vocabulary: Vocabu
         seconds: The length of the clip.
         sampler: The instruments.
         vocabulary: The envelopes of the instruments.
+        stems: The stems that are wanted.
 
     Returns:
-        float32 [round(seconds * sampling_rate)], mono, with peaks up to -1 dBFS.
+        The mix, float32 [round(seconds * sampling_rate)], mono, with peaks up to -1 dBFS, and the same of each wanted
+        stem. Stems get the gains that saturation and limiter have for the mix.
     """
     rate = sampler.sampling_rate
     length = round(seconds * rate)
     drums = np.zeros(length, np.float32)
     band = np.zeros(length, np.float32)
+    parts = [np.zeros(length, np.float32) for _ in stems]
     for track in score.tracks:
-        play_track(track, drums if track.is_drum else band, score.tempo, sampler, vocabulary)
+        buses = [drums if track.is_drum else band]
+        if track.stem in stems:
+            buses.append(parts[stems.index(track.stem)])
+        play_track(track, buses, score.tempo, sampler, vocabulary)
     if score.production.pump:
-        band *= duck(score, score.production.pump, min(0.32, 45.0 / score.tempo), length, rate)
-    sound = master(drums + band, score.production, score.seed, rate)
-    return limit(sound, rate)
+        ducking = duck(score, score.production.pump, min(0.32, 45.0 / score.tempo), length, rate)
+        band *= ducking
+        for stem, part in zip(stems, parts, strict=True):
+            if stem != "drums":
+                part *= ducking
+    mix, *parts = master([drums + band, *parts], score.production, score.seed, rate)
+    before = mix.copy() if parts else mix
+    return [limit(mix, rate), *follow(before, mix, parts)]
 
 
-def play_track(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, vocabulary: Vocabulary) -> None:
-    """Add a track's notes to a bus."""
+def play_track(
+    track: Track, buses: Sequence[np.ndarray], tempo: int, sampler: Sampler, vocabulary: Vocabulary
+) -> None:
+    """Add a track's notes to each bus."""
     rate, beat = sampler.sampling_rate, 60.0 / tempo
     level = 10 ** (track.level / 20)
     release = 0.05 if track.is_drum else vocabulary.envelope(track.program).release
@@ -56,7 +74,7 @@ def play_track(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, voca
             held = sampler.ring(note.pitch, held)
         wanted = round((held + release) * rate)
         dark, bright = sampler.note(track.program, track.is_drum, note.pitch, held + release)
-        stop = min(wanted, len(dark), len(bus) - start)
+        stop = min(wanted, len(dark), len(buses[0]) - start)
         if stop <= 0:
             continue
         gain = level * note.velocity**1.5
@@ -65,25 +83,37 @@ def play_track(track: Track, bus: np.ndarray, tempo: int, sampler: Sampler, voca
         tail = stop - (wanted - len(fade))
         if tail > 0:
             sound[max(0, stop - tail) :] *= fade[max(0, tail - stop) : tail]
-        bus[start : start + stop] += sound
+        for bus in buses:
+            bus[start : start + stop] += sound
 
 
-def master(sound: np.ndarray, production: Production, seed: int, rate: int) -> np.ndarray:
-    """Apply saturation, then reverberation, equaliser and loudness in one pass over the spectrum."""
+def master(buses: Sequence[np.ndarray], production: Production, seed: int, rate: int) -> list[np.ndarray]:
+    """Apply saturation, then reverberation, equaliser and loudness in one pass over the spectrum.
+
+    Args:
+        buses: The mix and its stems.
+        production: How the clip is produced.
+        seed: Seed of the reverberation.
+        rate: The sampling rate in Hz.
+    """
+    sound = buses[0]
+    stems = list(buses[1:])
     if production.drive > 0.02:
         scale = np.float32((1.0 + 6.0 * production.drive) / max(1e-6, 4.0 * float(np.sqrt(np.mean(sound**2)))))
         sound = np.tanh(sound * scale) / scale
+        stems = follow(buses[0], sound, stems)
     impulse = _room(production.room_seconds, seed, rate)
     size = scipy.fft.next_fast_len(len(sound) + len(impulse), real=True)
     spectrum = scipy.fft.rfft(sound, size)
     room = scipy.fft.rfft(impulse, size)
     frequencies = np.arange(len(spectrum), dtype=np.float32) * np.float32(rate / size)
     wet = np.float32(10 ** (production.room / 20)) / (1.0 + (180.0 / np.maximum(frequencies, 1.0)) ** 4)
-    spectrum *= (1.0 + room * wet) * _equaliser(frequencies, production)
+    response = (1.0 + room * wet) * _equaliser(frequencies, production)
+    spectrum *= response
     power = float(np.sum(np.abs(spectrum) ** 2 * weight_loudness(frequencies))) * 2.0 / size / len(sound)
     gain = 10 ** ((production.loudness + 0.691) / 20) / max(1e-6, power**0.5)
-    out: np.ndarray = scipy.fft.irfft(spectrum, size)[: len(sound)] * np.float32(gain)
-    return out
+    spectra = [spectrum, *(scipy.fft.rfft(stem, size) * response for stem in stems)]
+    return [scipy.fft.irfft(spectrum, size)[: len(sound)] * np.float32(gain) for spectrum in spectra]
 
 
 def _room(seconds: float, seed: int, rate: int) -> np.ndarray:
