@@ -5,11 +5,21 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from . import soundfonts
+from .annotations.tasks import FRAME_TASKS, LABEL_TASKS
 from .errors import BackendError, RecipeError
-from .validation import Section
+from .validation import Section, suggest
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 VERSIONS = {
@@ -280,25 +290,81 @@ class AdaptationSettings(RecipeSection):
     """Of `ccsa`: a distance between representations."""
 
 
+def _refuse_moving(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse degradations that move what is annotated."""
+    if moving := [text for text in texts if text.partition(":")[0] in ("pitch", "speed")]:
+        raise ValueError(f"{moving[0]} moves what is annotated: use pitch_shift and time_stretch, which move it too")
+    return texts
+
+
+class FrameSettings(RecipeSection):
+    """The network that learns from audio and its annotations: beats, chords, key, melody, notes, ...
+
+    `patience`, `weight_decay`, `accumulate`, `precision`, `tracker` and `seed` are those of the training.
+    """
+
+    chords: Literal["majmin", "sevenths"] = "majmin"
+    """The chords to tell apart: major and minor (25 classes), or also their sevenths (61 classes)."""
+    width: int = Field(default=64, ge=8, le=1024)
+    """Channels of the network's trunk."""
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, strict=False)
+    """The share of channels that are left out while it learns."""
+    seconds: float = Field(default=10.0, ge=1.0, le=60.0, strict=False)
+    """Longer clips are cut into windows of this length, to train and to predict."""
+    epochs: int = Field(default=30, ge=1)
+    """The most epochs. The learning rate falls to zero at the last one."""
+    lr: float = Field(default=2e-3, gt=0.0, strict=False)
+    """The highest learning rate."""
+    batch_size: int = Field(default=8, ge=1)
+    """Windows in each batch."""
+    pitch_shift: int = Field(default=3, ge=0, le=11)
+    """Each window is shifted by up to so many semitones, its chords, key, melody and notes with it. 0: none is."""
+    time_stretch: float = Field(default=0.15, ge=0.0, le=1.0, strict=False)
+    """Each window is played slower or faster by up to this share, and what is annotated moves with it. 0: none is."""
+    damages: Annotated[Augment, AfterValidator(_refuse_moving)] = Field(
+        default=("noise:20", "reverb:0.3", "lowpass:4000", "mp3:64"), strict=False
+    )
+    """Degradations: of each training window there is a copy with one of them, drawn by the seed, beside the clean one.
+    `[]`: no copies."""
+    memory: float = Field(default=2.0, ge=0.0, strict=False)
+    """The most memory for the spectrograms, in GB. Larger ones are kept in a file beside the model while it trains."""
+
+
+def _join_tasks(task: Any) -> Any:
+    """Write a list of tasks as text: beats,chords."""
+    if isinstance(task, list | tuple) and task and all(isinstance(name, str) for name in task):
+        task = ",".join(task)
+    if not isinstance(task, str):
+        return task
+    names = ["tempo_bpm" if name.strip() == "tempo" else name.strip() for name in task.split(",")]
+    return ",".join(dict.fromkeys(names))
+
+
 class TrainingSettings(RecipeSection):
     """The classifier. The defaults are the 2023 paper's: one dense layer of 128 ReLU units, then softmax."""
 
-    task: Annotated[str, BeforeValidator(lambda name: "tempo_bpm" if name == "tempo" else name)] = "genre"
-    """The label to predict: `genre`, `subgenre`, `mood`, `vocals`, `instruments`, `tempo`, `key`, or a column."""
+    task: Annotated[
+        str,
+        BeforeValidator(_join_tasks),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+    ] = "genre"
+    """The label to predict: `genre`, `subgenre`, `mood`, `vocals`, `instruments`, `tempo`, `key`, or a column. Or what
+    is annotated, one or several: `beats`, `[beats, chords, key, time_signature, melody, notes, instruments]`."""
     label_column: str | None = None
     """The column of the labels, where it is not named as the task."""
     embedding_column: str = "embedding"
     """The column of the embeddings."""
     problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
     """The kind of problem. Default: what the column's type says."""
-    head: Literal["mlp", "linear", "logistic", "knn"] = "mlp"
-    """The kind of classifier."""
+    head: Literal["mlp", "linear", "logistic", "knn", "frames"] = "mlp"
+    """The kind of classifier. `frames`: the network on audio that learns from annotations, whose tasks need not say so
+    unless it is `key` or `instruments` alone, which are labels of prompts, too."""
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128,), strict=False)
     """Of `mlp`, the units of each hidden layer."""
     neighbors: int = Field(default=10, ge=1)
     """Of `knn`, the number of neighbours."""
     epochs: int = Field(default=200, ge=1)
-    """The most epochs."""
+    """The most epochs; of tasks that learn from annotations it is `frames.epochs`."""
     patience: int = Field(default=5, ge=1)
     """Stop after so many epochs without a better validation loss."""
     class_weights: bool = True
@@ -340,6 +406,26 @@ class TrainingSettings(RecipeSection):
     """The share of the trained weights that fine-tuning starts from; the rest are new weights."""
     adaptation: AdaptationSettings = AdaptationSettings()
     """Of the strategy `adapt`."""
+    frames: FrameSettings = FrameSettings()
+    """Of the tasks that learn from annotations."""
+
+    @property
+    def frame_tasks(self) -> tuple[str, ...]:
+        """The tasks of a network on audio and annotations; () of a classifier of embeddings."""
+        names = tuple(self.task.split(","))
+        annotated = len(names) > 1 or (names[0] in FRAME_TASKS and names[0] not in LABEL_TASKS)
+        return names if self.head == "frames" or (annotated and self.label_column is None) else ()
+
+    @model_validator(mode="after")
+    def _frame_tasks(self) -> TrainingSettings:
+        if unknown := [name for name in self.frame_tasks if name not in FRAME_TASKS]:
+            raise ValueError(
+                f"task {unknown[0]!r} is not annotated{suggest(unknown[0], FRAME_TASKS)}: "
+                f"use one or several of {', '.join(FRAME_TASKS)}"
+            )
+        if self.frame_tasks and self.strategy != "synthetic":
+            raise ValueError(f"strategy {self.strategy!r} needs embeddings: {self.task} is learnt from audio")
+        return self
 
     @model_validator(mode="after")
     def _target(self) -> TrainingSettings:

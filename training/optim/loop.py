@@ -24,6 +24,7 @@ from ..models.classifier import SynthmirClassifier, SynthmirConfig
 from ..models.heads import HEADS
 from .checkpoint import Checkpoint, digest, hash_modules
 from .domain_adaptation import Adaptation
+from .epochs import run_epochs
 from .objectives import Objective, objective, scores
 from .outcome import Epoch, Fit
 from .products import use_onednn
@@ -169,45 +170,23 @@ def _descend(
     model = accelerator.unwrap_model(wrapped)
     modules["model"] = model
     kept = Checkpoint(checkpoint, identity, modules, optimizer, {"shuffle": shuffle, "draw": draw}, accelerator.scaler)
-    curve: list[Epoch] = []
-    best: Epoch = {"validation_loss": float("inf")}
-    state: dict[str, torch.Tensor] = {}
-    if found := kept.restore():
-        state, curve = found[0], found[1]["curve"]
-        best = min(curve, key=lambda point: point["validation_loss"])
-        for point in curve:
-            on_epoch(point)
     scaled = _Scaled(model)
     step = _Step(wrapped, scaled, optimizer, goal, settings, accelerator, adaptation, draw)
+
+    def train_epoch(epoch: int) -> float:
+        order = torch.randperm(len(train), generator=shuffle).to(accelerator.device)
+        return step.epoch(train, order, epoch)
+
     with use_onednn(model):
-        for epoch in range(len(curve) + 1, settings.epochs + 1):
-            order = torch.randperm(len(train), generator=shuffle).to(accelerator.device)
-            train_loss = step.epoch(train, order, epoch)
-            point = {
-                "epoch": epoch,
-                "train_loss": train_loss,
-                **_evaluate(wrapped, scaled, validation, goal, accelerator),
-            }
-            curve.append(point)
-            on_epoch(point)
-            if point["validation_loss"] < best["validation_loss"]:
-                best = point
-                state = {key: value.clone() for key, value in model.state_dict().items()}
-            elif epoch - best.get("epoch", 0) >= settings.patience:
-                break
-            if epoch == 1 and best is not point:
-                loss = point["validation_loss"]
-                raise RecipeError(
-                    f"training.lr: {settings.lr:g} is too high: the loss is {loss} after one epoch",
-                    "lower training.lr",
-                )
-            if accelerator.is_main_process and kept.due():
-                kept.save(state, {"curve": curve})
-    model.load_state_dict(state)
-    model.config.threshold = best.get("threshold")
+        learned = run_epochs(
+            model, kept, train_epoch, lambda: _evaluate(wrapped, scaled, validation, goal, accelerator), on_epoch,
+            epochs=settings.epochs, patience=settings.patience, lr=settings.lr, saves=accelerator.is_main_process,
+        )  # fmt: skip
+    model.load_state_dict(learned.weights)
+    model.config.threshold = learned.best.get("threshold")
     model.requires_grad_(True)
     model = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-    return Fit(model.cpu().eval(), curve, best, stopped_early=len(curve) - best["epoch"] >= settings.patience)
+    return Fit(model.cpu().eval(), learned.curve, learned.best, learned.stopped_early)
 
 
 def _model(config: SynthmirConfig, features: Features, seed: int) -> SynthmirClassifier:
