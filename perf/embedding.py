@@ -1,18 +1,21 @@
 """PaSST compared with hear21passt, and musicnn with its package: speed, difference, shares, and the paper's corpus.
 
-uv run perf/embedding.py [--quick] [--device cpu|cuda] [--json FILE]
+uv run perf/embedding.py [--only passt|musicnn] [--quick] [--device cpu|cuda] [--json FILE]
 
 PaSST's weights are full-size and random, which is the same work; musicnn's are the released ones. Each side runs in
 its own process, because the allocator is tuned for a whole process. The sides alternate batch by batch and never run
 at the same time. musicnn needs an old TensorFlow, so uv makes an environment for it (musicnn_package.py). The rows of
-musicnn are left out, and it says so, where there is no uv or no package index.
+musicnn are left out, and it says so, where there is no uv or no package index. With --only, the rows of the other
+stay in FILE, with the day they were measured on.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import itertools
+import json
 import multiprocessing
 import os
 import shutil
@@ -338,23 +341,46 @@ def project_corpus(weights: Path, dtype: str, device: str, count: int, folder: P
     )  # fmt: skip
 
 
-def main() -> None:
-    options = table.arguments(__doc__)
+def compare_passt(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Every row of PaSST."""
     batch, rounds, count = (2, 1, 2) if options.quick else (8, 5, 200)
+    weights = folder / "passt.safetensors"
+    save_random_weights(weights)
+    rows, seconds = compare_sides(weights, options.device, batch, rounds)
+    for dtype in ("float32", "bfloat16"):
+        rows.append(project_corpus(weights, dtype, options.device, count, folder, seconds["package"]))
+    for dtype in ("float32", "bfloat16"):
+        rows += measure_shares(weights, dtype, options.device, 1 if options.quick else 7)
+    return rows
+
+
+def keep_rows(file: Path | None, only: str | None) -> list[dict[str, Any]]:
+    """The rows of a file that are not measured now, with the day they were measured on."""
+    if only is None or file is None or not file.exists():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))
+    kept = [row for row in found["rows"] if row["name"].startswith(("musicnn", "MSD_")) == (only == "passt")]
+    for row in kept:
+        if "measured on" not in row["note"]:
+            row["note"] = "; ".join(filter(None, (row["note"], f"measured on {found['date']}")))
+    return kept
+
+
+def main() -> None:
+    parser = table.make_parser(__doc__)
+    parser.add_argument("--only", choices=("passt", "musicnn"))
+    options = parser.parse_args()
+    rows = keep_rows(options.json, options.only)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        weights = folder / "passt.safetensors"
-        save_random_weights(weights)
-        rows, seconds = compare_sides(weights, options.device, batch, rounds)
-        for dtype in ("float32", "bfloat16"):
-            rows.append(project_corpus(weights, dtype, options.device, count, folder, seconds["package"]))
-        for dtype in ("float32", "bfloat16"):
-            rows += measure_shares(weights, dtype, options.device, 1 if options.quick else 7)
-        rows += measure_musicnn(options.device, 3 if options.quick else 40)
-        try:
-            rows += compare_musicnn(options.device, 10 * batch, rounds, folder)
-        except (RuntimeError, BackendError) as error:
-            print(f"musicnn's package is not compared: {error}")
+        if options.only != "musicnn":
+            rows += compare_passt(options, folder)
+        if options.only != "passt":
+            rows += measure_musicnn(options.device, 3 if options.quick else 40)
+            try:
+                rows += compare_musicnn(options.device, 20 if options.quick else 80, 1 if options.quick else 5, folder)
+            except (RuntimeError, BackendError) as error:
+                print(f"musicnn's package is not compared: {error}")
     table.finish("embedding", rows, options)
 
 
