@@ -22,6 +22,7 @@ _HERE = "evaluation.benchmarks"
 SOURCES = Registry(
     "source of annotated tracks",
     corpus=f"{_HERE}.annotated_corpus:AnnotatedCorpus",
+    mirdata=f"{_HERE}.mirdata:MirdataTracks",
 )
 HAS_TASK: dict[str, Callable[[Annotation], bool]] = {
     "beats": lambda one: one.beats is not None,

@@ -38,6 +38,7 @@ BENCHMARKS = Registry(
     jamendo=f"{_HERE}.jamendo:Jamendo",
     nsynth=f"{_HERE}.nsynth:NSynth",
     hub=f"{_HERE}.hub:Hub",
+    mirdata=f"{_HERE}.mirdata:Mirdata",
 )
 MULTI_TASKS = ("instruments", "tags", "labels")
 NUMBER_TASKS = ("tempo", "tempo_bpm")

@@ -22,7 +22,7 @@ from evaluation.benchmarks.published import _all
 from evaluation.evaluate import evaluate_model
 from synthmir.cli import main
 
-from . import miniatures
+from . import miniatures, mirdata_miniatures
 
 MINIATURES: dict[str, tuple[Callable[[Path], Path], str]] = {  # what makes it, and what stands behind its path
     "folder": (miniatures.folder, ""),
@@ -32,7 +32,9 @@ MINIATURES: dict[str, tuple[Callable[[Path], Path], str]] = {  # what makes it, 
     "jamendo": (miniatures.jamendo, ""),
     "nsynth": (miniatures.nsynth, ""),
     "hub": (miniatures.audiofolder, "?label=genre"),
+    "mirdata": (mirdata_miniatures.gtzan_genre, ""),
 }
+BEFORE_PATH = {"mirdata": "mirdata:gtzan_genre"}  # where it is not the benchmark's name alone
 NAMES = sorted(BENCHMARKS)
 
 
@@ -44,7 +46,11 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("miniatures with spaces")
-    return {name: f"{name}:{make(root / name)}{options}" for name, (make, options) in MINIATURES.items()}
+    return {name: f"{_before(name)}:{make(root / name)}{options}" for name, (make, options) in MINIATURES.items()}
+
+
+def _before(name: str) -> str:
+    return BEFORE_PATH.get(name, name)
 
 
 def test_every_benchmark_has_a_miniature() -> None:
@@ -153,10 +159,10 @@ def test_published_figures_are_of_benchmarks_that_there_are() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_path_that_is_not_there(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        load_benchmark(f"{name}:{tmp_path}/nowhere", ["a", "b"])
+        load_benchmark(f"{_before(name)}:{tmp_path}/nowhere", ["a", "b"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as raised:
-        load_benchmark(f"{name}:{tmp_path}/empty", ["a", "b"])
+        load_benchmark(f"{_before(name)}:{tmp_path}/empty", ["a", "b"])
     assert raised.value.fix
     for spec in (name, f"{name}:"):
         with pytest.raises(RecipeError, match=f"{name}:PATH"):
@@ -166,13 +172,13 @@ def test_a_path_that_is_not_there(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "hub"])
 def test_what_a_mac_leaves_in_archives_is_not_music(name: str, tmp_path: Path) -> None:
     root = MINIATURES[name][0](tmp_path / "data")
-    before = load_benchmark(f"{name}:{root}", None)
+    before = load_benchmark(f"{_before(name)}:{root}", None)
     ids = {part: [one.id for one in before.part(part)] for part in before.parts}
     ignored_notes = [note for part in before.parts for note in before.ignored_notes(part)]
     for file in [file for file in root.rglob("*") if file.is_file()]:
         file.with_name(f"._{file.name}").write_bytes(b"Mac OS X")
         file.with_name(".DS_Store").write_bytes(b"Bud1")
-    after = load_benchmark(f"{name}:{root}", None)
+    after = load_benchmark(f"{_before(name)}:{root}", None)
     assert {part: [one.id for one in after.part(part)] for part in after.parts} == ids
     assert [note for part in after.parts for note in after.ignored_notes(part)] == ignored_notes
 
@@ -181,9 +187,9 @@ def test_what_a_mac_leaves_in_archives_is_not_music(name: str, tmp_path: Path) -
 def test_a_relative_path_and_no_word_to_the_outside(
     name: str, specs: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Path(specs[name].partition(":")[2].partition("?")[0])
+    place = Path(specs[name].removeprefix(f"{_before(name)}:").partition("?")[0])
     monkeypatch.chdir(place.parent)
-    bench = load_benchmark(f"{name}:{place.name}{MINIATURES[name][1]}", None)
+    bench = load_benchmark(f"{_before(name)}:{place.name}{MINIATURES[name][1]}", None)
     assert len(bench.dataset()) == len(load_benchmark(specs[name], None).dataset())
 
 
