@@ -312,13 +312,15 @@ def convert(
     split: Sequence[str] = (),
     progress: ProgressOption = True,
 ) -> Export:
-    """Write a corpus as audio files beside a table, for tools that cannot read Parquet. Resumes when stopped.
+    """Write a corpus as files beside a table, for tools that cannot read Parquet. Resumes when stopped.
 
     Args:
         corpus: A corpus folder or its address.
-        to: "mirdata" (an index, metadata.csv and audio) or "audiofolder" (metadata.csv and audio by split).
+        to: "mirdata": an index, metadata.csv and audio, with annotations where the corpus has them. "audiofolder":
+            metadata.csv and audio by split, with annotations where it has them. "jams": a JAMS file for each clip
+            beside its audio. "midi": MIDI files. "musdb": stems in the folders of MUSDB18-HQ.
         out: The folder to write.
-        format: "flac", the bytes as they are, or "wav", the same samples.
+        format: "flac", the bytes as they are, or "wav", the same samples. "musdb" is always WAV.
         split: "train", "validation". Default: all.
         progress: See `builder.progress.show_progress`.
     """

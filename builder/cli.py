@@ -187,13 +187,18 @@ def convert(
     corpus: CorpusArgument,
     to: Annotated[
         str,
-        typer.Option(help="mirdata: index, metadata.csv, audio. audiofolder: metadata.csv and audio, split by split."),
+        typer.Option(
+            help="mirdata: index, metadata.csv, audio. audiofolder: metadata.csv and audio, split by split. jams: a "
+            "JAMS file beside each clip. midi: MIDI files. musdb: the stems, in MUSDB's folders."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write or to finish.")],
-    format: Annotated[str, typer.Option(help="flac: as they are. wav: the same samples.")] = "flac",
+    format: Annotated[
+        str, typer.Option(help="flac: as they are. wav: the same samples. musdb is always WAV.")
+    ] = "flac",
     split: Annotated[list[str] | None, typer.Option(help="train, validation. Default: all. Can be repeated.")] = None,
 ) -> None:
-    """Write a corpus as audio files beside a table, for tools that cannot read Parquet. Resumes if it is stopped.
+    """Write a corpus as files beside a table, for tools that cannot read Parquet. Resumes if it is stopped.
 
     (`export` writes a model as ONNX.)
     """

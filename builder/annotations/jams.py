@@ -274,7 +274,7 @@ def _read_parts(jam: Any, id: str, duration: float) -> Annotation:
     positions, meter = None, vars(jam.sandbox).get("time_signature")
     if beats is not None and beats.namespace == "beat_position":
         positions = np.array([int(beat.value["position"]) for beat in beats.data], np.int8)
-        if meter is None and beats.data:
+        if meter is None and beats.data and "synthmir" not in jam.file_metadata.identifiers:
             value = beats.data[0].value
             meter = f"{value['num_beats']}/{value['beat_units']}"
     key, tempo = _first(jam, re.compile("key_mode")), _first(jam, re.compile("tempo"))

@@ -1,16 +1,15 @@
-"""Export a corpus as audio files and tables: for mirdata, or as an `audiofolder` of `datasets`."""
+"""Export a corpus as files and tables that other tools read: audio, annotations and stems."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,20 @@ from ...io.locks import lock_folder
 from ...io.parquet_guard import FIX, check_parquet, read_batches
 from ...io.safe_files import read_json
 from ...io.storage import delete_temporary_files, make_folder, open_for_arrow, storage_errors, write_errors
-from ...names import hide_split
+from ...validation import suggest
 from ..corpus import SHARD_FILE, Corpus, newest_shard
-from ..schema import LONGEST
 from ..shards import WORK, digest
+from .layouts import ANNOTATIONS, LAYOUTS, STEMS, choose_folder, convert_to_wav, make_files, name_file
 from .tables import Clip, format_cells, safe_name, write_tables
 
-LAYOUTS = ("mirdata", "audiofolder")
 FORMATS = ("flac", "wav")
 STATE = "export.json"  # in the work folder, which is kept: it identifies the export
 PER_FOLDER = 5_000  # files in a folder; the Hub takes 10,000, and most file managers fewer
 ROWS_AT_ONCE = 64
+PLAYED = {"tempo_bpm": pa.float64(), "key": pa.string(), "time_signature": pa.string()}  # columns of the tables, too
+
+
+ClipRows = tuple[bytes, dict[str, Any] | None, list[dict[str, Any]]]  # audio, row of annotations, rows of stems
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Export:
     """The result of an export.
 
     Attributes:
-        clips: Audio files in the export.
-        kept: How many of them an earlier run had written.
+        clips: Clips in the export.
+        kept: How many of them an earlier run had written, with all of their files.
         tables: The tables that list them.
     """
 
@@ -62,15 +64,24 @@ def export_corpus(
     splits: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Export:
-    """Export a corpus as audio files and tables. An export that was stopped resumes with the same call.
+    """Export a corpus as files and tables. An export that was stopped resumes with the same call.
+
+    Where the corpus has the config `annotations`, tables also have the tempo, the key and the time signature that are
+    played: `played_tempo_bpm`, `played_key`, `played_time_signature`.
 
     Args:
         source: The corpus.
-        layout: "mirdata": audio/GENRE/ID.flac, metadata.csv and NAME_index.json, as mirdata's loaders read them.
+        layout: "mirdata": audio/GENRE/ID.flac, metadata.csv and NAME_index.json, as mirdata's loaders read them; with
+            annotations also annotations/GENRE/ID.beats, .lab (chords), .sections.lab and .mid.
             "audiofolder": SPLIT/GENRE/ID.flac and SPLIT/metadata.csv, for `load_dataset("audiofolder",
-            data_dir=...)`; metadata.parquet where a label such as `null` or `1990` would be misread in CSV.
+            data_dir=...)`; metadata.parquet where a label such as `null` or `1990` would be misread in CSV; with
+            annotations also ID.beats, .lab and .mid beside the audio.
+            "jams": SPLIT/GENRE/ID.flac, ID.jams and metadata.csv.
+            "midi": SPLIT/GENRE/ID.mid and metadata.csv.
+            "musdb": SPLIT/ID/mixture.wav, drums.wav, bass.wav, other.wav, vocals.wav and metadata.csv, in stereo, as
+            musdb and museval read them; the split `validation` is `test`; a stem that a clip does not have is silent.
         out: The folder to write to.
-        audio: "flac": the bytes of the corpus. "wav": the same samples in 16 bits.
+        audio: "flac": the bytes of the corpus. "wav": the same samples in 16 bits. "musdb" is always WAV.
         splits: Export only these. Default: all.
         progress: Called with the number of clips written so far, and of all.
 
@@ -79,31 +90,60 @@ def export_corpus(
 
     Raises:
         RecipeError: An option has an invalid value.
-        DataError: The corpus is unfinished or damaged, the folder holds something else, or the disk is full.
+        DataError: The corpus is unfinished or damaged, or lacks the config that the layout needs; the folder holds
+            something else, or the disk is full.
+        BackendError: The layout is "jams", and the package jams is not installed.
     """
     for name, value, known in (("layout", layout, LAYOUTS), ("audio format", audio, FORMATS)):
         if value not in known:
-            raise RecipeError(f"{name} {value!r}: not known", f"one of {', '.join(known)}")
+            raise RecipeError(f"{name} {value!r}: not known{suggest(value, known)}", f"one of {', '.join(known)}")
     if "://" in str(out):
         raise RecipeError(f"{out}: audio files can only be written to a folder of this machine", "give a path")
     corpus, root = Corpus.open(source), Path(out)
     with storage_errors(corpus.root):
         shards = _select_shards(corpus, splits)
+        configs = _find_configs(corpus, shards, layout)
         table, features = _read_rows(corpus, shards)
+        if ANNOTATIONS in configs:
+            table, features = _add_played(corpus, shards, table, features)
     clips = _assign_files(table, features, layout, audio)
     sums = corpus.sums()
     state = {
         "layout": layout,
         "audio": audio,
         "splits": sorted({clip.split for clip in clips}),
-        "data": hashlib.sha256("".join(f"{sums.get(name)} {name}\n" for name in shards).encode()).hexdigest(),
     }
+    for config in ("data", *configs):
+        listed = "".join(f"{sums.get(_of_config(name, config))} {_of_config(name, config)}\n" for name in shards)
+        state[config] = hashlib.sha256(listed.encode()).hexdigest()
     _claim_folder(root, state)
     with lock_folder(root / WORK), storage_errors(corpus.root):
         delete_temporary_files(root)
-        md5, kept = _write_clips(corpus, shards, sums, clips, root, audio, progress)
-        tables = write_tables(corpus, layout, table, features, clips, md5, root)
+        files, kept = _write_clips(corpus, shards, configs, sums, clips, root, layout, audio, progress)
+        tables = write_tables(corpus, layout, table, features, clips, files, root)
     return Export(len(clips), kept, tables)
+
+
+def _of_config(shard: str, config: str) -> str:
+    """The shard of a config that has the clips of a shard of `data`."""
+    return f"{config}/{Path(shard).name}"
+
+
+def _find_configs(corpus: Corpus, shards: Sequence[str], layout: str) -> list[str]:
+    """The configs that a layout uses beside the audio. Raises DataError if the corpus lacks one that it needs."""
+    needs = LAYOUTS[layout].needs
+    found = []
+    for config in ((ANNOTATIONS,) if LAYOUTS[layout].files else ()) + ((STEMS,) if needs == STEMS else ()):
+        there = set(corpus.shards(config))
+        missing = [name for name in shards if _of_config(name, config) not in there]
+        if missing and (there or needs == config):
+            lacks = f"{config} of {missing[0]}" if there else config
+            raise DataError(
+                f"{corpus.root}: has no {lacks}, which {layout} is made of",
+                f"set `{config}: true` in its recipe, and run: synthmir build RECIPE --out {corpus.root}",
+            )
+        found += [config] if there else []
+    return found
 
 
 def _select_shards(corpus: Corpus, splits: Sequence[str]) -> list[str]:
@@ -145,6 +185,30 @@ def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
     return table, features_from_schema(parts[shards.index(last)].schema, corpus.root / last)
 
 
+def _add_played(corpus: Corpus, shards: Sequence[str], table: pa.Table, features: Any) -> tuple[pa.Table, Any]:
+    """Add the tempo, key and time signature that are played to the rows, as columns of their own."""
+    from datasets import Value
+
+    parts = []
+    for name in (_of_config(shard, ANNOTATIONS) for shard in shards):
+        try:
+            check_parquet(corpus.root / name, ["id", *PLAYED])
+            file = pq.ParquetFile(open_for_arrow(corpus.root / name))
+            part = file.read(["id", *PLAYED])
+            part.validate(full=True)
+            parts.append(part.cast(pa.schema({"id": pa.string(), **PLAYED})))
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            raise _damage_error(corpus, name) from error
+    played = pa.concat_tables(parts)
+    if played["id"].to_pylist() != table["id"].to_pylist():
+        raise DataError(f"{corpus.root}: its annotations are of other clips", f"see: synthmir verify {corpus.root}")
+    features = features.copy()
+    for column, kind in PLAYED.items():
+        table = table.append_column(f"played_{column}", played[column])
+        features[f"played_{column}"] = Value("float64" if pa.types.is_floating(kind) else "string")
+    return table, features
+
+
 def _damage_error(corpus: Corpus, name: str) -> DataError:
     fix = f"see how to make it again: synthmir verify {corpus.root}"
     return DataError(f"{corpus.root}/{name}: damaged or changed, its hash is not the one in SHA256SUMS", fix)
@@ -154,17 +218,15 @@ def _assign_files(table: pa.Table, features: Any, layout: str, audio: str) -> li
     """The file of each clip: by split in an audiofolder, by genre, and in numbered folders where a genre has many."""
     ids, splits = table["id"].to_pylist(), table["split"].to_pylist()
     genres = [safe_name(genre or "unlabelled") for genre in format_cells(table, features, "genre")]
-    if layout == "audiofolder":  # a genre "test" would be read as a split
-        folders = [f"{split}/{hide_split(genre)}" for split, genre in zip(splits, genres, strict=True)]
-    else:
-        folders = [f"audio/{genre}" for genre in genres]
+    folders = [choose_folder(layout, split, genre) for split, genre in zip(splits, genres, strict=True)]
     sizes = Counter(folders)
     numbers = {folder: count() for folder in sizes}
     clips = []
     for id, split, folder in zip(ids, splits, folders, strict=True):
         number = next(numbers[folder])
-        below = f"{number // PER_FOLDER:03d}/" if sizes[folder] > PER_FOLDER else ""
-        clips.append(Clip(id, split, f"{folder}/{below}{safe_name(id)}.{audio}"))
+        # musdb reads the clips of one folder only.
+        below = f"/{number // PER_FOLDER:03d}" if sizes[folder] > PER_FOLDER and layout != "musdb" else ""
+        clips.append(Clip(id, split, name_file(layout, f"{folder}{below}", safe_name(id), audio)))
     return clips
 
 
@@ -186,43 +248,80 @@ def _claim_folder(root: Path, state: dict[str, Any]) -> None:
 
 
 def _write_clips(
-    corpus: Corpus, shards: Sequence[str], sums: dict[str, str], clips: Sequence[Clip], root: Path, audio: str,
-    progress: Callable[[int, int], None],
-) -> tuple[list[str], int]:  # fmt: skip
-    """Write the audio files; returns the MD5 of each, in the order of the clips, and how many existed already."""
-    md5: list[str] = []
+    corpus: Corpus, shards: Sequence[str], configs: Sequence[str], sums: dict[str, str], clips: Sequence[Clip],
+    root: Path, layout: str, audio: str, progress: Callable[[int, int], None],
+) -> tuple[list[dict[str, tuple[str, str]]], int]:  # fmt: skip
+    """Write the files; returns path and MD5 by kind, in the order of the clips, and how many clips existed already."""
+    written: list[dict[str, tuple[str, str]]] = []
     kept = 0
-    for folder in sorted({clip.file.rpartition("/")[0] for clip in clips}):
-        make_folder(root / folder)
 
-    def write_clip(row: dict[str, Any], clip: Clip) -> tuple[str, bool]:
-        data = (row["audio"] or {}).get("bytes") or b""
-        if audio == "wav":
-            data = _convert_to_wav(data, clip.id)
-        path = root / clip.file
-        with write_errors(path):
-            same = path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
-            if not same:
-                _write_file(path, data)
-        return hashlib.md5(data, usedforsecurity=False).hexdigest(), same
+    def write_clip(rows: ClipRows, clip: Clip) -> tuple[dict[str, tuple[str, str]], bool]:
+        data, all_same, made = rows[0], True, {}
+        if layout == "musdb" or (audio == "wav" and LAYOUTS[layout].audio):
+            data = convert_to_wav(data, clip.id, 2 if layout == "musdb" else None)
+        for kind, (name, content) in make_files(layout, clip.file, data, rows[1], rows[2]).items():
+            path = root / name
+            with write_errors(path):
+                same = path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+                if not same:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    _write_file(path, content)
+            made[kind] = (name, hashlib.md5(content, usedforsecurity=False).hexdigest())
+            all_same &= same
+        return made, all_same
 
+    make_folder(root)
     with ThreadPoolExecutor(count_cores()) as pool:
         for name in shards:
-            if digest(corpus.root / name) != sums.get(name):
-                raise _damage_error(corpus, name)
-            for batch in _read_audio(corpus, name):
-                for made, same in pool.map(write_clip, batch.to_pylist(), clips[len(md5) : len(md5) + len(batch)]):
-                    md5.append(made)
+            for config in ("data", *configs):
+                if digest(corpus.root / _of_config(name, config)) != sums.get(_of_config(name, config)):
+                    raise _damage_error(corpus, _of_config(name, config))
+            rows = _read_clips(corpus, name, configs, clips[len(written) :])
+            while batch := list(islice(rows, ROWS_AT_ONCE)):
+                for made, same in pool.map(write_clip, batch, clips[len(written) : len(written) + len(batch)]):
+                    written.append(made)
                     kept += same
-                progress(len(md5), len(clips))
-    return md5, kept
+                progress(len(written), len(clips))
+    return written, kept
 
 
-def _read_audio(corpus: Corpus, name: str) -> Iterator[pa.RecordBatch]:
+def _read_clips(corpus: Corpus, shard: str, configs: Sequence[str], clips: Sequence[Clip]) -> Iterator[ClipRows]:
+    """The audio of each clip of a shard, its row of annotations and its rows of stems."""
+    annotations = _read_shard(corpus, _of_config(shard, ANNOTATIONS)) if ANNOTATIONS in configs else iter(())
+    stems = _read_shard(corpus, _of_config(shard, STEMS)) if STEMS in configs else iter(())
+    groups = groupby(stems, key=lambda row: row["id"])
+    waiting = next(groups, None)
+    for row, clip in zip(_read_shard(corpus, shard, ["audio"]), clips, strict=False):
+        own: list[dict[str, Any]] = []
+        if waiting and waiting[0] == clip.id:
+            own, waiting = list(waiting[1]), next(groups, None)
+        yield (row["audio"] or {}).get("bytes") or b"", next(annotations, None), own
+    if waiting:
+        fix = f"see: synthmir verify {corpus.root}"
+        raise DataError(
+            f"{corpus.root}/{_of_config(shard, STEMS)}: has stems of another clip, {waiting[0]!r:.80}", fix
+        )
+
+
+def _read_shard(corpus: Corpus, name: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a shard, with the names of classes of the column `stem`."""
     try:
-        yield from read_batches(corpus.root / name, ROWS_AT_ONCE, ["audio"])
-    except pa.ArrowException as error:
+        if columns is None:
+            check_parquet(corpus.root / name)
+        names = _stem_names(corpus, name) if name.startswith(f"{STEMS}/") else None
+        for batch in read_batches(corpus.root / name, ROWS_AT_ONCE, columns):
+            for row in batch.to_pylist():
+                yield row if names is None else row | {"stem": names[row["stem"]]}
+    except (OSError, TypeError, IndexError, pa.ArrowException) as error:
         raise _damage_error(corpus, name) from error
+
+
+def _stem_names(corpus: Corpus, name: str) -> list[str]:
+    schema = pq.ParquetFile(open_for_arrow(corpus.root / name)).schema_arrow
+    names = getattr(features_from_schema(schema, corpus.root / name).get("stem"), "names", None)
+    if names is None or not {"id", "audio"} <= set(schema.names):
+        raise DataError(f"{corpus.root}/{name}: not a shard of stems: its columns are {schema.names}", FIX)
+    return list(names)
 
 
 def _write_file(path: Path, data: bytes) -> None:
@@ -233,20 +332,3 @@ def _write_file(path: Path, data: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _convert_to_wav(flac: bytes, id: str) -> bytes:
-    """WAV with the same samples, read as integers: floats would be rounded."""
-    import soundfile
-
-    buffer = io.BytesIO()
-    try:
-        with soundfile.SoundFile(io.BytesIO(flac)) as audio:
-            rate = audio.samplerate
-            samples = audio.read(round(LONGEST * rate) + 1, dtype="int16", always_2d=True)
-    except (soundfile.SoundFileError, ValueError) as error:
-        raise DataError(f"clip {id}: cannot be read as audio: {error}", "see: synthmir verify CORPUS") from error
-    if len(samples) > LONGEST * rate:
-        raise DataError(f"clip {id}: is longer than {LONGEST:g} s", "see: synthmir verify CORPUS")
-    soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()

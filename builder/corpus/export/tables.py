@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ...io.markdown import FRONT, format_front_matter, parse_front_matter, read_
 from ...io.parquet_guard import FIX
 from ..corpus import CARD, Corpus
 from ..schema import COLUMNS
+from .layouts import HOW_ANNOTATED, LAYOUTS
 
 SEPARATOR = ";"  # between the names in a list
 MISSING = re.compile(  # what pandas reads as a missing value, as a test checks
@@ -32,10 +33,10 @@ TRUTH = frozenset(("true", "false"))
 ABSENT = "none"  # in a column of text that is empty in one split
 KEPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows reserves
-HOW = {
-    "mirdata": "`{index}` is an index for mirdata's loaders: tracks, files, MD5. `metadata.csv` has the labels "
-    "by `track_id`.",
-    "audiofolder": 'Each split has a `{table}`. Open it with `load_dataset("audiofolder", data_dir=...)` of datasets.',
+PLAYED = {  # of the tables alone; the others are described with the columns of a corpus
+    "played_tempo_bpm": "tempo as played, quarter notes a minute",
+    "played_key": "key as played, tonic:mode",
+    "played_time_signature": "time signature as played",
 }
 
 
@@ -49,17 +50,23 @@ class Clip:
 
 
 def write_tables(
-    corpus: Corpus, layout: str, table: pa.Table, features: Any, clips: Sequence[Clip], md5: Sequence[str], root: Path
+    corpus: Corpus,
+    layout: str,
+    table: pa.Table,
+    features: Any,
+    clips: Sequence[Clip],
+    written: Sequence[Mapping[str, tuple[str, str]]],
+    root: Path,
 ) -> tuple[Path, ...]:
     """Write the tables and README.md of an export.
 
     Args:
         corpus: The corpus.
-        layout: "mirdata" or "audiofolder".
+        layout: One of LAYOUTS.
         table: The rows of all clips, without audio.
         features: Its columns.
         clips: The clips in the same order, whose files are written.
-        md5: Hashes of their files.
+        written: Their files: path and MD5, by kind.
         root: The folder of the export.
 
     Returns:
@@ -75,14 +82,13 @@ def write_tables(
         for cells in columns.values():
             _fill_empty_splits(cells, splits)
     index = root / f"{safe_name(str(corpus.parts()[-1].get('name') or 'corpus'))}_index.json"
-    if layout == "mirdata":
+    if layout != "audiofolder":
         listed = root / "metadata.csv"
         write_text(listed, _format_csv({"track_id": ids, "split": splits, "file": files} | columns))
-        tracks = {id: {"audio": [file, sum]} for id, file, sum in zip(ids, files, md5, strict=True)}
-        sums = hashlib.md5(listed.read_bytes(), usedforsecurity=False).hexdigest()
-        content = {"version": corpus.fingerprint, "tracks": tracks, "metadata": {"metadata": [listed.name, sums]}}
-        write_text(index, json.dumps(content, indent=1))
-        tables = [listed, index]
+        tables: list[Path] = [listed]
+        if layout == "mirdata":
+            write_text(index, _format_index(corpus, ids, written, listed))
+            tables.append(index)
     else:
         tables = []
         for split in dict.fromkeys(splits):
@@ -99,11 +105,25 @@ def write_tables(
                 write_bytes(tables[-1], _write_parquet(chosen | numbers))
             else:
                 write_text(tables[-1], _format_csv(chosen))
-    write_text(
-        root / CARD,
-        _format_readme(corpus, HOW[layout].format(index=index.name, table=tables[0].name), list(columns), len(clips)),
-    )
+    how = LAYOUTS[layout].about.format(index=index.name, table=tables[0].name)
+    if annotated := [kind for kind in LAYOUTS[layout].files if any(kind in files for files in written)]:
+        how += f" Annotations are exact: {'; '.join(HOW_ANNOTATED[kind] for kind in annotated)}."
+    write_text(root / CARD, _format_readme(corpus, how, list(columns), len(clips)))
     return tuple(tables)
+
+
+def _format_index(
+    corpus: Corpus, ids: Sequence[str], written: Sequence[Mapping[str, tuple[str, str]]], listed: Path
+) -> str:
+    """mirdata's index. Each track has every kind of file; one that it lacks is [null, null]."""
+    kinds = list(dict.fromkeys(kind for files in written for kind in files))
+    tracks = {
+        id: {kind: list(files.get(kind, (None, None))) for kind in kinds}
+        for id, files in zip(ids, written, strict=True)
+    }
+    sums = hashlib.md5(listed.read_bytes(), usedforsecurity=False).hexdigest()
+    content = {"version": corpus.fingerprint, "tracks": tracks, "metadata": {"metadata": [listed.name, sums]}}
+    return json.dumps(content, indent=1)
 
 
 def safe_name(text: str) -> str:
@@ -217,7 +237,7 @@ def _format_readme(corpus: Corpus, how: str, columns: Sequence[str], clips: int)
     card = read_card(corpus.root / CARD)
     license = (parse_front_matter(card) if FRONT.match(card) else {}).get("license") or "unknown"
     about = corpus.record().get("details", {}).get("generator", {}).get("about", "")
-    rows = [f"| `{name}` | {COLUMNS.get(name, '').format(channels='audio')} |" for name in columns]
+    rows = [f"| `{name}` | {(COLUMNS | PLAYED).get(name, '').format(channels='audio')} |" for name in columns]
     return "\n".join(
         [
             f"{format_front_matter({'license': license if isinstance(license, str | list) else str(license)})}\n"

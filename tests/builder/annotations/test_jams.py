@@ -43,6 +43,7 @@ def assert_close(left: object, right: object) -> None:
         Annotation("empty", 1.5, np.zeros(0), np.zeros(0, np.int8), chords=Segments(np.zeros(0), np.zeros(0), ())),
         replace(make_annotation(), positions=None, tracks=(), time_signature=None, key=None),
         replace(make_annotation(), notes=None, melody=None, time_signature="6/8"),
+        replace(make_annotation(), time_signature=None),
         replace(make_annotation(), chords=Segments(np.zeros(1), np.ones(1), ("G:13/b7",)), sections=None),
     ],
     ids=lambda annotation: annotation.id,
