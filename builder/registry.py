@@ -1,4 +1,4 @@
-"""Generators and embedders by name. A class is imported only when its name is used."""
+"""Generators, embedders and estimators by name. A class is imported only when its name is used."""
 
 from __future__ import annotations
 
@@ -54,4 +54,14 @@ EMBEDDERS = Registry(
     musicnn="builder.embedders.musicnn:Musicnn",
     passt="builder.embedders.passt:Passt",
     hf="builder.embedders.huggingface:HuggingFace",
+)
+
+ESTIMATORS = Registry(
+    "estimator",
+    key="builder.estimators.key:Key",
+    loudness_range="builder.estimators.loudness_range:LoudnessRange",
+    onset_rate="builder.estimators.onset_rate:OnsetRate",
+    silence="builder.estimators.silence:Silence",
+    spectral_centroid="builder.estimators.spectral_centroid:SpectralCentroid",
+    tempo="builder.estimators.tempo:Tempo",
 )
