@@ -1,4 +1,4 @@
-"""The builder's commands as functions: prompts, plan, estimate, build, verify, embed, convert; and loading for torch.
+"""The builder's commands as functions: prompts, plan, estimate, build, verify, embed, annotate, convert; and loaders.
 
 Each command's function has its name and options. Heavy packages are imported when a function is called.
 """
@@ -188,12 +188,18 @@ def build(
 
 def describe_corpus(corpus: Corpus) -> list[str]:
     """Describe a corpus that was built, in lines for a terminal: its clips, and the embeddings that new clips lack."""
+    from .corpus.estimates import annotate_command, count_missing
+
     record = corpus.record()
     lines = [f"corpus {corpus.root}: {record['rows']:,} clips, {record['details']['rejected']} rejected"]
-    return lines + [
-        f"{name} has no embeddings of the new clips yet: {corpus.embed_command(name)}"
-        for name in corpus.incomplete_embeddings()
-    ]
+    return (
+        lines
+        + [
+            f"{name} has no embeddings of the new clips yet: {corpus.embed_command(name)}"
+            for name in corpus.incomplete_embeddings()
+        ]
+        + ([f"the new clips have no estimates yet: {annotate_command(corpus)}"] if count_missing(corpus) else [])
+    )
 
 
 def verify(corpus: str | Path, *, progress: ProgressOption = True) -> Findings:
@@ -291,6 +297,59 @@ def embed(
         )
     with show_progress(progress, "embed") as update:
         return embed_dataset(str(source), settings, out, column=column, overwrite=overwrite, progress=update)
+
+
+def annotate(
+    corpus: str | Path,
+    estimators: str | Sequence[str] = (),
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
+    shard_timeout: float | None = None,
+    progress: ProgressOption = True,
+) -> RunRecord:
+    """Measure the sound of each clip: tempo, key, tags and more, as the config `estimates`, joined by `id`.
+
+    What the config has of other estimators is kept. The same call completes a corpus that has grown.
+
+    Args:
+        corpus: A corpus folder or its address.
+        estimators: "tempo", "key", "clap:ID" with a Hub id or a folder, ...; a list, or names with commas. Default:
+            those that the corpus has, else its recipe's `estimates`, else all that need no download.
+        device: "auto", "cpu", "cuda".
+        overwrite: Replace estimates of another version of an estimator.
+        workers: Processes that estimate. Default: one, with many threads.
+        executor: As in `build`, with `address`, `gpus_per_worker` and `shard_timeout`.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        The run's record: `rows`, and in `details["estimators"]` the name, version and columns of each.
+
+    Raises:
+        RecipeError: There is no such estimator.
+        DataError: No finished corpus, or estimates of another version.
+        BackendError: A package or weights are missing.
+
+    Examples:
+        >>> synthmir.annotate("corpus", ["tempo", "key"]).rows
+        500
+        >>> synthmir.load_corpus("corpus", "estimates")["train"][0]["tempo"]
+        119.8
+    """
+    from .estimators.annotate_corpus import annotate_corpus
+    from .io.storage import to_path
+
+    names = estimators.split(",") if isinstance(estimators, str) else estimators
+    scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
+    with show_progress(progress, "annotate") as update:
+        return annotate_corpus(
+            to_path(corpus), [name for name in names if name.strip()], device=device, overwrite=overwrite,
+            workers=workers, scale=scale, progress=update,
+        )  # fmt: skip
 
 
 def _read_embedder_settings(corpus: Path) -> EmbedderSettings:

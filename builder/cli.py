@@ -1,4 +1,4 @@
-"""The builder's commands: prompts, build, plan, verify, embed, convert. Each is a thin layer over `builder.api`."""
+"""The builder's commands: prompts, build, plan, verify, embed, annotate, convert. They call `builder.api`."""
 
 from __future__ import annotations
 
@@ -122,6 +122,8 @@ def verify(corpus: CorpusArgument) -> None:
     print(f"{findings.files} files, {findings.shards} shards, {findings.clips:,} clips decoded")
     for embedder, rows in findings.embeddings.items():
         print(f"{rows:,} {embedder} embeddings")
+    if findings.estimates:
+        print(f"{findings.estimates:,} estimates")
     if findings.faults:
         listed = "\n".join(f"  - {fault}" for fault in findings.faults[:50])
         more = f"\n  ... and {len(findings.faults) - 50} more" if len(findings.faults) > 50 else ""
@@ -180,6 +182,37 @@ def embed(
     print(f"embeddings {out}: {record.rows:,} rows, {record.details['skipped']} skipped")
     for note in record.details.get("notes", ()):
         print(f"  {note}")
+
+
+@app.command(rich_help_panel="Corpus")
+def annotate(
+    corpus: CorpusArgument,
+    estimators: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            help="What to measure: tempo,key,silence,... and clap:ID. Default: what the corpus has or its recipe "
+            "names, else all that needs no download.",
+        ),
+    ] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace estimates of another version.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that estimate. Default: one, with many threads.")
+    ] = None,
+    executor: Executor = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    shard_timeout: ShardTimeout = None,
+) -> None:
+    """Measure the sound of each clip, as the config `estimates`, joined by `id`. If it is stopped, it resumes."""
+    record = api.annotate(
+        corpus, estimators, device=device, overwrite=overwrite, workers=workers, executor=executor, address=address,
+        gpus_per_worker=gpus_per_worker, shard_timeout=shard_timeout,
+    )  # fmt: skip
+    print(f"estimates {corpus / 'estimates'}: {record.rows:,} rows")
+    for entry in record.details["estimators"]:
+        print(f"  {entry['name']}: {', '.join(entry['columns'])}")
 
 
 @app.command(rich_help_panel="Corpus")

@@ -16,7 +16,7 @@ from .configs import GENERATED, ConfigKind
 from .errors import RecipeError
 from .io.safe_files import find_shipped, parse_json, read_yaml
 from .io.storage import is_file, path_exists, storage_errors, to_path
-from .registry import EMBEDDERS, GENERATORS
+from .registry import EMBEDDERS, ESTIMATORS, GENERATORS
 from .settings import (
     VERSIONS,
     AblationSettings,
@@ -52,6 +52,15 @@ def _unknown_parts(data: Any, parts: Collection[str]) -> Iterator[str]:
         yield f"{part}.name: there is no {part} called {name!r:.60}{suggest(name, registry)}. Known: {known}"
 
 
+def _unknown_estimators(data: Any) -> Iterator[str]:
+    """Describe each estimator that is not registered."""
+    listed = data.get("estimates") if isinstance(data, dict) else None
+    for text in listed if isinstance(listed, list | tuple) else ():
+        if isinstance(text, str) and (name := text.partition(":")[0]) not in ESTIMATORS:
+            known = ", ".join(sorted(ESTIMATORS))
+            yield f"estimates: there is no estimator called {name!r:.60}{suggest(name, ESTIMATORS)}. Known: {known}"
+
+
 def list_recipes() -> list[str]:
     """Return the names of the shipped recipes."""
     return sorted(path.stem for path in find_shipped("recipes").glob("*.yaml"))
@@ -81,6 +90,8 @@ class Recipe(RecipeSection):
     stems: bool = False
     """Whether the corpus gets the config `stems`: drums, bass, harmony, melody, vocals and other parts of each clip,
     which add up to it, from a generator that has a score, as `arranger`."""
+    estimates: tuple[str, ...] = Field(default=(), strict=False)
+    """Estimators that measure the sound of each clip, as `synthmir annotate` does: `[tempo, key, silence]`."""
     embedder: EmbedderSettings = EmbedderSettings()
     """Which embedder turns the audio into vectors, and how."""
     training: TrainingSettings = TrainingSettings()
@@ -128,7 +139,11 @@ class Recipe(RecipeSection):
     def _validated(cls, data: Any, where: str, parts: Collection[str]) -> Recipe:
         """Make a recipe whose `parts` ("generator", "embedder") are registered. Raises RecipeError."""
         result = try_validate(cls, data)
-        faults = [*_unknown_parts(data, parts), *(result if isinstance(result, list) else ())]
+        faults = [
+            *_unknown_parts(data, parts),
+            *(_unknown_estimators(data) if parts else ()),
+            *(result if isinstance(result, list) else ()),
+        ]
         if faults or isinstance(result, list):
             raise faults_error(where, faults)
         return result

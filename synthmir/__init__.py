@@ -20,6 +20,7 @@ from builder.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from builder.api import (
+        annotate,
         build,
         convert,
         embed,
@@ -68,8 +69,8 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "builder.api": (
-        "build", "convert", "embed", "estimate", "load_batches", "load_tensors", "plan", "prompts", "read_recipe",
-        "verify",
+        "annotate", "build", "convert", "embed", "estimate", "load_batches", "load_tensors", "plan", "prompts",
+        "read_recipe", "verify",
     ),
     "builder.corpus.corpus": ("Corpus",),
     "builder.corpus.hf_builder": ("MusicGenCorpus",),
@@ -119,6 +120,7 @@ __all__ = [
     "SynthmirError",
     "__version__",
     "ablate",
+    "annotate",
     "benchmarks",
     "build",
     "calibrate",

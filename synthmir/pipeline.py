@@ -156,6 +156,15 @@ def run(
         record = embed_corpus(corpus.root, loaded.embedder, workers=embedding_workers, scale=scale, progress=update)
     report(f"embeddings {corpus.root / augmented_config_name(loaded.embedder)}: {record.rows:,} rows")
 
+    if loaded.estimates:
+        from builder.estimators.annotate_corpus import annotate_corpus
+
+        with show_progress(progress, "annotate") as update:
+            record = annotate_corpus(
+                corpus.root, loaded.estimates, workers=embedding_workers, scale=scale, progress=update
+            )
+        report(f"estimates {corpus.root / 'estimates'}: {record.rows:,} rows")
+
     model, pages = folder / "model", folder / "report"
     chosen = ChosenSettings(loaded.training, loaded.embedder, loaded.split)
     if (trained := train_with(corpus.root, model, chosen, progress)) is not None:

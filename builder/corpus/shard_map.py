@@ -159,7 +159,11 @@ def map_shards(corpus: Corpus, config: MappedConfig, executor: Executor, progres
     origin = {shard: f"{sums.get(shard, '')} {config.made_with}" for shard in data}
 
     def is_made(shard: str) -> bool:
-        return any(ledger.has_intact(place, data[shard], origin[shard]) for place in (root, work))
+        target = data[shard]
+        if ledger.has_intact(root, target, origin[shard]):
+            delete_file(work / target)  # of a run that was stopped and made it of something else
+            return True
+        return ledger.has_intact(work, target, origin[shard])
 
     finished = map_parallel(is_made, list(data), root)
     todo = [shard for shard, there in zip(data, finished, strict=True) if not there]

@@ -21,6 +21,8 @@ from ..io.hf_features import features_from_schema
 from ..io.parquet_guard import check_parquet, read_batches
 from ..io.storage import open_for_arrow, storage_errors
 from .corpus import GROWTH, SHARD_FILE, STATE, Corpus, list_corpus_files, part_number
+from .estimates import CONFIG as ESTIMATES
+from .estimates import find_estimate_faults
 from .schema import LONGEST, SAMPLING_RATE
 from .shards import WORK, hash_file, read_footer
 
@@ -37,6 +39,7 @@ class Findings:
         shards: Shards of audio that were read.
         clips: Clips that were decoded.
         embeddings: Rows of each config of embeddings.
+        estimates: Rows of the config of estimates.
         faults: Descriptions of all faults; empty for an intact corpus.
     """
 
@@ -44,6 +47,7 @@ class Findings:
     shards: int = 0
     clips: int = 0
     embeddings: dict[str, int] = field(default_factory=dict)
+    estimates: int = 0
     faults: list[str] = field(default_factory=list)
 
 
@@ -85,6 +89,9 @@ def _verify(corpus: Corpus, progress: Callable[[int, int], None]) -> Findings:
         findings.faults.append(f"data: {len(all_ids) - len(set(all_ids))} id(s) occur twice")
     for config in corpus.embeddings():
         _check_embeddings(corpus, config, findings, ids, intact)
+    if shards := [corpus.root / name for name in corpus.shards(ESTIMATES) if name in intact]:
+        findings.faults += find_estimate_faults(corpus, ids, intact, corpus.sums())
+        findings.estimates = sum(pq.read_metadata(open_for_arrow(shard)).num_rows for shard in shards)
     return findings
 
 
@@ -103,7 +110,7 @@ def _check_files(corpus: Corpus, findings: Findings) -> set[str]:
     findings.faults += [
         f"{name}: damaged or changed (its hash is not the listed one)" for name in listed if actual[name] != sums[name]
     ]
-    for config in ("data", *corpus.embeddings()):
+    for config in ("data", *corpus.embeddings(), *([ESTIMATES] if corpus.shards(ESTIMATES) else [])):
         findings.faults += _check_numbers(corpus.shards(config), config)
     for config, part in corpus.incomplete_embeddings().items():
         findings.faults.append(

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from ..corpus.corpus import RECIPE, Corpus, newest_shard
+from ..corpus.estimates import CONFIG, EstimatorEntry, read_entries
 from ..corpus.shard_map import map_shards, refuse_links
 from ..corpus.shards import WORK
 from ..errors import DataError
 from ..executors import ExecutorSettings, choose_executor
 from ..io.hf_features import features_from_schema
-from ..io.columns import names_of
 from ..io.locks import lock_folder
 from ..io.storage import is_file, limit_workers, map_parallel, open_for_arrow
 from ..recipe import Recipe
 from ..records import RunRecord
 from ..registry import ESTIMATORS
 from .base import Estimator, EstimatorSettings, LabelSet, load_estimator, parse_estimators
-from .estimates_config import CONFIG, RECORD, EstimatesConfig, EstimatorEntry
+from .estimates_config import EstimatesConfig, describe_estimator
 
 Progress = Callable[[int, int], None]  # clips estimated so far, clips in total
 
@@ -39,8 +38,8 @@ def annotate_corpus(
 ) -> RunRecord:
     """Add the columns of estimators to the config `estimates` of a finished corpus, shard by shard.
 
-    Columns of other estimators that the config has are kept, and completed for clips that a grown corpus has got since.
-    A run that was stopped resumes. Shards whose audio has changed are estimated again.
+    Columns of other estimators that the config has are kept, and completed for the new clips of a grown corpus. A
+    run that was stopped resumes. Shards whose audio has changed are estimated again.
 
     Args:
         path: The corpus folder or its address.
@@ -75,18 +74,6 @@ def annotate_corpus(
         return map_shards(corpus, config, executor, lambda done: progress(done, total))
 
 
-def read_entries(corpus: Corpus) -> dict[str, EstimatorEntry]:
-    """Read which estimators' columns a corpus has, by name, from its record. Raises DataError for a damaged one."""
-    if not corpus.shards(CONFIG):
-        return {}
-    listed = corpus.record(RECORD).get("details", {}).get("estimators", [])
-    try:
-        entries = [EstimatorEntry(**entry) for entry in listed]
-        return {entry.name: entry for entry in entries}
-    except TypeError as error:
-        raise DataError(f"{corpus.root / RECORD}: not a record of estimates: {error}", "copy the corpus again") from error
-
-
 def read_label_names(corpus: Corpus) -> LabelSet:
     """Read the labels that the clips of a corpus can have, from its newest shard."""
     shards = corpus.shards()
@@ -94,7 +81,12 @@ def read_label_names(corpus: Corpus) -> LabelSet:
         raise DataError(f"{corpus.root}: has no shard of audio", "list the damage with synthmir verify CORPUS")
     path = corpus.root / newest_shard(shards)
     features = features_from_schema(pq.read_schema(open_for_arrow(path)), path)
-    return LabelSet(*(tuple(names_of(features, column) or ()) for column in ("genre", "mood", "instruments")))
+
+    def names(column: str) -> tuple[str, ...]:
+        kind = features.get(column)
+        return tuple(getattr(getattr(kind, "feature", kind), "names", None) or ())
+
+    return LabelSet(names("genre"), names("mood"), names("instruments"))
 
 
 def _choose_estimators(corpus: Corpus, stored: Mapping[str, EstimatorEntry]) -> Sequence[str]:
@@ -135,7 +127,7 @@ def _load_config(
     kept = EstimatesConfig(corpus.root, settings, {name: stored[name] for name in stored if name not in asked}, {})
     incomplete = {name for shard, sha256 in shards.items() for name in kept.missing(shard, sha256)}
     loaded |= {name: load_estimator(settings[name]) for name in sorted(incomplete)}
-    entries = {**stored, **{name: EstimatorEntry.of(one, settings[name]) for name, one in loaded.items()}}
+    entries = {**stored, **{name: describe_estimator(one, settings[name]) for name, one in loaded.items()}}
     for name, entry in entries.items():
         if name in stored and stored[name].revision != entry.revision and not (overwrite and name in asked):
             raise DataError(

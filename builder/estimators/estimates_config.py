@@ -13,53 +13,28 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..corpus.estimates import CONFIG, RECORD, EstimatorEntry, list_versions, read_versions
 from ..corpus.shard_map import ShardTask, count_rows
 from ..corpus.shards import read_footer, write_shard
 from ..errors import DataError
 from ..executors import Tick
 from ..io.hf_features import features_from_schema
 from ..io.parquet_guard import check_parquet, read_batches
-from ..io.storage import is_file, open_for_arrow
+from ..io.storage import open_for_arrow
 from .base import Estimator, EstimatorSettings, load_estimator
 from .measure import Row, measure_clips
 
 if TYPE_CHECKING:
     from datasets import Features
 
-CONFIG = "estimates"
-RECORD = "records/annotate.json"
 BATCH = 16  # clips that are decoded at a time
 VERIFY = "list the damage with synthmir verify CORPUS"
 
 
-@dataclass(frozen=True, slots=True)
-class EstimatorEntry:
-    """An estimator of a corpus, as the record of `annotate` lists it.
-
-    Attributes:
-        name: Of the registry.
-        source: Its checkpoint, None for those without.
-        version: What its columns depend on beside the audio: its revision and, of some, the labels of the corpus.
-        about: For cards.
-        columns: Those that it fills.
-    """
-
-    name: str
-    source: str | None
-    version: str
-    about: str
-    columns: list[str]
-
-    @classmethod
-    def of(cls, estimator: Estimator, settings: EstimatorSettings) -> EstimatorEntry:
-        """Describe a loaded estimator."""
-        version = f"{estimator.revision} {getattr(estimator, 'variant', '')}".strip()
-        return cls(settings.name, settings.source, version, estimator.about, list(estimator.columns()))
-
-    @property
-    def revision(self) -> str:
-        """The revision of the estimator alone."""
-        return self.version.partition(" ")[0]
+def describe_estimator(estimator: Estimator, settings: EstimatorSettings) -> EstimatorEntry:
+    """Describe a loaded estimator for the record."""
+    version = f"{estimator.revision} {getattr(estimator, 'variant', '')}".strip()
+    return EstimatorEntry(settings.name, settings.source, version, estimator.about, list(estimator.columns()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +72,7 @@ class EstimatesConfig:
 
     def missing(self, name: str, sha256: str) -> list[str]:
         """The estimators that must run for a shard, as no finished shard of this audio has their columns."""
-        there = read_versions_of(self.root / name, sha256)
+        there = read_versions(self.root / name, sha256)
         return [one for one, entry in sorted(self.entries.items()) if there.get(one) != entry.version]
 
     def make_shard(self, task: ShardTask, target: Path, pool: ThreadPoolExecutor, tick: Tick) -> None:
@@ -118,7 +93,9 @@ class EstimatesConfig:
             rows = _join(rows, _read_rows(finished, ["id", *copied]), finished)
         write_shard(target, rows, sort_columns(features), footer)
 
-    def _measure(self, source: Path, names: Sequence[str], pool: ThreadPoolExecutor, tick: Tick) -> Iterator[list[Row]]:
+    def _measure(
+        self, source: Path, names: Sequence[str], pool: ThreadPoolExecutor, tick: Tick
+    ) -> Iterator[list[Row]]:
         """Yield the ids of a shard's clips with their estimates."""
         batches = (batch.to_pylist() for batch in read_batches(source, BATCH, ["id", "audio", "prompt"]))
         for rows, estimates, faults in measure_clips([self.loaded[name] for name in names], batches, pool):
@@ -129,14 +106,11 @@ class EstimatesConfig:
 
     def read_made_with(self, footer: dict[str, Any]) -> str:
         """The estimators of a finished shard and their versions."""
-        return _describe(_versions_in(footer))
+        return _describe(list_versions(footer))
 
     def describe(self, seconds: float) -> dict[str, Any]:
         """The `details` of the run record."""
-        entries = [
-            {key: getattr(entry, key) for key in ("name", "source", "version", "about", "columns")}
-            for _, entry in sorted(self.entries.items())
-        ]
+        entries = [entry.to_dict() for _, entry in sorted(self.entries.items())]
         return {"estimators": entries, "seconds": round(seconds, 3)}
 
     def loader(self) -> Callable[[], EstimatesConfig]:
@@ -153,7 +127,7 @@ def _load_config(
     """The config in another process. Raises DataError if an estimator has another version there."""
     loaded = {name: load_estimator(settings[name]) for name in names}
     for name, estimator in loaded.items():
-        if (version := EstimatorEntry.of(estimator, settings[name]).version) != entries[name].version:
+        if (version := describe_estimator(estimator, settings[name]).version) != entries[name].version:
             raise DataError(
                 f"estimator {name!r} has version {version} on {node()}, and {entries[name].version} where this run "
                 "started",
@@ -173,25 +147,6 @@ def make_features(estimators: Sequence[Estimator]) -> Features:
 def sort_columns(features: Features) -> Features:
     """Return the features with `id` first and the others by name: their order does not depend on the runs."""
     return type(features)({name: features[name] for name in sorted(features, key=lambda name: (name != "id", name))})
-
-
-def read_versions_of(shard: Path, sha256: str) -> dict[str, str]:
-    """The versions of the estimators whose columns a finished shard has, by name.
-
-    Args:
-        shard: Its file, which may be missing or damaged.
-        sha256: The hash of its shard of audio. A shard of other audio has no columns that count.
-    """
-    try:
-        footer = read_footer(shard) if is_file(shard) else {}
-    except DataError:
-        return {}
-    return _versions_in(footer) if footer.get("source_sha256") == sha256 else {}
-
-
-def _versions_in(footer: Mapping[str, Any]) -> dict[str, str]:
-    versions = footer.get("estimators")
-    return {str(name): str(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
 
 
 def _describe(versions: Mapping[str, str]) -> str:

@@ -25,15 +25,16 @@ class Key:
     """Key of a clip: "A minor".
 
     Peaks of the spectrum between 60 Hz and 1 kHz are added up by pitch class, after the tuning of the clip is
-    estimated (as in Gómez 2006, "Tonal description of music audio signals", chapter 3), and correlated with profiles of
-    major and minor keys (Krumhansl 1990; the profiles of Albrecht and Shanahan 2013). One key is assumed for the clip.
+    estimated (as in Gómez 2006, "Tonal description of music audio signals", chapter 3), and correlated with profiles
+    of major and minor keys (Krumhansl 1990; the profiles of Albrecht and Shanahan 2013). One key is assumed
+    for the clip.
     """
 
     name = "key"
     revision = "1"
     about = (
-        "Key by correlation of pitch classes (spectral peaks, Gómez 2006) with the major and minor profiles of Albrecht "
-        "and Shanahan 2013. A key and its relative or dominant are often confused."
+        "Key by correlation of pitch classes (spectral peaks, Gómez 2006) with the major and minor profiles of "
+        "Albrecht and Shanahan 2013. A key and its relative or dominant are often confused."
     )
     light = True
 

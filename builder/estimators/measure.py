@@ -74,6 +74,10 @@ def find_non_finite(value: Any, name: str = "") -> str | None:
     """The name of the first number in nested values that is NaN or infinite; None if there is none."""
     if isinstance(value, float):
         return None if math.isfinite(value) else name
-    parts = value.items() if isinstance(value, dict) else ((name, part) for part in value) if isinstance(value, list) else ()
-    found = (find_non_finite(part, f"{name}.{key}".strip(".") if isinstance(value, dict) else key) for key, part in parts)
+    parts: dict[str, Any] = {}
+    if isinstance(value, dict):
+        parts = {f"{name}.{key}".strip("."): part for key, part in value.items()}
+    elif isinstance(value, list):
+        parts = {f"{name}[{place}]": part for place, part in enumerate(value)}
+    found = (find_non_finite(part, key) for key, part in parts.items())
     return next((one for one in found if one is not None), None)

@@ -25,16 +25,16 @@ class Tempo:
 
     The onset strength's autocorrelation has peaks at multiples of the beat's period, and its spectrum at multiples of
     the beat's rate, so that the product of both is large at the beat itself (Peeters 2007, "Template-based estimation
-    of time-varying tempo", section 3.2). Both are averaged over one, two and four times. The product is weighted by how
-    salient a period is: a normal distribution in octaves around 0.6 s (Parncutt 1994, "A perceptual model of pulse
+    of time-varying tempo", section 3.2). Both are averaged over one, two and four times. The product is weighted by
+    how salient a period is: a normal distribution in octaves around 0.6 s (Parncutt 1994, "A perceptual model of pulse
     salience and metrical accent in musical rhythms", equation 3). One tempo is assumed for the clip.
     """
 
     name = "tempo"
     revision = "1"
     about = (
-        "Tempo by autocorrelation and spectrum of the onset strength (Peeters 2007), weighted by the salience of periods "
-        "(Parncutt 1994). Half and double tempo are often confused: see `tempo_alternatives`."
+        "Tempo by autocorrelation and spectrum of the onset strength (Peeters 2007), weighted by the salience of "
+        "periods (Parncutt 1994). Half and double tempo are often confused: see `tempo_alternatives`."
     )
     light = True
 
@@ -61,17 +61,19 @@ def _estimate_tempo(onsets: np.ndarray) -> Estimate:
     scores = score_tempi(onsets)
     if scores is None:
         return {"tempo": None, "tempo_confidence": None, "tempo_alternatives": []}
-    tempi = list_tempi()
-    total, best = scores.sum(), _refine(scores)
+    tempi, best = list_tempi(), _refine(scores)
+
+    def confidence(tempo: float) -> float:
+        near = np.abs(tempi / tempo - 1) <= NEAR
+        return round(float(scores[near].sum() / scores.sum()), 4)
+
     alternatives = []
     for share in SHARES:
-        near = np.abs(tempi / (best * share) - 1) <= NEAR
-        if share != 1 and near.any():
-            alternatives.append({"bpm": round(best * share, 2), "confidence": round(float(scores[near].sum() / total), 4)})
-    own = np.abs(tempi / best - 1) <= NEAR
+        if share != 1 and SLOWEST <= best * share <= FASTEST:
+            alternatives.append({"bpm": round(best * share, 2), "confidence": confidence(best * share)})
     return {
         "tempo": round(best, 2),
-        "tempo_confidence": round(float(scores[own].sum() / total), 4),
+        "tempo_confidence": confidence(best),
         "tempo_alternatives": sorted(alternatives, key=lambda one: -one["confidence"]),
     }
 

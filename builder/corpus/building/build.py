@@ -35,6 +35,8 @@ from ...registry import GENERATORS
 from ..card.card import write_card
 from ..card.plots import ASSETS
 from ..corpus import BUILD_RECORD, CARD, REJECTED, SUMS, Corpus, write_sums
+from ..estimates import CONFIG as ESTIMATES
+from ..estimates import annotate_command
 from ..schema import SAMPLING_RATE, LabelEncoder, audio_features
 from ..shards import WORK, Entry, Footer, Row, digest, read_footer, write_shard
 from .build_record import complete_record, describe_part
@@ -318,7 +320,7 @@ def _finish(job: BuildJob, recipe: Recipe, record: RunRecord, rejected: list[dic
     record.write(out / BUILD_RECORD)
     old = Corpus(out).sums() if job.finished_record else {}
     if job.new is None:
-        _delete_damaged_embeddings(out, old)
+        _delete_damaged_configs(out, old)
     write_card(out)
     known = {name: digest for name, digest in old.items() if name.endswith(".parquet")} if job.new else {}
     write_sums(out, known | {name: entry.sha256 for name, entry in job.ledger.entries.items()})
@@ -331,19 +333,20 @@ def _repair_card(corpus: Corpus) -> None:
     written = [name for name in sums if name == CARD or name.startswith(f"{ASSETS}/")]
     if all((corpus.root / name).exists() and hash_file(corpus.root / name) == sums[name] for name in written):
         return
-    _delete_damaged_embeddings(corpus.root, sums)
+    _delete_damaged_configs(corpus.root, sums)
     write_card(corpus.root)
     write_sums(corpus.root, {name: digest for name, digest in sums.items() if name not in written})
 
 
-def _delete_damaged_embeddings(out: Path, sums: dict[str, str]) -> None:
-    """Delete embeddings whose hash is not the listed one, so that `embed` makes them again."""
+def _delete_damaged_configs(out: Path, sums: dict[str, str]) -> None:
+    """Delete embeddings and estimates whose hash is not the listed one, so that their commands make them again."""
     corpus = Corpus(out)
-    shards = [shard for config in corpus.embeddings() for shard in corpus.shards(config)]
+    shards = [shard for config in (*corpus.embeddings(), ESTIMATES) for shard in corpus.shards(config)]
     hashes = map_parallel(lambda shard: digest(out / shard), shards, out)
     for shard, actual in zip(shards, hashes, strict=True):
         if sums.get(shard, actual) != actual:
-            command = corpus.embed_command(shard.partition("/")[0])
+            config = shard.partition("/")[0]
+            command = annotate_command(corpus) if config == ESTIMATES else corpus.embed_command(config)
             log.warning("%s: is damaged and was deleted; to make it again: %s", out / shard, command)
             delete_file(out / shard)
 

@@ -16,6 +16,7 @@ from ...io.atomic import write_text
 from ...io.markdown import FILTERS, format_front_matter
 from ...io.safe_files import find_shipped, parse_json, read_yaml
 from ..corpus import BUILD_RECORD, CARD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, embed_record, list_parts
+from ..estimates import read_entries
 from ..schema import COLUMNS
 from .fidelity import drop_stale_measurements
 from .font_licences import list_font_licences
@@ -85,6 +86,10 @@ def _render(root: Path) -> str:
         "repeated": int((table.numbers("attempts") > 1).sum()),
         "columns": _describe_columns(configs["default"]["features"], stereo),
         "embedders": embedders,
+        "estimators": [
+            {"columns": sorted(entry.columns), "about": entry.about, "version": entry.version, "source": entry.source}
+            for entry in read_entries(Corpus(root)).values()
+        ],
         "makings": makings,
         "sampled": table.rows["guidance"].null_count < len(table),
         "fidelity": measurements,
