@@ -22,6 +22,7 @@ _HERE = "evaluation.benchmarks"
 SOURCES = Registry(
     "source of annotated tracks",
     corpus=f"{_HERE}.annotated_corpus:AnnotatedCorpus",
+    folder=f"{_HERE}.annotated_folder:AnnotatedFolder",
     mirdata=f"{_HERE}.mirdata:MirdataTracks",
 )
 HAS_TASK: dict[str, Callable[[Annotation], bool]] = {
@@ -156,7 +157,8 @@ def load_annotated(spec: str, tasks: Sequence[str] = (), corpus: str | Path | No
     """Open annotated tracks.
 
     Args:
-        spec: `mirdata:DATASET:PATH`, `corpus:PATH[?split=SPLIT]`, or "validation": that split of `corpus`.
+        spec: `mirdata:DATASET:PATH`; `folder:PATH`, with files of annotations beside the audio;
+            `corpus:PATH[?split=SPLIT]`; or "validation": that split of `corpus`.
         tasks: The annotations to read: "beats", "downbeats", "tempo", "time_signature", "chords", "key", "sections",
             "melody", "notes", "instruments". Empty: all that there are. Tracks without any of them are left out.
         corpus: The corpus of "validation".

@@ -69,40 +69,17 @@ class Folder(Benchmark):
         audio = [(folder, file) for folder, file in found if is_audio(file)]
         loose = [file for file in self.top.iterdir() if file.is_file()]
         names = [file.relative_to(self.top).as_posix() for _, file in audio]
-        artists = self._read_artists(
-            [*loose, *(file for _, file in found)], [*names, *(file.name for file in loose if is_audio(file))]
+        artists, notes = read_artists(
+            self.top,
+            [*loose, *(file for _, file in found)],
+            [*names, *(file.name for file in loose if is_audio(file))],
         )
+        self.notes += notes
         recordings = [
             Recording(printable(name), file, (spelt[normalize_label(folder.name)],), artist=artists.get(name))
             for name, (folder, file) in zip(names, audio, strict=True)
         ]
         return sorted(recordings, key=lambda one: (one.id, os.fsencode(one.path or "")))
-
-    def _read_artists(self, paths: Sequence[Path], names: Sequence[str]) -> dict[str, str]:
-        """Return the artist of each file that a table names one for; of a table without artists, the album.
-
-        Args:
-            paths: All files, of which the tables are read.
-            names: The paths of the audio files from the root.
-        """
-        table = read_file_table(self.top, paths, names)
-        if table is None:
-            return {}
-        self.notes += table.notes
-        column = next((name for name in GROUPS if table.has_column(name)), None)
-        if column is None:
-            self.notes.append(f"{table.path.name} has no column artist: every track counts as an artist of its own")
-            return {}
-        if column != GROUPS[0]:
-            self.notes.append(f"{table.path.name} has no column artist: each {column} counts as an artist")
-        artists = {}
-        for number, name in enumerate(names):
-            row = table.find_row(number)
-            if row is not None and (value := row.cells.get(column)) is not None:
-                if not isinstance(value, str | int) or isinstance(value, bool):
-                    raise DataError(f"{row.where}: {column} is {value!r:.100}, not a name", "write the name as text")
-                artists[name] = normalize_name(str(value))
-        return artists
 
     def find_mapping(self, labels: Sequence[str]) -> Mapping:
         """Map labels by name, or by the given file. Raises DataError where no folder names a label."""
@@ -177,6 +154,39 @@ class Folder(Benchmark):
             f"put each genre's files in a folder named after one of the model's labels ({', '.join(labels)}), or map "
             "the folders to labels: folder:PATH?mapping=FILE",
         )
+
+
+def read_artists(top: Path, paths: Sequence[Path], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Read the artist of each file from a table beside the files; of a table without artists, the album.
+
+    Args:
+        top: The root of the files.
+        paths: All files, of which the tables are read.
+        names: The paths of the audio files from the root.
+
+    Returns:
+        Artists by path, of the files that the table names one for; and sentences about the table.
+
+    Raises:
+        DataError: A table cannot be read, or an artist is no name.
+    """
+    table = read_file_table(top, paths, names)
+    if table is None:
+        return {}, []
+    notes = list(table.notes)
+    column = next((name for name in GROUPS if table.has_column(name)), None)
+    if column is None:
+        return {}, [*notes, f"{table.path.name} has no column artist: every track counts as an artist of its own"]
+    if column != GROUPS[0]:
+        notes.append(f"{table.path.name} has no column artist: each {column} counts as an artist")
+    artists = {}
+    for number, name in enumerate(names):
+        row = table.find_row(number)
+        if row is not None and (value := row.cells.get(column)) is not None:
+            if not isinstance(value, str | int) or isinstance(value, bool):
+                raise DataError(f"{row.where}: {column} is {value!r:.100}, not a name", "write the name as text")
+            artists[name] = normalize_name(str(value))
+    return artists, notes
 
 
 def _copies(recordings: Sequence[Recording]) -> list[str]:

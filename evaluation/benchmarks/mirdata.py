@@ -11,9 +11,10 @@ from builder.errors import DataError, RecipeError
 from builder.names import match_split
 
 from .annotated import AnnotatedTrack, AnnotatedTracks
+from .annotated_values import ConversionError, measure_seconds
 from .base import NUMBER_TASKS, Benchmark
-from .mirdata_reader import MirdataReader, duration_of, option_names, split_target
-from .mirdata_values import CONVERTERS, ConversionError, Converted
+from .mirdata_reader import MirdataReader, option_names, split_target
+from .mirdata_values import CONVERTERS, Converted
 from .text import printable
 from .track import Recording
 
@@ -88,7 +89,7 @@ class MirdataTracks(AnnotatedTracks):
             )
             return None
         try:
-            duration = duration_of(path)
+            duration = measure_seconds(path)
         except DataError:
             self.leave_out(identity, "whose audio cannot be read")
             return None

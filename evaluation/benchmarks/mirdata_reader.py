@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.audio import measure_audio, read_blocks
 from builder.errors import DataError, RecipeError
 from builder.io.safe_files import read_text
 from builder.validation import suggest
 
+from .annotated_values import ConversionError
 from .mirdata_index import open_mirdata, quiet
-from .mirdata_values import CONVERTERS, ConversionError, Converted, convert_value
+from .mirdata_values import CONVERTERS, Converted, convert_value
 from .text import printable
 
 # Where a track has several attributes of a kind, the first of these that it has counts. All others are found by the
@@ -231,14 +231,6 @@ def _declared_types(kind: type, name: str) -> set[str]:
         if typing.get_origin(one) is typing.Union:
             open_types += typing.get_args(one)
     return names
-
-
-def duration_of(path: Path) -> float:
-    """Measure audio in seconds. Raises DataError where it cannot be read."""
-    samples, _, rate = measure_audio(path)
-    if samples > 10**12:  # the header does not say
-        samples = sum(len(block) for block, _ in read_blocks(path))
-    return samples / rate
 
 
 def _is_audio(name: str) -> bool:

@@ -5,26 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from builder.annotations.annotation import MELODY_RATE, Notes, Segments
+from .annotated_values import (
+    ConversionError,
+    clean_chords,
+    key_or_none,
+    make_notes,
+    make_segments,
+    parse_key,
+    resample_melody,
+)
 
 Fields = dict[str, Any]
-UNKNOWN_CHORD = "X"  # mir_eval leaves stretches of this label out
 UNKNOWN_VELOCITY = 64  # of notes that are annotated without one
-_KEY = re.compile(r"([A-Ga-g])\s*(sharp|flat|[#♯b♭]*)[\s:_-]*([A-Za-z]*)$")
-_MODES = {
-    "": "major", "maj": "major", "major": "major", "M": "major", "ionian": "major",
-    "min": "minor", "minor": "minor", "m": "minor", "aeolian": "minor",
-}  # fmt: skip
-_NO_KEY = {"n", "x", "none", "unknown", "-", ""}
-
-
-class ConversionError(ValueError):
-    """A value that no `Annotation` can hold; the message says why."""
 
 
 class Converted(Fields):
@@ -79,56 +75,6 @@ def to_midi_pitch(pitches: Any, unit: str) -> np.ndarray:
         return values if unit == "midi" else 69 + 12 * np.log2(values / 440)
 
 
-def parse_key(text: str) -> str | None:
-    """Parse "D:minor", "Db maj", "F# minor", "Am", "bb:min" as "D:minor", "Db:major", ...; None for no key.
-
-    Raises:
-        ConversionError: A mode that is neither major nor minor, or no key.
-    """
-    text = text.strip()
-    if text.lower() in _NO_KEY:
-        return None
-    match = _KEY.match(text)
-    if match is None:
-        raise ConversionError(f"the key {text[:40]!r}")
-    accidental = match[2].replace("♯", "#").replace("♭", "b").replace("sharp", "#").replace("flat", "b")
-    mode = _MODES.get(match[3]) or _MODES.get(match[3].lower())
-    if mode is None:
-        raise ConversionError(f"the mode {match[3][:20].lower()}, neither major nor minor")
-    return f"{match[1].upper()}{accidental}:{mode}"
-
-
-@lru_cache(4096)
-def is_chord(label: str) -> bool:
-    """Whether mir_eval can read a label of a chord (Harte et al. 2005)."""
-    from mir_eval.chord import InvalidChordException, encode
-
-    try:
-        encode(label)
-    except (InvalidChordException, ValueError, KeyError, IndexError):
-        return False
-    return True
-
-
-def make_segments(intervals: np.ndarray, labels: Sequence[str]) -> tuple[Segments, int]:
-    """Order stretches by their start, and cut those that overlap the next.
-
-    Args:
-        intervals: float64 [segments, 2], seconds.
-        labels: Of each.
-
-    Returns:
-        The segments without empty ones, and how many were cut.
-    """
-    intervals = np.asarray(intervals, np.float64).reshape(-1, 2)
-    order = np.argsort(intervals[:, 0], kind="stable")
-    start, end = intervals[order].T
-    ends = np.minimum(end, np.append(start[1:], np.inf))
-    kept = ends > start
-    names = tuple(str(labels[place]) for place in order[kept])
-    return Segments(start[kept], ends[kept], names), int((ends < end - 1e-6).sum())
-
-
 def _beats(value: Any, duration: float) -> Converted:
     """BeatData; positions only where they count within bars."""
     times = to_seconds(value.times, value.time_unit)
@@ -167,11 +113,7 @@ def _tempo_dict(value: dict[str, Any], duration: float) -> Converted:
 def _chords(value: Any, duration: float) -> Converted:
     """ChordData; labels that mir_eval cannot read become X."""
     intervals = to_seconds(value.intervals, getattr(value, "interval_unit", "s"))  # mirdata 1.0 does not keep the unit
-    labels = [str(label).strip() for label in value.labels]
-    odd = sum(not is_chord(label) for label in labels)
-    segments, cut = make_segments(intervals, [label if is_chord(label) else UNKNOWN_CHORD for label in labels])
-    remarks = ["chords that mir_eval cannot read are left out of the score"] if odd else []
-    remarks += ["chords that overlap are cut"] if cut else []
+    segments, remarks = clean_chords(intervals, list(map(str, value.labels)))
     return Converted([*remarks, *_after_end(segments.start, duration)], chords=segments)
 
 
@@ -180,7 +122,7 @@ def _key_data(value: Any, duration: float) -> Converted:
     intervals = to_seconds(value.intervals, value.interval_unit)
     lengths: dict[str, float] = {}
     for label, (start, end) in zip(value.keys, intervals, strict=True):
-        if (name := _key_or_none(str(label))) is not None:
+        if (name := key_or_none(str(label))) is not None:
             lengths[name] = lengths.get(name, 0.0) + float(end - start)
     if not lengths:
         if len(value.keys):
@@ -188,13 +130,6 @@ def _key_data(value: Any, duration: float) -> Converted:
         return Converted()
     remarks = ["the key changes: the one that lasts longest counts"] if len(lengths) > 1 else []
     return Converted(remarks, key=max(lengths, key=lambda name: lengths[name]))
-
-
-def _key_or_none(text: str) -> str | None:
-    try:
-        return parse_key(text)
-    except ConversionError:
-        return None
 
 
 def _key_text(value: str, duration: float) -> Converted:
@@ -235,42 +170,6 @@ def _several_f0(value: Any, duration: float) -> Converted:
     pitches = to_midi_pitch(frames, value.frequency_unit)
     voiced = np.isfinite(pitches) & (np.asarray(frames, np.float64) > 0)
     return Converted(_after_end(times, duration), melody=resample_melody(times, pitches, voiced, duration))
-
-
-def resample_melody(times: np.ndarray, pitches: np.ndarray, voiced: np.ndarray, duration: float) -> np.ndarray:
-    """Resample a melody to `MELODY_RATE` values a second.
-
-    A value is voiced where the nearest one in time is, and no further from it than one and a half hops. Between two
-    voiced ones within a semitone the pitch is interpolated in cents.
-
-    Args:
-        times: float64 [values], seconds, increasing.
-        pitches: float64 [values], MIDI numbers; of unvoiced values any.
-        voiced: bool [values].
-        duration: Seconds of audio.
-
-    Returns:
-        float32 [ceil(MELODY_RATE * duration)], Hz, 0 where unvoiced.
-    """
-    grid = np.arange(math.ceil(round(MELODY_RATE * duration, 6))) / MELODY_RATE
-    if not voiced.any():
-        return np.zeros(len(grid), np.float32)
-    hop = float(np.median(np.diff(times))) if len(times) > 1 else 1 / MELODY_RATE
-    after = np.clip(np.searchsorted(times, grid), 1, max(len(times) - 1, 1))
-    before = after - 1
-    after = np.minimum(after, len(times) - 1)
-    nearest = np.where(np.abs(times[after] - grid) < np.abs(grid - times[before]), after, before)
-    sounds = voiced[nearest] & (np.abs(times[nearest] - grid) <= 1.5 * hop)
-    pitch = pitches[nearest].copy()
-    smooth = voiced[before] & voiced[after] & (times[after] > times[before])
-    smooth &= (grid >= times[before]) & (grid <= times[after])
-    smooth[smooth] &= np.abs(pitches[after[smooth]] - pitches[before[smooth]]) <= 1
-    low, high = before[smooth], after[smooth]
-    share = (grid[smooth] - times[low]) / (times[high] - times[low])
-    pitch[smooth] = pitches[low] + share * (pitches[high] - pitches[low])
-    hertz = np.zeros(len(grid), np.float32)
-    hertz[sounds] = 440 * 2 ** ((pitch[sounds] - 69) / 12)
-    return hertz
 
 
 def _note_data(value: Any, duration: float) -> Converted:
@@ -327,41 +226,6 @@ def _midi(value: Any, duration: float) -> Converted:
     table = np.array(rows, np.float64)
     notes = make_notes(table[:, :2], table[:, 2], table[:, 3], table[:, 4], table[:, 5] > 0, table[:, 6])
     return Converted(_after_end(notes.onset, duration), notes=notes)
-
-
-def make_notes(
-    intervals: np.ndarray,
-    pitches: np.ndarray,
-    velocity: np.ndarray,
-    program: np.ndarray | int = 0,
-    is_drum: np.ndarray | bool = False,
-    track: np.ndarray | int = 0,
-) -> Notes:
-    """Make notes of columns: pitches are rounded, notes without length or with an impossible pitch left out.
-
-    Args:
-        intervals: float64 [notes, 2], onset and offset in seconds.
-        pitches: float64 [notes], MIDI numbers.
-        velocity: float64 [notes], 0 to 127.
-        program: [notes], General-MIDI programs from 0.
-        is_drum: bool [notes].
-        track: [notes].
-    """
-    with np.errstate(invalid="ignore"):
-        kept = (intervals[:, 1] > intervals[:, 0]) & np.isfinite(pitches) & (pitches >= 0) & (pitches < 127.5)
-    rows = np.flatnonzero(kept)
-    numbers = np.round(pitches[rows])
-    rows = rows[np.lexsort((numbers, intervals[rows, 0]))]
-    columns = [np.broadcast_to(np.asarray(column), (len(pitches),))[rows] for column in (program, is_drum, track)]
-    return Notes(
-        intervals[rows, 0],
-        intervals[rows, 1],
-        np.minimum(np.round(pitches[rows]), 127).astype(np.int16),
-        np.clip(np.round(velocity[rows]), 1, 127).astype(np.int16),
-        columns[0].astype(np.int16),
-        columns[1].astype(np.bool_),
-        columns[2].astype(np.int16),
-    )
 
 
 def _time_signature(value: Any, duration: float) -> Converted:

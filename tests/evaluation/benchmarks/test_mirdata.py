@@ -15,10 +15,11 @@ from mirdata import annotations as values
 
 from builder.errors import DataError, RecipeError
 from evaluation.benchmarks.annotated import AnnotatedTracks, load_annotated
+from evaluation.benchmarks.annotated_values import ConversionError, parse_key, resample_melody
 from evaluation.benchmarks.base import load_benchmark
 from evaluation.benchmarks.mirdata_index import PICKLED, read_index
 from evaluation.benchmarks.mirdata_reader import PREFERRED, TYPES, find_attributes
-from evaluation.benchmarks.mirdata_values import CONVERTERS, ConversionError, convert_value, parse_key, resample_melody
+from evaluation.benchmarks.mirdata_values import CONVERTERS, convert_value
 
 from .miniatures import put
 from .mirdata_miniatures import MAKERS, SECONDS
