@@ -58,10 +58,13 @@ EMBEDDERS = Registry(
 
 ESTIMATORS = Registry(
     "estimator",
+    aesthetics="builder.estimators.aesthetics:Aesthetics",
+    clap="builder.estimators.clap:Clap",
     key="builder.estimators.key:Key",
     loudness_range="builder.estimators.loudness_range:LoudnessRange",
     onset_rate="builder.estimators.onset_rate:OnsetRate",
     silence="builder.estimators.silence:Silence",
     spectral_centroid="builder.estimators.spectral_centroid:SpectralCentroid",
+    tags="builder.estimators.tags:MusicTags",
     tempo="builder.estimators.tempo:Tempo",
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from builder.estimators.clap_model import ClapEncoder
 from builder.records import record_run
 from builder.settings import EmbedderSettings
 
@@ -20,7 +21,7 @@ from ..results import fidelity as results
 from ..results.fidelity import FILE, Fidelity, Figure
 from . import plots
 from .adherence import Probe, ProbePredictions, predict_by_corpus, predict_by_reference, summarize_adherence
-from .clap import Clap
+from .clap import compute_cosines
 from .duplicate_pairs import list_pairs, write_pairs
 from .duplicates import Duplicates, find_duplicates
 from .embedded_sets import EmbeddedSet, Progress, open_corpus_set, open_reference_set
@@ -86,7 +87,7 @@ def measure_fidelity(
     own, settings = open_corpus_set(corpus, settings, "train" if held_out else None)
     if weights is not None:
         settings = settings.model_copy(update={"weights": weights})
-    checkpoint = Clap(clap) if clap is not None else None
+    checkpoint = ClapEncoder(clap) if clap is not None else None
     with record_run("fidelity", own.fingerprint) as record:
         if held_out:
             reference, _ = open_corpus_set(corpus, settings, VALIDATION)
@@ -116,7 +117,7 @@ class _Measurement:
         self,
         pair: SetPair,
         out: Path,
-        clap: Clap | None,
+        clap: ClapEncoder | None,
         similarity: float | None,
         held_out: bool,
         weights: str | None,
@@ -360,7 +361,7 @@ class _Measurement:
         prompts = [prompts_of[ids[row]] for row in rows]
         # Shifted by half: each clip gets another clip's prompt, and each prompt is used once.
         others = prompts[len(prompts) // 2 :] + prompts[: len(prompts) // 2]
-        own, other = self.clap.compute_cosines(prompts, others, [audio[ids[row]] for row in rows])
+        own, other = compute_cosines(self.clap, prompts, others, [audio[ids[row]] for row in rows])
         decoded = np.isfinite(own)
         own, other, rows = own[decoded], other[decoded], rows[decoded]
         if len(own) < 2:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder.embedders.tagger import TAGGER, load_tagger
 from builder.errors import BackendError, DataError
-from builder.io.safe_files import read_yaml
-from builder.validation import Section, validate
+from builder.estimators.tag_labels import read_label_tags
 from training.metrics import MetricValues, Ranking, divide
 
 from ..benchmarks.text import normalize_label
@@ -27,44 +23,9 @@ if TYPE_CHECKING:
 
     from .set_pair import SetPair
 
-TABLE = Path(__file__).with_name("tag_labels.yaml")
 MIN_CLIPS = 5  # that were asked for a label, and that were not
 AUC, WITHIN = "auc", "within_genres"
 NOT_ASKED = "unspecified"  # of the column `vocals`
-Tags = dict[str, dict[str, list[str]]]  # tags by column and label
-
-
-class TagTable(Section):
-    """The tags of each data set's models that mean labels of a corpus."""
-
-    groups: dict[str, list[str]]  # labels by the name that a row of several has
-    MSD: Tags
-    MTT: Tags
-
-
-@dataclass(frozen=True, slots=True)
-class LabelTags:
-    """Labels of a column, of which a clip has one or more, and the tags that mean them."""
-
-    column: str  # genre, vocals, mood, instruments
-    name: str
-    labels: tuple[str, ...]
-    tags: tuple[str, ...]
-
-
-@cache
-def read_label_tags(dataset: str) -> tuple[LabelTags, ...]:
-    """Read which tags mean which labels.
-
-    Args:
-        dataset: What the tagger was trained on: "MSD" or "MTT".
-    """
-    table = validate(TagTable, read_yaml(TABLE, words=True), str(TABLE))
-    return tuple(
-        LabelTags(column, name, tuple(table.groups.get(name, [name])), tuple(tags))
-        for column, rows in getattr(table, dataset).items()
-        for name, tags in rows.items()
-    )
 
 
 def measure_tagging(

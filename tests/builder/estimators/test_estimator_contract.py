@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 import pytest
 from datasets import Features
@@ -12,14 +17,37 @@ from builder.estimators.measure import find_non_finite
 from builder.estimators.sound import Sound
 from builder.registry import ESTIMATORS
 
+from ..embedders.tf_writer import random_musicnn, save
+from .clap_checkpoint import clap_checkpoint
+
 RATE = 32_000
 LABELS = LabelSet(("funk", "rock"), ("calm",), ("piano", "bass"))
 
 
+class FakePredictor:
+    """The interface of the package `audiobox-aesthetics`, with levels as scores."""
+
+    def forward(self, batch: list[dict[str, Any]]) -> list[dict[str, float]]:
+        assert all(clip["path"].ndim == 2 and clip["sample_rate"] == RATE for clip in batch)
+        return [dict.fromkeys(("CE", "CU", "PC", "PQ"), 1 + float(clip["path"].abs().mean())) for clip in batch]
+
+
 @pytest.fixture(scope="module", params=sorted(ESTIMATORS))
-def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> EstimatorSettings:
-    """Settings that load it."""
-    return EstimatorSettings(request.param, device="cpu", labels=LABELS)
+def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EstimatorSettings]:
+    """Settings that load it, with small random weights where it needs some."""
+    source = None
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "clap":
+            source = str(clap_checkpoint(tmp_path_factory.mktemp("clap")))
+        elif request.param == "tags":
+            source = str(save(tmp_path_factory.mktemp("tags") / "a", random_musicnn("MSD_musicnn")))
+        elif request.param == "aesthetics":
+            module = ModuleType("audiobox_aesthetics.infer")
+            module.initialize_predictor = lambda checkpoint: FakePredictor()  # type: ignore[attr-defined]
+            patch.setitem(sys.modules, "audiobox_aesthetics", ModuleType("audiobox_aesthetics"))
+            patch.setitem(sys.modules, "audiobox_aesthetics.infer", module)
+            patch.setattr("builder.estimators.aesthetics.metadata.version", lambda package: "0.0.4")
+        yield EstimatorSettings(request.param, source, device="cpu", labels=LABELS)
 
 
 @pytest.fixture(scope="module")

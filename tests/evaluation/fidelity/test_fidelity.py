@@ -28,8 +28,8 @@ from evaluation.results import fidelity as results
 from evaluation.results.fidelity import Fidelity, Figure
 from synthmir.cli import app
 
+from ...builder.estimators.clap_checkpoint import clap_checkpoint
 from ..conftest import GENRES, NASTY, sound
-from .test_fidelity_probes import clap_checkpoint
 
 SCHEMA = Path(results.__file__).with_name("fidelity.schema.json")
 DIM = 12

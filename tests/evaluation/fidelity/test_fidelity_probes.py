@@ -12,11 +12,13 @@ from scipy.stats import norm
 
 from builder.audio import encode_flac
 from builder.errors import BackendError
+from builder.estimators.clap_model import ClapEncoder
 from evaluation.fidelity import adherence
-from evaluation.fidelity.clap import Clap
+from evaluation.fidelity.clap import compute_cosines
 from evaluation.fidelity.intervals import mean_with_interval
 from evaluation.fidelity.two_sample import assign_folds, design_effect, two_sample_test
 
+from ...builder.estimators.clap_checkpoint import clap_checkpoint
 from ..conftest import sound
 
 
@@ -123,45 +125,20 @@ def test_a_probe_of_the_corpus_is_cross_validated() -> None:
     assert adherence.predict_by_corpus(x[:3], np.arange(3), single_groups(3), ["a", "b", "c"]) is None
 
 
-WORDS = ("<s>", "<pad>", "</s>", "<unk>", "a", "rock", "jazz", "track", "loud", "quiet", "noise", "tones")
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small CLAP with tokenizer and feature extractor."""
     return clap_checkpoint(tmp_path_factory.mktemp("clap"))
 
 
-def clap_checkpoint(folder: Path) -> Path:
-    """Write a small CLAP with random weights."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor, PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
-        model_max_length=64,
-    )  # fmt: skip
-    sound = {"hidden_size": 64, "patch_embeds_hidden_size": 8, "depths": [1] * 4, "num_attention_heads": [1, 2, 2, 2]}
-    text = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        text |= {"vocab_size": len(WORDS), "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-        model = ClapModel(ClapConfig(text_config=text, audio_config=sound, projection_dim=16))
-    model.save_pretrained(folder)
-    ClapProcessor(ClapFeatureExtractor(truncation="rand_trunc"), tokenizer).save_pretrained(folder)
-    return folder
-
-
 def test_cosines_equal_the_models_forward_pass(checkpoint: Path) -> None:
     from transformers import ClapModel, ClapProcessor
 
-    clap = Clap(str(checkpoint))
+    clap = ClapEncoder(str(checkpoint))
     clips = [sound(genre, 0, 1.0, clap.sampling_rate) for genre in range(3)]
     prompts = ["a rock track", "quiet jazz", "loud noise tones a track"]
     files: list[Any] = [encode_flac(clip, clap.sampling_rate) for clip in clips]
-    own, other = clap.compute_cosines(prompts, prompts[1:] + prompts[:1], files)
+    own, other = compute_cosines(clap, prompts, prompts[1:] + prompts[:1], files)
 
     model, processor = ClapModel.from_pretrained(checkpoint).eval(), ClapProcessor.from_pretrained(checkpoint)
     with torch.inference_mode():
@@ -180,17 +157,17 @@ def test_cosines_equal_the_models_forward_pass(checkpoint: Path) -> None:
 
 
 def test_long_clips_are_cut_at_the_same_place_and_damaged_ones_are_nan(checkpoint: Path) -> None:
-    clap = Clap(str(checkpoint))
+    clap = ClapEncoder(str(checkpoint))
     long = sound(0, 0, 11.0, clap.sampling_rate)
     twice = clap.embed_audio([long, long, long[: clap.max_samples]])
     assert (twice[0] == twice[1]).all() and (twice[0] == twice[2]).all()
-    own, _ = clap.compute_cosines(["a", "a"], ["rock", "rock"], [b"no audio", encode_flac(long, clap.sampling_rate)])
+    own, _ = compute_cosines(clap, ["a", "a"], ["rock", "rock"], [b"no audio", encode_flac(long, clap.sampling_rate)])
     assert np.isnan(own[0]) and np.isfinite(own[1])
 
 
 def test_what_is_not_a_checkpoint_is_an_error(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "clap"}')
     with pytest.raises(BackendError, match=r"--clap .*cannot be loaded"):
-        Clap(str(tmp_path))
+        ClapEncoder(str(tmp_path))
     with pytest.raises(BackendError, match=r"nobody/nothing.*cannot be loaded"):
-        Clap("nobody/nothing")
+        ClapEncoder("nobody/nothing")

@@ -13,13 +13,14 @@ from builder.embedders.base import load_embedder
 from builder.embedders.musicnn import MUSICNN_TAGS
 from builder.embedders.tagger import load_tagger
 from builder.errors import BackendError, DataError
+from builder.estimators.tag_labels import read_label_tags
 from builder.settings import EmbedderSettings
 from evaluation.benchmarks.mapping import vocabulary_labels
 from evaluation.fidelity.embedded_sets import open_corpus_set
 from evaluation.fidelity.measure import measure_fidelity
 from evaluation.fidelity.page import format_table, render_section, write_page
 from evaluation.fidelity.set_pair import SetPair
-from evaluation.fidelity.tags import find_asked, measure_auc, measure_tagging, read_label_tags
+from evaluation.fidelity.tags import find_asked, measure_auc, measure_tagging
 from synthmir import tags as predict_tags
 
 from ...builder.embedders import tf_writer
