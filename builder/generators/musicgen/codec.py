@@ -38,7 +38,7 @@ class Codec:
         # EnCodec's convolutions and LSTM give wrong results on Apple's MPS, so there the codec is on the CPU.
         self._device = torch.device("cpu") if model.device.type == "mps" else model.device
         self._quantizer = model.quantizer.to(self._device)
-        folded = _fold_weight_norm(model).to(self._device)
+        folded = _move_weights(_fold_weight_norm(model), self._device)
         as_products = self._device.type == "cpu" and can_pack(dtype) and ProductDecoder.suits(model)
         self._decoder: Decoder = ProductDecoder(folded, dtype) if as_products else LayerDecoder(folded, dtype)
 
@@ -192,6 +192,20 @@ class Recurrence:
             hidden = (output_gate.sigmoid() * cell.tanh()).to(x.dtype)
             out[step] = hidden
         return out
+
+
+def _move_weights(module: nn.Module, device: torch.device) -> nn.Module:
+    """Move a module, but not its single numbers: layers read their padding on the host, which waits for a GPU."""
+    numbers = [
+        (part, name, buffer)
+        for part in module.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None and buffer.dim() == 0
+    ]
+    module.to(device)
+    for part, name, buffer in numbers:
+        part._buffers[name] = buffer
+    return module
 
 
 def _fold_weight_norm(model: EncodecModel) -> nn.Module:

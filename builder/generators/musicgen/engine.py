@@ -102,6 +102,7 @@ class Engine:
         self.codebooks, self.vocabulary, self.pad = config.num_codebooks, config.vocab_size, config.pad_token_id
         # Each codebook is one step later than the one before. In stereo, those of left and right alternate, in step.
         self.delays = (torch.arange(self.codebooks) // config.audio_channels).to(self.device)
+        self._last_delay = (self.codebooks - 1) // config.audio_channels
         self._activation: Callable[[Tensor], Tensor] = ACT2FN[config.activation_function]
         self._kernel = load_kernel(self.dtype, self.size) if self.device.type == "cpu" and not plain else None
         self._captures = self.device.type == "cuda" and not plain
@@ -144,11 +145,11 @@ class Engine:
     @property
     def max_frames(self) -> int:
         """Frames of the longest clip that the position embeddings allow."""
-        return len(self._positions) - int(self.delays[-1])
+        return len(self._positions) - self._last_delay
 
     def count_steps(self, frames: int) -> int:
         """The number of steps for `frames` frames: the last codebook starts and ends later than the first."""
-        return frames + int(self.delays[-1])
+        return frames + self._last_delay
 
     def bytes_per_clip(self, frames: int, sampling: Sampling) -> int:
         """The memory of one clip in the batch, nearly all of it keys and values."""
@@ -180,7 +181,8 @@ class Engine:
             sampling: How tokens are sampled.
 
         Returns:
-            Codes, int64 [batch, codebooks, frames], and bool [batch], False for a clip with non-finite logits.
+            Codes, int64 [batch, codebooks, frames], and bool [batch], False for a clip with non-finite logits. After
+            such a clip call `release`: the cache has NaN, which the next batch would read.
         """
         run = self._start_run(states, mask, frames, uniforms, sampling)
         steps = self.count_steps(frames)
@@ -191,10 +193,8 @@ class Engine:
         else:
             for step in range(steps):
                 self._step(run, sampling, step + 1)
-        if not (finite := run.finite.clone()).all():
-            self.release()  # the cache has NaN
         places = torch.arange(1, frames + 1, device=self.device) + self.delays[:, None]
-        return run.codes.gather(2, places.expand(len(run.codes), -1, -1)), finite
+        return run.codes.gather(2, places.expand(len(run.codes), -1, -1)), run.finite.clone()
 
     def _start_run(self, states: Tensor, mask: Tensor, frames: int, uniforms: Tensor, sampling: Sampling) -> Run:
         """Set up the state of a batch, in the buffers of the last batch if they have the same shapes."""

@@ -213,7 +213,9 @@ class LoadedModel:
         noise = draw_uniforms(seeds, self.engine.count_steps(frames), self.engine.codebooks)
         codes, finite = self.engine.decode(states, mask, frames, noise, self._sampling)
         sound = self.codec.decode(codes, fold=not self._stereo)
-        sound[~finite.cpu()] = torch.nan
+        if not (finite := finite.cpu()).all():
+            self.engine.release()
+            sound[~finite] = torch.nan
         return sound
 
     def _read(self, texts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:

@@ -158,6 +158,7 @@ def test_clip_with_nan_is_reported_and_others_are_unaffected(mono: Any) -> None:
     broken = states.clone()
     broken[1] = torch.nan
     codes, finite = engine.decode(broken, batch["attention_mask"], FRAMES, noise, Sampling())
+    engine.release()
     assert finite.tolist() == [True, False, True]
     assert torch.equal(codes[[0, 2]], wanted[[0, 2]])
     assert torch.equal(engine.decode(states, batch["attention_mask"], FRAMES, noise, Sampling())[0], wanted)
