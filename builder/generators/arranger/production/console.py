@@ -36,7 +36,7 @@ from .movement import delay_vibrato
 from .parameters import Ambience, Compression, Equaliser, Medium, MixProduction, Movement, TrackProduction
 from .space import make_space
 
-Part = tuple[np.ndarray, np.float32]  # a track, and the factor of what of it is reverberated
+Part = tuple[np.ndarray, np.float32]  # what of a track is reverberated, and its factor
 
 _AHEAD = 0.003  # seconds that the limiter sees ahead
 _FADE_IN, _FADE_OUT = 0.004, 0.03
@@ -83,17 +83,18 @@ def mix_tracks(
             sound *= ducking
         dry += sound
         level = np.float32(10 ** (settings.send / 20))
-        if track.stem in stems:
-            parts[stems.index(track.stem)].append((sound.copy(), level))
         sound *= level
         send += sound
-    buses, weight = add_space(dry, send, parts, production, score.seed, rate)
+        if track.stem in stems:
+            parts[stems.index(track.stem)].append((sound, level))
+    mix, made, weight = add_space(dry, send, parts, production, score.seed, rate)
     if production.bus is not None:
-        mix = compress_bus(buses[0], production.bus, rate)
-        buses = [mix, *follow(buses[0], mix, buses[1:])]
-    buses = record(buses, production.medium, score.seed, rate)
-    mix = master(buses[0], weight, production, rate)
-    return [mix, *follow(buses[0], mix, buses[1:])]
+        before, mix = mix, compress_bus(mix, production.bus, rate)
+        follow(before, mix, made)
+    mix = record(mix, production.medium, score.seed, rate, made)
+    mastered = master(mix, weight, production, rate)
+    follow(mix, mastered, made)
+    return [mastered, *made]
 
 
 def mix_track(
@@ -225,19 +226,20 @@ def equalise(frequencies: np.ndarray, settings: Equaliser) -> np.ndarray:
 
 def add_space(
     dry: np.ndarray, send: np.ndarray, stems: Sequence[Sequence[Part]], production: MixProduction, seed: int, rate: int
-) -> tuple[list[np.ndarray], float]:
+) -> tuple[np.ndarray, list[np.ndarray], float]:
     """Add the reverberation and equalise, in one pass over the spectrum.
 
     Args:
         dry: float32 [channels, samples], the sum of the tracks.
         send: float32 [channels, samples], what is reverberated.
-        stems: The tracks of each stem, with the factor of what is reverberated.
+        stems: The tracks of each stem. All of them add up to `send`.
         production: The production of the clip.
         seed: Seed of the reverberation's noise.
         rate: The sampling rate in Hz.
 
     Returns:
-        The mix and its stems, float32 [channels, samples] each, and the ratio of the K-weighted power to the power.
+        The mix, float32 [channels, samples], the same of each stem, and the ratio of the mix's K-weighted power to its
+        power.
     """
     channels, length = dry.shape
     impulse = make_space(production.space, channels, Generator(PCG64(seed)), rate)
@@ -250,7 +252,7 @@ def add_space(
     wet_gains = gains * 10 ** (production.wet / 20) / (1.0 + (180.0 / np.maximum(coarse, 1.0)) ** 4)
     dry_curve, wet_curve = (interpolate(curve)[:bins] for curve in (gains, wet_gains))
     weights = weight_loudness(coarse[:-1])
-    out = np.empty((1 + len(stems), channels, length), np.float32)
+    out, made = np.empty_like(dry), [np.empty_like(dry) for _ in stems]
     power, weighted = 0.0, 0.0
     for channel in range(channels):
         room = scipy.fft.rfft(impulse[channel], size)
@@ -266,35 +268,70 @@ def add_space(
         by_block = squares.reshape(-1, BLOCK).sum(axis=1)
         power += float(by_block.sum())
         weighted += float((by_block * weights).sum())
-        out[0, channel] = scipy.fft.irfft(spectrum, size)[:length]
+        out[channel] = scipy.fft.irfft(spectrum, size)[:length]
         if stems:
             room *= wet_curve
-        for number, parts in enumerate(stems, 1):
-            spectrum = sum(scipy.fft.rfft(sound[channel], size) * (level * room + dry_curve) for sound, level in parts)
-            out[number, channel] = scipy.fft.irfft(spectrum, size)[:length]
-    return list(out), weighted / max(1e-12, power)
+            _add_space_to_stems(out, made, channel, stems, room, dry_curve, size)
+    return out, made, weighted / max(1e-12, power)
 
 
-def record(buses: list[np.ndarray], medium: Medium, seed: int, rate: int) -> list[np.ndarray]:
-    """Record a mix on a medium: saturation, noise, speed, codec. Its stems get everything but the noise.
+def _add_space_to_stems(
+    mix: np.ndarray,
+    out: list[np.ndarray],
+    channel: int,
+    stems: Sequence[Sequence[Part]],
+    wet: np.ndarray,
+    dry: np.ndarray,
+    size: int,
+) -> None:
+    """Reverberate and equalise a channel of each stem.
+
+    Transforms are fast four at a time. The stem with most tracks is what the others leave of the mix.
+    """
+    *order, last = sorted(range(len(stems)), key=lambda number: len(stems[number]))
+    # A row for the first track of each stem, which gets the others of that stem.
+    tracks = [(row, part) for row, number in enumerate(order) for part in stems[number][:1]]
+    tracks += [(row, part) for row, number in enumerate(order) for part in stems[number][1:]]
+    sounds = np.zeros((_count_rows(len(tracks)), size), np.float32)
+    for line, (_, (sound, _)) in zip(sounds, tracks, strict=False):
+        line[: mix.shape[1]] = sound[channel]
+    spectra = scipy.fft.rfft(sounds, overwrite_x=True)
+    del sounds
+    for place, (row, (_, level)) in enumerate(tracks):
+        spectra[place] *= wet + dry / level
+        if place >= len(order):
+            spectra[row] += spectra[place]
+    out[last][channel] = mix[channel]
+    for line, number in zip(scipy.fft.irfft(spectra[: _count_rows(len(order))], size), order, strict=False):
+        out[number][channel] = line[: mix.shape[1]]
+        out[last][channel] -= out[number][channel]
+
+
+def _count_rows(count: int) -> int:
+    """How many rows to transform for so many: three that are left after each four take longer than four."""
+    return count + (count % 4 == 3)
+
+
+def record(sound: np.ndarray, medium: Medium, seed: int, rate: int, stems: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """Record a mix on a medium: saturation, noise, speed, codec.
 
     Args:
-        buses: The mix and its stems, float32 [channels, samples] each.
+        sound: float32 [channels, samples].
         medium: The medium.
         seed: Seed of the noise.
         rate: The sampling rate in Hz.
+        stems: What `sound` is the sum of. Recorded in place, without the noise.
 
     Returns:
-        The same of what was recorded.
+        float32 [channels, samples].
     """
     random = Generator(PCG64((seed, 1)))
-    channels, length = buses[0].shape
-    level = float(np.sqrt(np.mean(buses[0] * buses[0])))
+    channels, length = sound.shape
+    level = float(np.sqrt(np.mean(sound * sound)))
     if medium.drive is not None:
-        buses = saturate_tape(buses, medium.drive, medium.emphasis, rate)
+        sound = saturate_tape(sound, medium.drive, medium.emphasis, rate, stems)
     if medium.wow or medium.flutter:
-        buses = warp_time(buses, medium.wow, medium.flutter, random, rate)
-    sound, *stems = buses
+        sound = warp_time(sound, medium.wow, medium.flutter, random, rate, stems)
     if medium.hiss is not None:
         noise = make_hiss(channels, length, medium.colour, random, rate)
         sound = sound + np.float32(level * 10 ** (medium.hiss / 20)) * noise
@@ -303,8 +340,9 @@ def record(buses: list[np.ndarray], medium: Medium, seed: int, rate: int) -> lis
     if medium.crackle is not None:
         clicks = make_crackle(channels, length, medium.density, random, rate)
         sound = sound + np.float32(level * 10 ** (medium.crackle / 20) * 16.0) * clicks
-    buses = [sound, *stems]
-    return code(buses, medium.ratio, medium.codec_top, rate) if medium.ratio is not None else buses
+    if medium.ratio is not None:
+        sound = code(sound, medium.ratio, medium.codec_top, rate, stems)
+    return sound
 
 
 def master(sound: np.ndarray, weight: float, production: MixProduction, rate: int) -> np.ndarray:

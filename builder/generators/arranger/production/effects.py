@@ -17,36 +17,31 @@ _SILENCE = 1e-5
 _CHUNK = 16_384  # samples
 
 
-def follow(before: np.ndarray, after: np.ndarray, stems: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Apply to the stems of a mix the gain of each sample that took the mix from `before` to `after`."""
-    if not stems:
-        return []
-    gain = np.divide(after, before, out=np.zeros_like(after), where=before != 0.0)
-    return [stem * gain for stem in stems]
+def follow(before: np.ndarray, after: np.ndarray, stems: Sequence[np.ndarray]) -> None:
+    """Apply to the stems of a mix, in place, the gain of each sample that took the mix from `before` to `after`."""
+    gain = after / (before + (before == 0.0)) if stems else after
+    for stem in stems:
+        stem *= gain
 
 
-def saturate(sound: np.ndarray, gain: float, bias: float = 0.0) -> np.ndarray:
-    """Clip softly, as `saturate_buses` does."""
-    return saturate_buses([sound], gain, bias)[0]
-
-
-def saturate_buses(buses: Sequence[np.ndarray], gain: float, bias: float = 0.0) -> list[np.ndarray]:
-    """Clip a mix softly by x / sqrt(1 + x * x), without audible aliasing.
+def saturate(sound: np.ndarray, gain: float, bias: float = 0.0, stems: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """Clip softly by x / sqrt(1 + x * x), without audible aliasing.
 
     The antiderivative of the curve is averaged over each sample (Parker, Zavalishin and Le Bivic, "Reducing the
     aliasing of nonlinear waveshaping using continuous-time convolution", DAFx 2016). For this curve the quotient is
     (a + b) / (sqrt(1 + a * a) + sqrt(1 + b * b)), which needs no division by small differences.
 
     Args:
-        buses: The mix and its stems, float32 [channels, samples] each.
+        sound: float32 [channels, samples].
         gain: The factor before the curve.
         bias: Added before the curve; it makes the curve asymmetric, which adds even harmonics.
+        stems: What `sound` is the sum of. Changed in place: divided by what `sound` is divided by, so that they add up
+            to the result without what the bias adds.
 
     Returns:
-        The mix, float32 [channels, samples] in (-2, 2): the curve's value less its value at rest. The stems, divided
-        by what the mix is divided by: they add up to the mix without what the bias adds.
+        float32 [channels, samples] in (-2, 2): the curve's value less its value at rest.
     """
-    x = buses[0] * np.float32(gain) + np.float32(bias)
+    x = sound * np.float32(gain) + np.float32(bias)
     root = np.sqrt(x * x + np.float32(1.0))
     out = np.empty_like(x)
     out[..., 0] = x[..., 0] / root[..., 0]
@@ -54,15 +49,13 @@ def saturate_buses(buses: Sequence[np.ndarray], gain: float, bias: float = 0.0) 
     between = root[..., 1:] + root[..., :-1]
     out[..., 1:] /= between
     out -= np.float32(bias / math.sqrt(1.0 + bias * bias))
-    stems = []
-    for stem in buses[1:]:
-        bent = np.empty_like(stem)
-        bent[..., 0] = stem[..., 0] / root[..., 0]
-        np.add(stem[..., 1:], stem[..., :-1], out=bent[..., 1:])
-        bent[..., 1:] /= between
-        bent *= np.float32(gain)
-        stems.append(bent)
-    return [out, *stems]
+    if stems:
+        root[..., 1:] = between
+        np.divide(np.float32(gain), root, out=root)
+    for stem in stems:
+        stem[..., 1:] += stem[..., :-1]
+        stem *= root
+    return out
 
 
 def cut_lows(sound: np.ndarray, hertz: float, rate: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import scipy.fft
 from numpy.random import Generator
 from scipy.signal import lfilter
 
-from .effects import cut_lows, modulate, oscillate, saturate_buses, shelve
+from .effects import cut_lows, modulate, oscillate, saturate, shelve
 
 _HOP = 512  # samples between the frames of the codec
 _BANDS = 24
@@ -20,19 +20,22 @@ _NOISE = 100_003  # samples after which noise repeats
 
 
 def warp_time(
-    buses: Sequence[np.ndarray], wow: float, flutter: float, random: Generator, rate: int
-) -> list[np.ndarray]:
+    sound: np.ndarray, wow: float, flutter: float, random: Generator, rate: int, stems: Sequence[np.ndarray] = ()
+) -> np.ndarray:
     """Change the speed a little and slowly, as tape recorders and turntables do.
 
     Args:
-        buses: The mix and its stems, float32 [channels, samples] each.
+        sound: float32 [channels, samples].
         wow: Peak deviation of the speed in percent, once in one to two seconds.
         flutter: Peak deviation of the speed in percent, six to eleven times a second.
         random: The random numbers, for rates and phases.
         rate: The sampling rate in Hz.
+        stems: What `sound` is the sum of. Their speed is changed in place.
     """
-    delays = draw_delays(buses[0].shape[1], wow, flutter, random, rate)
-    return [modulate(bus, delays) for bus in buses]
+    delays = draw_delays(sound.shape[1], wow, flutter, random, rate)
+    for stem in stems:
+        stem[:] = modulate(stem, delays)
+    return modulate(sound, delays)
 
 
 def draw_delays(length: int, wow: float, flutter: float, random: Generator, rate: int) -> np.ndarray:
@@ -46,34 +49,43 @@ def draw_delays(length: int, wow: float, flutter: float, random: Generator, rate
     return delays
 
 
-def saturate_tape(buses: Sequence[np.ndarray], drive: float, emphasis: float, rate: int) -> list[np.ndarray]:
-    """Saturate a mix as tape does: treble is boosted before the curve and cut after it, so that it saturates first.
+def saturate_tape(
+    sound: np.ndarray, drive: float, emphasis: float, rate: int, stems: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """Saturate as tape does: treble is boosted before the curve and cut after it, so that it saturates first.
 
     Args:
-        buses: The mix and its stems, float32 [channels, samples] each.
+        sound: float32 [channels, samples].
         drive: dB of the sound's RMS relative to the curve's knee: -20 clean, 0 dense.
         emphasis: dB by which the treble is boosted before the curve.
         rate: The sampling rate in Hz.
+        stems: What `sound` is the sum of. Changed in place, by the gains that `sound` gets.
 
     Returns:
-        The mix, float32 [channels, samples], with the RMS that it had, and the stems, which get its gains.
+        float32 [channels, samples] with the sound's RMS.
     """
-    mix = buses[0]
-    level = float(np.sqrt(np.mean(mix * mix)))
+    level = float(np.sqrt(np.mean(sound * sound)))
     if level < 1e-6:
-        return list(buses)
+        return sound
     gain = 10 ** (drive / 20) / level
-    if emphasis:
-        buses = [shelve(bus, (60.0, 0.0), (3000.0, emphasis), rate) for bus in buses]
-    buses = saturate_buses(buses, gain, 0.05)
-    for bus in buses:
-        bus -= bus.mean(axis=1, keepdims=True)
-    if emphasis:
-        buses = [shelve(bus, (60.0, 0.0), (3000.0, -emphasis), rate) for bus in buses]
-    gain = level / max(1e-6, float(np.sqrt(np.mean(buses[0] * buses[0]))))
-    for bus in buses:
-        bus *= np.float32(gain)
-    return buses
+    x = _boost_treble(sound, emphasis, rate, stems)
+    x = saturate(x, gain, 0.05, stems)
+    for one in (x, *stems):
+        one -= one.mean(axis=1, keepdims=True)
+    x = _boost_treble(x, -emphasis, rate, stems)
+    gain = level / max(1e-6, float(np.sqrt(np.mean(x * x))))
+    for one in (x, *stems):
+        one *= np.float32(gain)
+    return x
+
+
+def _boost_treble(sound: np.ndarray, gain: float, rate: int, stems: Sequence[np.ndarray]) -> np.ndarray:
+    """A shelf of `gain` dB above 3 kHz, of the stems in place."""
+    if not gain:
+        return sound
+    for stem in stems:
+        stem[:] = shelve(stem, (60.0, 0.0), (3000.0, gain), rate)
+    return shelve(sound, (60.0, 0.0), (3000.0, gain), rate)
 
 
 def make_hiss(channels: int, length: int, colour: float, random: Generator, rate: int) -> np.ndarray:
@@ -130,63 +142,83 @@ def _codec_bands(rate: int) -> np.ndarray:
     return np.unique(np.searchsorted(bark, np.linspace(0.0, bark[-1], _BANDS, endpoint=False)))
 
 
-def code(buses: Sequence[np.ndarray], ratio: float, top: float, rate: int) -> list[np.ndarray]:
-    """Compress a mix lossily and decode it, as MP3 and AAC do at low bit rates.
+def code(sound: np.ndarray, ratio: float, top: float, rate: int, stems: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """Compress lossily and decode, as MP3 and AAC do at low bit rates.
 
     The coefficients of a modified discrete cosine transform (Princen, Johnson and Bradley 1987) are rounded to steps
     that follow each band's level. What is far below its band's level becomes zero, and so does what is above `top`.
 
     Args:
-        buses: The mix and its stems, float32 [channels, samples] each.
+        sound: float32 [channels, samples].
         ratio: Signal-to-noise ratio in dB of the lowest bands; the highest have 12 dB less. 6 is poor, 24 is good.
         top: Hz above which nothing is kept.
         rate: The sampling rate in Hz.
+        stems: What `sound` is the sum of. Changed in place: rounding changes each coefficient of `sound` by a factor
+            from 0 to 2, and theirs by the same.
 
     Returns:
-        float32 [channels, samples] each. Rounding changes each coefficient of the mix by a factor, from 0 to 2, which
-        those of the stems are multiplied by.
+        float32 [channels, samples].
     """
-    channels, length = buses[0].shape
+    channels, length = sound.shape
     frames = -(-length // _HOP) + 1
-    padded = np.zeros((channels, len(buses), frames + 1, _HOP), np.float32)
-    for number, bus in enumerate(buses):
-        padded.reshape(channels, len(buses), -1)[:, number, _HOP : _HOP + length] = bus
-    out = np.zeros_like(padded)
+    padded = np.zeros((frames + 1, _HOP), np.float32)
+    gains = np.empty((frames if stems else 0, _HOP), np.float32)
+    coded = np.empty_like(sound)
     for channel in range(channels):
-        for first in range(0, frames, _FRAMES):  # frames that stay in the cache
-            blocks = padded[channel, :, first : first + _FRAMES + 1]
-            coded = out[channel, :, first : first + _FRAMES + 1]
-            _code_frames(blocks, coded, ratio, round(top / (rate / 2) * _HOP), rate)
-    return list(out.reshape(channels, len(buses), -1)[:, :, _HOP : _HOP + length].swapaxes(0, 1))
+        for number, one in enumerate((sound, *stems)):
+            padded.reshape(-1)[_HOP : _HOP + length] = one[channel]
+            out = np.zeros_like(padded)
+            for first in range(0, frames, _FRAMES):  # frames that stay in the cache
+                spectrum = _transform(padded[first : first + _FRAMES + 1])
+                if number:
+                    spectrum *= gains[first : first + _FRAMES]
+                else:
+                    _round_coefficients(
+                        spectrum, gains[first : first + _FRAMES], ratio, round(top / (rate / 2) * _HOP), rate
+                    )
+                _add_frames(spectrum, out[first : first + _FRAMES + 1])
+            (one if number else coded)[channel] = out.reshape(-1)[_HOP : _HOP + length]
+    return coded
 
 
-def _code_frames(blocks: np.ndarray, out: np.ndarray, ratio: float, top: int, rate: int) -> None:
-    """Code the frames of consecutive blocks and add them to `out`; nothing from bin `top` on.
+def _window() -> np.ndarray:
+    """The rising half of the sine window."""
+    return np.sin((np.arange(_HOP, dtype=np.float32) + np.float32(0.5)) * np.float32(math.pi / 2 / _HOP))
 
-    Both are [buses, frames + 1, _HOP].
-    """
-    half = np.sin((np.arange(_HOP, dtype=np.float32) + np.float32(0.5)) * np.float32(math.pi / 2 / _HOP))
-    quarter = _HOP // 2
-    rising, falling = blocks[:, :-1] * half, blocks[:, 1:] * half[::-1]
-    a, b, c, d = rising[..., :quarter], rising[..., quarter:], falling[..., :quarter], falling[..., quarter:]
-    spectra = scipy.fft.dct(np.concatenate([-c[..., ::-1] - d, a - b[..., ::-1]], axis=-1), type=4, norm="ortho")
-    spectrum, stems = spectra[0], spectra[1:]
 
+def _transform(blocks: np.ndarray) -> np.ndarray:
+    """The coefficients of the frames of consecutive blocks: [frames + 1, _HOP] to [frames, _HOP]."""
+    half, quarter = _window(), _HOP // 2
+    rising, falling = blocks[:-1] * half, blocks[1:] * half[::-1]
+    a, b, c, d = rising[:, :quarter], rising[:, quarter:], falling[:, :quarter], falling[:, quarter:]
+    folded = np.concatenate([-c[:, ::-1] - d, a - b[:, ::-1]], axis=1)
+    return np.asarray(scipy.fft.dct(folded, type=4, norm="ortho", overwrite_x=True))
+
+
+def _round_coefficients(spectrum: np.ndarray, gains: np.ndarray, ratio: float, top: int, rate: int) -> None:
+    """Round [frames, _HOP] coefficients in place; from bin `top` on they are 0. Fills `gains`, unless empty."""
     starts = _codec_bands(rate)
     widths = np.diff(np.append(starts, _HOP))
     power = np.add.reduceat(spectrum * spectrum, starts, axis=1) / widths.astype(np.float32)
     ratios = ratio - 12.0 * np.arange(len(starts)) / len(starts)
     steps = np.sqrt(12.0 * power) * (10 ** (-ratios / 20)).astype(np.float32) + np.float32(1e-5)
     steps = np.repeat(steps.astype(np.float32), widths, axis=1)
-    exact = spectrum.copy() if len(stems) else spectrum
     spectrum /= steps
+    if len(gains):
+        gains[:] = spectrum
     np.rint(spectrum, out=spectrum)
+    if len(gains):
+        gains += spectrum == 0.0  # no division by 0: the gain is 0
+        np.divide(spectrum, gains, out=gains)
+        gains[:, top:] = 0.0
     spectrum *= steps
     spectrum[:, top:] = 0.0
-    if len(stems):
-        stems *= np.divide(spectrum, exact, out=np.zeros_like(exact), where=spectrum != 0.0)
 
-    folded = scipy.fft.dct(spectra, type=4, norm="ortho")
-    left, right = folded[..., :quarter], folded[..., quarter:]
-    out[:, :-1] += np.concatenate([right, -right[..., ::-1]], axis=-1) * half
-    out[:, 1:] += np.concatenate([-left[..., ::-1], -left], axis=-1) * half[::-1]
+
+def _add_frames(spectrum: np.ndarray, out: np.ndarray) -> None:
+    """Add the frames with these coefficients to the blocks that they overlap."""
+    half, quarter = _window(), _HOP // 2
+    folded = scipy.fft.dct(spectrum, type=4, norm="ortho")
+    left, right = folded[:, :quarter], folded[:, quarter:]
+    out[:-1] += np.concatenate([right, -right[:, ::-1]], axis=1) * half
+    out[1:] += np.concatenate([-left[:, ::-1], -left], axis=1) * half[::-1]

@@ -54,9 +54,11 @@ def mix_score(
         for stem, part in zip(stems, parts, strict=True):
             if stem != "drums":
                 part *= ducking
-    mix, *parts = master([drums + band, *parts], score.production, score.seed, rate)
-    before = mix.copy() if parts else mix
-    return [limit(mix, rate), *follow(before, mix, parts)]
+    sound = master(drums + band, score.production, score.seed, rate, parts)
+    before = sound.copy()
+    limit(sound, rate)
+    follow(before, sound, parts)
+    return [sound, *parts]
 
 
 def play_track(
@@ -87,21 +89,17 @@ def play_track(
             bus[start : start + stop] += sound
 
 
-def master(buses: Sequence[np.ndarray], production: Production, seed: int, rate: int) -> list[np.ndarray]:
+def master(
+    sound: np.ndarray, production: Production, seed: int, rate: int, stems: Sequence[np.ndarray] = ()
+) -> np.ndarray:
     """Apply saturation, then reverberation, equaliser and loudness in one pass over the spectrum.
 
-    Args:
-        buses: The mix and its stems.
-        production: How the clip is produced.
-        seed: Seed of the reverberation.
-        rate: The sampling rate in Hz.
+    The stems that `sound` is the sum of are changed in place.
     """
-    sound = buses[0]
-    stems = list(buses[1:])
     if production.drive > 0.02:
         scale = np.float32((1.0 + 6.0 * production.drive) / max(1e-6, 4.0 * float(np.sqrt(np.mean(sound**2)))))
-        sound = np.tanh(sound * scale) / scale
-        stems = follow(buses[0], sound, stems)
+        before, sound = sound, np.tanh(sound * scale) / scale
+        follow(before, sound, stems)
     impulse = _room(production.room_seconds, seed, rate)
     size = scipy.fft.next_fast_len(len(sound) + len(impulse), real=True)
     spectrum = scipy.fft.rfft(sound, size)
@@ -112,8 +110,11 @@ def master(buses: Sequence[np.ndarray], production: Production, seed: int, rate:
     spectrum *= response
     power = float(np.sum(np.abs(spectrum) ** 2 * weight_loudness(frequencies))) * 2.0 / size / len(sound)
     gain = 10 ** ((production.loudness + 0.691) / 20) / max(1e-6, power**0.5)
-    spectra = [spectrum, *(scipy.fft.rfft(stem, size) * response for stem in stems)]
-    return [scipy.fft.irfft(spectrum, size)[: len(sound)] * np.float32(gain) for spectrum in spectra]
+    for stem in stems:
+        stem[:] = scipy.fft.irfft(scipy.fft.rfft(stem, size) * response, size)[: len(sound)]
+        stem *= np.float32(gain)
+    out: np.ndarray = scipy.fft.irfft(spectrum, size)[: len(sound)] * np.float32(gain)
+    return out
 
 
 def _room(seconds: float, seed: int, rate: int) -> np.ndarray:

@@ -112,7 +112,7 @@ def test_echoes_come_at_their_times_and_fade() -> None:
 def test_modulation_delays_by_fractions_of_a_sample() -> None:
     x = np.arange(100, dtype=np.float32)[None]
     np.testing.assert_allclose(effects.modulate(x, np.full(100, 2.25, np.float32))[0, 5:], x[0, 5:] - 2.25)
-    warped = media.warp_time([sine(1000, 3.0)], 1.0, 0.0, Generator(PCG64(1)), RATE)[0]
+    warped = media.warp_time(sine(1000, 3.0), 1.0, 0.0, Generator(PCG64(1)), RATE)
     crossings = np.diff(np.flatnonzero((warped[0, 100:-1] < 0) & (warped[0, 101:] >= 0)))
     rates = RATE * 50 / np.array([crossings[n : n + 50].sum() for n in range(0, len(crossings) - 50, 25)])
     assert 1.005 < rates.max() / 1000 < 1.012 and 0.988 < rates.min() / 1000 < 0.995
@@ -189,15 +189,15 @@ def test_a_gated_reverberation_ends() -> None:
 
 def test_a_fine_codec_changes_nothing_and_a_coarse_one_adds_noise_and_loses_treble() -> None:
     x = noise()
-    np.testing.assert_allclose(media.code([x], 120.0, 16_000, RATE)[0], x, atol=1e-4)
-    errors = [np.mean((media.code([x], ratio, 16_000, RATE)[0] - x) ** 2) for ratio in (24.0, 12.0)]
+    np.testing.assert_allclose(media.code(x, 120.0, 16_000, RATE), x, atol=1e-4)
+    errors = [np.mean((media.code(x, ratio, 16_000, RATE) - x) ** 2) for ratio in (24.0, 12.0)]
     assert errors[1] > 4 * errors[0]
-    assert spectrum(media.code([x], 24.0, 10_000, RATE)[0])[5200:].max() < 0.05 * spectrum(x)[5200:].max()
+    assert spectrum(media.code(x, 24.0, 10_000, RATE))[5200:].max() < 0.05 * spectrum(x)[5200:].max()
 
 
 def test_tape_keeps_the_loudness_and_takes_peaks() -> None:
     x = noise()
-    out = media.saturate_tape([x], -2.0, 6.0, RATE)[0]
+    out = media.saturate_tape(x, -2.0, 6.0, RATE)
     assert out.std() == pytest.approx(x.std(), rel=1e-3) and np.abs(out).max() < 0.8 * np.abs(x).max()
     assert abs(out.mean()) < 1e-5
 

@@ -17,7 +17,7 @@ from builder.audio import encode_flac
 from builder.clip import Clip, Prompt
 from builder.generators.arranger import Arranger, Score, render
 from builder.generators.arranger.production import media
-from builder.generators.arranger.production.effects import saturate_buses
+from builder.generators.arranger.production.effects import saturate
 from builder.generators.arranger.production.parameters import Medium, MixProduction
 from builder.generators.arranger.stems import SILENT, finish_stems
 from builder.settings import GeneratorSettings
@@ -169,18 +169,29 @@ def pieces() -> list[np.ndarray]:
 @pytest.mark.parametrize(
     "process",
     [
-        lambda buses: saturate_buses(buses, 5.0),
-        lambda buses: media.code(buses, 6.0, 11_000.0, RATE),
-        lambda buses: media.warp_time(buses, 0.2, 0.1, np.random.Generator(np.random.PCG64(1)), RATE),
+        lambda mix, stems: saturate(mix, 5.0, 0.0, stems),
+        lambda mix, stems: media.code(mix, 6.0, 11_000.0, RATE, stems),
+        lambda mix, stems: media.warp_time(mix, 0.2, 0.1, np.random.Generator(np.random.PCG64(1)), RATE, stems),
     ],
 )
 def test_what_is_done_to_the_mix_is_done_to_its_stems(process: Any) -> None:
-    mix, *stems = process(pieces())
-    np.testing.assert_array_equal(mix, process(pieces()[:1])[0])
+    mix, *stems = pieces()
+    alone, mix = process(mix, ()), process(mix, stems)
+    np.testing.assert_array_equal(mix, alone)
     assert decibels(stems[0] + stems[1] - mix, mix) < -110
     assert not stems[1][:, 6000:].any()
 
 
 def test_tape_leaves_little_that_is_in_no_stem() -> None:
-    mix, *stems = media.saturate_tape(pieces(), 2.0, 9.0, RATE)
+    mix, *stems = pieces()
+    mix = media.saturate_tape(mix, 2.0, 9.0, RATE, stems)
     assert decibels(stems[0] + stems[1] - mix, mix) < -25
+
+
+@pytest.mark.parametrize("version", ARRANGERS)
+def test_a_solo_is_its_own_stem_with_the_noise_of_the_clip(version: str) -> None:
+    arranger = ARRANGERS[version]
+    score = arranger.compose(clip("pop", 6, "piano"))
+    solo = tuple(track for track in score.tracks if track.instrument == "piano")
+    stems = check(arranger, replace(score, tracks=solo))
+    assert list(stems) == ["harmony"]
