@@ -47,6 +47,8 @@ GENERATORS = Registry(
     audiocraft="builder.generators.audiocraft.generator:AudioCraft",
     musicgen="builder.generators.musicgen.generator:MusicGen",
 )
+# Those that have a score, for messages: asking their classes would import torch. A test compares them.
+SCORED_GENERATORS = ("arranger",)
 
 EMBEDDERS = Registry(
     "embedder",

@@ -15,9 +15,12 @@ from typing import Any
 
 import table
 
-from builder.corpus.building.build import ShardBuilder, build
+from builder.configs import AUDIO
+from builder.corpus.building.build import build
 from builder.corpus.building.extend import make_part
 from builder.corpus.building.plan import plan_clips
+from builder.corpus.building.shard_builder import ShardBuilder, ShardTask
+from builder.corpus.schema import DETAILS, audio_features
 from builder.executors import Executor, ExecutorSettings, Tick, Worker, choose_executor
 from builder.recipe import Recipe
 
@@ -93,8 +96,10 @@ def overhead(folder: Path, per_genre: int, rounds: int) -> list[dict[str, Any]]:
         for name, executor in sides.items():
             place = folder / "shards"
             place.mkdir()
-            setup: Any = partial(Timed, chosen, part.labels, part.fingerprint, place / "generator.json", place)
-            found[name].append(_idle_share(executor, setup, part.shards))
+            schemas = {AUDIO: audio_features(part.labels).arrow_schema}
+            made_by, places = place / "generator.json", {AUDIO: place}
+            setup: Any = partial(Timed, chosen, part.labels, schemas, part.fingerprint, made_by, places, DETAILS)
+            found[name].append(_idle_share(executor, setup, [ShardTask(shard, (AUDIO,)) for shard in part.shards]))
             shutil.rmtree(place)
     return [
         table.row(

@@ -15,8 +15,9 @@ from datasets.builder import Key
 from ..io.parquet_guard import read_batches
 from ..io.safe_files import find_shipped
 from ..recipe import Recipe
-from .building.build import build, load_recipe_generator
+from .building.build import build
 from .building.plan import SPLITS
+from .building.shard_builder import load_recipe_generator
 from .corpus import Corpus, newest_shard
 from .schema import audio_features
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..annotations.annotation import STEMS
 from ..clip import VOCALS, Clip
 
 if TYPE_CHECKING:
@@ -103,6 +104,15 @@ def audio_features(labels: LabelNames, details: Sequence[str] = DETAILS) -> Feat
             "peak": Value("float32"),
             "attempts": Value("int8"),
         }
+    )
+
+
+def stem_features() -> Features:
+    """Make the features of the config `stems`."""
+    from datasets import Audio, ClassLabel, Features, Value
+
+    return Features(
+        {"id": Value("string"), "stem": ClassLabel(names=list(STEMS)), "audio": Audio(sampling_rate=SAMPLING_RATE)}
     )
 
 

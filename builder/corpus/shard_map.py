@@ -10,8 +10,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
-import pyarrow.parquet as pq
-
 from ..errors import DataError
 from ..executors import Executor, Tick, count_cores
 from ..io.storage import (
@@ -23,14 +21,13 @@ from ..io.storage import (
     make_folder,
     map_parallel,
     move_folder,
-    open_for_arrow,
     storage_errors,
 )
 from ..records import RunRecord, record_run
 from .building.extend import pin_shards
 from .card.card import write_card
 from .corpus import SUMS, Corpus, write_sums
-from .shards import WORK, Entry, Ledger, digest, read_footer
+from .shards import WORK, Entry, Ledger, count_rows, digest, read_footer
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +110,6 @@ class ShardMapperFactory:
 
 def _load_mapper(load: Callable[[], MappedConfig], place: Path) -> ShardMapper:
     return ShardMapper(load(), place)
-
-
-def count_rows(path: Path) -> int:
-    """The number of rows of a shard, read from its footer."""
-    return int(pq.read_metadata(open_for_arrow(path)).num_rows)
 
 
 def refuse_links(root: Path, names: tuple[str, ...]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import DataError
-from ..io.atomic import write_bytes, write_file
+from ..io.atomic import write_bytes
 from ..io.safe_files import parse_json
 from ..io.storage import (
     hash_file,
     is_remote,
+    new_file,
     open_for_arrow,
     read_all_files,
     stored_sha256,
@@ -37,26 +38,49 @@ Row = dict[str, Any]
 Footer = dict[str, Any]
 
 
-def write_shard(
-    path: Path,
-    batches: Iterable[list[Row]] | Generator[list[Row], None, Footer],
-    features: Features | pa.Schema,
-    footer: Footer | None = None,
-) -> Footer:
-    """Write rows to a Parquet file that `datasets` reads with these features.
+class ShardWriter:
+    """Writes rows to a Parquet file as they come. Made by `open_shard`.
 
-    A row group has 64 rows, or fewer where their values take more than 100 MB. No more than a row group and a batch is
-    held in memory. Audio is stored uncompressed, as FLAC has compressed it already.
+    Attributes:
+        footer: Metadata for the footer, until the file is closed.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self.footer: Footer = {}
+        self._writer, self._schema = writer, schema
+        self._group: list[Row] = []
+        self._bytes = 0
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Add rows. They are written as soon as they fill a row group."""
+        for row in rows:
+            row_bytes = _estimate_bytes(row)
+            if len(self._group) == ROW_GROUP or self._bytes + row_bytes > ROW_GROUP_BYTES:
+                self._flush()
+            self._group.append(row)
+            self._bytes += row_bytes
+
+    def finish(self) -> None:
+        """Write the last rows and the footer."""
+        self._flush()
+        self._writer.add_key_value_metadata({FOOTER: json.dumps(self.footer, sort_keys=True)})
+
+    def _flush(self) -> None:
+        if self._group:
+            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+            self._group, self._bytes = [], 0
+
+
+@contextmanager
+def open_shard(path: Path, features: Features | pa.Schema) -> Iterator[ShardWriter]:
+    """Open a Parquet file to write rows to, which `datasets` reads with these features.
+
+    A row group has 64 rows, or fewer where their values take more than 100 MB. No more than a row group and what
+    `write` is given is held in memory. Audio is stored uncompressed, as FLAC has compressed it already.
 
     Args:
-        path: The file. It appears when it is complete; an error leaves no file.
-        batches: Rows in batches of any size, which do not change the file.
+        path: The file. It appears when the block ends well; an error leaves no file.
         features: The columns, or their Arrow schema as `Features.arrow_schema` has it.
-        footer: Metadata for the footer. Where it is known only after the last row, leave it out and let `batches` be a
-            generator that returns it.
-
-    Returns:
-        The footer that was written.
 
     Raises:
         DataError: The file cannot be written, as on a full disk.
@@ -66,48 +90,21 @@ def write_shard(
     compression = {name: "none" if name.endswith(".bytes") else "snappy" for name in columns}
     # Values of audio and embeddings do not repeat: a dictionary would make embeddings half as large again.
     repeating = [name for name in columns if not name.endswith(".bytes") and not name.startswith("embedding.")]
-    source = _ReturnValue(batches)
-    written: Footer = {}
-
-    def fill(part: Path) -> None:
-        options = {"compression": compression, "use_dictionary": repeating, "write_page_index": True}
-        with pq.ParquetWriter(part, schema, **options) as writer:
-            for rows in _row_groups(source):
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-            written.update(footer if footer is not None else source.value or {})
-            writer.add_key_value_metadata({FOOTER: json.dumps(written, sort_keys=True)})
-
-    write_file(path, fill)
-    return written
+    options = {"compression": compression, "use_dictionary": repeating, "write_page_index": True}
+    with new_file(path) as part, pq.ParquetWriter(part, schema, **options) as writer:
+        shard = ShardWriter(writer, schema)
+        yield shard
+        shard.finish()
 
 
-class _ReturnValue(Iterable[list[Row]]):
-    """Iterates over batches, and keeps what a generator returns after the last one."""
-
-    def __init__(self, batches: Iterable[list[Row]] | Generator[list[Row], None, Footer]) -> None:
-        self._batches = batches
-        self.value: Footer | None = None
-
-    def __iter__(self) -> Iterator[list[Row]]:
-        if isinstance(self._batches, Generator):
-            self.value = yield from self._batches
-        else:
-            yield from self._batches
-
-
-def _row_groups(batches: Iterable[list[Row]]) -> Iterator[list[Row]]:
-    """The rows of each row group."""
-    group: list[Row] = []
-    size = 0
-    for row in chain.from_iterable(batches):
-        row_size = _estimate_bytes(row)
-        if group and (len(group) == ROW_GROUP or size + row_size > ROW_GROUP_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(row)
-        size += row_size
-    if group:
-        yield group
+def write_shard(
+    path: Path, batches: Iterable[list[Row]], features: Features | pa.Schema, footer: Footer | None = None
+) -> None:
+    """Write rows, in batches of any size, to a Parquet file: see `open_shard`. `footer` is metadata for the footer."""
+    with open_shard(path, features) as shard:
+        for rows in batches:
+            shard.write(rows)
+        shard.footer = footer or {}
 
 
 def _estimate_bytes(value: Any) -> int:
@@ -129,7 +126,7 @@ def _list_leaves(path: str, kind: pa.DataType) -> Iterator[str]:
 
 
 def read_footer(path: Path) -> Footer:
-    """Read the footer that `write_shard` wrote. Raises DataError for a file that is not a shard of synthmir."""
+    """Read the footer of a shard. Raises DataError for a file that is not a shard of synthmir."""
     try:
         metadata = pq.read_metadata(open_for_arrow(path)).metadata or {}
         footer = parse_json(metadata[FOOTER])
@@ -140,6 +137,11 @@ def read_footer(path: Path) -> Footer:
             f"{path}: not a readable shard of a synthmir corpus ({type(error).__name__}: {error})"
         ) from error
     return footer
+
+
+def count_rows(path: Path) -> int:
+    """The number of rows of a shard, read from its footer."""
+    return int(pq.read_metadata(open_for_arrow(path)).num_rows)
 
 
 def digest(path: Path) -> str:

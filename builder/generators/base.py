@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..clip import Clip
 from ..errors import BackendError, RecipeError
-from ..registry import GENERATORS
+from ..registry import GENERATORS, SCORED_GENERATORS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,22 +94,22 @@ def can_make(generator: str, config: str) -> bool:
     return hasattr(GENERATORS.load(generator), METHODS[config])
 
 
+def is_able(generator: str, config: str) -> bool:
+    """Return whether a generator can make a config here: one that is not known or not installed cannot."""
+    try:
+        return can_make(generator, config)
+    except BackendError:
+        return False
+
+
 def check_generated_configs(recipe: Recipe) -> None:
     """Raise RecipeError if a recipe asks for annotations or stems, and its generator has no score."""
     for config in recipe.generated_configs:
         if not can_make(recipe.generator.name, config):
-            able = ", ".join(name for name in sorted(GENERATORS) if _is_able(name, config)) or "none of those here"
             raise RecipeError(
                 f"{config}: generator {recipe.generator.name!r} has no score, so it cannot make {config}",
-                f"remove `{config}: true`, or use a generator that has one: {able}",
+                f"remove `{config}: true`, or use a generator that has one: {', '.join(SCORED_GENERATORS)}",
             )
-
-
-def _is_able(generator: str, config: str) -> bool:
-    try:
-        return can_make(generator, config)
-    except BackendError:  # needs a package that is not installed
-        return False
 
 
 def describe_clip(generator: GeneratorBackend, row: Clip) -> dict[str, str]:

@@ -25,7 +25,8 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
-from builder.corpus.building.build import ShardBuilder, build
+from builder.corpus.building.build import build
+from builder.corpus.building.shard_builder import ShardBuilder
 from builder.corpus.corpus import GROWTH, STATE, SUMS
 from builder.corpus.shard_map import ShardMapperFactory
 from builder.corpus.shards import WORK

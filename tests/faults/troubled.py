@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from builder.clip import Clip
-from builder.corpus.building.build import ShardBuilder
+from builder.corpus.building.shard_builder import ShardBuilder
 from builder.registry import GENERATORS
 from tests.builder.fakes import Tone
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-import pyarrow as pa
-
-from ...audio import encode_flac
-from ...errors import BackendError, DataError
-from ...executors import ExecutorSettings, Tick, choose_executor
-from ...generators.base import GeneratorBackend, check_generated_configs, describe_clip, load_generator
+from ...configs import AUDIO
+from ...errors import DataError
+from ...executors import ExecutorSettings, choose_executor
+from ...generators.base import check_generated_configs
 from ...io.atomic import write_text
 from ...io.locks import lock_folder
-from ...io.safe_files import parse_json
 from ...io.storage import (
     delete_file,
     delete_temporary_files,
@@ -37,145 +33,18 @@ from ..card.plots import ASSETS
 from ..corpus import BUILD_RECORD, CARD, REJECTED, SUMS, Corpus, write_sums
 from ..estimates import CONFIG as ESTIMATES
 from ..estimates import annotate_command
-from ..schema import SAMPLING_RATE, LabelEncoder, audio_features
-from ..shards import WORK, Entry, Footer, Row, digest, read_footer, write_shard
-from .build_record import complete_record, describe_part
-from .extend import CombinedLabels, CorpusPart, write_recipe
-from .plan import Shard, plan_clips
-from .quality import Take, make_clips
-from .resume import BuildJob, generator_file, match_version, open_job
+from ..schema import audio_features
+from ..shards import WORK, digest, read_footer
+from .build_record import complete_record, describe_configs, describe_part
+from .extend import CorpusPart, write_recipe
+from .job import BuildJob, generator_file
+from .plan import plan_clips
+from .resume import keep_configs, match_version, open_job
+from .score_configs import make_schema
+from .shard_builder import ShardBuilder
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # clips made so far, clips in all
-
-
-class ShardBuilder:
-    """Makes shards in a folder. The generator is loaded once and used for all of them.
-
-    The Arrow schema is given, as making it needs `datasets`, which takes a worker a second to import.
-    """
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        labels: CombinedLabels,
-        schema: pa.Schema,
-        fingerprint: str,
-        made_by: Path,
-        place: Path,
-        details: Sequence[str],
-    ) -> None:
-        self.recipe, self.schema, self.fingerprint, self.place = recipe, schema, fingerprint, place
-        self.generator = load_recipe_generator(recipe)
-        self.details = details
-        self.encode = LabelEncoder(labels)
-        self.made_by = {key: getattr(self.generator, key) for key in ("name", "revision", "license", "about")}
-        with storage_errors(made_by):
-            _check_generator(made_by, self.made_by)
-
-    def __call__(self, shard: Shard, tick: Tick) -> Entry:
-        """Make one shard; `tick` is called with the number of clips of each batch."""
-        clock = monotonic()
-        path = self.place / shard.name
-        footer = write_shard(path, self._generate_rows(shard, tick), self.schema)
-        kept = len(shard.clips) - len(footer["rejected"])
-        return Entry(shard.name, digest(path), round(monotonic() - clock, 3), kept, self.fingerprint)
-
-    def _generate_rows(self, shard: Shard, tick: Tick) -> Generator[list[Row], None, Footer]:
-        """Batches of accepted clips as rows; returns the footer of the shard."""
-        settings, retried_before = self.recipe.generator, getattr(self.generator, "retried", 0)
-        rejected: list[Row] = []
-        for takes in make_clips(self.generator, shard.clips, settings.seconds, self.recipe.quality, settings.channels):
-            rejected += [_describe_rejection(take) for take in takes if take.faults]
-            rows = [self._row(take) for take in takes if not take.faults]
-            tick(len(takes))
-            yield rows
-        footer: Footer = {
-            "fingerprint": self.fingerprint,
-            "shard": shard.name,
-            "generator": self.made_by,
-            "planned": len(shard.clips),
-            "rejected": rejected,
-        }
-        if settings.stereo:
-            footer["channels"] = 2
-        if retried := getattr(self.generator, "retried", 0) - retried_before:
-            footer["retried"] = retried
-        return footer
-
-    def _row(self, take: Take) -> dict[str, Any]:
-        settings, sampled = self.recipe.generator, self.generator.samples
-        made = describe_clip(self.generator, take.clip) if self.details else {}
-        return {
-            "id": take.clip.id,
-            "audio": {
-                "bytes": encode_flac(take.samples, self.generator.sampling_rate),
-                "path": f"{take.clip.id}.flac",
-            },
-            "prompt": take.clip.prompt.text,
-            **self.encode(take.clip),
-            "seed": take.clip.seed,
-            "generator": self.generator.name,
-            "generator_revision": self.generator.revision,
-            **{column: made.get(column) for column in self.details},
-            "guidance": settings.guidance if sampled else None,
-            "temperature": settings.temperature if sampled else None,
-            "top_k": settings.top_k if sampled else None,
-            "duration": len(take.samples) / self.generator.sampling_rate,
-            "loudness": take.loudness,
-            "peak": take.peak,
-            "attempts": take.attempts,
-        }
-
-
-def _check_generator(path: Path, made_by: dict[str, str]) -> None:
-    """Refuse another revision of the generator than the one that began the corpus, which the file `path` keeps."""
-    if not path.exists():
-        write_text(path, json.dumps(made_by))
-        return
-    try:
-        begun = parse_json(path.read_text(encoding="utf-8"))
-        name, revision = begun["name"], begun["revision"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(
-            f"{path}: is damaged: {error!r}",
-            "delete this file only, then run the same command again: finished work is kept",
-        ) from error
-    if revision == made_by["revision"]:
-        return
-    if not ("recipe" in begun and load_recipe_generator(Recipe.load(begun["recipe"], kept=True)).revision == revision):
-        raise DataError(
-            f"{str(path).partition(f'/{WORK}/')[0]}: was begun with revision {revision} "
-            f"of {name!r}, this is {made_by['revision']}",
-            "go back to that version (generator.revision), or build into another --out",
-        )
-
-
-def _describe_rejection(take: Take) -> Row:
-    clip = take.clip
-    return {
-        "id": clip.id,
-        "split": clip.split,
-        "genre": clip.prompt.genre,
-        "prompt": clip.prompt.text,
-        "attempts": take.attempts,
-        "last_seed": clip.seed,
-        "faults": list(take.faults),
-    }
-
-
-def load_recipe_generator(recipe: Recipe) -> GeneratorBackend:
-    """Load the generator of a recipe.
-
-    Raises:
-        BackendError: It is not available, or does not generate at the sampling rate of a corpus.
-    """
-    generator = load_generator(recipe.generator, recipe.labels)
-    if generator.sampling_rate != SAMPLING_RATE:
-        raise BackendError(
-            f"generator {generator.name!r} generates at {generator.sampling_rate} Hz, not {SAMPLING_RATE}"
-        )
-    return generator
 
 
 def build(
@@ -226,14 +95,15 @@ def build(
     with lock_folder(out / WORK):
         if clips is not None and (out / SUMS).exists():  # another run finished it in between
             clips = None
-        recipe = match_version(recipe, out)
+        recipe = keep_configs(match_version(recipe, out), out)
         job = open_job(recipe, out, clips, extend, clips_per_shard)
         todo = job.list_missing()
-        count = sum(len(shard.clips) for _, shards in todo for shard in shards)
-        if job.new is None and not count:
+        count = sum(len(task.shard.clips) for _, tasks in todo for task in tasks)
+        if job.new is None and not count and job.is_listed():
             _repair_card(Corpus(out))
             job.clean_up()
             return RunRecord.from_dict(job.finished_record or {})
+        job.keep_readable(todo)
         with record_run("build", job.fingerprint) as record:
             total = max(count, job.new.clips if job.new else sum(part.clips for part in job.parts))
             done = total - count
@@ -245,14 +115,18 @@ def build(
                 progress(done, total)
 
             details = job.detail_columns(todo)
-            for part, shards in ((part, shards) for part, shards in todo if shards):
+            for part, tasks in ((part, tasks) for part, tasks in todo if tasks):
                 made_by = job.home / generator_file(part.number)
-                schema = audio_features(part.labels, details).arrow_schema
+                made = dict.fromkeys(config for task in tasks for config in task.configs)
+                schemas = {config: make_schema(config) for config in made if config != AUDIO}
+                schemas[AUDIO] = audio_features(part.labels, details).arrow_schema
+                places = {config: job.place(part, config) for config in made}
                 setup = partial(
-                    ShardBuilder, part.recipe, part.labels, schema, part.fingerprint, made_by, job.place(part), details
+                    ShardBuilder, part.recipe, part.labels, schemas, part.fingerprint, made_by, places, details
                 )
-                for entry in executor.run(setup, shards, tick):
-                    job.ledger.add(entry)
+                for entries in executor.run(setup, tasks, tick):
+                    for entry in entries:
+                        job.ledger.add(entry)
             delete_temporary_files(out)  # of workers that died
             footers = [
                 map_parallel(read_footer, [job.path(part, shard) for shard in part.shards], out) for part in job.parts
@@ -268,7 +142,10 @@ def build(
             record.details["made_in_this_session"] = count
         else:  # a repair does not change how the corpus was made
             record = RunRecord.from_dict(job.finished_record or {})
-            record.details["mended_shards"] = record.details.get("mended_shards", 0) + sum(len(s) for _, s in todo)
+            if repaired := job.count_repaired(todo):
+                record.details["mended_shards"] = record.details.get("mended_shards", 0) + repaired
+        if configs := describe_configs(out, job.ledger, record.details.get("configs", {})):
+            record.details["configs"] = configs
         _finish(job, recipe, record, rejected)
     return record
 

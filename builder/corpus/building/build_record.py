@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from ...configs import GENERATED
+from ...io.storage import map_parallel
 from ...records import RunRecord
-from ..shards import Ledger
+from ..corpus import Corpus
+from ..shards import Ledger, count_rows
 from .extend import CorpusPart, combine_fingerprints
 
 SUMMED = ("clips", "rejected", "retried", "shards", "worker_seconds", "audio_seconds")
@@ -69,9 +73,34 @@ def complete_record(record: RunRecord, parts: list[dict[str, Any]], before: dict
             {key: part[key] for key in (*record.details["identity"], *PART_KEYS, *SUMMED, *RUN_KEYS) if key in part}
             for part in parts
         ]
-        if repaired := before["details"].get("mended_shards"):
-            record.details["mended_shards"] = repaired
+        for key in ("mended_shards", "configs"):
+            if kept := before["details"].get(key):
+                record.details[key] = kept
     return record
+
+
+def describe_configs(root: Path, ledger: Ledger, before: dict[str, Any]) -> dict[str, Any]:
+    """Describe the annotations and stems of a corpus.
+
+    Args:
+        root: The corpus folder, with all shards in their places.
+        ledger: The ledger of the build, which has the seconds that each shard took.
+        before: What this returned of the corpus before the build.
+
+    Returns:
+        Rows, and seconds of work, of each config by its name.
+    """
+    described = {}
+    for name, kind in Corpus(root).configs().items():
+        if kind not in GENERATED:
+            continue
+        shards = [root / shard for shard in Corpus(root).shards(name)]
+        seconds = sum(entry.seconds for entry in ledger.entries.values() if entry.name.startswith(f"{name}/"))
+        described[name] = {
+            "rows": sum(map_parallel(count_rows, shards, root)),
+            "worker_seconds": round(before.get(name, {}).get("worker_seconds", 0) + seconds, 3),
+        }
+    return described
 
 
 def _describe_generators(made_by: list[dict[str, str]]) -> dict[str, str]:

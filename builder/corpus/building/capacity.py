@@ -24,10 +24,10 @@ from ...recipe import Recipe
 from ...registry import EMBEDDERS
 from ..schema import LabelEncoder, embedding_features, label_features
 from ..shards import ROW_GROUP, write_shard
-from .build import load_recipe_generator
 from .estimate import scale_seconds, time_probe
 from .extend import MAX_PARTS
 from .plan import MAX_GROWTH_SHARD, MAX_SHARD, MIN_SHARD, TARGET_SHARDS, choose_shard_size, plan_clips
+from .shard_builder import load_recipe_generator
 
 SAMPLE = 100_000  # clips that are planned to measure planning
 PLAN_BYTES = 1_150  # of memory per planned clip: measured on plans of 100,000 and of 1,000,000

@@ -15,10 +15,10 @@ from ...executors import count_cores
 from ...generators.base import GeneratorBackend
 from ...recipe import Recipe
 from ..corpus import Corpus
-from .build import load_recipe_generator
 from .plan import cut_shards, plan_clips
 from .quality import inspect_clip
 from .resume import match_version, plan_addition
+from .shard_builder import load_recipe_generator
 
 BUDGET = 60.0  # seconds that the probe may take, about
 STEP = 4  # factor of clips between two trials

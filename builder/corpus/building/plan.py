@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ...clip import Clip, Prompt
+from ...configs import AUDIO
 from ...errors import RecipeError
 from ...prompts import make_prompts
 from ...recipe import Recipe
@@ -45,7 +46,11 @@ class Shard:
     @property
     def name(self) -> str:
         """File of the audio, relative to the corpus folder."""
-        return f"data/{self.file}"
+        return self.path_in(AUDIO)
+
+    def path_in(self, config: str) -> str:
+        """File of a config, by its folder, relative to the corpus folder."""
+        return f"{config}/{self.file}"
 
 
 def hash_to_int(*parts: object) -> int:

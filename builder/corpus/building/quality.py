@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from ...audio import measure_loudness, measure_peak
 from ...clip import Clip
 from ...errors import BackendError
-from ...generators.base import GeneratorBackend
+from ...generators.base import GeneratorBackend, StemGenerator
 from ...settings import QualitySettings
 from .plan import hash_to_int
 
 FRAME_SECONDS = 0.05
 SILENCE = 10 ** (-60 / 20)  # of full scale
 FULL_SCALE = 0.9999
+STEM_ROWS = 4  # clips that are made at a time with their stems, which take up to seven times the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Take:
         faults: Why it fails the quality gate; empty for an accepted clip.
         loudness: Integrated loudness in LUFS.
         peak: Highest sample in dBFS.
+        stems: Its stems by name, where they were asked for.
     """
 
     clip: Clip
@@ -38,6 +41,7 @@ class Take:
     faults: tuple[str, ...] = ()
     loudness: float = 0.0
     peak: float = 0.0
+    stems: dict[str, np.ndarray] | None = None
 
 
 def inspect_clip(
@@ -80,8 +84,27 @@ def inspect_clip(
     return Take(clip, samples, tries, tuple(faults), level, peak)
 
 
+def generate_stems(
+    generator: GeneratorBackend, rows: Sequence[Clip]
+) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Make clips with their stems. Raises BackendError for another number of clips than it was asked for."""
+    made = cast(StemGenerator, generator).generate_stems(rows)
+    _check_count(generator, len(made), len(rows))
+    return made
+
+
+def _check_count(generator: GeneratorBackend, made: int, asked: int) -> None:
+    if made != asked:
+        raise BackendError(f"generator {generator.name!r} returned {made} clips for {asked} rows")
+
+
 def make_clips(
-    generator: GeneratorBackend, clips: Sequence[Clip], seconds: float, limits: QualitySettings, channels: int = 1
+    generator: GeneratorBackend,
+    clips: Sequence[Clip],
+    seconds: float,
+    limits: QualitySettings,
+    channels: int = 1,
+    stems: bool = False,
 ) -> Iterator[list[Take]]:
     """Make clips, and make faulty ones again, up to `limits.attempts` times in all.
 
@@ -93,6 +116,7 @@ def make_clips(
         seconds: Their length.
         limits: Thresholds of the faults.
         channels: 1 or 2.
+        stems: Whether stems are made too.
 
     Yields:
         The clips in order, as many at a time as the generator makes.
@@ -100,21 +124,24 @@ def make_clips(
     Raises:
         BackendError: The generator returns another number of clips than it was asked for.
     """
-    for start in range(0, len(clips), generator.rows_at_once):
-        batch = clips[start : start + generator.rows_at_once]
+    size = min(generator.rows_at_once, STEM_ROWS) if stems else generator.rows_at_once
+    for start in range(0, len(clips), size):
+        batch = clips[start : start + size]
         waiting = list(batch)
         done: dict[str, Take] = {}
         for tries in range(1, limits.attempts + 1):
             rows = [
                 clip if tries == 1 else replace(clip, seed=hash_to_int("again", clip.seed, tries)) for clip in waiting
             ]
-            audio = generator.generate(rows)
-            if len(audio) != len(rows):
-                raise BackendError(f"generator {generator.name!r} returned {len(audio)} clips for {len(rows)} rows")
+            made = generate_stems(generator, rows) if stems else []
+            audio = [samples for samples, _ in made] if stems else generator.generate(rows)
+            _check_count(generator, len(audio), len(rows))
             takes = [
                 inspect_clip(row, samples, generator.sampling_rate, seconds, limits, tries, channels)
                 for row, samples in zip(rows, audio, strict=True)
             ]
+            if stems:
+                takes = [replace(take, stems=parts) for take, (_, parts) in zip(takes, made, strict=True)]
             done.update((take.clip.id, take) for take in takes)
             waiting = [clip for clip, take in zip(waiting, takes, strict=True) if take.faults]
             if not waiting:

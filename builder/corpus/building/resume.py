@@ -3,165 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ...clip import Clip
+from ...configs import AUDIO, GENERATED
 from ...errors import DataError
+from ...generators.base import is_able
 from ...io.atomic import write_text
-from ...io.locks import LOCK
-from ...io.parquet_guard import parquet_errors
-from ...io.safe_files import parse_json
 from ...io.storage import (
     delete_file,
     delete_folder,
-    delete_temporary_files,
     is_folder,
-    is_remote,
-    list_files,
-    map_parallel,
-    move_folder,
-    open_for_arrow,
-    resume_move,
 )
 from ...recipe import Recipe
 from ...settings import VERSIONS, read_version
-from ..corpus import BUILD_RECORD, GROWTH, STATE, Corpus, list_parts, part_number
-from ..schema import DETAILS
+from ..corpus import BUILD_RECORD, GROWTH, STATE, SUMS, Corpus, list_parts, part_number
 from ..shards import WORK, Entry, Ledger
 from .extend import (
     MAX_PARTS,
     CorpusPart,
-    archive_recipe,
     check_plan,
-    combine_fingerprints,
     find_recipe,
     identify_recipe,
     identify_source,
     load_part_recipes,
     make_part,
-    pin_shards,
     plan_parts,
 )
-from .plan import Shard
-
-PartRecord = dict[str, Any]  # a part of a corpus, as its record describes it
-
-
-@dataclass
-class BuildJob:
-    """The parts of a corpus as they will be after the build.
-
-    Attributes:
-        out: The corpus folder.
-        home: The folder of state and ledger inside the work folder, and of new shards until all of them are made.
-        parts: All parts, the finished ones first.
-        finished_parts: The records of the finished parts.
-        finished_record: The record of the finished corpus; None in a first build.
-    """
-
-    out: Path
-    home: Path
-    parts: list[CorpusPart]
-    finished_parts: list[PartRecord] = field(default_factory=list)
-    finished_record: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        delete_temporary_files(self.out)
-        self.ledger = Ledger(self.home)
-        if self.finished_record is None:
-            resume_move(self.home / "data", self.out / "data")
-        in_place = self.new is None or (self.finished_record is None and is_folder(self.out / "data"))
-        self._target = self.out if in_place else self.home
-
-    @property
-    def new(self) -> CorpusPart | None:
-        """The part that is made for the first time."""
-        return self.parts[-1] if len(self.parts) > len(self.finished_parts) else None
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the corpus as it will be."""
-        return combine_fingerprints([part.fingerprint for part in self.parts])
-
-    def place(self, part: CorpusPart) -> Path:
-        """The folder that the shards of a part are written to."""
-        return self._target if part is self.new else self.out
-
-    def path(self, part: CorpusPart, shard: Shard) -> Path:
-        """The file of a finished shard."""
-        path = self.place(part) / shard.name
-        moved = self.finished_record and part is self.new and not path.exists()
-        return self.out / shard.name if moved else path
-
-    def list_missing(self) -> list[tuple[CorpusPart, list[Shard]]]:
-        """The shards to make, by part. The shards of a corpus that is extended must exist, and are not read."""
-        missing = []
-        for part in self.parts:
-            finished = map_parallel(self._is_finished(part), part.shards, self.out)
-            missing.append((part, [shard for shard, done in zip(part.shards, finished, strict=True) if not done]))
-        return missing
-
-    def detail_columns(self, missing: list[tuple[CorpusPart, list[Shard]]]) -> tuple[str, ...]:
-        """Those of `DETAILS` that the shards have. A corpus that 0.1 began has none, and is completed without them."""
-        for part, shards in missing:
-            names = {shard.name for shard in shards}
-            if made := next((shard for shard in part.shards if shard.name not in names), None):
-                path = self.path(part, made)
-                with parquet_errors(path):
-                    columns = pq.read_schema(open_for_arrow(path)).names
-                return tuple(column for column in DETAILS if column in columns)
-        return tuple(DETAILS)
-
-    def _is_finished(self, part: CorpusPart) -> Callable[[Shard], bool]:
-        """A function of a shard of this part: whether it is finished."""
-        if self.new and part is not self.new:
-            return lambda shard: (self.out / shard.name).exists()
-        places = {self.place(part)} | ({self.out} if self.finished_record else set())
-        return lambda shard: any(self.ledger.has_intact(place, shard.name, part.fingerprint) for place in places)
-
-    def put_in_place(self) -> None:
-        """Move the new shards into the corpus once all are made. Until the card is written, it lists the old ones."""
-        if self.new is None:
-            return
-        if self.finished_record is None:
-            if self._target == self.home:
-                move_folder(self.home / "data", self.out / "data")
-            return
-        write_text(self.out / WORK / STATE, json.dumps({"record": self.finished_record}))
-        archive_recipe(self.out, self.finished_parts[-1]["fingerprint"])
-        pin_shards(self.out)
-        map_parallel(self._move_shard, self.new.shards, self.out)
-        self._target = self.out
-
-    def _move_shard(self, shard: Shard) -> None:
-        if (made := self.home / shard.name).exists():
-            move_folder(made, self.out / shard.name)
-
-    def clean_up(self) -> None:
-        """Remove the work folder. After a repair, an extension that was begun is kept."""
-        work = self.out / WORK
-        kept = set() if self.new or _read_extension(work / GROWTH, self.finished_parts) is None else {GROWTH}
-        if is_remote(work) and not kept:
-            delete_folder(work)
-            return
-        if is_remote(work):
-            names = {name.partition("/")[0] for name in list_files(work)}
-        else:
-            names = {path.name for path in work.iterdir()}
-        # The state last: without it the rest is ignored. The lock goes with the folder, see `lock_folder`.
-        for name in sorted(names - {LOCK, *kept}, key=lambda name: (name == STATE, name)):
-            (delete_folder if is_folder(work / name) else delete_file)(work / name)
-
-
-def generator_file(number: int) -> str:
-    """Name of the file, in the folder of a job, that keeps which generator made a part: the same must complete it."""
-    return f"generator-p{number:02d}.json" if number else "generator.json"
+from .job import BuildJob, PartRecord, generator_file, read_extension, read_state
 
 
 def open_job(recipe: Recipe, out: Path, clips: list[Clip] | None, extend: bool, asked: int | None) -> BuildJob:
@@ -212,7 +83,7 @@ def match_version(recipe: Recipe, out: Path) -> Recipe:
     begun = []
     for path in (out / WORK / GROWTH / STATE, out / WORK / STATE):
         with suppress(DataError):  # a damaged one is reported where it is needed
-            begun += [_read_state(path)] if path.exists() else []
+            begun += [read_state(path)] if path.exists() else []
     record = next((state["record"] for state in begun if state.get("record")), None)
     parts = list_parts(record or Corpus(out).record())
     for part in (*begun, *reversed(parts)):
@@ -225,16 +96,29 @@ def match_version(recipe: Recipe, out: Path) -> Recipe:
     return recipe.with_options({"generator.revision": version})
 
 
+def keep_configs(recipe: Recipe, out: Path) -> Recipe:
+    """Return a recipe that asks for the annotations and stems that a corpus has, where its generator can make them.
+
+    Args:
+        recipe: The recipe.
+        out: The folder of a corpus, finished or not.
+    """
+    folders = {name.partition("/")[0] for name in (Corpus(out).sums() if (out / SUMS).exists() else ())}
+    had = [config for config in GENERATED if config in folders and is_able(recipe.generator.name, config)]
+    lacking: dict[str, Any] = {config: True for config in had if config not in recipe.generated_configs}
+    return recipe.with_values(lacking) if lacking else recipe
+
+
 def _open_first_build(recipe: Recipe, out: Path, clips: list[Clip], asked: int | None) -> BuildJob:
     work = out / WORK
     if (work / STATE).exists() and (work / generator_file(0)).exists():  # begun, with a generator that could be loaded
-        begun = _read_state(work / STATE, "clips_per_shard")
+        begun = read_state(work / STATE, "clips_per_shard")
         _check_recipe(recipe, begun, out)
         _check_shard_size(out, begun["clips_per_shard"], asked)
-        return BuildJob(out, work, [make_part(recipe, clips, begun["clips_per_shard"])])
+        return BuildJob(out, work, recipe, [make_part(recipe, clips, begun["clips_per_shard"])])
     part = make_part(recipe, clips, asked)
     write_text(work / STATE, json.dumps(part.identity))
-    return BuildJob(out, work, [part])
+    return BuildJob(out, work, recipe, [part])
 
 
 def _open_repair(recipe: Recipe, corpus: Corpus, parts: list[PartRecord], record: dict[str, Any]) -> BuildJob:
@@ -244,13 +128,13 @@ def _open_repair(recipe: Recipe, corpus: Corpus, parts: list[PartRecord], record
     if not (work / STATE).exists() or not ledger.entries:  # the work folder may have been removed in part
         delete_file(work / STATE)
         for name, digest in corpus.sums().items():
-            if name.startswith("data/") and part_number(name) < len(parts):
+            if name.partition("/")[0] in (AUDIO, *GENERATED) and part_number(name) < len(parts):
                 ledger.add(Entry(name, digest, 0.0, 0, parts[part_number(name)]["fingerprint"]))
         for number, part in enumerate(parts):
             write_text(work / generator_file(number), json.dumps(part["generator"]))
         write_text(work / STATE, json.dumps(identify_recipe(recipe)))
     planned = plan_parts(load_part_recipes(corpus, parts, recipe), [part["clips_per_shard"] for part in parts])
-    return BuildJob(corpus.root, work, planned, parts, record)
+    return BuildJob(corpus.root, work, recipe, planned, parts, record)
 
 
 def _open_extension(
@@ -258,7 +142,7 @@ def _open_extension(
 ) -> BuildJob:
     """Plan what a recipe adds to a finished corpus, which stays as it is until all of that is made."""
     out, home = corpus.root, corpus.root / WORK / GROWTH
-    begun = _read_extension(home, parts)
+    begun = read_extension(home, parts)
     if begun:
         fix = f"; or give up that extension: delete {home}"
         _check_recipe(recipe, begun, out, fix, "is being extended by")
@@ -277,7 +161,7 @@ def _open_extension(
             write_text(home / generator_file(len(parts)), json.dumps(parts[same[-1]]["generator"] | kept))
         after = [part["fingerprint"] for part in parts]
         write_text(home / STATE, json.dumps(planned[-1].identity | {"after": after}))
-    return BuildJob(out, home, planned, parts, record)
+    return BuildJob(out, home, recipe, planned, parts, record)
 
 
 def _read_stopped_record(corpus: Corpus) -> dict[str, Any] | None:
@@ -285,31 +169,9 @@ def _read_stopped_record(corpus: Corpus) -> dict[str, Any] | None:
     state = corpus.root / WORK / STATE
     if not state.exists() or not (corpus.root / WORK / GROWTH / STATE).exists():
         return None
-    record: dict[str, Any] | None = _read_state(state).get("record")
+    record: dict[str, Any] | None = read_state(state).get("record")
     parts = len(list_parts(record)) if record else 0
     return None if any(part_number(name) >= parts for name in corpus.sums()) else record
-
-
-def _read_extension(home: Path, parts: list[PartRecord]) -> dict[str, Any] | None:
-    """The state of an extension of these parts, where shards of it are made."""
-    if not (home / STATE).exists() or not Ledger(home).entries:
-        return None
-    begun = _read_state(home / STATE, "after", "clips_per_shard")
-    return begun if begun["after"] == [part["fingerprint"] for part in parts] else None
-
-
-def _read_state(path: Path, *keys: str) -> dict[str, Any]:
-    """Read a state file. Raises DataError for one that is damaged or lacks a key."""
-    try:
-        state = parse_json(path.read_text(encoding="utf-8"))
-        if not isinstance(state, dict) or not state.keys() >= set(keys):
-            raise ValueError("not what this version of synthmir writes")
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: is damaged: {error}",
-            "delete this file only, then run the same command again: finished work is kept",
-        ) from error
-    return state
 
 
 def plan_addition(

@@ -12,7 +12,7 @@ import pytest
 from datasets import Features, Value
 
 from builder.corpus import shards
-from builder.corpus.shards import WORK, Entry, Ledger, hash_file, read_footer, write_shard
+from builder.corpus.shards import WORK, Entry, Ledger, hash_file, open_shard, read_footer, write_shard
 from builder.errors import DataError
 from builder.io import parquet_guard as parquet
 from builder.io.locks import lock_folder
@@ -121,15 +121,15 @@ def test_a_shard_that_fails_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_generator_of_rows_may_return_the_footer(tmp_path):
-    def batches():
-        yield rows(1, 2)
-        yield rows(3)
-        return {"rejected": ["4"]}
-
-    assert write_shard(tmp_path / "a.parquet", batches(), FEATURES) == {"rejected": ["4"]}
+def test_the_footer_may_be_known_after_the_last_row(tmp_path):
+    with open_shard(tmp_path / "a.parquet", FEATURES) as shard:
+        shard.write(rows(1, 2))
+        shard.write(rows(3))
+        assert not (tmp_path / "a.parquet").exists()
+        shard.footer = {"rejected": ["4"]}
     assert read_footer(tmp_path / "a.parquet") == {"rejected": ["4"]}
-    assert write_shard(tmp_path / "b.parquet", batches(), FEATURES, {"made": 3}) == {"made": 3}
+    write_shard(tmp_path / "b.parquet", [rows(1, 2), rows(3)], FEATURES, {"rejected": ["4"]})
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
 def test_an_empty_shard_is_a_shard(tmp_path):

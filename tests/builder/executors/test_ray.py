@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.corpus.building.build import ShardBuilder, build
+from builder.corpus.building.build import build
+from builder.corpus.building.shard_builder import ShardBuilder
 from builder.corpus.corpus import Corpus
 from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
@@ -110,10 +111,10 @@ class Fragile(ShardBuilder):
         super().__init__(*options)  # type: ignore[arg-type]
         self.fatal = fatal
 
-    def __call__(self, shard, tick):
-        if shard.split == "train" and shard.index == 1 and self.fatal.exists():
+    def __call__(self, task, tick):
+        if task.shard.split == "train" and task.shard.index == 1 and self.fatal.exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(shard, tick)
+        return super().__call__(task, tick)
 
 
 def test_a_shard_that_kills_its_worker_is_set_aside_and_the_same_command_resumes(

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from datasets import Features
 
 from builder.clip import Clip, Prompt
+from builder.corpus.building.score_configs import find_stem_fault, make_schema
 from builder.errors import BackendError
-from builder.generators.base import GeneratorBackend, load_generator
-from builder.registry import GENERATORS
+from builder.generators.base import (
+    METHODS,
+    AnnotatingGenerator,
+    GeneratorBackend,
+    StemGenerator,
+    can_make,
+    load_generator,
+)
+from builder.registry import GENERATORS, SCORED_GENERATORS
 from builder.settings import GeneratorSettings
 from builder.taxonomy import Taxonomy
 
@@ -124,6 +135,37 @@ def test_clip_depends_on_the_seed(generator: GeneratorBackend, whole: list[np.nd
     row = clips()[0]
     other = generator.generate([Clip(row.id, row.prompt, row.prompt_group, row.seed + 1, row.split)])[0]
     assert np.abs(other - whole[0]).max() > 1e-3
+
+
+def test_who_has_a_score(name: str) -> None:
+    able = [config for config in METHODS if can_make(name, config)]
+    assert able in ([], ["annotations", "stems"])
+    shipped = GENERATORS[name].startswith("builder.")
+    assert (name in SCORED_GENERATORS) == (bool(able) and shipped)
+
+
+def test_an_annotation_is_of_its_clip(name: str, generator: GeneratorBackend) -> None:
+    if not can_make(name, "annotations"):
+        assert not hasattr(generator, "annotate")
+        return
+    rows = [cast(AnnotatingGenerator, generator).annotate(row).to_row() for row in clips()]
+    assert [row["id"] for row in rows] == [row.id for row in clips()]
+    assert all(row["duration"] == SECONDS and row["notes"] and row["midi"] for row in rows)
+    assert Features.from_arrow_schema(pa.Table.from_pylist(rows, make_schema("annotations")).schema)
+    assert cast(AnnotatingGenerator, generator).annotate(clips()[2]).to_row() == rows[2]
+
+
+def test_stems_add_up_to_their_clip(name: str, generator: GeneratorBackend, whole: list[np.ndarray]) -> None:
+    if not can_make(name, "stems"):
+        assert not hasattr(generator, "generate_stems")
+        return
+    made = cast(StemGenerator, generator).generate_stems(clips())
+    for (mix, stems), same in zip(made, whole, strict=True):
+        np.testing.assert_array_equal(mix, same)
+        assert find_stem_fault(mix, stems) is None
+    alone = cast(StemGenerator, generator).generate_stems(clips()[3:])[0][1]
+    assert alone.keys() == made[3][1].keys()
+    assert all(np.array_equal(stem, made[3][1][stem_name]) for stem_name, stem in alone.items())
 
 
 def test_clip_is_the_same_in_another_process(

@@ -221,7 +221,7 @@ def test_a_corpus_that_grows_is_the_old_one_until_it_is_the_new(wanted, tmp_path
         move(source, target)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("builder.corpus.building.resume.move_folder", stop_third)
+        patch.setattr("builder.corpus.building.job.move_folder", stop_third)
         build(more, out, extend=True)
     assert len(contents(out)) == len(old) + 2 and loaded() == 12
     with pytest.raises(DataError, match="not finished"):
@@ -238,16 +238,16 @@ def test_a_corpus_that_grows_is_the_old_one_until_it_is_the_new(wanted, tmp_path
 
 
 def growth_move() -> Callable[[Path, Path], None]:
-    from builder.corpus.building import resume
+    from builder.corpus.building import job
 
-    return resume.move_folder
+    return job.move_folder
 
 
 @pytest.mark.parametrize("moment", ["archive_recipe", "pin_shards", "write_recipe", "write_card", "write_sums"])
 def test_stopped_at_each_step_of_joining_it_goes_on(wanted, tmp_path, monkeypatch, moment):
     out, more = tmp_path / "corpus", wanted("b.yaml", prompts="per_genre: 8")
     build(wanted("a.yaml"), out)
-    place = "resume" if moment in ("archive_recipe", "pin_shards") else "build"
+    place = "job" if moment in ("archive_recipe", "pin_shards") else "build"
 
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -273,7 +273,7 @@ def test_a_work_folder_that_went_but_in_part_is_no_matter(wanted, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("builder.corpus.building.resume.delete_folder", stop)
+        patch.setattr("builder.corpus.building.job.delete_folder", stop)
         build(more, out, extend=True)
     before = contents(out)
     monkeypatch.setenv("TONE_LOG", str(tmp_path / "made"))

@@ -50,7 +50,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("old")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("builder.corpus.card.plots.draw_plots", lambda *_: [])
-        patch.setattr("builder.corpus.building.resume.DETAILS", ())
+        patch.setattr("builder.corpus.building.job.DETAILS", ())
         build_as_0_1(small_recipe(folder), folder / "corpus")
     return folder / "corpus"
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builder.corpus.building.build import load_recipe_generator
 from builder.corpus.building.plan import plan_clips
+from builder.corpus.building.shard_builder import load_recipe_generator
 from builder.generators.arranger import Arranger
 from builder.generators.arranger.revision import continue_sha256
 from builder.recipe import Recipe
