@@ -12,6 +12,7 @@ SPLIT_KEYWORDS = {  # those of `datasets` (data_files.SPLIT_KEYWORDS); a test co
     "test": ("test", "testing", "eval", "evaluation"),
 }
 SPLITS = tuple(SPLIT_KEYWORDS)
+MODEL_TYPES = ("synthmir", "synthmir_frames")  # in config.json: classifiers of embeddings, frame models
 GROUP_COLUMNS = ("prompt_group", "group", "artist", "artist_id", "album", "album_id", "track_id", "speaker")
 _SPLITS = {keyword: split for split, keywords in SPLIT_KEYWORDS.items() for keyword in keywords}
 _KEYWORD = re.compile(rf"(?:^|(?<=[-._ 0-9]))(?:{'|'.join(sorted(_SPLITS, key=len, reverse=True))})(?=[-._ 0-9]|$)")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.api import make_executor_settings, read_recipe
+from builder.errors import RecipeError
 from builder.progress import ProgressOption, show_progress
 
 from .steps import embed_benchmark_target, evaluate_with, fidelity_with, parse_shots, robustness_with
@@ -299,31 +300,50 @@ def classify(
     files: str | Path | Iterable[str | Path],
     *,
     top_k: int = 3,
+    out: str | Path | None = None,
     calibrate: str | Path | None = None,
     workers: int | None = None,
 ) -> list[Classification]:
-    """Predict the labels of audio files.
+    """Predict the labels of audio files, or their beats, chords, key, ..., by a frame model.
 
     Args:
         model: A model folder.
         files: Audio files of any sampling rate, number of channels and length.
         top_k: Labels for each file.
+        out: Write what a frame model predicts as JAMS: a file (song.jams) for one recording, or a folder.
         calibrate: Recordings to calibrate the model on first, as `synthmir.calibrate` does.
         workers: Threads. Default: what suits the machine.
 
     Returns:
-        For each file its labels with their probabilities, a number (tempo), or why it could not be read.
+        For each file its labels with their probabilities, a number (tempo), an annotation, or why it could not be
+        read.
 
     Raises:
         DataError: No file can be read.
+        RecipeError: An option is for models of the other kind.
 
     Examples:
         >>> synthmir.classify("model", ["song.mp3"])[0].labels
         (('rock', 0.91), ('pop', 0.06), ('funk', 0.02))
     """
+    from training.models.classifier import is_frame_folder
+
+    from .annotate import annotate_files, write_predictions
+    from .classify import check_readable
     from .classify import classify as classify_files
 
     listed = [files] if isinstance(files, (str, Path)) else files
+    if is_frame_folder(model):
+        if calibrate is not None:
+            raise RecipeError(f"--calibrate: {model} has no embeddings to standardise", "leave it out")
+        predictions = annotate_files(Path(model), listed)
+        if predictions and all(one.error for one in predictions):
+            check_readable(predictions)
+        if out is not None:
+            write_predictions(predictions, Path(out))
+        return predictions
+    if out is not None:
+        raise RecipeError(f"--out: {model} predicts labels, which JAMS is not for", "use --jsonl, or leave --out out")
     recordings = None if calibrate is None else str(calibrate)
     return classify_files(Path(model), listed, top_k=top_k, workers=workers, calibrate=recordings)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from builder.annotations.annotation import Annotation
 from builder.embedders.tagger import TAGGER
 from builder.errors import DataError, make_printable
 from training.metrics import TEMPO_TASKS
@@ -21,17 +22,22 @@ from .inference.predict import Aggregate, check_aggregate, load_model_embedder, 
 from .results.scores import REGRESSION
 
 LISTED = 20  # unreadable files that an error names
+SHOWN = 8  # beats or chords of a recording that are printed
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The prediction for one file: labels with probabilities, the most probable first; a number; or an error."""
+    """The prediction for one file: labels with probabilities, the most probable first; a number; or an error.
+
+    Of a frame model it is an annotation.
+    """
 
     file: str
     labels: tuple[tuple[str, float], ...] = ()
     value: float | None = None  # of a model that predicts a number
     unit: str = ""
     error: str | None = None
+    annotation: Annotation | None = None
 
 
 def classify(
@@ -160,7 +166,11 @@ def print_predictions(predictions: Sequence[Classification], jsonl: bool = False
             continue
         if jsonl:
             row = {"file": one.file, "labels": dict(one.labels), "value": one.value, "error": one.error}
+            if one.annotation is not None:
+                row["annotation"] = {key: value for key, value in one.annotation.to_row().items() if key != "midi"}
             line = json.dumps(row, ensure_ascii=False)
+        elif one.annotation is not None:
+            line = "\n".join([one.file, *(f"  {line}" for line in format_annotation(one.annotation))])
         else:
             line = f"{one.file:{width}}  {_format(one)}"
         sys.stdout.write(f"{line}\n")
@@ -170,3 +180,32 @@ def _format(one: Classification) -> str:
     if one.value is not None:
         return f"{one.value:.1f} {one.unit.upper()}".rstrip()
     return "  ".join(f"{label} {share:.1%}" for label, share in one.labels)
+
+
+def format_annotation(annotation: Annotation) -> list[str]:
+    """Format an annotation for a terminal, in lines: the first few of what there are many of."""
+    lines = []
+    if annotation.key is not None:
+        lines.append(f"key             {annotation.key}")
+    if annotation.time_signature is not None:
+        lines.append(f"time signature  {annotation.time_signature}")
+    if (beats := annotation.beats) is not None:
+        tempo = f", {annotation.tempo_bpm:.1f} BPM" if annotation.tempo_bpm else ""
+        positions = annotation.positions if annotation.positions is not None else [0] * len(beats)
+        times = [f"{time:.2f}{'*' if place == 1 else ''}" for time, place in zip(beats, positions, strict=True)]
+        lines.append(f"beats           {len(beats):,}{tempo}: {_first(times)}")
+    if (chords := annotation.chords) is not None:
+        each = [f"{start:.2f} {label}" for start, label in zip(chords.start, chords.label, strict=True)]
+        lines.append(f"chords          {len(chords):,}: {_first(each, ', ')}")
+    if annotation.melody is not None:
+        voiced = float((annotation.melody > 0).mean()) if len(annotation.melody) else 0.0
+        lines.append(f"melody          in {voiced:.0%} of the time")
+    if annotation.notes is not None:
+        lines.append(f"notes           {len(annotation.notes):,}")
+    if annotation.tracks:
+        lines.append(f"instruments     {', '.join(track.instrument for track in annotation.tracks)}")
+    return lines
+
+
+def _first(items: Sequence[str], separator: str = " ") -> str:
+    return separator.join(items[:SHOWN]) + (f"{separator}..." if len(items) > SHOWN else "")

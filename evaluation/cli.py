@@ -213,16 +213,23 @@ def classify(
     model: ModelArgument,
     files: Annotated[list[Path], typer.Argument(help="Audio files of any rate, channels and length.")],
     top_k: Annotated[int, typer.Option(min=1, help="Labels a file.")] = 3,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write what a model of beats, chords, ... hears: song.jams, or a folder for several files."),
+    ] = None,
     calibrate: Annotated[
         str | None,
         typer.Option(help="Calibrate the model first, on the recordings of this folder, as the command `calibrate`."),
     ] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a file instead of a table.")] = False,
 ) -> None:
-    """Predict the labels of audio files. Those that cannot be read are listed on standard error, with exit code 3."""
+    """Predict the labels of audio files, or their beats, chords, key, ... if that is what the model learnt.
+
+    Files that cannot be read are listed on standard error, with exit code 3.
+    """
     from .classify import check_readable, print_predictions
 
-    predictions = api.classify(model, files, top_k=top_k, calibrate=calibrate)
+    predictions = api.classify(model, files, top_k=top_k, out=out, calibrate=calibrate)
     print_predictions(predictions, jsonl)
     check_readable(predictions)
 

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from evaluation.results.robustness import Robustness
     from evaluation.results.scores import Scores
     from evaluation.results.strategies import StrategyComparison
+    from training.frames.loading import load_frame_model
+    from training.frames.model import FrameModel
     from training.models.classifier import SynthmirClassifier, SynthmirConfig, load_model
 
     from .pipeline import Run, publish, run
@@ -92,6 +94,8 @@ _EXPORTS = {
     "evaluation.results.scores": ("Scores",),
     "evaluation.results.robustness": ("Robustness",),
     "evaluation.results.strategies": ("StrategyComparison",),
+    "training.frames.loading": ("load_frame_model",),
+    "training.frames.model": ("FrameModel",),
     "training.models.classifier": ("SynthmirClassifier", "SynthmirConfig", "load_model"),
     "synthmir.pipeline": ("Run", "publish", "run"),
     "synthmir.training_api": ("export", "train", "train_seeds"),
@@ -105,6 +109,7 @@ __all__ = [
     "EmbeddedDataset",
     "Embedder",
     "Fidelity",
+    "FrameModel",
     "Generator",
     "HubError",
     "MusicGenCorpus",
@@ -136,6 +141,7 @@ __all__ = [
     "load_batches",
     "load_corpus",
     "load_embedder",
+    "load_frame_model",
     "load_generator",
     "load_model",
     "load_tensors",

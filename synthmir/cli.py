@@ -125,7 +125,11 @@ def train(
     ] = None,
     embedder: Annotated[str | None, typer.Option(help="Train on these embeddings. Default: the recipe's.")] = None,
     task: Annotated[
-        str | None, typer.Option(help="genre, subgenre, mood, vocals, instruments, tempo, ... Default: the recipe's.")
+        str | None,
+        typer.Option(
+            help="genre, subgenre, mood, vocals, instruments, tempo, ... Or what is annotated, one or several: "
+            "beats,chords,key,time_signature,melody,notes,instruments. Default: the recipe's."
+        ),
     ] = None,
     label_column: Annotated[
         str | None, typer.Option(help="The column of the labels, if it is not named as the task.")
@@ -137,7 +141,13 @@ def train(
             help="single_label_classification, multi_label_classification, regression. Default: the column's."
         ),
     ] = None,
-    head: Annotated[str | None, typer.Option(help="mlp, linear, logistic, knn. Default: the recipe's.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="mlp, linear, logistic, knn; frames: learn key or instruments alone from annotations. "
+            "Default: the recipe's."
+        ),
+    ] = None,
     strategy: Annotated[
         str | None, typer.Option(help="synthetic, real, joint, transfer, finetune, adapt. Default: the recipe's.")
     ] = None,
@@ -154,7 +164,10 @@ def train(
         typer.Option(help="0..9 or 0,3,7: one model for each seed in OUT/seed-N, mean and spread in OUT/seeds.json."),
     ] = None,
 ) -> None:
-    """Train a classifier on embeddings. If it is stopped, the same command resumes. `accelerate launch` works too."""
+    """Train a classifier on embeddings, or a network on annotations (--task beats,chords,key).
+
+    If it is stopped, the same command resumes. `accelerate launch` works too.
+    """
     chosen: training_api.TrainOptions = {
         "recipe": recipe, "embedder": embedder, "task": task, "label_column": label_column,
         "embedding_column": embedding_column, "problem": problem, "head": head, "strategy": strategy,
@@ -182,10 +195,10 @@ def export(
     model: ModelArgument,
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     what: Annotated[
-        str, typer.Option(help="whole: audio at 32 kHz in, of a melstats model. head: embeddings in, of any model.")
+        str, typer.Option(help="whole: audio in, of a melstats model or a frame model. head: embeddings in, of any classifier.")
     ] = "whole",
 ) -> None:
-    """Write a classifier as one ONNX file, compared with torch before it is kept. (`convert` writes a corpus.)"""
+    """Write a model as one ONNX file, compared with torch before it is kept. (`convert` writes a corpus.)"""
     difference = training_api.export(model, out, what=what)
     print(f"{out}: within {difference:.1e} of torch")
 

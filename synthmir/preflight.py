@@ -49,7 +49,7 @@ def check_label_counts(recipe: Recipe) -> None:
     from builder.prompts.grammar import count_clips
 
     settings = recipe.training
-    if settings.strategy == "real" or recipe.prompts.source.kind == "chat":
+    if settings.frame_tasks or settings.strategy == "real" or recipe.prompts.source.kind == "chat":
         return
     if sum(count_clips(recipe).values()) > MAX_PLANNED:
         return
@@ -141,6 +141,13 @@ def _check_task(recipe: Recipe) -> None:
     from builder.corpus.schema import LABELS
 
     settings = recipe.training
+    if settings.frame_tasks:
+        if not recipe.annotations:
+            raise RecipeError(
+                f"training.task: {settings.task} is learnt from annotations, which the corpus would not have",
+                "set `annotations: true` at the top of the recipe",
+            )
+        return
     key = "task" if settings.label_column is None else "label_column"
     column, known = settings.label_column or settings.task, [name for name in LABELS if name != "prompt_group"]
     if column not in known:

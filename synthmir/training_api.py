@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from builder.errors import RecipeError
 from builder.progress import ProgressOption, count_progress
 
 if TYPE_CHECKING:
     from builder.records import RunRecord
+    from training.frames.model import FrameModel
     from training.models.classifier import SynthmirClassifier
     from training.settings import ChosenSettings
 
@@ -50,19 +52,24 @@ def train(
     shots: int | None = None,
     seed: int | None = None,
     progress: ProgressOption = True,
-) -> SynthmirClassifier:
-    """Train a classifier on embeddings and write its model folder. A stopped training resumes when called again.
+) -> SynthmirClassifier | FrameModel:
+    """Train a classifier on embeddings, or a frame model on annotations, and write its model folder.
+
+    A stopped training resumes when called again.
 
     Args:
         corpus: A corpus, folder or address, or any data set on disk that has embeddings and labels.
         out: The model folder to write.
         recipe: Take the settings from here. Default: the corpus's own recipe.
         embedder: Train on these embeddings. Default: the recipe's.
-        task: "genre", "subgenre", "mood", "vocals", "instruments", "tempo", ... Default: the recipe's.
+        task: "genre", "subgenre", "mood", "vocals", "instruments", "tempo", ... Or what is annotated, one or several:
+            "beats", "chords", "key", "time_signature", "melody", "notes", "instruments", as "beats,chords,key".
+            Default: the recipe's.
         label_column: The column of the labels, if it is not named as the task.
         embedding_column: Default: "embedding".
         problem: "single_label_classification", "multi_label_classification", "regression". Default: by the column.
-        head: "mlp", "linear", "logistic", "knn". Default: the recipe's.
+        head: "mlp", "linear", "logistic", "knn"; "frames": learn `key` or `instruments` alone from annotations.
+            Default: the recipe's.
         strategy: "synthetic", "real", "joint", "transfer", "finetune", "adapt". Default: the recipe's.
         target: Real music: "gtzan:PATH" or another benchmark, what `embed` wrote, a corpus.
         shots: Labelled real tracks for each class. Default: all.
@@ -70,7 +77,7 @@ def train(
         progress: Of the epochs, and of the embedding of a benchmark; see `builder.progress.show_progress`.
 
     Returns:
-        The trained classifier, as `load_model(out)` returns it.
+        The trained classifier, as `load_model(out)` returns it; or the frame model, as `load_frame_model(out)` does.
 
     Raises:
         DataError: There are no embeddings or labels to train on.
@@ -80,15 +87,18 @@ def train(
         >>> model = synthmir.train("corpus", "model")
         >>> model.config.labels
         ['electronica', 'funk', 'orchestral', 'pop', 'rock']
+        >>> synthmir.train("corpus", "beats", task="beats").annotate(samples, 44_100).beats
+        array([0.52, 1.01, 1.5 , ...])
     """
-    from training.models.classifier import load_model
+    from training.frames.loading import load_frame_model
+    from training.models.classifier import is_frame_folder, load_model
 
     train_to_folder(
         corpus, out, progress, recipe=recipe, embedder=embedder, task=task, label_column=label_column,
         embedding_column=embedding_column, problem=problem, head=head, strategy=strategy, target=target, shots=shots,
         seed=seed,
     )  # fmt: skip
-    return load_model(Path(out))
+    return load_frame_model(out) if is_frame_folder(out) else load_model(Path(out))
 
 
 def train_to_folder(
@@ -197,14 +207,15 @@ def train_with(corpus: Path, out: Path, chosen: ChosenSettings, progress: Progre
 
 
 def export(model: str | Path, out: str | Path, *, what: str = "whole") -> float:
-    """Export a classifier to one ONNX file, which is compared with torch before it is kept.
+    """Export a classifier or a frame model to one ONNX file, which is compared with torch before it is kept.
 
     `synthmir.convert` writes a corpus in other formats; this writes a model.
 
     Args:
         model: A model folder.
         out: The ONNX file to write.
-        what: "whole": audio at 32 kHz in, of a model on melstats. "head": embeddings in, of any model.
+        what: "whole": audio at 32 kHz in, of a model on melstats; at 16 kHz, of a frame model. "head": embeddings in,
+            of any classifier.
 
     Returns:
         The largest difference from torch.
@@ -217,6 +228,12 @@ def export(model: str | Path, out: str | Path, *, what: str = "whole") -> float:
         >>> synthmir.export("model", "model.onnx")
         2.4e-07
     """
+    from training.frames.onnx_export import export_frames_onnx
+    from training.models.classifier import is_frame_folder
     from training.models.onnx_export import export_onnx
 
+    if is_frame_folder(model):
+        if what != "whole":
+            raise RecipeError(f"--what {what}: {model} has no embeddings as its input", "export it --what whole")
+        return export_frames_onnx(Path(model), Path(out))
     return export_onnx(Path(model), Path(out), what)

@@ -7,6 +7,7 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from builder.io.storage import to_path
 from builder.records import RunRecord
 from builder.settings import EmbedderSettings, SplitSettings, TrainingSettings
 
+from .frames.data import FrameData
+from .frames.training import frame_data, train_frames_on
 from .models.classifier import WEIGHTS, is_model_folder
 from .optim.loop import start_accelerator
 from .strategies import REVISION
@@ -75,19 +78,27 @@ def train_seeds(
     if out.is_file() or is_model_folder(out):
         raise DataError(f"{out}: is a model; several models need a folder of their own", "choose another --out")
     accelerator = start_accelerator(settings, out / "seed")
-    data = load_training_data(to_path(corpus), settings, embedder, split)
-    records = {}
-    for seed in seeds:
-        chosen = settings.model_copy(update={"seed": seed})
-        folder = out / f"seed-{seed}"
-        record = _read_finished(folder, data, chosen)
-        accelerator.wait_for_everyone()  # all processes look before one writes
-        if record is None:
-            record = train_on(lambda: data, folder, chosen, accelerator)
-        if record is not None:
-            records[seed] = record
-            if on_seed and accelerator.is_main_process:
-                on_seed(seed, record)
+    with ExitStack() as stack:
+        data: TrainingData | FrameData
+        train_one: Callable[[Path, TrainingSettings], RunRecord | None]
+        if settings.frame_tasks:
+            frames = data = stack.enter_context(frame_data(to_path(corpus), out / "seed", settings, accelerator))()
+            train_one = lambda folder, chosen: train_frames_on(lambda: frames, folder, chosen, accelerator)  # noqa: E731
+        else:
+            rows = data = load_training_data(to_path(corpus), settings, embedder, split)
+            train_one = lambda folder, chosen: train_on(lambda: rows, folder, chosen, accelerator)  # noqa: E731
+        records = {}
+        for seed in seeds:
+            chosen = settings.model_copy(update={"seed": seed})
+            folder = out / f"seed-{seed}"
+            record = _read_finished(folder, data, chosen)
+            accelerator.wait_for_everyone()  # all processes look before one writes
+            if record is None:
+                record = train_one(folder, chosen)
+            if record is not None:
+                records[seed] = record
+                if on_seed and accelerator.is_main_process:
+                    on_seed(seed, record)
     if not accelerator.is_main_process:
         return None
     summary = _summarize(data, settings, records)
@@ -95,7 +106,7 @@ def train_seeds(
     return summary
 
 
-def _read_finished(folder: Path, data: TrainingData, settings: TrainingSettings) -> RunRecord | None:
+def _read_finished(folder: Path, data: TrainingData | FrameData, settings: TrainingSettings) -> RunRecord | None:
     """The record of a model that is already trained on this data with these settings, None otherwise."""
     if not (is_model_folder(folder) and (folder / WEIGHTS).is_file()):
         return None
@@ -110,7 +121,9 @@ def _read_finished(folder: Path, data: TrainingData, settings: TrainingSettings)
     return record if same and record.details.get("identity") == data.identity else None
 
 
-def _summarize(data: TrainingData, settings: TrainingSettings, records: dict[int, RunRecord]) -> dict[str, Any]:
+def _summarize(
+    data: TrainingData | FrameData, settings: TrainingSettings, records: dict[int, RunRecord]
+) -> dict[str, Any]:
     runs = []
     for seed, record in records.items():
         best = {key: value for key, value in record.details["best"].items() if key not in NOT_METRICS}
@@ -123,7 +136,12 @@ def _summarize(data: TrainingData, settings: TrainingSettings, records: dict[int
     }
     spread = {key: {k: v if math.isfinite(v) else None for k, v in each.items()} for key, each in spread.items()}
     described = settings.model_dump(mode="json", exclude={"seed"})
-    about = {"task": data.features.task, "rows": len(data.features.validation), "split": "validation"}
+    task, validation = (
+        (",".join(data.tasks), data.validation)
+        if isinstance(data, FrameData)
+        else (data.features.task, data.features.validation)
+    )
+    about = {"task": task, "rows": len(validation), "split": "validation"}
     return {"schema": SCHEMA, **about, "settings": described, "seeds": list(records), "summary": spread, "runs": runs}
 
 

@@ -26,6 +26,7 @@ from .card.card import write_card
 from .data.features import Features, Split, load_features
 from .data.subset import draw_subset
 from .data.target import Target, load_target
+from .frames.training import train_frames
 from .models.audio_embedding import UNKNOWN
 from .models.classifier import MULTI, REGRESSION, SynthmirConfig
 from .models.folder import new_model_folder, save_model
@@ -61,6 +62,8 @@ def train(
 ) -> RunRecord | None:
     """Train a classifier on the embeddings of a corpus, or of any data set, and write a model folder.
 
+    Of tasks that are learnt from annotations (`settings.frame_tasks`) it trains a frame model, see `train_frames`.
+
     Runs in one process or in those that `accelerate launch` or torchrun starts: they share each batch, and the
     outcome is the same up to rounding. A killed training resumes when it is called again. An `out` that holds a
     synthmir model is replaced when the new one is finished.
@@ -82,6 +85,8 @@ def train(
         RecipeError: The settings do not fit the data.
         BackendError: A package or a device is missing.
     """
+    if settings.frame_tasks:
+        return train_frames(corpus, out, settings, on_epoch)
     accelerator = start_accelerator(settings, Path(out))
     return train_on(
         lambda: load_training_data(to_path(corpus), settings, embedder, split), out, settings, accelerator, on_epoch

@@ -12,7 +12,7 @@ from ..corpus.verify import verify
 from ..errors import DataError
 from ..io.markdown import read_card
 from ..io.safe_files import read_json
-from ..names import format_count
+from ..names import MODEL_TYPES, format_count
 from .cards import adapt_dataset_card, adapt_model_card, remove_machine_paths, update_sums
 from .spaces import (
     PICKLED,
@@ -128,7 +128,7 @@ def check_finished(part: FolderKind, folder: Path) -> None:
 def _check_model(folder: Path) -> None:
     check_finished("model", folder)
     config = model_config(folder)
-    if config.get("model_type") != "synthmir":
+    if config.get("model_type") not in MODEL_TYPES:
         raise DataError(
             f"{folder}/config.json: not a model of synthmir ({config.get('model_type')!r})", "synthmir train"
         )

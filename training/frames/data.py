@@ -302,8 +302,9 @@ def _has_task(annotation: Annotation, task: str) -> bool:
     if task == "chords":
         chords = annotation.chords
         return chords is not None and any(classify_chord(label, "majmin") != UNLABELLED for label in chords.label)
-    value = getattr(annotation, TASK_FIELDS[task][0])
-    return value is not None and value != ()
+    if task == "instruments":
+        return bool(annotation.tracks)
+    return getattr(annotation, TASK_FIELDS[task][0]) is not None
 
 
 def _read_annotations(corpus: Corpus, split: str, tasks: Collection[str]) -> Iterator[tuple[str, Annotation]]:

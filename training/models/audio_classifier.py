@@ -17,6 +17,7 @@ from builder.audio import resample, stream_audio
 from builder.embedders.base import EmbedderBackend
 from builder.errors import DataError
 from builder.io.hf_progress import quiet_transformers
+from builder.names import MODEL_TYPES
 
 from .audio_embedding import embed_recordings, embed_stream, load_trained_embedder, read_recording
 from .classifier import MULTI, REGRESSION, SynthmirClassifier, SynthmirConfig
@@ -174,7 +175,7 @@ class SynthmirAudioClassificationPipeline(AudioClassificationPipeline):
         return found
 
     def _ours(self) -> bool:
-        return bool(self.model.config.model_type == SynthmirConfig.model_type)
+        return self.model.config.model_type in MODEL_TYPES
 
 
 def register_pipeline() -> None:

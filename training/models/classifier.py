@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,12 +20,15 @@ from builder.embedders.weights import check_header
 from builder.errors import DataError
 from builder.io.safe_files import read_json
 from builder.io.storage import is_folder
+from builder.names import MODEL_TYPES
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 MAX_CONFIG = 8 << 20  # bytes of a config.json
 MAX_NAME, MAX_LABELS, MAX_LAYERS, MAX_WIDTH = 200, 100_000, 100, 1 << 24
+FRAME_TYPE = MODEL_TYPES[1]
 NEVER = 1e-6  # the probability of what no neighbour is: its logarithm must be a number
+Model = TypeVar("Model", bound=PreTrainedModel)
 
 
 class SynthmirConfig(PreTrainedConfig):
@@ -292,7 +296,7 @@ def load_model(folder: Path | str) -> SynthmirClassifier:
             model, or the weights do not fit the config.
     """
     folder = Path(folder)
-    content = _check_kind(folder)
+    content = read_model_config(folder, SynthmirConfig.model_type)
     try:
         config = SynthmirConfig(**_ConfigFields.model_validate(content).model_dump(exclude_unset=True))
         with torch.device("meta"):  # only shapes, no memory
@@ -305,10 +309,24 @@ def load_model(folder: Path | str) -> SynthmirClassifier:
         ) from error
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(f"{folder / CONFIG}: describes no model: {error}", "train again or copy it again") from error
+    return load_weights(lambda: SynthmirClassifier(config), folder, wanted)
+
+
+def load_weights(make: Callable[[], Model], folder: Path, wanted: dict[str, tuple[int, ...]]) -> Model:
+    """Make a model, with the weights of a model folder, ready to predict.
+
+    Args:
+        make: Makes the model. It is called once the shapes are known to be right.
+        folder: The model folder.
+        wanted: The shapes of the model's tensors by name.
+
+    Raises:
+        DataError: They are missing or damaged, or do not fit the model.
+    """
     weights = folder / WEIGHTS
     try:
         _check_shapes(weights, wanted)
-        model = SynthmirClassifier(config)
+        model = make()
         model.load_state_dict(load_file(weights))
     except FileNotFoundError as error:
         raise DataError(f"{folder}: has no {WEIGHTS}", "give the folder that synthmir train --out wrote") from error
@@ -335,30 +353,49 @@ def _check_shapes(weights: Path, wanted: dict[str, tuple[int, ...]]) -> None:
 
 
 def is_model_folder(folder: Path) -> bool:
-    """Whether a folder holds the config of a synthmir classifier."""
+    """Whether a folder holds the config of a synthmir classifier or frame model."""
     try:
-        _check_kind(folder)
+        read_model_config(folder)
     except DataError:
         return False
     return True
 
 
-def _check_kind(folder: Path) -> dict[str, Any]:
-    """Read config.json. Raises DataError if it is not that of a synthmir model."""
+def is_frame_folder(folder: Path | str) -> bool:
+    """Whether a folder holds the config of a frame model, see `training.frames`."""
+    try:
+        return bool(read_model_config(Path(folder))["model_type"] == FRAME_TYPE)
+    except DataError:
+        return False
+
+
+def read_model_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """Read config.json of a model folder.
+
+    Args:
+        folder: The model folder.
+        kind: The `model_type` that it must have. Default: any of synthmir's.
+
+    Raises:
+        DataError: It is missing, damaged, or that of another kind of model.
+    """
     if not is_folder(folder):
         raise DataError(f"{folder}: there is no such model folder", "train one: synthmir train CORPUS --out MODEL")
     try:
         content = read_json(folder / CONFIG, MAX_CONFIG)
-        kind = content["model_type"]
+        found = content["model_type"]
     except FileNotFoundError as error:
         raise DataError(
             f"{folder}: not a model folder (it has no {CONFIG})", "give the folder that synthmir train --out wrote"
         ) from error
     except (OSError, ValueError, LookupError) as error:
         raise DataError(f"{folder / CONFIG}: not the config of a model: {error!r}", "copy the folder again") from error
-    if kind != SynthmirConfig.model_type:
+    if found not in ((kind,) if kind else MODEL_TYPES):
+        fix = "give the folder that synthmir train --out wrote"
+        if found in MODEL_TYPES:
+            other = "a model of beats, chords, ..." if found == FRAME_TYPE else "a classifier of embeddings"
+            fix = f"this is {other}: give one of the other kind"
         raise DataError(
-            f"{folder}: holds a model of type {kind!r:.60}, not {SynthmirConfig.model_type!r}",
-            "give the folder that synthmir train --out wrote",
+            f"{folder}: holds a model of type {found!r:.60}, not {kind or SynthmirConfig.model_type!r}", fix
         )
     return content

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from builder.io.atomic import replace_folder
 from builder.io.hf_progress import quiet_transformers
 
-from .classifier import CONFIG, WEIGHTS, SynthmirClassifier, is_model_folder
+from .classifier import CONFIG, WEIGHTS, is_model_folder
 from .remote_code import add_remote_code
 
 
@@ -27,8 +29,8 @@ def new_model_folder(out: Path) -> Iterator[Path]:
             add_remote_code(part)
 
 
-def save_model(model: SynthmirClassifier, folder: Path) -> None:
-    """Write config.json and model.safetensors of a classifier into a folder."""
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write config.json and model.safetensors of a model into a folder."""
     with quiet_transformers():  # one small file
         model.save_pretrained(folder)
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets only the owner read

@@ -56,7 +56,7 @@ def export_onnx(folder: Path, out: Path, what: str = "whole") -> float:
     """
     if what not in PARTS:
         raise RecipeError(f"--what: there is no part {what!r}", f"use one of: {', '.join(PARTS)}")
-    runtime = _runtime()
+    runtime = import_runtime()
     model = load_model(folder)
     embedder = model.config.embedder or {}
     if what == "whole" and embedder.get("name") != MelStats.name:
@@ -72,9 +72,9 @@ def export_onnx(folder: Path, out: Path, what: str = "whole") -> float:
         try:
             _write(graph.eval(), model, part)
             session = runtime.InferenceSession(part, providers=["CPUExecutionProvider"])
-            for probe in _embeddings(model) if what == "head" else _music():
+            for probe in _embeddings(model) if what == "head" else probe_audio():
                 found = session.run(None, {graph.takes: probe})
-                worst = max(worst, *map(_difference, found, _expected(model, probe, what)))
+                worst = max(worst, *map(measure_difference, found, _expected(model, probe, what)))
         except (SynthmirError, OSError):
             raise
         except Exception as error:  # whatever torch's exporter and onnxruntime raise
@@ -90,14 +90,15 @@ def export_onnx(folder: Path, out: Path, what: str = "whole") -> float:
     return worst
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> float:
+def measure_difference(found: np.ndarray, expected: np.ndarray) -> float:
     """The largest difference, as a share of numbers above one; infinite for another shape."""
     if found.shape != expected.shape:
         return math.inf
     return float((np.abs(found - expected) / np.maximum(1.0, np.abs(expected))).max())
 
 
-def _runtime() -> Any:
+def import_runtime() -> Any:
+    """Import onnxruntime. Raises BackendError if it, or what an export needs beside it, is not installed."""
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -170,7 +171,7 @@ def _write(graph: HeadGraph, model: SynthmirClassifier, part: Path) -> None:
     dimensions = {0: torch.export.Dim("batch")}
     if graph.takes == "audio":
         dimensions[1] = torch.export.Dim("samples")
-    with _without_logs(), torch.no_grad():
+    with without_export_logs(), torch.no_grad():
         program: Any = torch.onnx.export(
             graph, (graph.example,), dynamo=True, opset_version=OPSET, verbose=False,
             input_names=[graph.takes], output_names=list(graph.outputs), dynamic_shapes=[dimensions],
@@ -189,7 +190,7 @@ def _write(graph: HeadGraph, model: SynthmirClassifier, part: Path) -> None:
 
 
 @contextmanager
-def _without_logs() -> Iterator[None]:
+def without_export_logs() -> Iterator[None]:
     """No log lines and no warnings of torch's exporter."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -209,19 +210,19 @@ def _embeddings(model: SynthmirClassifier) -> Iterator[np.ndarray]:
         yield (drawn * model.std.numpy() + model.mean.numpy()).astype(np.float32)
 
 
-def _music() -> Iterator[np.ndarray]:
+def probe_audio(sampling_rate: int = RATE) -> Iterator[np.ndarray]:
     """Noise under a beat and a chord, of several lengths; silence; a tail of zeros; a tenth of a second."""
     draw = np.random.default_rng(0)
 
     def piece(seconds: float) -> np.ndarray:
-        time = np.arange(round(seconds * RATE)) / RATE
+        time = np.arange(round(seconds * sampling_rate)) / sampling_rate
         chord = sum(np.sin(2 * np.pi * pitch * time) for pitch in 220 * 2 ** (draw.integers(0, 24, 3) / 12))
         noise = draw.standard_normal(len(time)) * np.exp(-8 * (time * draw.uniform(1, 3) % 1))
         return (0.1 * (np.asarray(chord) + noise)).astype(np.float32)
 
     yield piece(10.0)[None]
-    yield np.stack([piece(23.4), np.zeros(round(23.4 * RATE), np.float32)])
-    yield np.pad(piece(6.7), (0, RATE))[None]
+    yield np.stack([piece(23.4), np.zeros(round(23.4 * sampling_rate), np.float32)])
+    yield np.pad(piece(6.7), (0, sampling_rate))[None]
     yield np.stack([piece(0.1), piece(0.1)])
 
 

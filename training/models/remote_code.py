@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
+from typing import Any
 
+from builder.annotations.tasks import CLIP_TASKS
 from builder.io.atomic import write_text
 from builder.records import package_versions
 from builder.registry import EMBEDDERS
 
 from .audio_classifier import RATE
-from .classifier import CONFIG
+from .classifier import CONFIG, FRAME_TYPE
 
 MODULE = "modeling_synthmir"
 PREPROCESSOR = "preprocessor_config.json"
@@ -31,6 +33,10 @@ CLASSES = {
     "AutoModelForAudioClassification": "SynthmirForAudioClassification",
 }
 EXTRACTOR = "SynthmirFeatureExtractor"
+FRAMES_ENTRY = "training.frames.clip_model"
+FRAMES_STARTS_WITH = ("SynthmirFeatureExtractor", "FrameModelForAudioClassification", "register_pipeline")
+FRAMES_CLASSES = {"AutoConfig": "FrameConfig", "AutoModel": "FrameModel"}
+FRAMES_CLIP_CLASS = {"AutoModelForAudioClassification": "FrameModelForAudioClassification"}  # of a key, say
 STAGES = ("builder", "training")
 HEAD = '''# Apache-2.0. Cut out of the source of synthmir {version} when this model was saved; changes belong there.
 """This model's embedder and classifier, for transformers' `trust_remote_code=True`.
@@ -52,12 +58,20 @@ def add_remote_code(folder: Path) -> None:
     embeddings of an embedder unknown here cannot take audio, and is left unchanged.
     """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if config["model_type"] == FRAME_TYPE:
+        answers_clips = any(task in config["tasks"] for task in CLIP_TASKS)
+        classes = FRAMES_CLASSES | (FRAMES_CLIP_CLASS if answers_clips else {})
+        _write_code(folder, config, classes, frames_code(), config["sampling_rate"])
+        return
     embedder = config.get("embedder") or {}
     settings = embedder.get("settings") or embedder
-    if (key := _key(settings.get("name", ""))) not in EMBEDDERS:
-        return
-    config["architectures"] = [CLASSES["AutoModelForAudioClassification"]]
-    config["auto_map"] = {auto: f"{MODULE}.{name}" for auto, name in CLASSES.items()}
+    if (key := _key(settings.get("name", ""))) in EMBEDDERS:
+        _write_code(folder, config, CLASSES, remote_code(key), embedder.get("sampling_rate") or RATE)
+
+
+def _write_code(folder: Path, config: dict[str, Any], classes: dict[str, str], code: str, sampling_rate: int) -> None:
+    config["architectures"] = [list(classes.values())[-1]]
+    config["auto_map"] = {auto: f"{MODULE}.{name}" for auto, name in classes.items()}
     extractor = {
         "auto_map": {"AutoFeatureExtractor": f"{MODULE}.{EXTRACTOR}"},
         "feature_extractor_type": EXTRACTOR,
@@ -65,9 +79,9 @@ def add_remote_code(folder: Path) -> None:
         "padding_side": "right",
         "padding_value": 0.0,
         "return_attention_mask": True,
-        "sampling_rate": embedder.get("sampling_rate") or RATE,
+        "sampling_rate": sampling_rate,
     }
-    write_text(folder / f"{MODULE}.py", remote_code(key))
+    write_text(folder / f"{MODULE}.py", code)
     write_text(folder / PREPROCESSOR, json.dumps(extractor, indent=2, sort_keys=True) + "\n")
     write_text(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
@@ -84,6 +98,16 @@ def remote_code(embedder: str) -> str:
     cutting = Cutting({("builder.embedders.base", "load_embedder"): (LOADER.format(name=name), module, name)})
     for start in STARTS_WITH:
         cutting.take(ENTRY, start)
+    head = HEAD.format(version=package_versions().get("synthmir", ""))
+    return f"{head}\n{cutting.imports()}\n\n{cutting.body().strip()}\n\n\nregister_pipeline()\n"
+
+
+@cache
+def frames_code() -> str:
+    """The source of modeling_synthmir.py for frame models."""
+    cutting = Cutting({})
+    for start in FRAMES_STARTS_WITH:
+        cutting.take(FRAMES_ENTRY, start)
     head = HEAD.format(version=package_versions().get("synthmir", ""))
     return f"{head}\n{cutting.imports()}\n\n{cutting.body().strip()}\n\n\nregister_pipeline()\n"
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from datasets import Dataset, Features, Value
 
-from builder.annotations.annotation import Annotation, Notes, Segments, TrackActivity
+from builder.annotations.annotation import Annotation, Notes, Segments, TrackActivity, annotation_features
+from builder.audio import encode_flac
+from builder.corpus.corpus import write_sums
+from builder.corpus.shards import hash_file
 from training.frames.data import FrameData, FrameSplit, quantize
 from training.frames.labels import TONICS
 from training.frames.spectrogram import FRAMES_SAMPLING_RATE as RATE
@@ -58,3 +62,22 @@ def make_data(tasks: tuple[str, ...], train: int = 24, validation: int = 8) -> F
     classes = FrameClasses("majmin", ("3/4", "4/4"), ("organ",))
     splits = make_split(range(train)), make_split(range(1000, 1000 + validation))
     return FrameData(Path("planted"), *splits, classes, tasks, {}, {"train": 0, "validation": 0}, "planted")
+
+
+def write_corpus(root: Path, train: int = 6, validation: int = 3) -> Path:
+    """A corpus folder with audio and annotations, as the builder writes one."""
+    for split, seeds in (("train", range(train)), ("validation", range(1000, 1000 + validation))):
+        clips = [make_clip(seed) for seed in seeds]
+        audio = Features({"id": Value("string"), "audio": {"bytes": Value("binary"), "path": Value("string")}})
+        rows = [
+            {"id": one.id, "audio": {"bytes": encode_flac(samples, RATE), "path": f"{one.id}.flac"}}
+            for samples, one in clips
+        ]
+        tables = {"data": Dataset.from_list(rows, audio)}
+        tables["annotations"] = Dataset.from_list([one.to_row() for _, one in clips], annotation_features())
+        for config, table in tables.items():
+            (root / config).mkdir(parents=True, exist_ok=True)
+            table.to_parquet(root / config / f"{split}-00000-of-00001.parquet")
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
+    write_sums(root, {name: hash_file(root / name) for name in files})
+    return root
