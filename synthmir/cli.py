@@ -195,7 +195,10 @@ def export(
     model: ModelArgument,
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     what: Annotated[
-        str, typer.Option(help="whole: audio in, of a melstats model or a frame model. head: embeddings in, of any classifier.")
+        str,
+        typer.Option(
+            help="whole: audio in, of a melstats model or a frame model. head: embeddings in, of any classifier."
+        ),
     ] = "whole",
 ) -> None:
     """Write a model as one ONNX file, compared with torch before it is kept. (`convert` writes a corpus.)"""

@@ -23,7 +23,7 @@ SLOWEST, FASTEST = 55.0, 215.0  # beats a minute
 METERS = (2, 3, 4, 6)  # beats in a bar
 TEMPO_LAMBDA = 100.0  # how unlikely a change of tempo is
 BEAT_SHARE = 1 / 16  # of a beat's length, in which the activation is that of a beat
-REACH = 5  # frames by which the length of a beat may differ from the one before
+LENGTH_REACH = 5  # frames by which the length of a beat may differ from the one before
 SILENT = 0.05  # there are no beats a second before the first and after the last frame with this activation
 LEAST = 1e-6  # a probability
 PITCH_REACH = 2  # bins around the most probable one whose mean is the pitch
@@ -83,7 +83,9 @@ class _BeatSpace:
 
     lengths: np.ndarray  # int64 [lengths], frames, in steps of 1
     zones: np.ndarray  # int64 [lengths], the frames at the start of a beat that have the activation of one
-    changes: np.ndarray  # float64 [lengths, 2 * REACH + 1], log probability of a length after lengths -REACH .. +REACH
+    changes: (
+        np.ndarray
+    )  # float64 [lengths, 2 * LENGTH_REACH + 1], log probability after each length within LENGTH_REACH
     before: np.ndarray  # int64 [beats], the place of the beat before each, over all meters
     positions: np.ndarray  # int64 [beats], from 1
 
@@ -92,7 +94,7 @@ class _BeatSpace:
         """Make the space for a frame rate."""
         slowest, fastest = tempi
         lengths = np.arange(max(2, round(60 * rate / fastest)), round(60 * rate / slowest) + 1)
-        old = lengths[:, None] + np.arange(-REACH, REACH + 1)  # of each new length
+        old = lengths[:, None] + np.arange(-LENGTH_REACH, LENGTH_REACH + 1)  # of each new length
         # Beats are at frames: lengths of one tempo differ by a frame.
         change = np.maximum(np.abs(old - lengths[:, None]) - 1.0, 0.0) / np.maximum(old, 1)
         known = (old >= lengths[0]) & (old <= lengths[-1])
@@ -126,10 +128,10 @@ class _BeatSpace:
         origin = np.zeros((total, beats, sizes), np.int8)
         for start in range(pad, frames + pad, block):  # a beat depends on none that is nearer than the shortest length
             at = np.arange(start, min(start + block, frames + pad))
-            arrived = np.full((len(at), beats, sizes + 2 * REACH), -np.inf)
+            arrived = np.full((len(at), beats, sizes + 2 * LENGTH_REACH), -np.inf)
             before = (at[:, None, None] - self.lengths) % ring
-            arrived[..., REACH:-REACH] = ended[before, self.before[None, :, None], np.arange(sizes)]
-            choices = sliding_window_view(arrived, 2 * REACH + 1, axis=-1) + self.changes
+            arrived[..., LENGTH_REACH:-LENGTH_REACH] = ended[before, self.before[None, :, None], np.arange(sizes)]
+            choices = sliding_window_view(arrived, 2 * LENGTH_REACH + 1, axis=-1) + self.changes
             best = choices.argmax(axis=-1)
             origin[at] = best
             reached = np.take_along_axis(choices, best[..., None], axis=-1)[..., 0]
@@ -141,7 +143,7 @@ class _BeatSpace:
         path: list[tuple[int, int]] = []
         while now >= pad:
             path.append((now - pad, int(self.positions[place])))
-            size = size + int(origin[now, place, size]) - REACH
+            size = size + int(origin[now, place, size]) - LENGTH_REACH
             place = self.before[place]
             now -= int(self.lengths[size])
         found = np.array(path[::-1], np.int64).reshape(-1, 2)

@@ -23,7 +23,7 @@ LEAST_SAMPLES = 2 * FRAME_HOP
 
 
 class FrameGraph(nn.Module):
-    """float32 [batch, samples] at 16 kHz -> the probabilities of each task, as `FrameModel.predict_blocks` has them."""
+    """float32 [batch, samples] at 16 kHz -> the probabilities of each task, as `FrameModel` has them of a window."""
 
     def __init__(self, model: FrameModel) -> None:
         super().__init__()
@@ -32,15 +32,13 @@ class FrameGraph(nn.Module):
     def forward(self, audio: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         logits = self.model.compute_logits(compute_spectrogram(audio))
-        return tuple(
-            found.softmax(dim=-1) if task in CLASSES else found.sigmoid() for task, found in logits.items()
-        )
+        return tuple(found.softmax(dim=-1) if task in CLASSES else found.sigmoid() for task, found in logits.items())
 
 
 def export_frames_onnx(folder: Path, out: Path) -> float:
     """Write a frame model as one ONNX file.
 
-    Its input is `audio`, float32 [batch, samples], mono at 16 kHz, 40 ms or longer; longer recordings are best cut into
+    Its input is `audio`, float32 [batch, samples], mono at 16 kHz, 40 ms or longer; long recordings are best cut into
     windows of the length that its metadata says. Each task is an output of its name with probabilities: of frame tasks
     [batch, frames, outputs], of clip tasks [batch, classes]. The metadata holds the labels. `training.frames.decoding`
     turns them into beats, chords and so on.

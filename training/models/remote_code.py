@@ -58,7 +58,7 @@ def add_remote_code(folder: Path) -> None:
     embeddings of an embedder unknown here cannot take audio, and is left unchanged.
     """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    if config["model_type"] == FRAME_TYPE:
+    if config.get("model_type") == FRAME_TYPE:
         answers_clips = any(task in config["tasks"] for task in CLIP_TASKS)
         classes = FRAMES_CLASSES | (FRAMES_CLIP_CLASS if answers_clips else {})
         _write_code(folder, config, classes, frames_code(), config["sampling_rate"])

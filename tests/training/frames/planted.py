@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, Features, Value
@@ -11,12 +12,19 @@ from builder.annotations.annotation import Annotation, Notes, Segments, TrackAct
 from builder.audio import encode_flac
 from builder.corpus.corpus import write_sums
 from builder.corpus.shards import hash_file
+from builder.settings import TrainingSettings
 from training.frames.data import FrameData, FrameSplit, quantize
 from training.frames.labels import TONICS
 from training.frames.spectrogram import FRAMES_SAMPLING_RATE as RATE
 from training.frames.targets import FrameClasses
 
 SECONDS = 4.0
+FRAMES: dict[str, Any] = {"seconds": 4.0, "width": 16, "batch_size": 4, "damages": []}
+
+
+def choose(task: str, **frames: Any) -> TrainingSettings:
+    """The settings of a small model of some tasks."""
+    return TrainingSettings(task=task, head="frames", frames={**FRAMES, **frames})  # type: ignore[arg-type]
 
 
 def make_clip(seed: int, seconds: float = SECONDS) -> tuple[np.ndarray, Annotation]:

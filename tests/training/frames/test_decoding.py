@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.frames.decoding import (
-    REACH,
+    LENGTH_REACH,
     _BeatSpace,
     _log_densities,
     decode_activity,
@@ -122,10 +122,10 @@ def viterbi(space: _BeatSpace, densities: tuple[np.ndarray, np.ndarray, np.ndarr
         if place:
             move[number[beat, size, place - 1], to] = 0.0
             continue
-        for step in range(-REACH, REACH + 1):
+        for step in range(-LENGTH_REACH, LENGTH_REACH + 1):
             if 0 <= (old := size + step) < len(space.lengths):
                 last = number[space.before[beat], old, space.lengths[old] - 1]
-                move[last, to] = space.changes[size, step + REACH]
+                move[last, to] = space.changes[size, step + LENGTH_REACH]
     kinds = np.array(
         [0 if place >= space.zones[size] else 2 if space.positions[beat] == 1 else 1 for beat, size, place in states]
     )
@@ -154,7 +154,9 @@ def test_the_path_is_that_of_viterbi_over_all_states(seed: int) -> None:
     assert (frames.tolist(), positions.tolist()) == viterbi(space, densities)
     likely = np.exp(space.changes)  # every length is followed by some length
     for old in range(len(space.lengths)):
-        new = [(size, old - size + REACH) for size in range(len(space.lengths)) if abs(old - size) <= REACH]
+        new = [
+            (size, old - size + LENGTH_REACH) for size in range(len(space.lengths)) if abs(old - size) <= LENGTH_REACH
+        ]
         assert sum(likely[at] for at in new) == pytest.approx(1.0)
 
 

@@ -12,10 +12,8 @@ import pytest
 import torch
 from transformers import AutoModel, pipeline
 
-from builder.annotations.tasks import FRAME_TASKS
 from builder.audio import encode_flac
 from builder.errors import DataError
-from builder.settings import TrainingSettings
 from training.frames.data import load_frame_data
 from training.frames.loading import load_frame_model
 from training.frames.model import FrameModel
@@ -25,13 +23,7 @@ from training.models.classifier import is_frame_folder, is_model_folder, load_mo
 from training.optim.loop import start_accelerator
 from training.trainer import train
 
-from .planted import make_clip, make_data, write_corpus
-
-FRAMES: dict[str, Any] = {"seconds": 4.0, "width": 16, "batch_size": 4, "damages": []}
-
-
-def choose(task: str, **frames: Any) -> TrainingSettings:
-    return TrainingSettings(task=task, head="frames", frames={**FRAMES, **frames})  # type: ignore[arg-type]
+from .planted import choose, make_clip, make_data
 
 
 def test_beats_of_clicks_are_learnt_and_found_in_a_longer_recording() -> None:
@@ -44,20 +36,6 @@ def test_beats_of_clicks_are_learnt_and_found_in_a_longer_recording() -> None:
     assert found.id == "77" and found.duration == pytest.approx(13.0, abs=0.02)
     assert mir_eval.beat.f_measure(expected.beats, found.beats) > 0.9
     assert found.tempo_bpm == pytest.approx(60 / np.diff(expected.beats)[0], rel=0.05)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("frames") / "corpus")
-
-
-@pytest.fixture(scope="module")
-def folder(corpus: Path) -> Path:
-    """A model of all tasks, trained for two epochs."""
-    settings = choose(",".join(FRAME_TASKS), epochs=2, damages=["noise:20"])
-    record = train(corpus, corpus.parent / "model", settings)
-    assert record is not None and record.details["tasks"] == list(FRAME_TASKS)
-    return corpus.parent / "model"
 
 
 def test_a_model_folder_is_complete_and_opens_again(folder: Path) -> None:
