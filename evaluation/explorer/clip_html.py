@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .html_parts import escape, format_value, render_spectrogram, render_tags
+from .piano_roll import describe_annotation, format_production
 
 if TYPE_CHECKING:
     from .clip_table import Clips
@@ -69,13 +70,14 @@ class ClipHtml:
             if (value := format_value(labels.get(column), column))
         )
         image = f"clip/{self.side}/{position}.png"
+        roll = f"clip/{self.side}/{position}.svg" if self.clips.configs.has_annotations else ""
         return (
             f'<article class="clip-details"><div class="player-bar"><h2>{escape(_title(labels))}</h2>'
             f'<p class="muted id">{escape(labels["id"])}</p>'
             f'<a class="details-link" href="#selected-clip">prompt and labels</a>'
             f"{self.render_player(position, autoplay)}</div>"
             f'<blockquote dir="auto">{_prompt(labels)}</blockquote>'
-            f"{render_spectrogram(image, labels['id'], labels['duration'])}"
+            f"{render_spectrogram(image, labels['id'], labels['duration'], roll)}"
             f'<dl class="labels">{items}</dl></article>'
         )
 
@@ -89,6 +91,23 @@ class ClipHtml:
             f'<span class="muted id">{escape(labels["id"])}</span></p>{self.render_player(position)}'
             f'<p class="prompt" dir="auto">{_prompt(labels)}</p></div>'
         )
+
+    def render_played(self, position: int) -> str:
+        """Render what is played in a clip, its stems as buttons that mute them, and how it was produced."""
+        parts = []
+        if (annotation := self.clips.read_annotation(position)) is not None:
+            parts.append(f'<p><span class="muted">Played:</span> {escape(describe_annotation(annotation))}</p>')
+        if stems := self.clips.list_stems(position):
+            buttons = "".join(
+                f'<button type="button" data-stem="{escape(stem)}" aria-pressed="true" '
+                f'data-src="clip/{self.side}/{position}/{escape(stem)}.flac">{escape(stem)}</button>'
+                for stem in stems
+            )
+            parts.append(f'<div class="stems" role="group" aria-label="Stems that sound">{buttons}</div>')
+        if production := self.clips.read_production(position):
+            lines = escape(format_production(production))
+            parts.append(f'<details class="production"><summary>Production</summary><pre>{lines}</pre></details>')
+        return "".join(parts)
 
     def render_tags(self, position: int) -> str:
         """Render what musicnn predicts for a clip; "" without embeddings of musicnn."""

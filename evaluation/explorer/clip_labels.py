@@ -104,7 +104,7 @@ def _read_shard(source: CorpusSource, name: str, split: str) -> tuple[pa.Table, 
     path = f"{source.name}/{name}"
     try:
         with source.open(name) as handle:
-            file = pq.ParquetFile(handle, metadata=_read_footer(handle, path), pre_buffer=True)
+            file = pq.ParquetFile(handle, metadata=read_footer(handle, path), pre_buffer=True)
             available = file.schema_arrow.names
             if not {"id", "audio"} <= set(available):
                 raise DataError(f"{path}: has no columns id and audio", "give a corpus of synthmir")
@@ -127,7 +127,7 @@ def _read_shard(source: CorpusSource, name: str, split: str) -> tuple[pa.Table, 
         raise read_error(path, error) from error
 
 
-def _read_footer(handle: IO[bytes], name: str) -> pq.FileMetaData:
+def read_footer(handle: IO[bytes], name: str) -> pq.FileMetaData:
     """Read a file's footer and nothing else. Arrow itself would fetch the last 64 KB, which hold audio too."""
     end = handle.seek(0, os.SEEK_END)
     handle.seek(max(0, end - 8))

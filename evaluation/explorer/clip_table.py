@@ -18,12 +18,14 @@ from builder.errors import BackendError, DataError
 from builder.io.safe_files import parse_json
 
 from .clip_audio import ClipAudio
+from .clip_configs import ClipConfigs
 from .clip_labels import list_shards, read_clip_labels, read_embeddings, sample_evenly
 from .corpus_source import CorpusSource, open_source
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from builder.annotations.annotation import Annotation
     from builder.recipe import Recipe
 
 FACETS = ("genre", "subgenre", "mood", "instruments", "vocals", "split")
@@ -58,6 +60,7 @@ class Clips:
         self._names, self._audio, self.total_clips = labels.names, ClipAudio(source, labels.shards), len(labels.table)
         self._rows = sample_evenly(labels.table["genre"].fillna("").tolist(), limit)
         self.table: pd.DataFrame = labels.table.iloc[self._rows].reset_index(drop=True)
+        self.configs = ClipConfigs(source, labels.shards)
         self._lock = RLock()
 
     @classmethod
@@ -177,6 +180,27 @@ class Clips:
         from .thumbnail import render_thumbnail
 
         return render_thumbnail(*self.decode_audio(position))
+
+    def read_annotation(self, position: int) -> Annotation | None:
+        """Read what is played in a clip; None where the corpus does not say. Raises DataError."""
+        return self.configs.read_annotation(*self._identify(position))
+
+    def list_stems(self, position: int) -> tuple[str, ...]:
+        """Name the stems of a clip; () without the config `stems`."""
+        return self.configs.list_stems(*self._identify(position))
+
+    def read_stem(self, position: int, stem: str) -> tuple[bytes, str]:
+        """Read the bytes of a stem and their file suffix. Raises DataError."""
+        return self.configs.read_stem(*self._identify(position), stem)
+
+    def read_production(self, position: int) -> str:
+        """Read how a clip was produced, as JSON; "" where the corpus does not say."""
+        return self.configs.read_production(self._identify(position)[0])
+
+    def _identify(self, position: int) -> tuple[int, str]:
+        """A clip's row in the whole corpus, and its id."""
+        position = self._checked(position)
+        return int(self._rows[position]), str(self.table["id"].iloc[position])
 
     @cached_property
     def no_embeddings_reason(self) -> str:

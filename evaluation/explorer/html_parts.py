@@ -48,19 +48,24 @@ def format_value(value: Any, column: str = "") -> str:
     return f"{value} {UNITS[column]}" if column in UNITS else str(value)
 
 
-def render_spectrogram(address: str, name: str, seconds: Any) -> str:
-    """Render a spectrogram with its axes described in a caption.
+def render_spectrogram(address: str, name: str, seconds: Any, roll: str = "") -> str:
+    """Render a spectrogram with its axes described in a caption, and with a playhead that timeline.js moves.
 
     Args:
         address: The address of the image, or a data URL. It is not escaped.
         name: The clip's name, for the text that replaces the image.
         seconds: The clip's length in seconds. A missing value is left out of the caption.
+        roll: The address of its piano roll, which is drawn below. Default: none.
 
     Returns:
         A `figure` element.
     """
     length = f"0 to {float(seconds):.1f} s, " if format_value(seconds) else ""
+    below = "; beats, chords and notes" if roll else ""
+    image = f'<img src="{roll}" alt="Piano roll of {escape(name)}" class="roll" loading="lazy">' if roll else ""
     return (
-        f'<figure class="spectrogram"><img src="{address}" alt="Spectrogram of {escape(name)}" width="480" '
-        f'height="96"><figcaption class="muted">{length}40 Hz (bottom) to 14 kHz, mel scale</figcaption></figure>'
+        f'<figure class="spectrogram"><div class="with-playhead" data-seconds="{escape(format_value(seconds) or 0)}">'
+        f'<img src="{address}" alt="Spectrogram of {escape(name)}" width="480" height="96">{image}'
+        '<span class="playhead" hidden></span></div>'
+        f'<figcaption class="muted">{length}40 Hz (bottom) to 14 kHz, mel scale{below}</figcaption></figure>'
     )

@@ -48,6 +48,7 @@ class ExplorerPage:
                         else render_note("no clips")
                     )
                     self.details = context.add_html(details)
+                    self.played = context.add_html()
                     with gr.Row():
                         previous = gr.Button("← Previous", size="sm")
                         following = gr.Button("Next →", size="sm")
@@ -115,12 +116,14 @@ class ExplorerPage:
         self._update_after(component.select_clip(select, None, [self.details, self.context.selected], **FAST_EVENT))
 
     def _update_after(self, event: Component) -> None:
-        """Update neighbours and table after an event, so that the player does not wait for them."""
+        """Update what the player does not wait for: neighbours, the table, and what is played."""
         inputs = [self.neighbours_open, self.context.selected, self.clips_tab.page_number, *self.context.filters]
-        event.then(self.update, inputs, [self.neighbours, self.clips_tab.table], **FAST_EVENT)
+        event.then(self.update, inputs, [self.neighbours, self.clips_tab.table, self.played], **FAST_EVENT)
 
-    def update(self, neighbours_open: bool, selected: Selection, page_number: int, *values: Any) -> tuple[str, str]:
-        """Render the selected clip's tags and neighbours if they are shown, and the table with the clip marked.
+    def update(
+        self, neighbours_open: bool, selected: Selection, page_number: int, *values: Any
+    ) -> tuple[str, str, str]:
+        """Render what is played in the selected clip, its neighbours if they are shown, and the table.
 
         Args:
             neighbours_open: Whether the neighbours are shown. If not, they are not searched.
@@ -129,21 +132,28 @@ class ExplorerPage:
             *values: The values of the filters.
 
         Returns:
-            Tags and neighbours, and the table, as HTML. If neighbours cannot be read, the first is an error message.
+            Tags and neighbours, the table with the clip marked, and what is played with the stems, as HTML. What
+            cannot be read is an error message.
         """
         html = self.context.html[selected[0]]
         positions = self.context.matching_positions(values)
         table = self.clips_tab.render_page(positions, page_number, self.context.own_position(selected))[0]
-        if not neighbours_open or not len(html.clips):
-            return "", table
+        if not len(html.clips):
+            return "", table, ""
+        try:
+            played = html.render_played(int(selected[1]))
+        except SynthmirError as error:
+            played = render_error(error)
+        if not neighbours_open:
+            return "", table, played
         try:
             tags = html.render_tags(int(selected[1]))
             neighbours = html.clips.find_neighbours(int(selected[1]), NEIGHBOURS)
         except SynthmirError as error:
-            return render_error(error), table
+            return render_error(error), table, played
         if not neighbours:
-            return render_note(html.clips.no_embeddings_reason or "It is the only clip."), table
-        return tags + html.render_neighbours(neighbours), table
+            return render_note(html.clips.no_embeddings_reason or "It is the only clip."), table, played
+        return tags + html.render_neighbours(neighbours), table, played
 
     def step(self, step: int, selected: Selection, *values: Any) -> tuple[Any, Selection]:
         """Select the next (1) or previous (-1) clip that matches the filters; after the last comes the first."""

@@ -20,7 +20,9 @@ Selection = tuple[str, int]  # the side and the position of the selected clip
 
 # For events that answer at once. Slow ones wait in Gradio's queue and run one at a time.
 FAST_EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 8}
-SELECT_CLIP = Path(__file__).with_name("select_clip.js").read_text(encoding="utf-8")
+SELECT_CLIP = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("select_clip.js", "timeline.js")
+)
 LABEL_FILTERS = ("genre", "subgenre", "mood", "instruments", "vocals", "split")
 RANGE_FILTERS = ("Minimum tempo", "Maximum tempo", "Minimum LUFS", "Maximum LUFS", "Maximum attempts")
 

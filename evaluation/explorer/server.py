@@ -138,6 +138,23 @@ def create_app(clips: Clips, other: Clips | None = None, host: str = "127.0.0.1"
         corpus, position = requested_clip(request)
         return Response(corpus.render_thumbnail(position), media_type="image/png", headers=CACHE_HEADERS)
 
+    def send_roll(request: Request) -> Response:
+        from .piano_roll import render_piano_roll
+
+        corpus, position = requested_clip(request)
+        if (annotation := corpus.read_annotation(position)) is None:
+            raise HTTPException(404, "not annotated")
+        return Response(render_piano_roll(annotation), media_type="image/svg+xml", headers=CACHE_HEADERS)
+
+    def send_stem(request: Request) -> Response:
+        corpus, position = requested_clip(request)
+        stem = request.path_params["stem"]
+        if stem not in corpus.list_stems(position):
+            raise HTTPException(404, "no such stem")
+        data, suffix = corpus.read_stem(position, stem)
+        media_type = MEDIA_TYPES.get(suffix, "application/octet-stream")
+        return create_range_response(data, media_type, request.headers.get("range"))
+
     def send_cached_audio(request: Request) -> Response:
         if (data := page.context.audio_cache.get(request.path_params["name"])) is None:
             raise HTTPException(404, "no such audio")
@@ -145,6 +162,8 @@ def create_app(clips: Clips, other: Clips | None = None, host: str = "127.0.0.1"
 
     app.add_route("/clip/{side}/{position:int}.flac", send_clip)
     app.add_route("/clip/{side}/{position:int}.png", send_image)
+    app.add_route("/clip/{side}/{position:int}.svg", send_roll)
+    app.add_route("/clip/{side}/{position:int}/{stem}.flac", send_stem)
     app.add_route("/sound/{name}.flac", send_cached_audio)
     app.add_exception_handler(SynthmirError, lambda _, error: PlainTextResponse(error.message, 500))
 

@@ -31,20 +31,45 @@ function createPlayer(i) {
   audio.setAttribute("aria-label", `Player: ${describe(i)}`);
   return audio;
 }
+const baseName = (i) => data.file[i].replace(/\.\w+$/, "");
+function createRoll(i) {
+  if (data.played[i] == null) return null;
+  const properties = { className: "roll", loading: "lazy", decoding: "async", width: 480, height: 130, src: `pictures/${baseName(i)}.svg` };
+  return create("img", { ...properties, alt: `Piano roll of ${data.id[i]}: beats, chords and notes` });
+}
+function createStems(i) {
+  if (!data.stems[i].length) return null;
+  const buttons = data.stems[i].map(([stem, file]) => {
+    const button = create("button", { type: "button", textContent: stem });
+    button.setAttribute("aria-pressed", "true");
+    Object.assign(button.dataset, { stem, src: `stems/${file}` });
+    return button;
+  });
+  const group = create("div", { className: "stems" }, ...buttons);
+  group.setAttribute("role", "group");
+  group.setAttribute("aria-label", `Stems of ${describe(i)} that sound`);
+  return group;
+}
+const createProductionLink = (i) => (data.production[i] ? create(
+  "a", { className: "id", href: `production/${baseName(i)}.txt`, target: "_blank", rel: "noopener", textContent: "How it was produced" },
+) : null);
 function createCard(i, { note = "", withButton = true } = {}) {
   const image = create("img", {
-    loading: "lazy", decoding: "async", width: 480, height: 96, src: `pictures/${data.file[i].replace(/\.\w+$/, ".png")}`,
+    loading: "lazy", decoding: "async", width: 480, height: 96, src: `pictures/${baseName(i)}.png`,
     alt: `Spectrogram of ${data.id[i]}: time from left to right, 40 Hz at the bottom, 14 kHz at the top`,
   });
+  const timeline = create("div", { className: "with-playhead" }, image, createRoll(i), create("span", { className: "playhead", hidden: true }));
+  timeline.dataset.seconds = data.duration[i] || 0;
   const button = create("button", { type: "button", textContent: data.neighbours[i].length ? "Neighbours" : "Select" });
   button.setAttribute("aria-label", data.neighbours[i].length ? `Neighbours of ${describe(i)}` : `Select ${describe(i)}`);
   button.addEventListener("click", () => select(i, { scroll: true }));
   const article = create(
     "article", { className: "clip" },
-    create("h3", { textContent: note ? `${title(i)} (${note})` : title(i) }), createPlayer(i), image,
+    create("h3", { textContent: note ? `${title(i)} (${note})` : title(i) }), createPlayer(i), timeline, createStems(i),
     create("blockquote", { textContent: data.prompt[i] || "", dir: "auto" }), createLabels(i),
+    data.played[i] ? create("p", { className: "id", textContent: `Played: ${data.played[i]}` }) : null,
     data.tags[i].length ? create("p", { className: "id", textContent: `Tags by musicnn: ${data.tags[i].join(", ")}` }) : null,
-    create("span", { className: "id", textContent: data.id[i] }), withButton ? button : null,
+    create("span", { className: "id", textContent: data.id[i] }), createProductionLink(i), withButton ? button : null,
   );
   article.dataset.clip = i;
   return article;

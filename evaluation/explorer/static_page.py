@@ -16,6 +16,7 @@ from builder.corpus.corpus import CARD
 from builder.io.atomic import replace_folder, write_text
 
 from .clip_table import Clips, CorpusSummary
+from .piano_roll import describe_annotation, format_production, render_piano_roll
 from .thumbnail import render_thumbnail
 
 HERE = Path(__file__).parent
@@ -39,7 +40,8 @@ def write_static_page(clips: Clips, out: Path, progress: Progress = lambda done,
 
     Args:
         clips: The corpus.
-        out: The folder to write: index.html, README.md, audio/, pictures/. A static page that is there is replaced.
+        out: The folder to write: index.html, README.md, audio/, pictures/, and stems/ and production/ where the corpus
+            has them. A static page that is there is replaced.
         progress: Called with the number of clips that are written, and of all.
 
     Returns:
@@ -51,16 +53,35 @@ def write_static_page(clips: Clips, out: Path, progress: Progress = lambda done,
     with replace_folder(out, _is_static_page, "a static page", "--static") as part:
         for name in ("audio", "pictures"):
             (part / name).mkdir()
-        files = []
+        files, played = [], []
         for position, (data, suffix) in enumerate(clips.read_all_audio()):
             name = f"{position:05d}"  # ids may contain characters that file names may not
             files.append(name + suffix)
             (part / "audio" / files[-1]).write_bytes(data)
             (part / "pictures" / f"{name}.png").write_bytes(_render_spectrogram(data))
+            played.append(_write_played(clips, position, part, name))
             progress(position + 1, len(clips))
         write_text(part / CARD, render_card(clips))
-        write_text(part / "index.html", render_page(clips, files))
+        write_text(part / "index.html", render_page(clips, files, played))
     return out / "index.html"
+
+
+def _write_played(clips: Clips, position: int, part: Path, name: str) -> dict[str, Any]:
+    """Write the piano roll, the stems and the production of a clip, and return what the script needs of them."""
+    annotation = clips.read_annotation(position)
+    if annotation is not None:
+        (part / "pictures" / f"{name}.svg").write_text(render_piano_roll(annotation), encoding="utf-8")
+    stems: list[list[str]] = []
+    for stem in clips.list_stems(position):
+        data, suffix = clips.read_stem(position, stem)
+        stems.append([stem, f"{name}-{len(stems)}{suffix}"])
+        (part / "stems").mkdir(exist_ok=True)
+        (part / "stems" / stems[-1][1]).write_bytes(data)
+    if production := clips.read_production(position):
+        (part / "production").mkdir(exist_ok=True)
+        (part / "production" / f"{name}.txt").write_text(format_production(production) + "\n", encoding="utf-8")
+    text = None if annotation is None else describe_annotation(annotation)
+    return {"played": text, "stems": stems, "production": bool(production)}
 
 
 def _is_static_page(folder: Path) -> bool:
@@ -93,18 +114,19 @@ def render_card(clips: Clips) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{text}\n"
 
 
-def render_page(clips: Clips, files: list[str]) -> str:
+def render_page(clips: Clips, files: list[str], played: list[dict[str, Any]]) -> str:
     """Render index.html. All text of the corpus is escaped.
 
     Args:
         clips: The corpus.
         files: Each clip's file name in audio/.
+        played: What is played in each, its stems, and whether its production is there.
     """
     from ..rendering.html_page import html_environment
     from ..rendering.plot_style import COLOURS
 
     style = (HERE / "static_page.css").read_text(encoding="utf-8")
-    script = (HERE / "static_page.js").read_text(encoding="utf-8")
+    script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("static_page.js", "timeline.js"))
     facets = clips.facets()
     return (
         html_environment(HERE)
@@ -114,7 +136,7 @@ def render_page(clips: Clips, files: list[str]) -> str:
             policy=content_security_policy(script, style),
             style=style,
             script=script,
-            data=encode_json(page_data(clips, files, COLOURS)),
+            data=encode_json(page_data(clips, files, played, COLOURS)),
             name=clips.summary.name,
             description=describe_corpus(clips.summary),
             fingerprint=clips.summary.fingerprint,
@@ -161,12 +183,15 @@ def encode_json(content: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def page_data(clips: Clips, files: list[str], colours: tuple[str, ...]) -> dict[str, Any]:
+def page_data(
+    clips: Clips, files: list[str], played: list[dict[str, Any]], colours: tuple[str, ...]
+) -> dict[str, Any]:
     """Collect what the script needs: a list for each column, the map's points, neighbours and near-duplicates.
 
     Args:
         clips: The clips of the corpus.
         files: Each clip's file name in audio/.
+        played: As in `render_page`.
         colours: The genres' colours on a light background. Those on a dark background are made from them.
 
     Returns:
@@ -188,6 +213,7 @@ def page_data(clips: Clips, files: list[str], colours: tuple[str, ...]) -> dict[
     return {
         **columns,
         "file": files,
+        **{name: [values[name] for values in played] for name in ("played", "stems", "production")},
         "genres": clips.facets()["genre"],
         "light": list(colours),
         "dark": [lighten(colour) for colour in colours],

@@ -298,7 +298,7 @@ def test_next_and_previous_follow_the_filters(clips: Clips):
 def test_neighbours_are_computed_only_when_shown(clips: Clips, monkeypatch: pytest.MonkeyPatch):
     page = ExplorerPage(clips)
     selected = (page.context.sides[0], 5)
-    rendered, table = page.update(True, selected, 0, *NO_FILTERS)
+    rendered, table, _ = page.update(True, selected, 0, *NO_FILTERS)
     places = [rendered.index(f'position="{position}"') for position, _ in clips.find_neighbours(5, 6)]
     assert places == sorted(places)
     assert table.count('aria-current="true"') == 1
@@ -312,9 +312,11 @@ def test_tags_are_predicted_from_the_embeddings(clips: Clips, monkeypatch: pytes
     monkeypatch.setattr("evaluation.explorer.clip_table.TAGGER", "melstats")
     monkeypatch.setattr("evaluation.explorer.clip_table.load_tagger", lambda embedder: FixedTagger())
     page = ExplorerPage(opened)
-    rendered, _ = page.update(True, (page.context.sides[0], 5), 0, *NO_FILTERS)
+    rendered, _, _ = page.update(True, (page.context.sides[0], 5), 0, *NO_FILTERS)
     assert "&lt;high&gt; 90% · middle 50% · low 10%" in rendered
-    assert page_data(opened, [""] * len(opened), ())["tags"][5] == ["<high> 90%", "middle 50%", "low 10%"]
+    nothing = {"played": None, "stems": [], "production": False}
+    data = page_data(opened, [""] * len(opened), [nothing] * len(opened), ())
+    assert data["tags"][5] == ["<high> 90%", "middle 50%", "low 10%"]
 
 
 def test_duplicates_are_shown_side_by_side(client: Any, clips: Clips):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,62 +30,10 @@ from builder.corpus.shards import write_shard
 from builder.errors import DataError, RecipeError
 
 from ... import fakes
-from ...annotations.test_annotation import make_annotation
+from ...annotated import STEM_FEATURES, add_configs, to_flac
 from ...annotations.test_jams import assert_close
 
 fakes.register()
-STEM_FEATURES = datasets.Features(
-    {"id": datasets.Value("string"), "stem": datasets.ClassLabel(names=list(STEMS)), "audio": datasets.Audio(32_000)}
-)
-
-
-def annotate(id: str, number: int) -> Annotation:
-    """Each clip its own; the first has no sections, the second nothing but beats."""
-    whole = replace(make_annotation(), id=id, duration=1.0, tempo_bpm=100.0 + number, midi=None)
-    assert whole.melody is not None
-    if number == 1:
-        return Annotation(id, 1.0, beats=whole.beats, positions=whole.positions)
-    return replace(whole, melody=whole.melody[:100], sections=None if number == 0 else whole.sections)
-
-
-def split_stems(audio: bytes, number: int) -> dict[str, np.ndarray]:
-    """Stems that add up to a clip. The second clip has drums alone."""
-    samples, _ = soundfile.read(io.BytesIO(audio), dtype="int16")
-    if number == 1:
-        return {"drums": samples}
-    noise = np.random.default_rng(number).integers(-2000, 2000, (4, len(samples))).astype(np.int16)
-    parts = dict(zip(("drums", "bass", "harmony", "vocals"), noise, strict=True))
-    return parts | {"melody": samples - noise.sum(0).astype(np.int16)}
-
-
-def to_flac(samples: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, 32_000, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def add_configs(corpus: Path) -> None:
-    """Write `annotations` and `stems` beside the shards of `data`."""
-    lines, number = [], 0
-    for shard in sorted((corpus / "data").glob("*.parquet")):
-        annotations, stems = [], []
-        for row in pq.read_table(shard, columns=["id", "audio"]).to_pylist():
-            annotations.append(annotate(row["id"], number).to_row())
-            stems += [
-                {"id": row["id"], "stem": STEMS.index(stem), "audio": {"bytes": to_flac(samples), "path": "a.flac"}}
-                for stem, samples in split_stems(row["audio"]["bytes"], number).items()
-            ]
-            number += 1
-        for config, rows, features in (
-            ("annotations", annotations, annotation_features()),
-            ("stems", stems, STEM_FEATURES),
-        ):
-            path = corpus / config / shard.name
-            path.parent.mkdir(exist_ok=True)
-            write_shard(path, [rows], features, {})
-            lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {config}/{shard.name}\n")
-    with (corpus / "SHA256SUMS").open("a") as sums:
-        sums.writelines(lines)
 
 
 @pytest.fixture(scope="module")
