@@ -179,8 +179,9 @@ class MirdataReader:
     def _describe(self, what: str, error: Exception) -> str:
         """Describe an error, in the words of the first of its kind, so that tracks can be counted by it."""
         text = printable(" ".join(str(error).split()))[:160]
-        if isinstance(error, FileNotFoundError) and error.filename:
-            text = f"no such file: {printable(str(error.filename))}"
+        file = getattr(error, "filename", None) or getattr(error.__context__, "filename", None)
+        if isinstance(error, FileNotFoundError) and file:  # mirdata raises its own without the name
+            text = f"no such file: {printable(str(file))}"
         else:
             text = f"{type(error).__name__}: {text}"
         return self.errors.setdefault((what, type(error).__name__), f"{what}: {text}")
