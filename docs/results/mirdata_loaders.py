@@ -19,8 +19,8 @@ sys.path.insert(0, str(HERE.parents[1]))
 KINDS = ("beats", "downbeats", "tempo", "time_signature", "chords", "key", "sections", "melody", "notes")
 HEAD = """# Data sets of mirdata
 
-What `mirdata:DATASET:PATH` reads from each loader of mirdata {mirdata}: one track in the format of the data set, made by
-the tests; no recordings. Written by `python docs/results/mirdata_loaders.py`, with Python {python} and NumPy {numpy}.
+What `mirdata:DATASET:PATH` reads from each loader of mirdata {mirdata}: one track in the format of the data set, made
+by the tests; no recordings. Made by `python docs/results/mirdata_loaders.py`, with Python {python} and NumPy {numpy}.
 
 | data set | tracks | annotations | label | index |
 |---|---|---|---|---|
@@ -64,8 +64,8 @@ def main() -> None:
     for reason, names in WITHOUT.items():
         text += f"| {', '.join(f'`{name}`' for name in names)} | {reason} |\n"
     text += (
-        "\n`tracks` or `multitracks`: what is scored by default; `?level=` chooses the other. Where a track has several "
-        "annotations of a kind, [Evaluate](../guides/evaluate.md#data-sets-of-mirdata) says which one counts.\n"
+        "\n`tracks` or `multitracks`: what is scored by default; `?level=` chooses the other. Where a track has "
+        "several annotations of a kind, [Evaluate](../guides/evaluate.md#data-sets-of-mirdata) says which counts.\n"
     )
     (HERE / "mirdata.md").write_text(text, encoding="utf-8")
 

@@ -37,11 +37,12 @@ class MirdataTracks(AnnotatedTracks):
         name, home = split_target(self.spec.target, self.spec.text)
         self.reader = MirdataReader(name, home, self.spec.options)
         self.licence, self.citation = self.reader.licence, self.reader.citation
-        self.kinds = list(dict.fromkeys(KINDS.get(task, task) for task in self.tasks)) or list(CONVERTERS)
-        if lacking := [kind for kind in self.kinds if kind not in CONVERTERS]:
+        wanted = dict.fromkeys(KINDS.get(task, task) for task in self.tasks) or dict.fromkeys(CONVERTERS)
+        self.kinds = [kind for kind in wanted if kind in CONVERTERS]
+        if not self.kinds:
             raise RecipeError(
-                f"{self.name}: mirdata has no annotation of {', '.join(lacking)}",
-                f"use one of: {', '.join(CONVERTERS)}",
+                f"{self.name}: no data set of mirdata has an annotation of {' or '.join(wanted)}",
+                f"evaluate a model of one of: {', '.join(CONVERTERS)}",
             )
 
     def __len__(self) -> int:

@@ -233,6 +233,13 @@ def test_pickled_annotations_are_refused(tmp_path: Path) -> None:
     assert unpickle == set(PICKLED)
 
 
+def test_a_task_that_no_data_set_has(homes: dict[str, Path]) -> None:
+    with pytest.raises(RecipeError, match="no data set of mirdata has an annotation of instruments"):
+        read(homes, "ballroom", "instruments")
+    tracks = read(homes, "ballroom", "beats", "instruments")
+    assert len(list(tracks)) == 1 and tracks.notes == ["1 track without instruments: Media-105901"]
+
+
 def test_mirdata_is_silent(homes: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before = (root.handlers[:], root.manager.disable)
