@@ -13,6 +13,7 @@ SILENT = 1e-4  # the highest sample of a stem that is left out: -80 dBFS
 _WINDOW = 64  # blocks over which a stem's power is measured, 64 ms
 _AT_REST = 1e-6  # the share of a stem's mean power that counts while it rests
 _STEPS = np.float32(32_768)  # of 16 bits from 0 to 1, as libsndfile rounds them
+_PART = np.float32(0.49)  # of a step, which rounding leaves out
 _HIGHEST = 1.0 - 2.0 / 32_768  # rounding may add a step
 
 
@@ -24,7 +25,7 @@ def finish_stems(mix: np.ndarray, stems: Mapping[str, np.ndarray]) -> dict[str, 
     their mean power while all rest. A stem that rests beside one that plays gets next to nothing.
 
     Stems may be louder than their mix. What exceeds [-1, 1] moves to the stems of the opposite sign, which cancel it.
-    Values are rounded to 16 bits together, so that the sum of the FLAC files is that of the clip, sample for sample.
+    Values are rounded to 16 bits together, so that FLAC files of them add up to that of the clip in every sample.
 
     Args:
         mix: float32 [channels, samples] or [samples] in [-1, 1].
@@ -67,11 +68,16 @@ def _move_excess(stems: list[np.ndarray]) -> None:
 
 
 def _round_together(mix: np.ndarray, stems: list[np.ndarray]) -> list[np.ndarray]:
-    """Round to 16 bits, so that the sum of the stems is the rounded mix. An error is a step at most."""
+    """Round to 16 bits, each value by a step at most, so that the sum of the stems is the mix.
+
+    The last one keeps what the mix is not rounded by, which rounding leaves out in both.
+    """
     rounded, total, before = [], np.zeros_like(mix), np.zeros_like(mix)
     for stem in stems[:-1]:
         total += stem
         now = np.rint(total * _STEPS)
         rounded.append((now - before) / _STEPS)
         before = now
-    return [*rounded, (np.rint(mix * _STEPS) - before) / _STEPS]
+    exact = mix * _STEPS
+    whole = np.rint(exact)
+    return [*rounded, (np.clip(exact, whole - _PART, whole + _PART) - before) / _STEPS]
