@@ -20,6 +20,7 @@ from training.metrics import is_within
 from ..fidelity.page import render_section
 from ..inference.evaluated_model import read_validation
 from ..rendering.html_page import html_environment
+from ..results.annotation_scores import FILE as ANNOTATION_SCORES
 from ..results.fidelity import FILE as FIDELITY_FILE
 from ..results.fidelity import Fidelity
 from ..results.robustness import FILE as ROBUSTNESS
@@ -39,6 +40,7 @@ from ..results.scores import (
     SingleLabelScores,
 )
 from . import plots
+from .annotation_report import render_annotation_section
 from .example_clips import Prediction, choose_examples
 from .result_plots import plot_robustness
 
@@ -56,8 +58,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     missing are left out.
 
     Args:
-        out: The folder of results. `scores.json` must be there; `robustness.json` and `fidelity/fidelity.json` become
-            sections of the page.
+        out: The folder of results. `scores.json` must be there; `robustness.json`, `annotation_scores.json`
+            and `fidelity/fidelity.json` become sections of the page.
         model: The folder of the model that was evaluated.
         corpus: The corpus that it was trained on, for the map and the example clips.
 
@@ -106,6 +108,7 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         recordings=recordings,
         own_split=recordings < len(scores.benchmarks),
         damaged=_robustness_section(robustness, assets),
+        annotations=render_annotation_section(out) if (out / ANNOTATION_SCORES).exists() else None,
         fidelity=_fidelity_section(fidelity, out),
         curve=_curve(details, assets),
         map=_map(scores, corpus, details, assets),

@@ -1,0 +1,1 @@
+"""Scores of predicted beats, chords, keys, melodies, notes and instruments against annotations."""
