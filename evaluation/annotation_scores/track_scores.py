@@ -13,12 +13,11 @@ from builder.validation import suggest
 from training.frames.labels import KEY_LABELS, NO_CHORD, classify_key
 from training.metrics import TEMPO_FACTORS, is_within
 
-from ..metrics.beat_report.beat_report import score_beats, score_downbeats
-from ..metrics.chord_report.chord_report import score_chords
-from ..metrics.key_report.key_report import score_key
-from ..metrics.melody_report.melody_report import score_melody
-from ..metrics.note_report.note_report import score_notes
+from ..metrics import import_metric
 
+_BEAT, _CHORD, _KEY, _MELODY, _NOTE = (
+    import_metric(f"{name}_report") for name in ("beat", "chord", "key", "melody", "note")
+)
 LONG = 20.0  # seconds from which the beats of the first TRIM seconds do not count, as in the literature
 TRIM = 5.0
 GRID = 100  # steps a second on which instruments are compared
@@ -78,10 +77,10 @@ def _score_beats(reference: Annotation, estimate: Annotation) -> Scores | None:
     if reference.beats is None or estimate.beats is None:
         return None
     trim = TRIM if reference.duration >= LONG else 0.0
-    scores = score_beats(reference.beats, estimate.beats, trim)
+    scores = _BEAT.score_beats(reference.beats, estimate.beats, trim)
     known = reference.positions is not None and estimate.positions is not None
     scores["downbeat_f_measure"] = (
-        score_downbeats(reference.beats[reference.positions == 1], estimate.beats[estimate.positions == 1], trim)
+        _BEAT.score_downbeats(reference.beats[reference.positions == 1], estimate.beats[estimate.positions == 1], trim)
         if known
         else np.nan
     )
@@ -108,7 +107,7 @@ def _score_time_signature(reference: Annotation, estimate: Annotation) -> Scores
 def _score_chords(reference: Annotation, estimate: Annotation) -> tuple[Scores, Scores] | None:
     if reference.chords is None or estimate.chords is None:
         return None
-    return score_chords(_fill_gaps(reference.chords), _fill_gaps(estimate.chords))
+    return _CHORD.score_chords(_fill_gaps(reference.chords), _fill_gaps(estimate.chords))
 
 
 def _fill_gaps(chords: Segments) -> tuple[np.ndarray, list[str]]:
@@ -136,19 +135,19 @@ def _score_key(reference: Annotation, estimate: Annotation) -> Scores | None:
         return {"weighted_score": np.nan, "accuracy": np.nan}
     if found < 0:
         return {"weighted_score": 0.0, "accuracy": 0.0}
-    return score_key(KEY_LABELS[true], KEY_LABELS[found])
+    return _KEY.score_key(KEY_LABELS[true], KEY_LABELS[found])
 
 
 def _score_melody(reference: Annotation, estimate: Annotation) -> Scores | None:
     if reference.melody is None or estimate.melody is None:
         return None
-    return score_melody(reference.melody.astype(np.float64), estimate.melody.astype(np.float64))
+    return _MELODY.score_melody(reference.melody.astype(np.float64), estimate.melody.astype(np.float64))
 
 
 def _score_notes(reference: Annotation, estimate: Annotation) -> Scores | None:
     if reference.notes is None or estimate.notes is None:
         return None
-    return score_notes(_pitched(reference.notes), _pitched(estimate.notes))
+    return _NOTE.score_notes(_pitched(reference.notes), _pitched(estimate.notes))
 
 
 def _pitched(notes: Notes) -> np.ndarray:

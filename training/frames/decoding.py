@@ -63,10 +63,10 @@ def decode_beats(
         return np.zeros(0), None if downbeat is None else np.zeros(0, np.int8)
     space = _BeatSpace.make(rate, tempi, meters if downbeat is not None else (1,))
     first, last = max(0, loud[0] - round(rate)), min(len(beat), loud[-1] + 1 + round(rate))
-    heard = beat[first:last]
-    marked = heard if downbeat is None else np.clip(np.asarray(downbeat, np.float64)[first:last], 0.0, heard)
-    frames, positions = space.find_path(*_log_densities(heard, marked))
-    times = (first + _move_to_peaks(frames, heard)) / rate
+    inner = beat[first:last]
+    marked = inner if downbeat is None else np.clip(np.asarray(downbeat, np.float64)[first:last], 0.0, inner)
+    frames, positions = space.find_path(*_log_densities(inner, marked))
+    times = (first + _move_to_peaks(frames, inner)) / rate
     return times, None if downbeat is None else positions.astype(np.int8)
 
 
