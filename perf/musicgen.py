@@ -89,11 +89,11 @@ class Timer:
         return scores
 
 
-def time_peer(model: Any, inputs: dict[str, torch.Tensor], steps: int, device: str) -> float:
+def time_peer(model: Any, inputs: dict[str, torch.Tensor], steps: int, device: str, middle: int = MIDDLE) -> float:
     """Seconds a step of `generate` on a cache that is half full of random numbers, which is the same work."""
     config, batch = model.config.decoder, len(inputs["input_ids"])
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    shape = (2 * batch, config.num_attention_heads, MIDDLE, config.hidden_size // config.num_attention_heads)
+    shape = (2 * batch, config.num_attention_heads, middle, config.hidden_size // config.num_attention_heads)
     for layer in range(config.num_hidden_layers):
         keys = torch.randn(shape, dtype=model.decoder.dtype, device=device)
         cache.self_attention_cache.update(keys, keys.clone(), layer)
@@ -111,18 +111,18 @@ def time_peer(model: Any, inputs: dict[str, torch.Tensor], steps: int, device: s
     return statistics.median(later - sooner for sooner, later in pairwise(timer.times[1:]))
 
 
-def time_engine(engine: Engine, run: Any, steps: int, device: str) -> float:
+def time_engine(engine: Engine, run: Any, steps: int, device: str, middle: int = MIDDLE) -> float:
     """Seconds a step of the engine at the same position."""
-    run.position.fill_(MIDDLE)
+    run.position.fill_(middle)
     times = [synchronize(device)]
     with torch.inference_mode():
         if engine._captures:
-            graph = engine._capture(run, SAMPLING)[MIDDLE // 64]
+            graph = engine._capture(run, SAMPLING)[middle // 64]
         for step in range(steps):
             if engine._captures:
                 graph.replay()
             else:
-                engine._step(run, SAMPLING, MIDDLE + step + 1)
+                engine._step(run, SAMPLING, middle + step + 1)
             times.append(synchronize(device))
     return statistics.median(later - sooner for sooner, later in pairwise(times))
 
