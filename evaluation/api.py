@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .classify import Classification
     from .results.ablation import Ablation
+    from .results.agreement import Agreement
     from .results.fidelity import Fidelity
     from .results.robustness import Robustness
     from .results.scores import Scores
@@ -166,6 +167,49 @@ def fidelity(
         corpus, str(against), out or corpus.resolve().parent / "fidelity", settings, progress, notice, clap=clap,
         weights=None if weights is None else str(weights), similarity=similarity, seed=seed, overwrite=overwrite,
     )  # fmt: skip
+
+
+def agreement(
+    corpus: str | Path,
+    *,
+    out: str | Path | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    notice: Callable[[str], None] | None = None,
+) -> Agreement:
+    """Compare what a corpus's prompts ask for with what `annotate` measured in its sound.
+
+    Where the corpus has exact annotations, the accuracy of the estimators is measured too, so that a generator that
+    did not play what was asked for and an estimator that errs can be told apart.
+
+    Args:
+        corpus: A corpus folder that `annotate` has measured.
+        out: Where agreement.json goes, and agreement.parquet with a row for each clip. Default: `agreement` beside the
+            corpus. In `agreement` of a report's folder it becomes a section of the report.
+        bootstrap: Resamples of the intervals, which draw clips of one prompt group together.
+        seed: Of the resamples.
+        notice: Called with the figures as tables.
+
+    Returns:
+        What agreement.json holds.
+
+    Raises:
+        DataError: The corpus has no estimates, or not of all its clips.
+
+    Examples:
+        >>> synthmir.agreement("corpus").labels[0].all.value
+        0.91
+    """
+    from .agreement.measure import measure_agreement
+    from .agreement.page import format_table
+
+    folder = Path(corpus)
+    result = measure_agreement(
+        folder, Path(out) if out is not None else folder.resolve().parent / "agreement", bootstrap, seed
+    )
+    if notice is not None:
+        notice(format_table(result))
+    return result
 
 
 def benchmarks(spec: str | None = None, *, out: str | Path | None = None, labels: str | None = None) -> Iterator[str]:

@@ -124,6 +124,17 @@ def fidelity(
 
 
 @app.command(rich_help_panel="Evaluation")
+def agreement(
+    corpus: LocalCorpusArgument,
+    out: Annotated[Path | None, typer.Option(help="Default: `agreement` beside the corpus.")] = None,
+    bootstrap: Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+) -> None:
+    """Compare what prompts ask for with what `annotate` measured in the sound, by label, genre and word."""
+    api.agreement(corpus, out=out, bootstrap=bootstrap, seed=seed, notice=print)
+
+
+@app.command(rich_help_panel="Evaluation")
 def benchmarks(
     spec: Annotated[str | None, typer.Argument(help="NAME:PATH: check what is on disk of one.")] = None,
     out: Annotated[

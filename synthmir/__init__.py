@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from builder.records import RunRecord
     from evaluation.api import (
         ablate,
+        agreement,
         benchmarks,
         calibrate,
         classify,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         tags,
     )
     from evaluation.results.ablation import Ablation
+    from evaluation.results.agreement import Agreement
     from evaluation.results.fidelity import Fidelity
     from evaluation.results.robustness import Robustness
     from evaluation.results.scores import Scores
@@ -87,9 +89,10 @@ _EXPORTS = {
     "builder.records": ("RunRecord",),
     "evaluation.results.ablation": ("Ablation",),
     "evaluation.api": (
-        "ablate", "benchmarks", "calibrate", "classify", "compare", "evaluate", "explore", "fidelity", "robustness",
-        "tags",
+        "ablate", "agreement", "benchmarks", "calibrate", "classify", "compare", "evaluate", "explore", "fidelity",
+        "robustness", "tags",
     ),
+    "evaluation.results.agreement": ("Agreement",),
     "evaluation.results.fidelity": ("Fidelity",),
     "evaluation.results.scores": ("Scores",),
     "evaluation.results.robustness": ("Robustness",),
@@ -103,6 +106,7 @@ _EXPORTS = {
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = [
     "Ablation",
+    "Agreement",
     "BackendError",
     "Corpus",
     "DataError",
@@ -125,6 +129,7 @@ __all__ = [
     "SynthmirError",
     "__version__",
     "ablate",
+    "agreement",
     "annotate",
     "benchmarks",
     "build",

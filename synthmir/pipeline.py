@@ -128,6 +128,7 @@ def run(
     from builder.embedders.augment import augmented_config_name
     from builder.embedders.embed_corpus import embed_corpus
     from builder.executors import count_embedding_workers
+    from evaluation.api import agreement
     from evaluation.reporting.tables import format_robustness, format_scores
     from evaluation.steps import evaluate_with, fidelity_with, robustness_with
     from training.settings import ChosenSettings
@@ -170,6 +171,8 @@ def run(
     if (trained := train_with(corpus.root, model, chosen, progress)) is not None:
         report(f"model {model}: {summarize_training(trained)}")
 
+    if loaded.estimates:
+        agreement(corpus.root, out=pages / "agreement", bootstrap=evaluated.evaluation.bootstrap, notice=report)
     settings = evaluated.evaluation
     if settings.robustness is not None:
         report(format_robustness(robustness_with(model, pages, corpus.root, settings, progress)))

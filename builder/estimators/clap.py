@@ -15,7 +15,13 @@ from .clap_model import ClapEncoder
 from .sound import Sound
 
 TEMPLATES = {"genre": "A {} track.", "mood": "A {} track.", "instruments": "A track with {}."}
-COLUMNS = {"genre": "clap_genre", "mood": "clap_mood", "instruments": "clap_instruments"}
+COLUMNS = {
+    "genre": "clap_genre",
+    "mood": "clap_mood",
+    "instruments": "clap_instruments",
+    "vocals": "clap_vocals",
+}
+VOCALS = {"with-vocals": "A track with vocals.", "instrumental": "An instrumental track."}
 SHORTEST = 0.1  # seconds that the feature extractor needs: shorter clips are padded
 
 
@@ -53,10 +59,11 @@ class Clap:
         self._texts = {
             column: self._model.embed_texts([TEMPLATES[column].format(name) for name in names])
             for column, names in self._labels.items()
-        }
+        } | {"vocals": self._model.embed_texts(list(VOCALS.values()))}
+        self._labels["vocals"] = tuple(VOCALS)
 
     def columns(self) -> dict[str, Any]:
-        """`clap` in [-1, 1], and `clap_genre`, `clap_mood`, `clap_instruments` with a probability for each label."""
+        """`clap` in [-1, 1]; `clap_genre`, `clap_mood`, `clap_instruments`, `clap_vocals`: probabilities of labels."""
         from datasets import Value
 
         number = Value("float32")

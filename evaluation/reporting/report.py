@@ -17,9 +17,12 @@ from builder.io.atomic import write_bytes, write_text
 from builder.io.safe_files import parse_json, read_record
 from training.metrics import is_within
 
+from ..agreement.page import render_section as render_agreement
 from ..fidelity.page import render_section
 from ..inference.evaluated_model import read_validation
 from ..rendering.html_page import html_environment
+from ..results.agreement import FILE as AGREEMENT_FILE
+from ..results.agreement import Agreement
 from ..results.annotation_scores import FILE as ANNOTATION_SCORES
 from ..results.fidelity import FILE as FIDELITY_FILE
 from ..results.fidelity import Fidelity
@@ -46,7 +49,7 @@ from .result_plots import plot_robustness
 
 PAGE = "report.html"
 ASSETS = "assets"
-FIDELITY = "fidelity"  # the folder of that stage, beside the page
+FIDELITY, AGREEMENT = "fidelity", "agreement"  # the folders of those stages, beside the page
 TEMPLATE = "report.html.jinja"
 PICTURE_RATE = 32_000  # Hz
 
@@ -58,8 +61,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     missing are left out.
 
     Args:
-        out: The folder of results. `scores.json` must be there; `robustness.json`, `annotation_scores.json`
-            and `fidelity/fidelity.json` become sections of the page.
+        out: The folder of results. `scores.json` must be there; `robustness.json`, `annotation_scores.json`,
+            `fidelity/fidelity.json` and `agreement/agreement.json` become sections of the page.
         model: The folder of the model that was evaluated.
         corpus: The corpus that it was trained on, for the map and the example clips.
 
@@ -81,6 +84,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     assets = _Assets(out)
     robustness = Robustness.read(out / ROBUSTNESS) if (out / ROBUSTNESS).exists() else None
     fidelity = Fidelity.read(out / FIDELITY / FIDELITY_FILE) if (out / FIDELITY / FIDELITY_FILE).exists() else None
+    measured = out / AGREEMENT / AGREEMENT_FILE
+    agreement = Agreement.read(measured) if measured.exists() else None
     environment = html_environment(Path(__file__).parent)
     environment.filters |= {
         "percent": _percent,
@@ -99,7 +104,10 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         clips=built.get("details", {}).get("clips"),
         rejected=built.get("details", {}).get("rejected", 0),
         audio_seconds=built.get("details", {}).get("audio_seconds"),
-        stages=[*_stages(scores, trained, built, corpus), *(part.record for part in (robustness, fidelity) if part)],
+        stages=[
+            *_stages(scores, trained, built, corpus),
+            *(part.record for part in (robustness, fidelity, agreement) if part),
+        ],
         benchmarks=[_benchmark(entry, number, out, assets) for number, entry in enumerate(ordered, 1)],
         overview=overview,
         headlines=HEADLINES[scores.model.problem],
@@ -110,6 +118,7 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         damaged=_robustness_section(robustness, assets),
         annotations=render_annotation_section(out) if (out / ANNOTATION_SCORES).exists() else None,
         fidelity=_fidelity_section(fidelity, out),
+        agreement=render_agreement(out / AGREEMENT) if agreement else None,
         curve=_curve(details, assets),
         map=_map(scores, corpus, details, assets),
         examples=_examples(scores, out, corpus, assets),
@@ -265,7 +274,7 @@ def _fidelity_section(fidelity: Fidelity | None, out: Path) -> dict[str, Any] | 
 def _other_commands(
     robustness: Robustness | None, fidelity: Fidelity | None, out: Path, model: Path, corpus: Path | None
 ) -> Iterator[str]:
-    """Return the commands that wrote the sections of robustness and fidelity."""
+    """Return the commands that wrote the sections of robustness, fidelity and agreement."""
     if robustness is not None:
         chosen = [word for level in robustness.levels for word in ("--damage", f"{level.kind}:{level.level:g}")]
         at = ["--corpus", str(corpus)] if corpus is not None else []
@@ -275,6 +284,8 @@ def _other_commands(
     if fidelity is not None and corpus is not None:
         against = fidelity.record["details"]["spec"]
         yield shlex.join(["synthmir", "fidelity", str(corpus), "--against", against, "--out", str(out / FIDELITY)])
+    if (out / AGREEMENT / AGREEMENT_FILE).exists() and corpus is not None:
+        yield shlex.join(["synthmir", "agreement", str(corpus), "--out", str(out / AGREEMENT)])
 
 
 def _curve(details: dict[str, Any], assets: _Assets) -> str | None:

@@ -53,7 +53,11 @@ def test_clap_equals_the_models_forward_pass(checkpoint: str) -> None:
     assert estimate["clap"] == pytest.approx(float(cosines[0]), abs=1e-3)
     shares = out.logits_per_audio[0, 1:].softmax(0).tolist()
     assert list(estimate["clap_genre"].values()) == pytest.approx(shares, abs=1e-3)
-    assert set(estimate) == {"clap", "clap_genre"}  # no columns for labels that the corpus does not have
+    assert set(estimate) == {
+        "clap",
+        "clap_genre",
+        "clap_vocals",
+    }  # no columns for labels that the corpus does not have
 
 
 def test_clap_without_a_prompt_has_no_similarity(checkpoint: str) -> None:
