@@ -118,7 +118,7 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         damaged=_robustness_section(robustness, assets),
         annotations=render_annotation_section(out) if (out / ANNOTATION_SCORES).exists() else None,
         fidelity=_fidelity_section(fidelity, out),
-        agreement=render_agreement(out / AGREEMENT) if agreement else None,
+        agreement=_agreement_section(agreement, out),
         curve=_curve(details, assets),
         map=_map(scores, corpus, details, assets),
         examples=_examples(scores, out, corpus, assets),
@@ -269,6 +269,15 @@ def _fidelity_section(fidelity: Fidelity | None, out: Path) -> dict[str, Any] | 
 
     html = render_section(out / FIDELITY, f"{FIDELITY}/")
     return {"section": Markup(html), "floor": fidelity.record["details"]["held_out"]}
+
+
+def _agreement_section(agreement: Agreement | None, out: Path) -> Any:
+    """Return agreement.json as a section of this page."""
+    if agreement is None:
+        return None
+    from markupsafe import Markup
+
+    return Markup(render_agreement(out / AGREEMENT))
 
 
 def _other_commands(
