@@ -79,7 +79,7 @@ def export_corpus(
             "jams": SPLIT/GENRE/ID.flac, ID.jams and metadata.csv.
             "midi": SPLIT/GENRE/ID.mid and metadata.csv.
             "musdb": SPLIT/ID/mixture.wav, drums.wav, bass.wav, other.wav, vocals.wav and metadata.csv, in stereo, as
-            musdb and museval read them; the split `validation` is `test`; a stem that a clip does not have is silent.
+            musdb and museval read them; the split `validation` is `test`; a silent stem is left out.
         out: The folder to write to.
         audio: "flac": the bytes of the corpus. "wav": the same samples in 16 bits. "musdb" is always WAV.
         splits: Export only these. Default: all.

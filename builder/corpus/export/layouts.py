@@ -159,17 +159,20 @@ def convert_to_wav(flac: bytes, id: str, channels: int | None = None) -> bytes:
 
 
 def _make_stem_files(folder: str, mixture: bytes, stems: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, bytes]]:
-    """The four stems of MUSDB, each as long as the mixture; one without a stem of ours is silent."""
+    """The stems of MUSDB, each as long as the mixture. A silent one is left out, as museval refuses silence."""
     whole, rate = _read_samples(mixture, folder, "float64")
-    sums = {name: np.zeros_like(whole) for name in (*MUSDB_STEMS.values(), "other")}
+    sums: dict[str, np.ndarray] = {}
     for stem in stems:
         samples, other_rate = _read_samples((stem["audio"] or {}).get("bytes") or b"", folder, "float64")
         samples = _spread(samples, whole.shape[1])
         if samples.shape != whole.shape or other_rate != rate:
             raise DataError(f"{folder}: its stem {stem['stem']} is not of the shape of the clip", SEE)
-        sums[MUSDB_STEMS.get(stem["stem"], "other")] += samples
+        name = MUSDB_STEMS.get(stem["stem"], "other")
+        sums[name] = sums[name] + samples if name in sums else samples
     files = {}
     for name, samples in sums.items():
+        if not samples.any():
+            continue
         exact = np.abs(samples).max(initial=0.0) < 1  # a sum of stems beyond full scale would be clipped
         files[name] = (
             f"{folder}{name}.wav",

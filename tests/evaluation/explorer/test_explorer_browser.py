@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from ...browser import chrome
+from ...builder.annotated import add_configs
 from ..conftest import sound
 from .explored import HOSTILE, make_run
 
@@ -58,6 +59,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     folder = tmp_path_factory.mktemp("runs")
     run, other = make_run(folder / "explored", seconds=4.0), make_run(folder / "other", shift=40)
+    add_configs(run / "corpus")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         with running_server(Clips.open(run), Clips.open(other), port=0) as served:
@@ -121,6 +123,22 @@ def save_screenshot(browser: Any, folder: Path, name: str) -> None:
     folder = Path(os.environ.get("SYNTHMIR_SCREENSHOTS") or folder)
     folder.mkdir(parents=True, exist_ok=True)
     assert browser.save_screenshot(str(folder / f"explorer-{name}.png"))
+
+
+def test_a_stem_is_muted_and_the_playhead_moves(page: Any):
+    page.find_elements("css selector", "#clip-table button.select")[2].click()
+    wait_for_player(page)
+    roll = "return document.querySelector('#selected-clip img.roll').naturalWidth"
+    wait_until(page, lambda: page.execute_script(roll) > 100)
+    wait_until(page, lambda: len(page.find_elements("css selector", "#selected-clip button[data-stem]")) == 5)
+    line = "parseFloat(document.querySelector('#selected-clip .playhead').style.left)"
+    page.execute_script(f"{PLAYER}.loop = true")
+    wait_until(page, lambda: page.execute_script(f"return Math.abs({line} - 25 * {PLAYER}.currentTime) < 5"))
+    button = page.find_element("css selector", "#selected-clip button[data-stem=drums]")
+    page.execute_script("arguments[0].click()", button)
+    assert page.execute_script(f"return {PLAYER}.muted") and button.get_attribute("aria-pressed") == "false"
+    page.execute_script("arguments[0].click()", button)
+    assert not page.execute_script(f"return {PLAYER}.muted")
 
 
 def test_filter_select_and_play(page: Any):

@@ -173,11 +173,10 @@ def test_stems_are_in_the_folders_of_musdb(corpus: Path, annotations: dict[str, 
     }  # fmt: skip
     for number, id in enumerate(annotations):
         folder = clips[id]
-        assert {path.name for path in folder.iterdir()} == names
+        assert {path.name for path in folder.iterdir()} == ({"mixture.wav", "drums.wav"} if number == 1 else names)
         read = {path.stem: soundfile.read(path, dtype="float64")[0] for path in folder.iterdir()}
         assert {samples.shape for samples in read.values()} == {(32_000, 2)}
         np.testing.assert_array_equal(sum(read[name] for name in read if name != "mixture"), read["mixture"])
-        assert (read["bass"].any(), read["vocals"].any()) == (number != 1, number != 1)
     first = clips[next(iter(annotations))]
     stems = np.stack([soundfile.read(first / f"{name}.wav")[0][:4000, 0] for name in ("drums", "bass")])
     assert mir_eval.separation.bss_eval_sources(stems, stems)[0].min() > 100
