@@ -122,8 +122,9 @@ def verify(corpus: CorpusArgument) -> None:
     print(f"{findings.files} files, {findings.shards} shards, {findings.clips:,} clips decoded")
     for embedder, rows in findings.embeddings.items():
         print(f"{rows:,} {embedder} embeddings")
-    if findings.estimates:
-        print(f"{findings.estimates:,} estimates")
+    for config in ("annotations", "stems", "estimates"):
+        if rows := getattr(findings, config):
+            print(f"{rows:,} {config}")
     if findings.faults:
         listed = "\n".join(f"  - {fault}" for fault in findings.faults[:50])
         more = f"\n  ... and {len(findings.faults) - 50} more" if len(findings.faults) > 50 else ""

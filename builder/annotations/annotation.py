@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -108,33 +108,53 @@ class Annotation:
         ]
         return row
 
+    def to_arrays(self) -> dict[str, Any]:
+        """Return the row of the config `annotations` with arrays for its lists: {"beats": {"time": [beats], ...}}."""
+        row: dict[str, Any] = {name: getattr(self, name) for name in (*_PLAIN, "melody")}
+        row["beats"] = None if self.beats is None else {"time": self.beats, "position": self.positions}
+        for name in ("chords", "sections", "notes"):
+            table: Segments | Notes | None = getattr(self, name)
+            row[name] = table and {item.name: np.asarray(getattr(table, item.name)) for item in fields(table)}
+        row["instruments_active"] = [
+            {"track": number}
+            | {name: getattr(track, name) for name in ("instrument", "program", "is_drum", "stem")}
+            | {"intervals": {"start": track.start, "end": track.end}}
+            for number, track in enumerate(self.tracks)
+        ]
+        return row
+
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Annotation:
-        """Read a row of the config `annotations`. Columns that it lacks are not annotated."""
+        """Read a row of the config `annotations`, as `datasets` or as `load_corpus` gives it.
+
+        Columns that it lacks are not annotated.
+        """
         beats, melody, notes = row.get("beats"), row.get("melody"), row.get("notes")
         positions = None
-        if beats is not None and all(beat.get("position") is not None for beat in beats):
-            positions = np.array([beat["position"] for beat in beats], np.int8)
+        if beats is not None:
+            places = _column(beats, "position")
+            if places is not None and all(place is not None for place in places):
+                positions = np.array(places, np.int8)
         return cls(
             **{name: row.get(name) for name in _PLAIN if name not in ("id", "duration")},
             id=str(row["id"]),
             duration=float(row["duration"]),
-            beats=None if beats is None else np.array([beat["time"] for beat in beats], np.float64),
+            beats=None if beats is None else np.array(_column(beats, "time"), np.float64),
             positions=positions,
             chords=_read_segments(row.get("chords")),
             sections=_read_segments(row.get("sections")),
             melody=None if melody is None else np.asarray(melody, np.float32),
             notes=None
             if notes is None
-            else Notes(*(np.array([n[name] for n in notes], kind) for name, kind in _NOTE_TYPES.items())),
+            else Notes(*(np.array(_column(notes, name), kind) for name, kind in _NOTE_TYPES.items())),
             tracks=tuple(
                 TrackActivity(
                     track["instrument"],
                     track["program"],
                     track["is_drum"],
                     track["stem"],
-                    np.array([stretch["start"] for stretch in track["intervals"]], np.float64),
-                    np.array([stretch["end"] for stretch in track["intervals"]], np.float64),
+                    np.array(_column(track["intervals"], "start"), np.float64),
+                    np.array(_column(track["intervals"], "end"), np.float64),
                 )
                 for track in row.get("instruments_active") or ()
             ),
@@ -166,11 +186,16 @@ def _rows_of(table: Segments | Notes) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def _read_segments(rows: list[dict[str, Any]] | None) -> Segments | None:
-    if rows is None:
+def _column(table: Mapping[str, Any] | Sequence[Mapping[str, Any]], name: str) -> Any:
+    """A column of a table: of a list of rows, or of a dictionary of columns. Rows may lack it."""
+    return table.get(name) if isinstance(table, Mapping) else [row.get(name) for row in table]
+
+
+def _read_segments(table: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> Segments | None:
+    if table is None:
         return None
-    start, end = (np.array([row[name] for row in rows], np.float64) for name in ("start", "end"))
-    return Segments(start, end, tuple(row["label"] for row in rows))
+    start, end = (np.array(_column(table, name), np.float64) for name in ("start", "end"))
+    return Segments(start, end, tuple(map(str, _column(table, "label"))))
 
 
 def annotation_features() -> Features:

@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import pyarrow.parquet as pq
 
+from ..annotations.annotation import Annotation
 from ..audio import decode_clip
 from ..configs import AUDIO, GENERATED, config_folder, find_kind
 from ..errors import DataError, HubError, RecipeError
@@ -22,6 +23,7 @@ from .corpus import Corpus, newest_shard
 from .schema import LONGEST, SAMPLING_RATE
 
 FORMATS = ("dataset", "loader", "tensors")
+WITH_AUDIO = ("default", "stems")  # configs
 
 
 def load_corpus(
@@ -46,7 +48,7 @@ def load_corpus(
 
     Args:
         path: A folder, its address in a store (s3://...), or a repository on the Hub.
-        config: "default" (audio) or the name of an embedder.
+        config: "default" (audio), "annotations", "stems", "estimates" or the name of an embedder.
         split: "train" or "validation". Default: a dictionary of all splits.
         task: "genre", "subgenre", "mood", "instruments", "tempo", "key" or "vocals".
         as_: "dataset", the default without `task`; "loader", the default for audio; "tensors", the default for
@@ -61,7 +63,8 @@ def load_corpus(
 
     Returns:
         A dataset: the `audio` of each row is {"array": float32 [samples] or [2, samples] in [-1, 1],
-        "sampling_rate": Hz, "path"}.
+        "sampling_rate": Hz, "path"}. The lists of `annotations` are arrays, as `Annotation.to_arrays` gives them, and
+        `Annotation.from_row` reads them.
 
         A loader (`Loader`): batches of {"audio": float32 [batch, samples] or [batch, 2, samples], "lengths": int64
         [batch], "label", "id"}, or of {"embedding": float32 [batch, dim], "label", "id"}.
@@ -90,11 +93,13 @@ def load_corpus(
     loaded = _load(source, config, split=split, streaming=streaming, revision=revision)
     splits = loaded if split is None else {split: loaded}
     if format == "dataset":
-        if config == "default" and decode_audio:
+        if config in WITH_AUDIO and decode_audio:
             decoded = {
                 name: _with_audio(rows, sampling_rate, num_channels, streaming) for name, rows in splits.items()
             }
             splits.update(decoded)
+        elif find_kind(config) == "annotations":
+            splits.update({name: _with_arrays(rows, streaming) for name, rows in splits.items()})
         return loaded if split is None else splits[split]
     assert task is not None
     rate = sampling_rate or SAMPLING_RATE
@@ -120,9 +125,13 @@ def _check_options(
         raise RecipeError('as_="dataset": has the labels of every task', "leave out task or as_")
     if options and format != "loader":
         raise RecipeError(f"{next(iter(options))}: is an option of a DataLoader only", 'use as_="loader", with a task')
-    if sampling_rate is not None and (config != "default" or sampling_rate < 1):
+    if task is not None and find_kind(config) not in ("audio", "embeddings"):
+        raise RecipeError(
+            f"task={task!r}: {config} has no such labels", "load them as a dataset: leave out task, and join it by id"
+        )
+    if sampling_rate is not None and (config not in WITH_AUDIO or sampling_rate < 1):
         raise RecipeError(f"sampling_rate={sampling_rate}: not possible for {config}", "leave it out")
-    if num_channels not in (1, 2) or (config != "default" and num_channels != 1):
+    if num_channels not in (1, 2) or (config not in WITH_AUDIO and num_channels != 1):
         raise RecipeError(f"num_channels={num_channels}: not possible for {config}", "use 1, or 2 with audio")
 
 
@@ -220,6 +229,25 @@ def _with_audio(rows: Any, sampling_rate: int | None, num_channels: int, streami
 def _decode_row(row: dict[str, Any], sampling_rate: int | None, num_channels: int) -> dict[str, Any]:
     array, rate = decode_clip(row["audio"]["bytes"], LONGEST, sampling_rate, num_channels)
     return {**row, "audio": {"array": array, "sampling_rate": rate, "path": row["audio"]["path"]}}
+
+
+def _with_arrays(rows: Any, streaming: bool) -> Any:
+    """The rows of annotations with arrays for their lists, made as they are read."""
+    if streaming:
+        return rows.map(_read_annotation)
+    return rows.with_transform(_read_annotations)
+
+
+def _read_annotation(row: dict[str, Any]) -> dict[str, Any]:
+    return Annotation.from_row(row).to_arrays()
+
+
+def _read_annotations(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    names, columns = list(batch), list(batch.values())
+    if not {"id", "duration"} <= set(names):  # some columns alone
+        return batch
+    rows = [Annotation.from_row(dict(zip(names, row, strict=True))).to_arrays() for row in zip(*columns, strict=True)]
+    return {name: [row[name] for row in rows] for name in names}
 
 
 def _decode_batch(batch: dict[str, list[Any]], **options: Any) -> dict[str, list[Any]]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..audio import decode_audio, measure_peak
+from ..configs import AUDIO, GENERATED
 from ..errors import DataError
 from ..executors import count_cores
 from ..io.hf_features import features_from_schema
@@ -24,7 +25,8 @@ from .corpus import GROWTH, SHARD_FILE, STATE, Corpus, list_corpus_files, part_n
 from .estimates import CONFIG as ESTIMATES
 from .estimates import find_estimate_faults
 from .schema import LONGEST, SAMPLING_RATE
-from .shards import WORK, hash_file, read_footer
+from .shards import WORK, count_rows, hash_file, read_footer
+from .verify_score_configs import find_score_faults
 
 PEAK_TOLERANCE = 0.1  # dB: rounding to 16 bits
 ROWS_AT_ONCE = 8  # clips of 30 s take 2 MB each
@@ -40,6 +42,8 @@ class Findings:
         clips: Clips that were decoded.
         embeddings: Rows of each config of embeddings.
         estimates: Rows of the config of estimates.
+        annotations: Rows of the config of annotations.
+        stems: Rows of the config of stems.
         faults: Descriptions of all faults; empty for an intact corpus.
     """
 
@@ -48,6 +52,8 @@ class Findings:
     clips: int = 0
     embeddings: dict[str, int] = field(default_factory=dict)
     estimates: int = 0
+    annotations: int = 0
+    stems: int = 0
     faults: list[str] = field(default_factory=list)
 
 
@@ -56,7 +62,8 @@ def verify(path: str | Path, progress: Callable[[int, int], None] = lambda done,
 
     Compares the hashes of all files with SHA256SUMS, and finds files that are not listed. Checks the footers, numbers,
     row counts and columns of shards, and ids, which are unique and the same in every config. Decodes every clip, and
-    compares its sampling rate, length and peak with its row. Checks that embeddings are finite.
+    compares its sampling rate, length and peak with its row. Checks that embeddings are finite, that annotations are
+    within their clips, and that stems add up to theirs.
 
     Args:
         path: The corpus folder, or its address in a store.
@@ -83,6 +90,11 @@ def _verify(corpus: Corpus, progress: Callable[[int, int], None]) -> Findings:
         for name in corpus.shards():
             if name in intact:
                 _check_shard(corpus, name, findings, ids, schemas, pool, lambda done: progress(done, total))
+        configs = corpus.configs()
+        for kind in (kind for kind in GENERATED if kind in configs):
+            findings.faults += find_score_faults(corpus, kind, ids, intact, pool)
+            shards = [corpus.root / name for name in corpus.shards(kind) if name in intact]
+            setattr(findings, kind, sum(map(count_rows, shards)))
     findings.faults += _compare_schemas(schemas)
     all_ids = [clip for shard in ids.values() for clip in shard]
     if len(set(all_ids)) < len(all_ids):
@@ -91,7 +103,7 @@ def _verify(corpus: Corpus, progress: Callable[[int, int], None]) -> Findings:
         _check_embeddings(corpus, config, findings, ids, intact)
     if shards := [corpus.root / name for name in corpus.shards(ESTIMATES) if name in intact]:
         findings.faults += find_estimate_faults(corpus, ids, intact, corpus.sums())
-        findings.estimates = sum(pq.read_metadata(open_for_arrow(shard)).num_rows for shard in shards)
+        findings.estimates = sum(map(count_rows, shards))
     return findings
 
 
@@ -110,8 +122,8 @@ def _check_files(corpus: Corpus, findings: Findings) -> set[str]:
     findings.faults += [
         f"{name}: damaged or changed (its hash is not the listed one)" for name in listed if actual[name] != sums[name]
     ]
-    for config in ("data", *corpus.embeddings(), *([ESTIMATES] if corpus.shards(ESTIMATES) else [])):
-        findings.faults += _check_numbers(corpus.shards(config), config)
+    for name in {AUDIO: "audio"} | corpus.configs():
+        findings.faults += _check_numbers(corpus.shards(name), name)
     for config, part in corpus.incomplete_embeddings().items():
         findings.faults.append(
             f"{config}: lacks the clips that the corpus was extended by (part {part}); "

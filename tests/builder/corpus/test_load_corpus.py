@@ -20,6 +20,7 @@ from datasets import ClassLabel, Features, List, Value, load_dataset
 from datasets.utils import file_utils
 
 from builder import load_corpus
+from builder.annotations.annotation import Annotation
 from builder.corpus.building.build import build
 from builder.corpus.torch_data import LabelEncoding, make_label_encoding, pad_clips
 from builder.embedders.embed_corpus import embed_corpus
@@ -320,3 +321,52 @@ def test_a_clip_that_is_damaged_is_named(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "records/build.json").write_text(json.dumps({}))
     with pytest.raises(DataError, match=rf"clip {rows[1]['id']}: .*\n  fix: see what is damaged: synthmir verify"):
         load_corpus(tmp_path, task="genre", as_="tensors", split="train")
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory) -> Path:
+    """A corpus with annotations and stems."""
+    folder = tmp_path_factory.mktemp("scored")
+    keys = {"annotations": True, "stems": True}
+    build(fakes.small_recipe(folder, per_genre=2, generator="scored", **keys), folder / "corpus")
+    return folder / "corpus"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_annotations_are_arrays(scored, streaming):
+    loaded = load_corpus(scored, "annotations", split="train", streaming=streaming)
+    row = next(iter(loaded))
+    assert row["beats"]["time"].dtype == np.float64 and row["beats"]["position"].dtype == np.int8
+    assert row["melody"].dtype == np.float32 and row["notes"]["pitch"].tolist() == [60]
+    assert row["chords"]["label"].tolist() == ["C:maj"] and row["midi"].startswith(b"MThd")
+    [track] = row["instruments_active"]
+    assert track["stem"] == "melody" and track["intervals"]["end"].tolist() == [1.0]
+    read = Annotation.from_row(row)
+    stored = next(iter(load_dataset("parquet", data_files=str(scored / "annotations/train-*"), split="train")))
+    assert read.to_row() == Annotation.from_row(stored).to_row() == stored
+
+
+def test_stems_are_decoded(scored):
+    loaded = load_corpus(scored, "stems", sampling_rate=16_000)
+    row = loaded["train"][0]
+    assert row["audio"]["array"].shape == (16_000,) and row["audio"]["sampling_rate"] == 16_000
+    assert loaded["train"].features["stem"].int2str(row["stem"]) in ("drums", "melody")
+    kept = load_corpus(scored, "stems", split="train", decode_audio=False)[0]
+    assert kept["audio"]["bytes"].startswith(b"fLaC")
+
+
+def test_a_config_without_labels_has_no_task(scored):
+    with pytest.raises(RecipeError, match="annotations has no such labels"):
+        load_corpus(scored, "annotations", task="genre")
+
+
+def test_a_config_that_is_not_there_says_how_to_add_it(scored, tmp_path):
+    with pytest.raises(DataError, match=r"default, annotations, stems; to add another") as error:
+        load_corpus(scored, "melstats")
+    (scored / "stems").rename(tmp_path / "stems")
+    try:
+        with pytest.raises(DataError, match="no config 'stems'") as error:
+            load_corpus(scored, "stems")
+    finally:
+        (tmp_path / "stems").rename(scored / "stems")
+    assert "`stems: true` in its recipe" in str(error.value)

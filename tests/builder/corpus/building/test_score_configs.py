@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import resource
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -14,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from builder.annotations.annotation import STEMS, Annotation, annotation_features
-from builder.audio import decode_audio
+from builder.audio import decode_audio, encode_flac
 from builder.corpus.building.build import build
-from builder.corpus.corpus import Corpus
+from builder.corpus.corpus import Corpus, write_sums
+from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
 from builder.errors import BackendError, DataError, RecipeError
 from builder.io.markdown import parse_front_matter
@@ -47,7 +49,9 @@ def test_both_configs_are_joined_by_id_and_read_by_datasets_alone(scored, tmp_pa
     record = build(chosen, tmp_path / "corpus", clips_per_shard=6)
     corpus = Corpus.open(tmp_path / "corpus")
     assert corpus.configs() == {"data": "audio", "annotations": "annotations", "stems": "stems"}
-    assert corpus.embeddings() == [] and verify(corpus.root).faults == []
+    findings = verify(corpus.root)
+    assert corpus.embeddings() == [] and findings.faults == []
+    assert findings.annotations == 20 and 20 < findings.stems < 40
     names = [name.partition("/")[2] for name in corpus.shards()]
     assert all([name.partition("/")[2] for name in corpus.shards(config)] == names for config in CONFIGS)
     assert {name for config in CONFIGS for name in corpus.shards(config)} <= corpus.sums().keys()
@@ -263,3 +267,58 @@ def test_wrong_stems_are_an_error_of_the_generator(scored, tmp_path, monkeypatch
     monkeypatch.setattr(fakes.Scored, "_make_stems", make_stems)
     with pytest.raises(BackendError, match=fault):
         build(scored(), tmp_path / "corpus")
+
+
+def rewrite(corpus: Path, name: str, change) -> None:
+    """Write a shard with other rows, and SHA256SUMS with its hash."""
+    path = corpus / name
+    rows, footer = pq.read_table(path).to_pylist(), read_footer(path)
+    features = datasets.Features.from_arrow_schema(pq.read_schema(path))
+    sums = Corpus.open(corpus).sums()
+    write_shard(path, [change(rows, features)], features, footer)
+    write_sums(corpus, {key: value for key, value in sums.items() if key != name})
+
+
+def test_verify_finds_rows_that_are_not_those_of_the_audio(scored, tmp_path):
+    build(scored(), tmp_path / "corpus", clips_per_shard=10)
+    whole = tmp_path / "whole"
+    shutil.copytree(tmp_path / "corpus", whole)
+
+    def find(config: str, change) -> list[str]:
+        shutil.rmtree(tmp_path / "corpus")
+        shutil.copytree(whole, tmp_path / "corpus")
+        rewrite(tmp_path / "corpus", f"{config}/train-00000-of-00003.parquet", change)
+        return verify(tmp_path / "corpus").faults
+
+    def longer(rows, features):
+        rows[3]["beats"][-1]["time"] = 1.5
+        return rows
+
+    def backwards(rows, features):
+        rows[0]["notes"][0] |= {"onset": 0.5, "offset": 0.25}
+        return rows
+
+    def quieter(rows, features):
+        samples, rate = decode_audio(rows[0]["audio"]["bytes"])
+        rows[0]["audio"]["bytes"] = encode_flac(samples * 0.9, rate)
+        return rows
+
+    def older(rows, features):
+        del features["melody"]
+        return [{key: value for key, value in row.items() if key != "melody"} for row in rows]
+
+    for config in CONFIGS:
+        for change in (lambda rows, _: rows[::-1], lambda rows, _: rows[:-2], lambda rows, _: rows[2:]):
+            assert find(config, change) == [
+                f"{config}/train-00000-of-00003.parquet: its ids are not those of data/train-00000-of-00003.parquet"
+            ]
+    assert [fault.partition(": its ")[2] for fault in find("annotations", longer)] == [
+        "beats have times that are not possible"
+    ]
+    assert "its notes have times" in find("annotations", backwards)[0]
+    assert "its stems do not add up to it" in find("stems", quieter)[0]
+    [fault] = find("annotations", older)
+    assert "columns of another version" in fault and f"delete {tmp_path / 'corpus' / 'annotations'}" in fault
+    shutil.rmtree(tmp_path / "corpus" / "annotations")  # the fix
+    build(scored(), tmp_path / "corpus")
+    assert files(tmp_path / "corpus", *CONFIGS) == files(whole, *CONFIGS)
