@@ -237,7 +237,7 @@ def _time_signature(value: Any, duration: float) -> Converted:
 
 
 def _after_end(times: np.ndarray, duration: float) -> list[str]:
-    """A remark where an annotation goes on for over a second after the audio: then they do not belong together."""
+    """A remark where an annotation continues for over a second after the audio: then they do not belong together."""
     late = len(times) > 0 and float(times.max()) > duration + 1
     return ["is annotated beyond the end of its audio: another version of the recording?"] if late else []
 
