@@ -174,6 +174,15 @@ class Mirdata(Benchmark):
             self.default_part = named.get("test") or self.parts[-1]
             self._recordings = [one for one in self._recordings if one.split is not None]
 
+    def no_tracks_error(self) -> DataError:
+        """Return the error for a data set without labels of this task."""
+        problems = "; ".join(["", *self.notes])
+        return DataError(
+            f"{self.name}: no track of its part {self.evaluated_split} has audio and a {self.task}{problems}",
+            "name the attribute of mirdata's track with the label: ?label=ATTRIBUTE; beats, chords, melody and notes "
+            "are for models that annotate",
+        )
+
     def read(self, part: str) -> list[Recording]:
         """Return the tracks of a part."""
         return [one for one in self._recordings if part == "all" or one.split == part]

@@ -502,6 +502,52 @@ def _annotation(folder: Path) -> None:
     read_lab(folder / "a.lab")
 
 
+MIRDATA = {  # data sets of mirdata, and files of each to damage
+    "gtzan_genre": (
+        "gtzan_genre_index_1.0.json",
+        "gtzan_tempo_beat-main/beats/gtzan_blues_00000.beats",
+        "gtzan_tempo_beat-main/tempo/gtzan_blues_00000.bpm",
+    ),
+    "maestro": ("2018/MIDI-Unprocessed_test_wav--1.midi", "maestro-v2.0.0.json"),
+    "guitarset": ("annotation/03_BN3-119-G_comp.jams",),
+}
+
+
+def _mirdata(name: str) -> tuple[Callable[[Path], None], Callable[[Path], None]]:
+    def seed(root: Path) -> None:
+        from tests.evaluation.benchmarks.mirdata_miniatures import MAKERS
+
+        MAKERS[name](root)
+
+    def read(root: Path) -> None:
+        from evaluation.benchmarks.annotated import load_annotated
+
+        tracks = load_annotated(f"mirdata:{name}:{root}")
+        for track in tracks:
+            track.annotation.to_row()
+        assert isinstance(tracks.notes, list)
+
+    return seed, read
+
+
+def _annotated_folder_seed(root: Path) -> None:
+    beside = {
+        "beats": b"0.5\t1\n1.0\t2\n",
+        "lab": b"0.0 1.0 C:maj\n1.0 2.0 A:min7\n",
+        "key": b"Bb minor\n",
+        "bpm": b"99\n",
+    }
+    put(root, {"a.wav": tone("WAV"), "metadata.csv": b"file,artist\na.wav,Ada\n"})
+    put(root, {f"a.{suffix}": text for suffix, text in beside.items()})
+
+
+def _annotated_folder(root: Path) -> None:
+    from evaluation.benchmarks.annotated import load_annotated
+
+    for track in load_annotated(f"folder:{root}"):
+        track.annotation.to_row()
+
+
 SHARDS = ("data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet")
 VECTORS = ("melstats/train-00000-of-00001.parquet", "melstats/validation-00000-of-00001.parquet")
 RECORDS = ("records/build.json", "records/embed-melstats.json", "recipe.yaml")
@@ -553,6 +599,14 @@ READERS: tuple[Reader, ...] = (
     Reader("annotation, JAMS", _annotation_seed, _annotation, ("a.jams",), 4),
     Reader("annotation, beats", _annotation_seed, _annotation, ("a.beats",), 4),
     Reader("annotation, lab", _annotation_seed, _annotation, ("a.lab",), 4),
+    *(Reader(f"annotated tracks, {name}", *_mirdata(name), files, 3) for name, files in MIRDATA.items()),
+    Reader(
+        "annotated tracks, folder",
+        _annotated_folder_seed,
+        _annotated_folder,
+        ("a.beats", "a.lab", "a.key", "a.bpm"),
+        3,
+    ),
     Reader("ledger", _ledger_seed, _ledger, ("ledger.jsonl",), 6),
     Reader("run record", lambda root: put(root, SMALL), _record, ("r.json",), 6),
     Reader("folder of audio", _metadata_seed, _source, ("metadata.csv",), 3),
