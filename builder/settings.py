@@ -304,7 +304,7 @@ class FrameSettings(RecipeSection):
     """
 
     chords: Literal["majmin", "sevenths"] = "majmin"
-    """The chords to tell apart: major and minor (25 classes), or also their sevenths (61 classes)."""
+    """The chord classes: major and minor (25 classes), or also their sevenths (61 classes)."""
     width: int = Field(default=64, ge=8, le=1024)
     """Channels of the network's trunk."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, strict=False)

@@ -226,7 +226,9 @@ def classify(
     top_k: Annotated[int, typer.Option(min=1, help="Labels a file.")] = 3,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write what a model of beats, chords, ... hears: song.jams, or a folder for several files."),
+        typer.Option(
+            help="Write what a model of beats, chords, ... predicts: song.jams, or a folder for several files."
+        ),
     ] = None,
     calibrate: Annotated[
         str | None,

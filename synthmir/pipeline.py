@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.errors import RecipeError
 from builder.progress import ProgressOption, Update, show_progress
 
 if TYPE_CHECKING:
@@ -140,6 +141,11 @@ def run(
     report = notice or (lambda line: None)
     loaded, folder = read_recipe(recipe), Path(out)
     check_run_folder(folder)
+    if loaded.training.frame_tasks:
+        raise RecipeError(
+            f"training.task: {loaded.training.task} is learnt from annotations, and `run` trains on embeddings",
+            "build, train and evaluate it: synthmir build RECIPE --out CORPUS, synthmir train CORPUS --out MODEL",
+        )
     evaluated = _add_benchmarks(loaded, [on] if isinstance(on, str) else on)
     check_recipe(evaluated)
     check_label_counts(loaded)

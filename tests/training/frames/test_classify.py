@@ -27,7 +27,7 @@ def songs(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_what_is_heard_is_printed_and_written(folder: Path, songs: list[Path], tmp_path: Path, capsys: Any) -> None:
+def test_predictions_are_printed_and_written(folder: Path, songs: list[Path], tmp_path: Path, capsys: Any) -> None:
     found = synthmir.classify(folder, songs[:1], out=tmp_path / "one.jams")
     annotation = found[0].annotation
     assert annotation is not None and annotation.id == "one" and annotation.duration == pytest.approx(6.0)
