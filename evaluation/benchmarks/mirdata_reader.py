@@ -188,7 +188,7 @@ class MirdataReader:
 
     def _choose_level(self) -> str:
         """Tracks, or the mixes of multitracks where there are any with audio."""
-        index, kind = self.data._index, self.data._multitrack_class
+        index = self.data._index
         chosen = self.options.get("level")
         if chosen is not None:
             if chosen not in LEVELS or not index.get(f"{chosen}s"):
@@ -197,8 +197,9 @@ class MirdataReader:
                     f"write level= one of {', '.join(level for level in LEVELS if index.get(f'{level}s'))}",
                 )
             return chosen
-        mixed = kind is not None and any(f'self.{name} = self.get_path("' in inspect.getsource(kind) for name in AUDIO)
-        return "multitrack" if index.get("multitracks") and (mixed or not index.get("tracks")) else "track"
+        mixes = list(index.get("multitracks") or {})[:1]  # all have the same kinds of files
+        mixed = any(name == "mix" or "audio" in name for mix in mixes for name in index["multitracks"][mix])
+        return "multitrack" if mixed or not index.get("tracks") else "track"
 
 
 def find_attributes(kind: type, task: str) -> list[str]:

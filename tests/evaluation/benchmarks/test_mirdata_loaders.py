@@ -36,3 +36,20 @@ def test_a_loader(name: str, tmp_path: Path) -> None:
     if "chords" in kinds:
         assert annotation.chords.label == ("C:maj", "A:min")
     assert not [note for note in tracks.notes if "cannot be read" in note], tracks.notes
+
+
+def test_the_stems_of_a_multitrack(tmp_path: Path) -> None:
+    (mix,) = load_annotated(make_sample("slakh", tmp_path / "slakh"))
+    (stem,) = load_annotated(f"{make_sample('slakh', tmp_path / 'slakh')}&level=track")
+    assert (mix.id, stem.id) == ("Track00001", "Track00001-S00")
+    (singer,) = load_annotated(f"{make_sample('dagstuhl_choirset', tmp_path / 'choir')}&level=track", ["melody"])
+    assert singer.audio.parent.name == "audio_lrx" and singer.annotation.melody[150] == pytest.approx(220, rel=1e-4)
+    (soloist,) = load_annotated(make_sample("phenicx_anechoic", tmp_path / "phenicx"))  # its mixes have no audio
+    assert soloist.id == "beethoven-flute"
+
+
+def test_an_index_that_mirdata_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_sample("brid", tmp_path / "brid")
+    index = (tmp_path / "brid/index.json").rename(tmp_path / "brid_full_index_1.0.json")
+    monkeypatch.setattr("mirdata.core.Index.get_path", lambda entry: str(tmp_path / entry.filename))
+    assert index.is_file() and len(list(load_annotated(f"mirdata:brid:{tmp_path / 'brid'}", ["beats"]))) == 1
