@@ -135,7 +135,7 @@ def run(
     from training.settings import ChosenSettings
     from training.trainer import summarize_training
 
-    from .preflight import check_embedder, check_label_counts, check_recipe, check_run_folder
+    from .preflight import check_embedder, check_estimators, check_label_counts, check_recipe, check_run_folder
     from .training_api import train_with
 
     report = notice or (lambda line: None)
@@ -150,6 +150,7 @@ def run(
     check_recipe(evaluated)
     check_label_counts(loaded)
     check_embedder(loaded)
+    check_estimators(loaded)
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     embedding_workers = count_embedding_workers(workers, scale)
 

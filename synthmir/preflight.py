@@ -85,6 +85,19 @@ def check_embedder(recipe: Recipe) -> None:
     load_embedder(recipe.embedder.model_copy(update={"device": "cpu"}))
 
 
+def check_estimators(recipe: Recipe) -> None:
+    """Check that the recipe's estimators can be loaded, on the CPU.
+
+    Raises:
+        BackendError: Weights or a package that are missing.
+        RecipeError: An estimator that is unknown, named twice, or needs a checkpoint.
+    """
+    from builder.estimators.base import load_estimator, parse_estimators
+
+    for settings in parse_estimators(recipe.estimates, "cpu"):
+        load_estimator(settings)
+
+
 def check_run_folder(out: Path) -> None:
     """Refuse a folder that holds something other than a run. Hidden files do not count.
 

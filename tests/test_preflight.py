@@ -10,7 +10,7 @@ import pytest
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import Recipe
 from synthmir.pipeline import _add_benchmarks, run
-from synthmir.preflight import check_label_counts, check_recipe, check_run_folder
+from synthmir.preflight import check_estimators, check_label_counts, check_recipe, check_run_folder
 
 from .commands import synthmir
 
@@ -144,3 +144,10 @@ def test_a_folder_of_a_run_resumes(tmp_path: Path, names: list[str]):
         (tmp_path / name).touch() if "." in name else (tmp_path / name).mkdir()
     check_run_folder(tmp_path)
     check_run_folder(tmp_path / "new")
+
+
+def test_estimators_are_checked_before_the_build():
+    with pytest.raises(BackendError, match="estimates: clap nobody/nothing"):
+        check_estimators(make_recipe(estimates=["silence", "clap:nobody/nothing"]))
+    with pytest.raises(RecipeError, match=r"estimates: there is no estimator called 'tepmo' \(did you mean 'tempo'"):
+        make_recipe(estimates=["tepmo"])

@@ -31,6 +31,7 @@ name: tiny
 prompts: {per_genre: 12, seed: 3}
 generator: {name: arranger, seconds: 2}
 split: {validation: 0.25}
+estimates: [tempo, key, silence]
 training: {epochs: 30}
 evaluation:
   benchmarks: [validation]
@@ -51,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.wait() == 0, done.err.read_text()
     printed = done.out.read_text()
     assert "report.html" in printed and "accuracy" in printed
-    assert "noise 0 dB" in printed and "Fréchet distance" in printed
+    assert "noise 0 dB" in printed and "Fréchet distance" in printed and "the estimate agrees" in printed
     return place / "out"
 
 
@@ -94,6 +95,8 @@ def test_every_expected_file_exists(run: Path):
         "model/README.md",
         "report/report.html",
         "report/scores.json",
+        "corpus/estimates/train-00000-of-00001.parquet",
+        "report/agreement/agreement.json",
     ):
         assert (run / file).is_file(), file
     assert not [path for path in run.rglob("*") if path.suffix in (".pkl", ".pickle", ".bin", ".pt")]
