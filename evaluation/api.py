@@ -15,7 +15,14 @@ from builder.api import make_executor_settings, read_recipe
 from builder.errors import RecipeError
 from builder.progress import ProgressOption, show_progress
 
-from .steps import embed_benchmark_target, evaluate_with, fidelity_with, parse_shots, robustness_with
+from .steps import (
+    embed_benchmark_target,
+    evaluate_frames_with,
+    evaluate_with,
+    fidelity_with,
+    parse_shots,
+    robustness_with,
+)
 
 if TYPE_CHECKING:
     from builder.recipe import Recipe
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from .classify import Classification
     from .results.ablation import Ablation
     from .results.agreement import Agreement
+    from .results.annotation_scores import AnnotationScores
     from .results.fidelity import Fidelity
     from .results.robustness import Robustness
     from .results.scores import Scores
@@ -43,6 +51,7 @@ def evaluate(
     out: str | Path | None = None,
     against: Sequence[str | Path] = (),
     probe: int | str | Sequence[int | str] = (),
+    peers: str | Sequence[str] = (),
     aggregate: str = "mean",
     calibrate: str | Path | None = None,
     bootstrap: int = 1000,
@@ -52,17 +61,20 @@ def evaluate(
     gpus_per_worker: float = 0.0,
     shard_timeout: float | None = None,
     progress: ProgressOption = True,
-) -> Scores:
-    """Score a classifier with 95 % intervals; write report.html, scores.json and the model's card.
+) -> Scores | AnnotationScores:
+    """Score a model with 95 % intervals; write report.html, its scores as JSON, and the card of a classifier.
 
     Args:
         model: A model folder.
-        on: "validation", "folder:PATH", "gtzan:PATH", ...; one or several.
+        on: "validation", "folder:PATH", "gtzan:PATH", ...; one or several. Of a model of beats, chords, ...:
+            "validation", "corpus:PATH", "folder:PATH", "mirdata:DATASET:PATH".
         corpus: The corpus of "validation". Default: what the model was trained on.
         out: Where the report and the scores go. Default: `report` beside the model.
         against: Other models to compare with on the same tracks, by paired tests.
         probe: Compare with linear probes trained on so many real tracks of each label, of other artists: 8, or
             "1,2,4,8,16,all" for a learning curve, which says how many real tracks the model is worth.
+        peers: Of a model of beats, chords, ...: compare with "librosa-beats", "key-profiles", "chord-templates",
+            "pyin" on the same tracks, or with "librosa" for all of them.
         aggregate: How the predictions of a track's windows become one: "mean", "logits", "max", "median", "vote".
         calibrate: Recordings without labels, 20 or more, by whose statistics the model standardises: a folder or a
             data set; "benchmark": each benchmark's own recordings.
@@ -72,22 +84,39 @@ def evaluate(
         progress: See `builder.progress.show_progress`.
 
     Returns:
-        What scores.json holds.
+        What scores.json holds; of a model of beats, chords, ... what annotation_scores.json holds.
 
     Raises:
         DataError: The model, the corpus or the recordings cannot be read.
+        RecipeError: An option is for models of the other kind.
 
     Examples:
         >>> scores = synthmir.evaluate("model", on=["validation", "folder:~/music"])
         >>> scores.benchmarks[0].accuracy.value
         0.984
+        >>> scores = synthmir.evaluate("beats", on="mirdata:ballroom:~/ballroom", peers="librosa")
+        >>> scores.sources[0].tasks[0].systems[0].scores["f_measure"].value
+        0.91
     """
     from builder.settings import EvaluationSettings
     from builder.validation import validate
+    from training.models.classifier import is_frame_folder
 
     options = {"benchmarks": [on] if isinstance(on, str) else on, "aggregate": aggregate, "bootstrap": bootstrap}
     options |= {"calibrate": None if calibrate is None else str(calibrate), "probe": parse_shots(probe)}
     settings = validate(EvaluationSettings, options, "options")
+    names = [peers] if isinstance(peers, str) else peers
+    if is_frame_folder(model):
+        refused = {"--against": against, "--probe": settings.probe, "--calibrate": calibrate, "--workers": workers}
+        refused |= {"--aggregate": aggregate != "mean", "--executor": executor != "local"}
+        for option, value in refused.items():
+            if value:
+                raise RecipeError(
+                    f"{option}: {model} has no embeddings, and its tracks are read one by one", "leave it out"
+                )
+        return evaluate_frames_with(model, out or report_folder(model), corpus, settings, names, progress)
+    if names:
+        raise RecipeError(f"--peers: {model} predicts no beats, chords, ...", "leave it out, or use --probe")
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     return evaluate_with(model, out or report_folder(model), corpus, settings, scale, workers, against, progress)
 

@@ -44,6 +44,13 @@ def evaluate(
         str | None,
         typer.Option(help="Compare with linear probes on so many real tracks of each label: 8, or 1,2,4,8,16,all."),
     ] = None,
+    peers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compare a model of beats, chords, ... with librosa-beats, key-profiles, chord-templates, pyin, or "
+            "librosa: all of them. Can be repeated."
+        ),
+    ] = None,
     aggregate: Annotated[
         str, typer.Option(help="How a track's windows become one prediction: mean, logits, max, median, vote.")
     ] = "mean",
@@ -57,18 +64,24 @@ def evaluate(
     gpus_per_worker: GpusPerWorker = 0.0,
     shard_timeout: ShardTimeout = None,
 ) -> None:
-    """Score a classifier with 95 % intervals; write report.html, scores.json and the model's card.
+    """Score a model with 95 % intervals; write report.html, its scores as JSON, and the card of a classifier.
 
-    --against compares finished models; `compare` trains with several strategies and compares those.
+    --against compares finished models; `compare` trains with several strategies and compares those. A model of beats,
+    chords, ... is scored on annotated tracks: validation, corpus:PATH, folder:PATH, mirdata:DATASET:PATH.
     """
+    from .reporting.annotation_report import format_annotation_scores
     from .reporting.tables import format_scores
+    from .results.annotation_scores import AnnotationScores
 
     scores = api.evaluate(
-        model, on, corpus=corpus, out=out, against=against or (), probe=probe or (), aggregate=aggregate,
-        calibrate=calibrate, bootstrap=bootstrap, workers=workers, executor=executor, address=address,
-        gpus_per_worker=gpus_per_worker, shard_timeout=shard_timeout,
+        model, on, corpus=corpus, out=out, against=against or (), probe=probe or (), peers=peers or (),
+        aggregate=aggregate, calibrate=calibrate, bootstrap=bootstrap, workers=workers, executor=executor,
+        address=address, gpus_per_worker=gpus_per_worker, shard_timeout=shard_timeout,
     )  # fmt: skip
-    print(format_scores(scores.model_dump(mode="json", by_alias=True)))
+    if isinstance(scores, AnnotationScores):
+        print(format_annotation_scores(scores))
+    else:
+        print(format_scores(scores.model_dump(mode="json", by_alias=True)))
 
 
 @app.command(rich_help_panel="Evaluation")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from builder.settings import EmbedderSettings, EvaluationSettings
     from training.settings import ChosenSettings
 
+    from .results.annotation_scores import AnnotationScores
     from .results.fidelity import Fidelity
     from .results.robustness import Robustness
     from .results.scores import Scores
@@ -87,6 +88,54 @@ def evaluate_with(
     write_card(model, out / SCORES)
     write_report(out, model, corpus)
     return Scores.read(out / SCORES)
+
+
+def evaluate_frames_with(
+    model: str | Path,
+    out: str | Path,
+    corpus: str | Path | None,
+    settings: EvaluationSettings,
+    peers: Sequence[str] = (),
+    progress: ProgressOption = True,
+) -> AnnotationScores:
+    """Evaluate a frame model as `evaluate` does, with the settings of a recipe.
+
+    Args:
+        model: The folder of a frame model.
+        out: The folder that gets the report and the scores.
+        corpus: The corpus of "validation". None: the corpus that the model was trained on.
+        settings: The sources of annotated tracks, and the bootstrap.
+        peers: Names of `evaluation.annotation_scores.peers.PEERS`.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        What annotation_scores.json holds.
+
+    Raises:
+        DataError: The model or a source cannot be read, or has no annotations of the model's tasks.
+        RecipeError: A source or a peer is not known.
+        BackendError: A package is missing.
+    """
+    from training.frames.loading import load_frame_model
+
+    from .annotation_scores.evaluate import evaluate_sources
+    from .annotation_scores.peers import choose_peers
+    from .inference.evaluated_model import VALIDATION, corpus_of, read_training_record
+    from .reporting.annotation_report import write_annotation_report
+
+    folder, given = Path(model), None if corpus is None else Path(corpus)
+    frames = load_frame_model(folder)
+    trained = read_training_record(folder)
+    place = corpus_of(trained, folder, given) if VALIDATION in settings.benchmarks else given
+    tasks = [*frames.config.tasks, *(["tempo"] if "beats" in frames.config.tasks else [])]
+    chosen = choose_peers(peers, tasks)
+    with count_progress(progress, "evaluate", " tracks") as add:
+        scores = evaluate_sources(
+            frames.annotate, settings.benchmarks, Path(out), str(folder), tasks, chosen, settings, place,
+            trained.fingerprint, add,
+        )  # fmt: skip
+    write_annotation_report(Path(out))
+    return scores
 
 
 def robustness_with(

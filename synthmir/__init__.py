@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from builder.generators.generator import Generator
     from builder.recipe import Recipe
     from builder.records import RunRecord
+    from evaluation.annotation_scores.track_scores import score_annotation
     from evaluation.api import (
         ablate,
         agreement,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     )
     from evaluation.results.ablation import Ablation
     from evaluation.results.agreement import Agreement
+    from evaluation.results.annotation_scores import AnnotationScores
     from evaluation.results.fidelity import Fidelity
     from evaluation.results.robustness import Robustness
     from evaluation.results.scores import Scores
@@ -87,7 +89,9 @@ _EXPORTS = {
     "builder.generators.generator": ("Generator",),
     "builder.recipe": ("Recipe",),
     "builder.records": ("RunRecord",),
+    "evaluation.annotation_scores.track_scores": ("score_annotation",),
     "evaluation.results.ablation": ("Ablation",),
+    "evaluation.results.annotation_scores": ("AnnotationScores",),
     "evaluation.api": (
         "ablate", "agreement", "benchmarks", "calibrate", "classify", "compare", "evaluate", "explore", "fidelity",
         "robustness", "tags",
@@ -107,6 +111,7 @@ _MODULES = {name: module for module, names in _EXPORTS.items() for name in names
 __all__ = [
     "Ablation",
     "Agreement",
+    "AnnotationScores",
     "BackendError",
     "Corpus",
     "DataError",
@@ -157,6 +162,7 @@ __all__ = [
     "read_recipe",
     "robustness",
     "run",
+    "score_annotation",
     "tags",
     "train",
     "train_seeds",
