@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 from mirdata import annotations as values
 
+from builder.annotations.annotation import Annotation
 from builder.errors import DataError, RecipeError
+from builder.settings import EvaluationSettings
+from evaluation.annotation_scores.evaluate import evaluate_annotations
 from evaluation.benchmarks.annotated import AnnotatedTracks, load_annotated
 from evaluation.benchmarks.annotated_values import ConversionError, parse_key, resample_melody
 from evaluation.benchmarks.base import load_benchmark
 from evaluation.benchmarks.mirdata_index import PICKLED, read_index
 from evaluation.benchmarks.mirdata_reader import PREFERRED, TYPES, find_attributes
 from evaluation.benchmarks.mirdata_values import CONVERTERS, convert_value
+from evaluation.evaluate import evaluate_model
 
 from .miniatures import put
 from .mirdata_miniatures import MAKERS, SECONDS
@@ -358,3 +362,22 @@ def test_a_melody_between_its_own_values() -> None:
     np.testing.assert_allclose(melody[:60], expected[:60], rtol=1e-5)
     assert not resample_melody(times, pitches, np.zeros(100, bool), 1.0).any()
     assert resample_melody(times[:1], pitches[:1], voiced[:1], 0.1)[0] > 0
+
+
+def test_a_classifier_is_evaluated(homes: dict[str, Path], model: Path, tmp_path: Path) -> None:
+    """Of Electronica, Hip Hop and Rock, GTZAN's hip-hop and rock are mapped by name."""
+    scores = evaluate_model(model, [f"mirdata:gtzan_genre:{homes['gtzan_genre']}"], tmp_path)
+    (result,) = scores["benchmarks"]
+    assert result["n"] == 4 and result["left_out"] == {"blues": 2} and "mirdata's loader" in result["protocol"]
+
+
+def test_predicted_annotations_are_scored(homes: dict[str, Path]) -> None:
+    def annotate(samples: np.ndarray, rate: int) -> Annotation:
+        return Annotation("", len(samples) / rate, beats=0.25 + 0.5 * np.arange(7), tempo_bpm=60.0)
+
+    tracks = read(homes, "gtzan_genre", "beats", "tempo")
+    scored = evaluate_annotations(annotate, tracks, settings=EvaluationSettings(bootstrap=100))
+    assert (scored.n, [task.task for task in scored.tasks]) == (6, ["beats", "tempo"])
+    beats, tempo = (task.systems[0].scores for task in scored.tasks)
+    assert beats["f_measure"].value == 1.0 and {figure.value for figure in tempo.values() if figure} == {0.0, 1.0}
+    assert "1 track without beats: rock.00001" in scored.notes and "tzanetakis2002" in scored.citation
