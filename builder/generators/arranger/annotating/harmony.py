@@ -88,16 +88,14 @@ def _hear_chord(chord: Chord, key: Key, start: float, end: float, harmony: Sound
         step = -1 if (own - 1) % 12 in key.scale else 1
         moved = (own + step) % 12
         weights = played if played[own] + played[moved] > 0.0 else all_played
-        if moved not in chord.classes and weights[moved] > weights[own]:
+        heard = weights[moved] >= _NEVER * length and weights[moved] > weights[own]
+        if heard and moved not in chord.classes:
             tones[tones.index(tone)] = tone + step
     if tones[0]:
         return _find_chord(chord.root, tones)
-    root, fifth = chord.root, (chord.root + 7) % 12
-    third = next((tone for tone in tones if tone in (3, 4)), None)
-    least = _NEVER * length
-    has_fifth = 7 in tones and played[root] > 0.0 and played[fifth] > least
-    if third is not None and has_fifth and all_played[(root + third) % 12] < least:
-        tones = [tone for tone in tones if tone in (0, 7) or all_played[(root + tone) % 12] >= least]
+    heard = {tone for tone in tones if all_played[(chord.root + tone) % 12] >= _NEVER * length}
+    if third is not None and heard == {0, 7} and played[(chord.root + 7) % 12] >= _NEVER * length:
+        tones = [0, 7]
     return Chord(chord.root, tuple(tones))
 
 
