@@ -6,6 +6,7 @@ clips weighs every stroke, second or frame alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import librosa
@@ -15,23 +16,25 @@ from scipy.ndimage import maximum_filter1d, median_filter
 
 from builder.annotations.annotation import MELODY_RATE, Segments
 
-_WINDOW = 0.012  # seconds of a frame of the onset strength
+_WINDOW = 0.008  # seconds of a frame of the onset strength
+_RISE = 4  # ms over which the spectrum rises
 _PEAK = 1.5  # times the median of 100 ms around it
+_TOGETHER = 20.0  # ms: strokes that are closer are one event
 _CHROMA_RATE = 22_050
 _CHROMA_HOP = 1024
+CHROMA_STEP = _CHROMA_HOP / _CHROMA_RATE  # seconds
+_EMPHASIS = 1.5  # exponent of the spectrum: fundamentals over harmonics
 _F0_RATE, _F0_FRAME = 16_000, 1024
-_ONE_NOTE = 1.0  # semitones by which f0 may change in a frame
 _VITERBI = 0.1  # semitones: the steps of pYIN's pitches
+_RANGE = 1.5  # times the annotated f0
 
 
 def measure_strength(sound: np.ndarray, rate: int) -> np.ndarray:
-    """Return the onset strength, a value a millisecond: the rise of the log spectrum over 2 ms."""
-    hop = rate // 1000
+    """Return the onset strength, a value a millisecond: the mean rise of the spectrum's square root over 4 ms."""
     size = 1 << round(np.log2(_WINDOW * rate))
-    spectrum = np.abs(librosa.stft(sound, n_fft=size, hop_length=hop))
-    levels = np.log1p(1000.0 * spectrum / (spectrum.max() + 1e-9))
-    rises = np.maximum(0.0, levels[:, 2:] - levels[:, :-2]).mean(axis=0)
-    return np.pad(rises, 1)
+    levels = np.sqrt(np.abs(librosa.stft(sound, n_fft=size, hop_length=rate // 1000)))
+    rises = np.maximum(0.0, levels[:, _RISE:] - levels[:, :-_RISE]).mean(axis=0)
+    return np.pad(rises, _RISE // 2)
 
 
 def find_peaks(strength: np.ndarray) -> np.ndarray:
@@ -40,31 +43,37 @@ def find_peaks(strength: np.ndarray) -> np.ndarray:
     return np.flatnonzero(highest & (strength > _PEAK * median_filter(strength, 101)))
 
 
-def measure_deviations(onsets: np.ndarray, sound: np.ndarray, rate: int) -> np.ndarray:
-    """Return how far in ms the nearest peak of the onset strength is from each onset, which is in seconds."""
-    peaks = find_peaks(measure_strength(sound, rate))
+def group_onsets(onsets: np.ndarray) -> list[np.ndarray]:
+    """Group onsets in seconds to events: strokes that follow each other within 20 ms. Returns times in ms."""
+    times = 1000.0 * np.sort(onsets)
+    return np.split(times, np.flatnonzero(np.diff(times) > _TOGETHER) + 1) if len(times) else []
+
+
+def measure_deviations(events: Sequence[np.ndarray], peaks: np.ndarray) -> np.ndarray:
+    """Return how far in ms the nearest peak is from each event, which lasts from its first stroke to its last."""
     if not len(peaks):
-        return np.full(len(onsets), np.inf)
-    nearest = np.abs(peaks[None] - 1000.0 * np.asarray(onsets)[:, None])
-    return np.asarray(nearest.min(axis=1))
+        return np.full(len(events), np.inf)
+    return np.array([np.maximum(0.0, np.maximum(event[0] - peaks, peaks - event[-1])).min() for event in events])
 
 
 @dataclass(frozen=True)
 class ChordAgreement:
-    """Seconds in which the sound was compared with a chord, and in which it agreed; the same of each label."""
+    """Seconds in which the sound was compared with a chord, and in which it agreed."""
 
     seconds: float
-    agreeing: float
-    faults: list[tuple[str, int, float]]  # label, semitones to the better root or 12 for the other third, seconds
+    root: float  # with the root
+    chord: float  # with root and third
 
 
 def measure_chroma(sound: np.ndarray, rate: int, lowest: str, octaves: int) -> np.ndarray:
     """Return the chroma of some octaves, with equal energy over the clip: [12, frames]."""
     audio = librosa.resample(sound, orig_sr=rate, target_sr=_CHROMA_RATE, res_type="polyphase")
-    chroma = librosa.feature.chroma_cqt(
-        y=audio, sr=_CHROMA_RATE, hop_length=_CHROMA_HOP, fmin=librosa.note_to_hz(lowest), n_octaves=octaves,
-        tuning=0.0, norm=None,
+    first = round(float(librosa.note_to_midi(lowest)))
+    spectrum = np.abs(
+        librosa.cqt(audio, sr=_CHROMA_RATE, hop_length=_CHROMA_HOP, fmin=librosa.midi_to_hz(first),
+                    n_bins=12 * octaves, tuning=0.0)
     )  # fmt: skip
+    chroma = np.roll((spectrum**_EMPHASIS).reshape(octaves, 12, -1).sum(axis=0), first, axis=0)
     return np.asarray(chroma / max(1e-9, float(chroma.mean())))
 
 
@@ -78,50 +87,60 @@ def measure_chords(chords: Segments, chroma: np.ndarray) -> ChordAgreement:
         chords: The chords.
         chroma: [12, frames], as `measure_chroma` makes it.
     """
-    times = np.arange(chroma.shape[1]) * _CHROMA_HOP / _CHROMA_RATE
-    seconds = agreeing = 0.0
-    faults = []
+    times = np.arange(chroma.shape[1]) * CHROMA_STEP
+    seconds = of_root = of_chord = 0.0
     for start, end, label in zip(chords.start, chords.end, chords.label, strict=True):
         root, tones, _ = mir_eval.chord.encode(label)
         inside = (times >= start + 0.03) & (times < end - 0.03)
         if root < 0 or end - start < 0.25 or not inside.any():
             continue
-        mean = chroma[:, inside].mean(axis=1)
-        rivals = [np.roll(tones, step) for step in range(12)]
-        if tones[3] != tones[4]:
-            other = tones.copy()
-            other[[3, 4]] = tones[[4, 3]]
-            rivals.append(other)
-        scores = [float(mean @ np.roll(rival, root)) for rival in rivals]
+        mean = np.roll(chroma[:, inside].mean(axis=1), -root)
+        scores = [float(mean @ np.roll(tones, step)) for step in range(12)]
         seconds += end - start
-        if scores[0] >= max(scores[1:]):
-            agreeing += end - start
-        else:
-            faults.append((label, int(np.argmax(scores)), float(end - start)))
-    return ChordAgreement(seconds, agreeing, faults)
+        if scores[0] < max(scores):
+            continue
+        of_root += end - start
+        other = tones.copy()
+        other[[3, 4]] = tones[[4, 3]]
+        of_chord += (end - start) * (scores[0] >= float(mean @ other))
+    return ChordAgreement(seconds, of_root, of_chord)
 
 
-def measure_pitch(melody: np.ndarray, sound: np.ndarray, rate: int) -> np.ndarray:
-    """Return the deviations in cents of pYIN (Mauch and Dixon 2014) where it and the annotation are voiced.
+def drop_silent(chords: Segments, played: np.ndarray) -> Segments:
+    """Return the chords during which notes sound in at least a quarter of the frames: `played` is bool [frames]."""
+    frames = np.round(np.stack([chords.start, chords.end]).T / CHROMA_STEP).astype(int)
+    kept = [number for number, (first, last) in enumerate(frames) if played[first:last].mean() >= 0.25]
+    return Segments(chords.start[kept], chords.end[kept], tuple(chords.label[number] for number in kept))
 
-    pYIN looks from an octave below the lowest annotated f0 to an octave above the highest, every 20 ms. Frames in which
-    the annotated f0 jumps by a semitone or more, from note to note, are left out.
+
+def measure_pitch(melody: np.ndarray, sound: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Compare f0 with pYIN (Mauch and Dixon 2014), every 20 ms.
+
+    pYIN looks from a fifth below the lowest annotated f0 to a fifth above the highest.
+
+    Returns:
+        Deviations in cents where both are voiced, and whether each is in a held note: the annotated f0 is within a
+        semitone from 120 ms before to 40 ms after. Before that, the note before still rings in the room.
     """
     voiced = melody[melody > 0.0]
     if not len(voiced):
-        return np.zeros(0)
+        return np.zeros(0), np.zeros(0, bool)
     audio = librosa.resample(sound, orig_sr=rate, target_sr=_F0_RATE, res_type="polyphase")
     step = 2 * _F0_RATE // MELODY_RATE
     found, sounding, _ = librosa.pyin(
-        audio, fmin=max(40.0, voiced.min() / 2.0), fmax=min(4000.0, voiced.max() * 2.0), sr=_F0_RATE,
+        audio, fmin=max(40.0, voiced.min() / _RANGE), fmax=min(4000.0, voiced.max() * _RANGE), sr=_F0_RATE,
         frame_length=_F0_FRAME, hop_length=step, resolution=_VITERBI,
     )  # fmt: skip
-    # pYIN's frame is as long as five values: their mean, where the five are one note.
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(np.log2(np.maximum(melody, 1.0)), 2), 5)[::2]
-    one_note = (around.min(axis=1) > 0.0) & (np.ptp(around, axis=1) < _ONE_NOTE / 12.0)
+    octaves = np.log2(np.maximum(melody, 1.0))
+    # pYIN's frame is as long as five values: it is compared with their mean.
+    around, wide = (
+        np.lib.stride_tricks.sliding_window_view(np.pad(octaves, pad), sum(pad) + 1)[::2] for pad in ((2, 2), (12, 4))
+    )
     count = min(len(found), len(around))
-    both = sounding[:count] & one_note[:count]
-    return np.asarray(1200.0 * (np.log2(found[:count][both]) - around[:count][both].mean(axis=1)))
+    found, around, wide = found[:count], around[:count], wide[:count]
+    both = sounding[:count] & (around.min(axis=1) > 0.0)
+    held = (wide.min(axis=1) > 0.0) & (np.ptp(wide, axis=1) < 1.0 / 12.0)
+    return 1200.0 * (np.log2(found[both]) - around[both].mean(axis=1)), held[both]
 
 
 def measure_shift(beats: np.ndarray, strength: np.ndarray, reach: int = 60) -> int:

@@ -137,7 +137,9 @@ class Arranger:
         Everything comes from the score, and nothing is rendered. Notes start and end as in MIDI, without what a
         sample's attack, a release or an echo adds. `midi` is their MIDI file.
         """
-        annotation = annotate_score(self.compose(row), row.id, self.seconds, self.sampling_rate, self.version)
+        score = self.compose(row)
+        player = self._sampler if self.version == "1" else self._instruments(self._choose_font(score.seed))
+        annotation = annotate_score(score, row.id, self.seconds, self.sampling_rate, self.version, player.find_tuning)
         return replace(annotation, midi=write_midi(annotation))
 
     def describe(self, row: Clip) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..singing.voice import TRACE_STEP
 from .clock import Clock
 from .harmony import Sounding, list_chords, list_sections, name_key
 
+Tuning = Callable[[Track, int], float]
 _TOGETHER = 0.003  # seconds: strokes of one pitch that are closer are one note
 _BRIDGED = 0.5  # seconds: shorter rests do not end a stretch in which a track sounds
 _SOFT = 0.6  # of the median velocity of a melody: softer notes are echoes
@@ -33,7 +34,7 @@ class _Part(NamedTuple):
     places: np.ndarray | None  # of the clock
 
 
-def annotate_score(score: Score, name: str, seconds: float, rate: int, version: str) -> Annotation:
+def annotate_score(score: Score, name: str, seconds: float, rate: int, version: str, tuning: Tuning) -> Annotation:
     """Annotate a score.
 
     Times are those of the audio: the lead-in, the players' timing, slides and vibrato, which shift what follows, and
@@ -45,6 +46,7 @@ def annotate_score(score: Score, name: str, seconds: float, rate: int, version: 
         seconds: The length of the clip.
         rate: The sampling rate in Hz.
         version: The version of the sound.
+        tuning: How far a note of a track, at a MIDI note number, is from its pitch, in semitones.
     """
     production = None if version == "1" else draw_production(score)
     clock = Clock(score, seconds, rate, production)
@@ -69,7 +71,7 @@ def annotate_score(score: Score, name: str, seconds: float, rate: int, version: 
         chords=_place_segments(chords, clock),
         key=name_key(score.key),
         sections=_place_segments(list_sections(score, length), clock),
-        melody=_trace_melody(score, parts, clock, vocals),
+        melody=_trace_melody(score, parts, clock, vocals, tuning),
         notes=notes,
         tracks=tuple(_find_activity(part.track, notes, number) for number, part in enumerate(parts)),
     )
@@ -165,7 +167,9 @@ def _place_segments(segments: Sequence[tuple[float, float, str]], clock: Clock) 
     return Segments(start, end, labels)
 
 
-def _trace_melody(score: Score, parts: Sequence[_Part], clock: Clock, vocals: Vocals | None) -> np.ndarray:
+def _trace_melody(
+    score: Score, parts: Sequence[_Part], clock: Clock, vocals: Vocals | None, tuning: Tuning
+) -> np.ndarray:
     """The f0 of the voice, else of the loudest lead."""
     times = np.arange(math.ceil(MELODY_RATE * clock.seconds)) / MELODY_RATE
     leads = [part for part in parts if part.track.role == "voice"]
@@ -182,17 +186,17 @@ def _trace_melody(score: Score, parts: Sequence[_Part], clock: Clock, vocals: Vo
             voiced = np.interp(place[inside], steps, loudness) > _VOICED * loudness.max()
             pitch[inside[voiced]] = np.interp(place[inside[voiced]], steps, sung)
     else:
-        pitch = _paint_line(leads[0], played)
+        pitch = _paint_line(leads[0], played, tuning)
     melody = 440.0 * np.exp2((pitch - 69.0) / 12.0) * (1.0 if speed is None else speed)
     return np.nan_to_num(melody, nan=0.0).astype(np.float32)
 
 
-def _paint_line(part: _Part, times: np.ndarray) -> np.ndarray:
+def _paint_line(part: _Part, times: np.ndarray, tuning: Tuning) -> np.ndarray:
     """The pitch of one player at times: the latest note that sounds, and echoes where nothing else does."""
     pitch = np.full(len(times), np.nan)
     soft = part.velocity < _SOFT * np.median(part.velocity)
     order = np.lexsort((part.pitch, part.start, ~soft))
     first, last = np.searchsorted(times, part.start[order]), np.searchsorted(times, part.end[order])
     for begin, end, sounding in zip(first.tolist(), last.tolist(), part.pitch[order].tolist(), strict=True):
-        pitch[begin:end] = sounding
+        pitch[begin:end] = sounding + tuning(part.track, int(sounding))
     return pitch

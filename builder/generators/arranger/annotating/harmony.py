@@ -19,7 +19,7 @@ _SHORTHANDS: dict[str, tuple[int, ...]] = {
 }  # fmt: skip
 _DEGREES = {2: "2", 3: "b3", 4: "3", 5: "4", 6: "b5", 7: "5", 8: "#5", 9: "6", 10: "b7", 11: "7", 13: "b9", 14: "9",
             17: "11", 21: "13"}  # fmt: skip
-_NEVER = 0.05  # of a chord's length: a tone that sounds for less is not heard
+_NEVER = 0.05  # of a chord's length: a tone that sounds for less is left out
 NO_CHORD = "N"
 
 Sounding = tuple[np.ndarray, np.ndarray, np.ndarray]  # start and end in beats and pitch of notes, each [notes]
@@ -59,7 +59,7 @@ def list_chords(score: Score, harmony: Sounding, everything: Sounding, beats: fl
     starts = [start for start, _ in score.chords if start < beats]
     ends = [*starts[1:], beats]
     labels = [
-        name_chord(_hear_chord(chord, score.key, start, end, harmony, everything))
+        name_chord(_find_played(chord, score.key, start, end, harmony, everything))
         for (start, chord), end in zip(score.chords, ends, strict=False)
     ]
     chords = list(zip([0.0, *starts[1:]], ends, labels, strict=True))
@@ -74,7 +74,7 @@ def list_chords(score: Score, harmony: Sounding, everything: Sounding, beats: fl
     return merged
 
 
-def _hear_chord(chord: Chord, key: Key, start: float, end: float, harmony: Sounding, everything: Sounding) -> Chord:
+def _find_played(chord: Chord, key: Key, start: float, end: float, harmony: Sounding, everything: Sounding) -> Chord:
     """The chord that sounds where the composer wrote one."""
     strays = [tone for tone in chord.tones if (chord.root + tone) % 12 not in key.scale]
     third = next((tone for tone in chord.tones if tone in (3, 4)), None)
@@ -88,13 +88,13 @@ def _hear_chord(chord: Chord, key: Key, start: float, end: float, harmony: Sound
         step = -1 if (own - 1) % 12 in key.scale else 1
         moved = (own + step) % 12
         weights = played if played[own] + played[moved] > 0.0 else all_played
-        heard = weights[moved] >= _NEVER * length and weights[moved] > weights[own]
-        if heard and moved not in chord.classes:
+        longer = weights[moved] >= _NEVER * length and weights[moved] > weights[own]
+        if longer and moved not in chord.classes:
             tones[tones.index(tone)] = tone + step
     if tones[0]:
         return _find_chord(chord.root, tones)
-    heard = {tone for tone in tones if all_played[(chord.root + tone) % 12] >= _NEVER * length}
-    if third is not None and heard == {0, 7} and played[(chord.root + 7) % 12] >= _NEVER * length:
+    kept = {tone for tone in tones if all_played[(chord.root + tone) % 12] >= _NEVER * length}
+    if third is not None and kept == {0, 7} and played[(chord.root + 7) % 12] >= _NEVER * length:
         tones = [0, 7]
     return Chord(chord.root, tuple(tones))
 

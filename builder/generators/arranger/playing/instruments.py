@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..score import LEAD_IN, Score, Track
 from ..style import DrumSound, Vocabulary
 from .soundfont import SoundFont
 from .synthesis import play_note, release_seconds
+from .tuning import measure_tuning
 
 _LENGTHS = tuple(0.4 * 1.25**place for place in range(21))  # seconds of the cached notes: 0.4 to 35
 _MEASURED = 1.0 / 3.0  # seconds of a note that set its level
@@ -51,6 +52,7 @@ class Instruments:
         self._cache: OrderedDict[tuple[int, bool, int, int], tuple[float, np.ndarray]] = OrderedDict()
         self._bytes = 0
         self.find_program = lru_cache(None)(font.find_program)
+        self._tuning = lru_cache(None)(partial(measure_tuning, font))
         self._reference = lru_cache(None)(self._measure_reference)
         self._class = lru_cache(None)(self._find_class)
         self._release = lru_cache(None)(self._find_release)
@@ -112,6 +114,11 @@ class Instruments:
                 wave[:, released:] *= fade[: stop - released]
             out[:, start : start + stop] += wave
         return _brighten(out, boost, self.rate) if boost else out
+
+    def find_tuning(self, track: Track, pitch: int) -> float:
+        """Return how far a held note of a track is from its pitch, in semitones: see `measure_tuning`."""
+        program = self.find_program(track.program, track.is_drum)
+        return 0.0 if program is None else self._tuning(program, pitch)
 
     def list_substitutes(self, score: Score) -> dict[str, int]:
         """List the programs that the font lacks: the program that stands in, by the instrument's name."""

@@ -123,7 +123,7 @@ def _play_zone(font: SoundFont, settings: Zone, key: int, length: int, rate: int
     semitones += settings.get(SEMITONES, 0) + (settings.get(CENTS, 0) + sample.correction) / 100
     semitones = min(120.0, max(-120.0, semitones))
     step = min(_STEPS[1], max(_STEPS[0], 2.0 ** (semitones / 12) * sample.rate / rate))
-    source, loop = _cut_sample(font, sample, settings)
+    source, loop = cut_sample(font, sample, settings)
     if len(source) < 8:
         return np.zeros(0, np.float32)
     modulation = _envelope(settings, _MOD_DELAY, key, length, rate) if _is_modulated(settings) else None
@@ -148,7 +148,7 @@ def _play_zone(font: SoundFont, settings: Zone, key: int, length: int, rate: int
     return np.asarray(sound, dtype=np.float32)
 
 
-def _cut_sample(font: SoundFont, sample: Sample, settings: Zone) -> tuple[np.ndarray, tuple[int, int] | None]:
+def cut_sample(font: SoundFont, sample: Sample, settings: Zone) -> tuple[np.ndarray, tuple[int, int] | None]:
     """The values of a sample from its first on, and its loop in them, None without a valid one."""
     data, first = font.sample_data(sample)
     shift = {item: settings.get(item, 0) + 32_768 * settings.get(COARSE[item], 0) for item in COARSE}

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy.signal import lfilter
 
 from ....soundfonts import DEFAULT, find_font
 from ..playing.soundfont import SoundFont
+from ..playing.tuning import measure_tuning
+from ..score import Track
 from ..style import DrumSound, Vocabulary
 
 _CACHE_BYTES = 96 << 20
@@ -30,6 +33,7 @@ class Sampler:
         self._vocabulary = vocabulary
         self._drums = {sound.key: sound for sound in vocabulary.drums.values()}
         self._font = SoundFont(find_font(DEFAULT).path)
+        self._tuning = lru_cache(None)(partial(measure_tuning, self._font))
         self._cache: OrderedDict[tuple[int, bool, int, float], Layers] = OrderedDict()
         self._bytes = 0
 
@@ -58,6 +62,10 @@ class Sampler:
             _, old = self._cache.popitem(last=False)
             self._bytes -= sum(layer.nbytes for layer in old)
         return layers
+
+    def find_tuning(self, track: Track, pitch: int) -> float:
+        """Return how far a held note of a track is from its pitch, in semitones: see `measure_tuning`."""
+        return self._tuning(track.program, pitch)
 
     def ring(self, key: int, held: float) -> float:
         """How many seconds a drum sounds whose step is `held` seconds long."""
