@@ -67,11 +67,17 @@ def find_font(text: str) -> FontFile:
         text: A name in `KNOWN`, or the path of an SF2 or SF3 file; "@" and a digest after it must be the file's.
 
     Raises:
-        BackendError: It is not installed, there is no such file, or its digest is another.
+        BackendError: It is not installed, there is no such file, it cannot be read, or its digest is another.
     """
     font, digest = split_font(text)
-    path = _locate(font)
-    found = FontFile(name_font(text), path, _digest(path, path.stat().st_size, path.stat().st_mtime_ns))
+    try:
+        path = _locate(font)
+        found = FontFile(name_font(text), path, _digest(path, path.stat().st_size, path.stat().st_mtime_ns))
+    except OSError as error:
+        raise BackendError(
+            f"generator.soundfont: {font} cannot be read ({error.strerror or error})",
+            "change its permissions, or name another sound font",
+        ) from error
     if digest not in (None, found.digest):
         raise BackendError(
             f"generator.soundfont: {path} has the digest {found.digest}, the recipe asks for {digest}",

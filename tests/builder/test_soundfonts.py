@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -104,12 +105,31 @@ def test_font_that_is_not_there(text: str, message: str, monkeypatch: pytest.Mon
 def test_font_that_is_too_large_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.sf2").write_text("no sound font")
     settings = GeneratorSettings(soundfont=(str(tmp_path / "a.sf2"),))
-    arranger = Arranger(settings, Recipe.load("demo").labels)
     with pytest.raises(BackendError, match="not a readable sound font"):
-        arranger.generate([clip(0)])
+        Arranger(settings, Recipe.load("demo").labels)
     monkeypatch.setattr(soundfonts, "MAX_BYTES", 5)
     with pytest.raises(BackendError, match="is larger than"):
         find_font(str(tmp_path / "a.sf2"))
+
+
+def test_damaged_font_is_refused_before_a_folder_is_made(recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "fonts" / "a.sf2"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BackendError, match=re.escape(f"{path}: not a readable sound font")):
+        build(recipe, tmp_path / "corpus", workers=2)
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_font_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.sf2").write_bytes(font(sine(20, 100), 32_000, 60, (200, 1200)))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(BackendError, match=r"a\.sf2 cannot be read \(Permission denied\)") as caught:
+        find_font(str(tmp_path / "a.sf2"))
+    assert "permissions" in (caught.value.fix or "")
 
 
 def test_version_1_has_one_font() -> None:

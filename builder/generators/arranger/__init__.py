@@ -50,6 +50,7 @@ class Arranger:
 
     Raises:
         RecipeError: Settings that the arranger has no use for, or faults in the taxonomy's style data; all are listed.
+        BackendError: A sound font that is not installed or cannot be read.
     """
 
     name = "arranger"
@@ -72,6 +73,8 @@ class Arranger:
         self._styles = read_styles(taxonomy, self._vocabulary)
         self._fonts = [find_font(font) for font in settings.soundfont]
         self._instruments = lru_cache(None)(self._open_font)
+        for font in self._fonts if self.version != "1" else ():
+            self._instruments(font)  # a damaged one is refused before anything is built
         self._compose = lru_cache(64)(self._compose_score)  # generated clips are described, too
 
     @cached_property
