@@ -112,6 +112,15 @@ def check_generated_configs(recipe: Recipe) -> None:
             )
 
 
+def check_settings(settings: GeneratorSettings) -> None:
+    """Let a generator refuse what its settings name, such as a damaged file, before anything is made or loaded.
+
+    It does so by a static method `check_settings(settings)`, which raises BackendError.
+    """
+    if check := getattr(GENERATORS.load(settings.name), "check_settings", None):
+        check(settings)
+
+
 def describe_clip(generator: GeneratorBackend, row: Clip) -> dict[str, str]:
     """Return what a generator reports of a clip, by column (`soundfont`, `production`); {} if it reports nothing."""
     describe = getattr(generator, "describe", None)

@@ -105,8 +105,9 @@ def test_font_that_is_not_there(text: str, message: str, monkeypatch: pytest.Mon
 def test_font_that_is_too_large_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.sf2").write_text("no sound font")
     settings = GeneratorSettings(soundfont=(str(tmp_path / "a.sf2"),))
+    arranger = Arranger(settings, Recipe.load("demo").labels)
     with pytest.raises(BackendError, match="not a readable sound font"):
-        Arranger(settings, Recipe.load("demo").labels)
+        arranger.generate([clip(0)])
     monkeypatch.setattr(soundfonts, "MAX_BYTES", 5)
     with pytest.raises(BackendError, match="is larger than"):
         find_font(str(tmp_path / "a.sf2"))

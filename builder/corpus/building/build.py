@@ -12,7 +12,7 @@ from typing import Any
 from ...configs import AUDIO
 from ...errors import DataError
 from ...executors import ExecutorSettings, choose_executor
-from ...generators.base import check_generated_configs
+from ...generators.base import check_generated_configs, check_settings
 from ...io.atomic import write_text
 from ...io.locks import lock_folder
 from ...io.storage import (
@@ -92,6 +92,8 @@ def build(
     if first and extend:
         Corpus.open(out)  # raises the error
     clips = plan_clips(recipe) if first else None
+    if first:
+        check_settings(recipe.generator)
     with lock_folder(out / WORK):
         if clips is not None and (out / SUMS).exists():  # another run finished it in between
             clips = None

@@ -50,7 +50,7 @@ class Arranger:
 
     Raises:
         RecipeError: Settings that the arranger has no use for, or faults in the taxonomy's style data; all are listed.
-        BackendError: A sound font that is not installed or cannot be read.
+        BackendError: A sound font that is not installed.
     """
 
     name = "arranger"
@@ -73,9 +73,13 @@ class Arranger:
         self._styles = read_styles(taxonomy, self._vocabulary)
         self._fonts = [find_font(font) for font in settings.soundfont]
         self._instruments = lru_cache(None)(self._open_font)
-        for font in self._fonts if self.version != "1" else ():
-            self._instruments(font)  # a damaged one is refused before anything is built
         self._compose = lru_cache(64)(self._compose_score)  # generated clips are described, too
+
+    @staticmethod
+    def check_settings(settings: GeneratorSettings) -> None:
+        """Raise BackendError for a sound font that is not installed, or cannot be read as one."""
+        for font in settings.soundfont:
+            SoundFont(find_font(font).path)
 
     @cached_property
     def revision(self) -> str:
