@@ -24,6 +24,7 @@ from .limitations import format_interval, format_percent, list_limitations
 from .measurement import Measurement
 from .metadata import describe_type, make_metadata, read_config_infos
 from .plots import draw_plots
+from .score_configs import describe_annotations, describe_stems
 from .statistics import CorpusTable, count_labels, count_splits, list_examples, summarize_levels, summarize_tempo
 
 NON_COMMERCIAL = "Not for commercial use, as the licence of the generator's weights requires."
@@ -90,6 +91,8 @@ def _render(root: Path) -> str:
             {"columns": sorted(entry.columns), "about": entry.about, "version": entry.version, "source": entry.source}
             for entry in read_entries(Corpus(root)).values()
         ],
+        "annotations": describe_annotations(configs.get("annotations")),
+        "stems": describe_stems(root, configs.get("stems")),
         "makings": makings,
         "sampled": table.rows["guidance"].null_count < len(table),
         "fidelity": measurements,

@@ -56,10 +56,12 @@ def test_a_corpus_and_its_embeddings_are_the_same_bytes_as_in_one_process(scale,
     for where, options in {"local": {"workers": 1}, "ray": {"workers": 2, "scale": scale}}.items():
         updates: list[tuple[int, int]] = []
         progress = functools.partial(_record, updates)
-        build(arranged, tmp_path / where, clips_per_shard=4, progress=progress, **options)
+        recipe = arranged.with_values({"annotations": True, "stems": True})
+        build(recipe, tmp_path / where, clips_per_shard=4, progress=progress, **options)
         assert updates[-1] == (20, 20) and updates == sorted(updates)
         embed_corpus(tmp_path / where, arranged.embedder, **options)
-    for config in ("data", "melstats"):
+    assert len(Corpus.open(tmp_path / "ray").configs()) == 4
+    for config in ("data", "annotations", "stems", "melstats"):
         assert files(tmp_path / "local", config) == files(tmp_path / "ray", config)
     assert verify(tmp_path / "ray").faults == []
     assert Corpus.open(tmp_path / "ray").record()["details"]["workers"] == 2

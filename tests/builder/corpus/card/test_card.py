@@ -17,6 +17,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder.annotations.annotation import annotation_features
 from builder.corpus.building.build import build
 from builder.corpus.card.add_fidelity import add_fidelity
 from builder.corpus.card.card import write_card
@@ -28,6 +29,7 @@ from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import DataError
 from builder.io import markdown
+from builder.io.markdown import parse_front_matter
 from builder.recipe import Recipe
 from builder.settings import EmbedderSettings
 
@@ -499,3 +501,20 @@ def test_the_card_of_an_extended_corpus_describes_each_part(corpus, tmp_path):
     assert "synthmir build recipe.yaml --out corpus --extend\n" in second
     assert "130 clips of 1 to 2 s (3.3 min)" in text and "### Compared with gtzan" not in text
     assert not page.ragged(text) and not page.broken_links(text, corpus)
+
+
+def test_annotations_and_stems_are_described(tmp_path):
+    keys = {"annotations": True, "stems": True}
+    build(fakes.small_recipe(tmp_path, per_genre=2, generator="scored", **keys), tmp_path / "corpus", workers=1)
+    card = (tmp_path / "corpus" / "README.md").read_text(encoding="utf-8")
+    stems = pq.read_table(tmp_path / "corpus" / "stems")["stem"].to_pylist()
+    assert "## Annotations\n\nWhat is played in each clip" in card and "| `beats` | list of {time: float64" in card
+    assert f"| drums | {stems.count(0)} |" in card and "| melody | 10 |" in card and "| vocals | 0 |" in card
+    assert '"annotations")  # what is played' in card and '"stems")  # the parts of each clip' in card
+    described = {row.split("`")[1] for row in card.split("how exact |")[1].split("\n\n")[0].splitlines()[2:]}
+    assert described == set(annotation_features()) - {"id"}
+    assert all(row.count("|") == 5 and "| |" not in row for row in card.split("how exact |")[1].splitlines()[2:13])
+    tags = parse_front_matter(card)["tags"]
+    assert "beat-tracking" in tags and "music-source-separation" in tags and "stems" not in tags
+    build(fakes.small_recipe(tmp_path, per_genre=3, seed=4), tmp_path / "corpus", extend=True, workers=1)
+    assert "What is played in 10 of the 25 clips" in (tmp_path / "corpus" / "README.md").read_text(encoding="utf-8")
