@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder import load_corpus
 from builder.corpus.building.build import build
 from builder.corpus.corpus import Corpus
 from builder.corpus.shards import WORK, Entry, Ledger
@@ -101,9 +102,12 @@ def hub(tmp_path, monkeypatch):
     HfFileSystem.clear_instance_cache()
 
 
+SCORED = {"generator": "scored", "annotations": True, "stems": True}
+
+
 def shards(corpus) -> dict[str, bytes]:
     opened = Corpus.open(corpus)
-    return {name: (opened.root / name).read_bytes() for name in opened.shards()}
+    return {name: (opened.root / name).read_bytes() for config in opened.configs() for name in opened.shards(config)}
 
 
 def failing(monkeypatch, where, name, at, error=KeyboardInterrupt):
@@ -136,7 +140,7 @@ def refusing(monkeypatch, method, error):
 def test_a_corpus_in_s3_is_the_same_bytes_and_datasets_reads_it(recipe, bucket, tmp_path):
     import datasets
 
-    chosen, address = recipe(per_genre=4), f"{bucket}/deep/corpus"
+    chosen, address = recipe(per_genre=4, **SCORED), f"{bucket}/deep/corpus"
     build(chosen, tmp_path / "local", clips_per_shard=8)
     assert build(chosen, address, clips_per_shard=8).rows == 20
     assert shards(address) == shards(tmp_path / "local")
@@ -144,6 +148,10 @@ def test_a_corpus_in_s3_is_the_same_bytes_and_datasets_reads_it(recipe, bucket, 
         assert embed_corpus(corpus, LEVELS).rows == 20
     report = verify(address)
     assert (report.faults, report.clips, report.embeddings) == ([], 20, {"levels": 20})
+    assert report.annotations == 20
+    assert next(iter(load_corpus(address, "stems", split="train", streaming=True)))["audio"]["array"].shape == (
+        32_000,
+    )
     assert sorted(list_files(to_path(address))) == sorted(list_files(tmp_path / "local"))
     files = {"train": f"{address}/levels/train-*.parquet"}
     rows = datasets.load_dataset("parquet", data_files=files, streaming=True, split="train")
@@ -177,14 +185,15 @@ def test_a_build_in_s3_that_was_killed_resumes_and_shows_no_partial_shard(recipe
 
 
 @pytest.mark.parametrize("step", ["cp_file", "rm_file"])
-def test_a_move_that_was_interrupted_resumes(recipe, memory, tmp_path, monkeypatch, step):
+@pytest.mark.parametrize("at", [4, 8, 14])
+def test_a_move_that_was_interrupted_resumes(recipe, memory, tmp_path, monkeypatch, step, at):
     from fsspec.implementations.memory import MemoryFileSystem
 
-    chosen, log = recipe(per_genre=4), tmp_path / "made"
+    chosen, log = recipe(per_genre=4, **SCORED), tmp_path / "made"
     build(chosen, tmp_path / "local", clips_per_shard=4)
     monkeypatch.setenv("TONE_LOG", str(log))
     with monkeypatch.context() as patch:
-        failing(patch, MemoryFileSystem, step, 4)
+        failing(patch, MemoryFileSystem, step, at)  # of 5 shards of each config
         with pytest.raises(KeyboardInterrupt):
             build(chosen, memory, clips_per_shard=4, workers=1)
     with pytest.raises(DataError, match="not finished"):
