@@ -15,7 +15,17 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 # These need recordings, a corpus, a GPU or packages of other environments: their first lines say how to run them.
-ASIDE = ("gpu", "heads", "musicnn_layers", "musicnn_package", "singing", "strategies", "synthesizers")
+ASIDE = (
+    "annotation_peers",
+    "basic_pitch_notes",
+    "gpu",
+    "heads",
+    "musicnn_layers",
+    "musicnn_package",
+    "singing",
+    "strategies",
+    "synthesizers",
+)
 OTHERS = ("run", "table", *ASIDE)
 SCRIPTS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in OTHERS)
 LONG = ("faults", "fuzz", "soak")  # an hour and more: run when named
