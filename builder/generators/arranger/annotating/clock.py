@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import PCG64, Generator
 
 from ..playing.bends import measure_bends
-from ..production.effects import BLOCK, oscillate
+from ..production.effects import BLOCK, oscillate_blocks
 from ..production.media import draw_delays
 from ..production.movement import delay_vibrato
 from ..production.parameters import Medium, MixProduction
@@ -27,14 +27,13 @@ class Clock:
         self.rate, self.seconds, self.beat = rate, seconds, 60.0 / score.tempo
         self._score, self._production = score, production
         self._length = round(seconds * rate)
-        self._samples = np.arange(0, self._length + BLOCK, BLOCK, dtype=np.float64)
+        self._samples = BLOCK * np.arange(-(-self._length // BLOCK) + 1, dtype=np.float64)
         medium = production.medium if production else Medium()
         self._mix: np.ndarray | None = None  # the sample of the dry mix that sounds at each of _samples
         if medium.wow or medium.flutter:
             random = Generator(PCG64((score.seed, 1)))
-            delays = draw_delays(self._length + BLOCK, medium.wow, medium.flutter, random, rate)[::BLOCK]
-            self._mix = self._samples[: len(delays)] - delays
-            self._samples = self._samples[: len(delays)]
+            delays = draw_delays(self._length, medium.wow, medium.flutter, random, rate, oscillate_blocks)
+            self._mix = self._samples - delays
 
     def to_seconds(self, beats: np.ndarray) -> np.ndarray:
         """The times in the sound of beats of the score, in seconds."""
@@ -52,10 +51,10 @@ class Clock:
         movement = self._production.tracks[track.instrument].movement
         if movement is not None and movement.kind == "pitch":
             turns = self._score.tempo / 60.0 / movement.beats
-            curve = oscillate(self._length + BLOCK, turns, movement.phase, self.rate)
-            delays = delay_vibrato(movement, curve[::BLOCK], self._score.tempo, self.rate)
+            curve = oscillate_blocks(self._length, turns, movement.phase, self.rate)
+            delays = delay_vibrato(movement, curve, self._score.tempo, self.rate)
             places = self._samples if places is None else places
-            places = places - np.interp(places, np.arange(len(delays)) * BLOCK, delays)
+            places = places - np.interp(places, self._samples, delays)
         if track.role != "voice":
             start = self._samples if places is None else places
             late = measure_bends(track, self._score, start, self._length, self.rate)

@@ -242,8 +242,13 @@ def modulate(sound: np.ndarray, delays: np.ndarray) -> np.ndarray:
 
 def oscillate(length: int, hertz: float, phase: float, rate: int) -> np.ndarray:
     """A slow sine, up to 100 Hz: float32 [length] in [-1, 1]; `phase` in turns."""
+    return interpolate(oscillate_blocks(length, hertz, phase, rate))[:length]
+
+
+def oscillate_blocks(length: int, hertz: float, phase: float, rate: int) -> np.ndarray:
+    """The values of `oscillate` at each BLOCK samples, and the one after them: float32 [ceil(length / BLOCK) + 1]."""
     angles = 2.0 * math.pi * (np.arange(-(-length // BLOCK) + 1) * (BLOCK * hertz / rate) + phase)
-    return interpolate(np.sin(angles))[:length]
+    return np.sin(angles).astype(np.float32)
 
 
 def resample(samples: np.ndarray, ratio: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -11,7 +11,7 @@ import scipy.fft
 from numpy.random import Generator
 from scipy.signal import lfilter
 
-from .effects import cut_lows, modulate, oscillate, saturate, shelve
+from .effects import BLOCK, cut_lows, modulate, oscillate, saturate, shelve
 
 _HOP = 512  # samples between the frames of the codec
 _BANDS = 24
@@ -38,14 +38,19 @@ def warp_time(
     return modulate(sound, delays)
 
 
-def draw_delays(length: int, wow: float, flutter: float, random: Generator, rate: int) -> np.ndarray:
-    """Draw by how many samples each sample of `warp_time` is late: float32 [length]."""
-    delays = np.full(length, 1.0, np.float32)
+def draw_delays(
+    length: int, wow: float, flutter: float, random: Generator, rate: int, curve: Callable[..., np.ndarray] = oscillate
+) -> np.ndarray:
+    """Draw by how many samples each sample of `warp_time` is late: float32 [length].
+
+    With `oscillate_blocks` as `curve`, only the values at each BLOCK samples.
+    """
+    delays = np.ones(length if curve is oscillate else -(-length // BLOCK) + 1, np.float32)
     for percent, low, high in ((wow, 0.45, 1.1), (flutter, 6.0, 11.0)):
         hertz, phase = low + (high - low) * random.random(), random.random()
         if percent > 0.0:
             depth = percent / 100.0 * rate / (2.0 * math.pi * hertz)
-            delays += np.float32(depth) * (oscillate(length, hertz, phase, rate) + np.float32(1.0))
+            delays += np.float32(depth) * (curve(length, hertz, phase, rate) + np.float32(1.0))
     return delays
 
 
