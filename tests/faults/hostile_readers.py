@@ -213,6 +213,33 @@ def _export(folder: Path) -> None:
     export_corpus(folder, "mirdata", folder / "out", audio="wav")
 
 
+def annotated_corpus(root: Path) -> None:
+    """The same corpus with annotations and stems."""
+    from ..builder.annotated import add_configs
+
+    corpus(root)
+    add_configs(root)
+
+
+def _export_annotations(folder: Path) -> None:
+    from builder.corpus.export.export import export_corpus
+
+    export_corpus(folder, "jams", folder / "jams")
+    export_corpus(folder, "musdb", folder / "musdb")
+
+
+def _explore_annotations(folder: Path) -> None:
+    from evaluation.explorer.clip_table import Clips
+    from evaluation.explorer.piano_roll import describe_annotation, render_piano_roll
+
+    clips = Clips.open(str(folder))
+    for position in range(len(clips)):
+        if (annotation := clips.read_annotation(position)) is not None:
+            render_piano_roll(annotation), describe_annotation(annotation)
+        for stem in clips.list_stems(position):
+            clips.read_stem(position, stem)
+
+
 def _explore(folder: Path) -> None:
     from evaluation.explorer.clip_table import Clips
 
@@ -550,6 +577,7 @@ def _annotated_folder(root: Path) -> None:
 
 SHARDS = ("data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet")
 VECTORS = ("melstats/train-00000-of-00001.parquet", "melstats/validation-00000-of-00001.parquet")
+PLAYED = tuple(f"{config}/{Path(shard).name}" for config in ("annotations", "stems") for shard in SHARDS)
 RECORDS = ("records/build.json", "records/embed-melstats.json", "recipe.yaml")
 ARROW = ("data-00000-of-00001.arrow", "state.json", "dataset_info.json")
 SMALL: dict[str, Any] = {"r.json": json.dumps({
@@ -580,6 +608,8 @@ READERS: tuple[Reader, ...] = (
     Reader("corpus, as a target", corpus, _parts, VECTORS, 5),
     Reader("corpus, its clips", corpus, _clips, SHARDS[1:], 5),
     Reader("corpus, exported", corpus, _export, (*SHARDS, "README.md"), 2, repair=right_sums),
+    Reader("corpus, annotations exported", annotated_corpus, _export_annotations, PLAYED, 1, repair=right_sums),
+    Reader("corpus, annotations explored", annotated_corpus, _explore_annotations, PLAYED, 1),
     Reader("corpus, explored", corpus, _explore, (*SHARDS, *VECTORS), 2),
     Reader("corpus, embedded", corpus, _embed, (*SHARDS, *RECORDS, *VECTORS, "README.md"), 1, repair=right_sums),
     Reader("data set on disk", _dataset_seed, _dataset, ARROW, 2),
