@@ -811,7 +811,7 @@ def test_a_kill_just_before_the_sums_are_written_is_made_good(
         embed_corpus(corpus, EmbedderSettings())
         monkeypatch.setattr(mapping.load_embedder(EmbedderSettings()).__class__, "revision", "older")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(mapping, "write_sums", killed)
+        patch.setattr("builder.corpus.shard_map.write_sums", killed)
         embed_corpus(corpus, EmbedderSettings(), overwrite=overwrite)
     embed_corpus(corpus, EmbedderSettings(), overwrite=overwrite)
     assert verify(corpus).faults == []
