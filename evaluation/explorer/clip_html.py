@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..rendering.piano_roll import describe_annotation, format_production
 from .html_parts import escape, format_value, render_spectrogram, render_tags
-from .piano_roll import describe_annotation, format_production
 
 if TYPE_CHECKING:
     from .clip_table import Clips

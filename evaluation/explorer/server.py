@@ -139,7 +139,7 @@ def create_app(clips: Clips, other: Clips | None = None, host: str = "127.0.0.1"
         return Response(corpus.render_thumbnail(position), media_type="image/png", headers=CACHE_HEADERS)
 
     def send_roll(request: Request) -> Response:
-        from .piano_roll import render_piano_roll
+        from ..rendering.piano_roll import render_piano_roll
 
         corpus, position = requested_clip(request)
         if (annotation := corpus.read_annotation(position)) is None:

@@ -15,8 +15,8 @@ import yaml
 from builder.corpus.corpus import CARD
 from builder.io.atomic import replace_folder, write_text
 
+from ..rendering.piano_roll import describe_annotation, format_production, render_piano_roll
 from .clip_table import Clips, CorpusSummary
-from .piano_roll import describe_annotation, format_production, render_piano_roll
 from .thumbnail import render_thumbnail
 
 HERE = Path(__file__).parent

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from builder.annotations.annotation import Annotation
 from builder.configs import AUDIO
 from builder.corpus.corpus import Corpus, embed_record
 from builder.embedders.embedded_dataset import open_dataset
 from builder.embedders.tagger import TAGGER, load_tagger
 from builder.errors import BackendError, DataError
 from builder.io.columns import name_labels, names_of
+from builder.io.parquet_guard import check_parquet, parquet_errors, read_batches
 
 from ..classify import rank_labels
 
 COLUMNS = ("id", "prompt", "genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "duration")
 PER_GENRE, TAGS = 2, 4
+ROWS_AT_ONCE = 64
 Row = dict[str, Any]
 
 
@@ -42,6 +45,7 @@ class Example:
     labels: tuple[tuple[str, str], ...]  # other labels of the prompt, as text
     audio: bytes
     prediction: Prediction | None  # of the model, where there is one
+    annotation: Annotation | None = None  # what is played, where the corpus says
     tags: tuple[tuple[str, float], ...] = ()  # by musicnn, where the corpus has its embeddings
 
 
@@ -71,11 +75,28 @@ def choose_examples(corpus: Path, predictions: Mapping[str, Prediction], per_gen
     chosen = [row for genre in sorted(by_genre) for row in _choose(by_genre[genre], predictions, per_genre)]
     audio = clips.audio([row["id"] for row in chosen], ["validation"])
     tags = _predict_tags(Corpus(corpus), list(audio))
+    played = _read_annotations(Corpus(corpus), list(audio))
     return [
-        replace(_example(row, audio[row["id"]], predictions.get(row["id"])), tags=tags.get(row["id"], ()))
+        replace(
+            _example(row, audio[row["id"]], predictions.get(row["id"])),
+            annotation=played.get(row["id"]),
+            tags=tags.get(row["id"], ()),
+        )
         for row in chosen
         if row["id"] in audio
     ]
+
+
+def _read_annotations(corpus: Corpus, ids: Sequence[str]) -> dict[str, Annotation]:
+    """The annotations of some validation clips by id; none where the corpus has none."""
+    found: dict[str, Annotation] = {}
+    for name in corpus.shards("annotations"):
+        if name.startswith("annotations/validation-") and len(found) < len(ids):
+            check_parquet(corpus.root / name)
+            with parquet_errors(corpus.root / name):
+                for batch in read_batches(corpus.root / name, ROWS_AT_ONCE, ids=ids):
+                    found |= {row["id"]: Annotation.from_row(row) for row in batch.to_pylist()}
+    return found
 
 
 def _predict_tags(corpus: Corpus, ids: Sequence[str]) -> dict[str, tuple[tuple[str, float], ...]]:

@@ -21,6 +21,7 @@ from ..agreement.page import render_section as render_agreement
 from ..fidelity.page import render_section
 from ..inference.evaluated_model import read_validation
 from ..rendering.html_page import html_environment
+from ..rendering.piano_roll import describe_annotation, render_piano_roll
 from ..results.agreement import FILE as AGREEMENT_FILE
 from ..results.agreement import Agreement
 from ..results.annotation_scores import FILE as ANNOTATION_SCORES
@@ -333,9 +334,12 @@ def _examples(scores: Scores, out: Path, corpus: Path | None, assets: _Assets) -
     by_genre: dict[str, list[dict[str, Any]]] = {}
     for number, example in enumerate(choose_examples(corpus, predictions), 1):
         samples = load_audio(example.audio, PICTURE_RATE, LONGEST)
+        roll = None if example.annotation is None else render_piano_roll(example.annotation).encode()
         by_genre.setdefault(example.genre, []).append(
             {
                 "clip": example,
+                "roll": roll and assets.put(f"clip-{number:02d}.svg", roll),
+                "played": example.annotation and describe_annotation(example.annotation),
                 "audio": assets.put(f"clip-{number:02d}.flac", example.audio),
                 "picture": assets.put(f"clip-{number:02d}.png", plots.plot_spectrogram(samples, PICTURE_RATE)),
             }

@@ -7,19 +7,15 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile
 
 from builder.annotations.annotation import STEMS, Annotation, annotation_features
+from builder.corpus.schema import stem_features
 from builder.corpus.shards import write_shard
 
 from .annotations.test_annotation import make_annotation
-
-STEM_FEATURES = datasets.Features(
-    {"id": datasets.Value("string"), "stem": datasets.ClassLabel(names=list(STEMS)), "audio": datasets.Audio(32_000)}
-)
 
 
 def annotate(id: str, number: int) -> Annotation:
@@ -66,7 +62,7 @@ def add_configs(corpus: Path) -> None:
             number += 1
         for config, rows, features in (
             ("annotations", annotations, annotation_features()),
-            ("stems", stems, STEM_FEATURES),
+            ("stems", stems, stem_features()),
         ):
             path = corpus / config / shard.name
             path.parent.mkdir(exist_ok=True)

@@ -230,7 +230,7 @@ def _export_annotations(folder: Path) -> None:
 
 def _explore_annotations(folder: Path) -> None:
     from evaluation.explorer.clip_table import Clips
-    from evaluation.explorer.piano_roll import describe_annotation, render_piano_roll
+    from evaluation.rendering.piano_roll import describe_annotation, render_piano_roll
 
     clips = Clips.open(str(folder))
     for position in range(len(clips)):

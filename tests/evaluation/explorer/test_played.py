@@ -19,8 +19,8 @@ from builder.corpus.corpus import write_sums
 from builder.errors import DataError
 from evaluation.explorer.clip_table import Clips
 from evaluation.explorer.page import ExplorerPage
-from evaluation.explorer.piano_roll import COLOURS, describe_annotation, format_production, render_piano_roll
 from evaluation.explorer.static_page import write_static_page
+from evaluation.rendering.piano_roll import COLOURS, describe_annotation, format_production, render_piano_roll
 
 from ...browser import chrome
 from ...builder.annotated import add_configs, annotate

@@ -16,10 +16,12 @@ from builder.errors import DataError
 from builder.settings import EvaluationSettings
 from evaluation.evaluate import evaluate_model
 from evaluation.fidelity.measure import measure_fidelity
+from evaluation.rendering.piano_roll import render_piano_roll
 from evaluation.reporting.example_clips import Prediction, choose_examples
 from evaluation.reporting.report import write_report
 from evaluation.robustness import evaluate_robustness
 
+from ...builder.annotated import add_configs
 from ..conftest import FINGERPRINT, GENRES, NASTY, RATE, FixedTagger, sound
 
 
@@ -55,7 +57,15 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def report(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def annotated(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus with annotations and stems."""
+    copy = Path(shutil.copytree(corpus, tmp_path_factory.mktemp("annotated") / corpus.name))
+    add_configs(copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def report(model: Path, corpus: Path, annotated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report on validation and on files, two of which have hostile names and one of which is no audio."""
     out = tmp_path_factory.mktemp("report")
     music = tmp_path_factory.mktemp("music")
@@ -65,7 +75,7 @@ def report(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) 
     soundfile.write(music / "Rock/<img src=x onerror=alert(1)>.wav", sound(0, 61), RATE)
     (music / "Rock/<script>alert(2)<.wav").write_text("text")
     evaluate_model(model, ["validation", f"folder:{music}"], out, corpus, EvaluationSettings(bootstrap=100))
-    assert write_report(out, model, corpus) == out / "report.html"
+    assert write_report(out, model, annotated) == out / "report.html"
     return out
 
 
@@ -102,7 +112,7 @@ def test_opens_from_disk_without_a_network(report: Path) -> None:
     assert "@import" not in (report / "report.html").read_text(encoding="utf-8")
     pictures = [attrs for tag, attrs in page.tags if tag == "img"]
     assert all(attrs.get("alt") for attrs in pictures)
-    assert len(pictures) == 3 * 2 + 2 + 2 * len(GENRES)  # three a benchmark, curve and map, two clips a genre
+    assert len(pictures) == 3 * 2 + 2 + 4 * len(GENRES)  # by benchmark; curve and map; two clips a genre
 
 
 def test_clips_are_the_corpus_bytes(report: Path, corpus: Path) -> None:
@@ -167,9 +177,9 @@ def test_recordings_come_first_with_their_confusion_beside_validation(report: Pa
     assert "Validation clips" not in titles[0] and "Validation clips" in titles[1]
 
 
-def test_written_twice_is_the_same(report: Path, model: Path, corpus: Path) -> None:
+def test_written_twice_is_the_same(report: Path, model: Path, annotated: Path) -> None:
     before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
-    write_report(report, model, corpus)
+    write_report(report, model, annotated)
     assert {path: path.read_bytes() for path in report.rglob("*") if path.is_file()} == before
 
 
@@ -191,6 +201,17 @@ def test_examples_have_the_tags_of_their_embeddings(corpus: Path, monkeypatch: p
     monkeypatch.setattr("evaluation.reporting.example_clips.load_tagger", lambda embedder: FixedTagger())
     for clip in choose_examples(corpus, {}):
         assert clip.tags == (("<high>", pytest.approx(0.9)), ("middle", 0.5), ("low", pytest.approx(0.1)))
+
+
+def test_examples_show_what_is_played(report: Path, annotated: Path, corpus: Path) -> None:
+    examples = choose_examples(annotated, {})
+    assert all(clip.annotation is not None and clip.annotation.id == clip.id for clip in examples)
+    assert all(clip.annotation is None for clip in choose_examples(corpus, {}))
+    page = Page(report / "report.html")
+    rolls = [attrs["src"] for tag, attrs in page.tags if tag == "img" and "/clip-" in attrs["src"]][1::2]
+    pictures = [render_piano_roll(clip.annotation).encode() for clip in examples if clip.annotation is not None]
+    assert [(report / roll).read_bytes() for roll in rolls] == pictures and len(rolls) == 2 * len(GENRES)
+    assert "played: A:minor · 118 bpm · 4/4 · A:min7, D:maj" in page.collapsed()
 
 
 def test_scores_that_are_missing_or_damaged(model: Path, tmp_path: Path) -> None:

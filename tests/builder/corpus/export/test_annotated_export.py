@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ import pytest
 import soundfile
 
 from builder.annotations.annotation import STEMS, Annotation, annotation_features
-from builder.annotations.jams import from_jams
+from builder.annotations.jams import from_jams, read_jams
 from builder.annotations.labs import read_beats, read_lab
 from builder.corpus.building.build import build
 from builder.corpus.export.export import export_corpus
+from builder.corpus.load import load_corpus
+from builder.corpus.schema import stem_features
 from builder.corpus.shards import write_shard
 from builder.errors import DataError, RecipeError
 
 from ... import fakes
-from ...annotated import STEM_FEATURES, add_configs, to_flac
+from ...annotated import add_configs, to_flac
 from ...annotations.test_jams import assert_close
 
 fakes.register()
@@ -191,13 +194,26 @@ def test_a_sum_of_stems_beyond_full_scale_is_kept(corpus: Path, tmp_path: Path) 
         full = {"bytes": to_flac(np.full(32_000, 30_000, np.int16)), "path": "a.flac"}
         old = hashlib.sha256(shard.read_bytes()).hexdigest()
         rows = [{"id": id, "stem": STEMS.index(stem), "audio": full} for id in ids for stem in ("harmony", "melody")]
-        write_shard(shard, [rows], STEM_FEATURES, {})
+        write_shard(shard, [rows], stem_features(), {})
         text = (loud / "SHA256SUMS").read_text()
         (loud / "SHA256SUMS").write_text(text.replace(old, hashlib.sha256(shard.read_bytes()).hexdigest()))
     export_corpus(loud, "musdb", tmp_path / "out", splits=["validation"])
     for path in (tmp_path / "out/test").glob("*/other.wav"):
         samples, _ = soundfile.read(path)
         assert samples.shape == (32_000, 2) and np.all(samples == 2 * 30_000 / 32_768)
+
+
+def test_what_a_build_writes_is_exported(tmp_path: Path) -> None:
+    recipe = fakes.small_recipe(tmp_path, per_genre=2, generator="scored", annotations=True, stems=True)
+    build(recipe, tmp_path / "corpus", workers=1)
+    export_corpus(tmp_path / "corpus", "jams", tmp_path / "jams")
+    for row in load_corpus(tmp_path / "corpus", "annotations", split="train"):
+        (path,) = (tmp_path / "jams").rglob(f"{row['id']}.jams")
+        assert_close(read_jams(path, id=row["id"]), replace(Annotation.from_row(row), midi=None))
+    export_corpus(tmp_path / "corpus", "musdb", tmp_path / "musdb")
+    assert len(list((tmp_path / "musdb").rglob("other.wav"))) == 10
+    export_corpus(tmp_path / "corpus", "midi", tmp_path / "midi")
+    assert len(list((tmp_path / "midi").rglob("*.mid"))) == 10
 
 
 @pytest.mark.parametrize("layout", ["jams", "musdb", "mirdata"])
