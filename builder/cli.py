@@ -75,6 +75,8 @@ def build(
             f"{estimate.clips:,} clips, {estimate.prompts:,} distinct prompts, {estimate.audio_hours:.1f} h of music"
         )
         print(f"{estimate.shards} shards, about {estimate.flac_bytes / 1e9:.2f} GB of FLAC")
+        if estimate.score_bytes:
+            print(f"about {estimate.score_bytes / 1e9:.2f} GB of annotations and stems")
         duration = _format_duration(3600 * estimate.build_hours)
         print(f"about {duration} with {estimate.workers} worker(s), from a probe on this machine: {estimate.probe}")
         return

@@ -19,6 +19,7 @@ import psutil
 
 from ...clip import Clip
 from ...errors import BackendError
+from ...generators.base import check_generated_configs
 from ...prompts.grammar import CLIPS_PER_DESCRIPTION
 from ...recipe import Recipe
 from ...registry import EMBEDDERS
@@ -102,12 +103,14 @@ class GenerationPace:
         bytes_per_clip: Size of the audio.
         how_fast: Source of the speed.
         how_large: Source of the size.
+        score_bytes: Size of a clip's annotations and stems; 0 where the recipe has none, or the generator is not here.
     """
 
     clips_per_hour: float
     bytes_per_clip: float
     how_fast: str
     how_large: str
+    score_bytes: float = 0.0
 
 
 def estimate_capacity(
@@ -133,6 +136,7 @@ def estimate_capacity(
     counted = recipe.prompts.total or len(recipe.labels.genre_names) * (recipe.prompts.per_genre or 0)
     at = at or counted
     capacity = Capacity(recipe.name, recipe.fingerprint(), at)
+    check_generated_configs(recipe)
     clock = process_time()
     part = min(at, SAMPLE)
     clips = plan_clips(recipe.with_values({"prompts.per_genre": None, "prompts.total": part}))
@@ -151,12 +155,16 @@ def estimate_capacity(
     capacity.add("clips a shard", size, "", None, "--clips-per-shard" if clips_per_shard else LAYOUT)
     capacity.add("files a folder", shards, "", 9_999, HUB)
     capacity.add(f"... in any {MAX_PARTS} parts", bound_file_count(at, MAX_PARTS, clips_per_shard), "", 9_999, HUB)
-    capacity.add("files, audio and one embedder", 2 * shards + BESIDE, "", 99_999, HUB)
-    capacity.add("embedders that fit beside it", (99_999 - BESIDE) // shards - 1, "", None, HUB)
+    configs = len(recipe.generated_configs)
+    beside = " and ".join(["", *recipe.generated_configs])
+    capacity.add(f"files, audio and one embedder{beside}", (2 + configs) * shards + BESIDE, "", 99_999, HUB)
+    capacity.add("embedders that fit beside it", (99_999 - BESIDE) // shards - 1 - configs, "", None, HUB)
     capacity.add("a shard", file_bytes / 1e6, "MB", 200_000, HUB)
     capacity.add("audio", at * pace.bytes_per_clip / 1e9, "GB", None, pace.how_large)
+    if configs:
+        capacity.add(" and ".join(recipe.generated_configs), at * pace.score_bytes / 1e9, "GB", None, HERE)
     capacity.add(f"embeddings, {recipe.embedder.name}", at * vector / 1e9, "GB", None, HERE)
-    capacity.add("all files", at * (pace.bytes_per_clip + vector) / 1e9, "GB", 1_000, HUB)
+    capacity.add("all files", at * (pace.bytes_per_clip + pace.score_bytes + vector) / 1e9, "GB", 1_000, HUB)
     _add_upload(capacity, shards, file_bytes, size * vector)
     capacity.add("planning, on one core", took * at / part / 60, "min", None, f"{HERE}, on {part:,}")
     memory = psutil.virtual_memory().total
@@ -195,10 +203,11 @@ def measure_pace(recipe: Recipe, clips: Sequence[Clip], clips_per_hour: float | 
         )
     last = samples[-1]
     large = last.flac_bytes / last.clips * length / last.seconds
+    score = last.score_bytes / last.clips * length / last.seconds
     if clips_per_hour is not None:
-        return GenerationPace(clips_per_hour, large, "--clips-per-hour", HERE)
+        return GenerationPace(clips_per_hour, large, "--clips-per-hour", HERE, score)
     return GenerationPace(
-        3600 * last.clips / scale_seconds(samples, length), large, f"{HERE}, {last.clips} clip(s)", HERE
+        3600 * last.clips / scale_seconds(samples, length), large, f"{HERE}, {last.clips} clip(s)", HERE, score
     )
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ...audio import encode_flac
 from ...clip import Clip
 from ...executors import count_cores
-from ...generators.base import GeneratorBackend
+from ...generators.base import GeneratorBackend, check_generated_configs
 from ...recipe import Recipe
 from ..corpus import Corpus
 from .plan import cut_shards, plan_clips
-from .quality import inspect_clip
+from .quality import generate_stems, inspect_clip
 from .resume import match_version, plan_addition
+from .score_configs import annotate_clips, make_stem_rows
 from .shard_builder import load_recipe_generator
 
 BUDGET = 60.0  # seconds that the probe may take, about
@@ -34,12 +37,14 @@ class Sample:
         seconds: Length of each.
         took: Seconds that all of them took.
         flac_bytes: Size of all of them.
+        score_bytes: Size of their annotations and stems, where the recipe asks for them.
     """
 
     clips: int
     seconds: float
     took: float
     flac_bytes: int
+    score_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Estimate:
         flac_bytes: Size of all clips, scaled from the probe.
         build_hours: Time that all workers take, scaled from the probe.
         workers: Number of workers.
+        score_bytes: Size of the annotations and stems, scaled from the probe.
         probe: Description of the clips that were made for the estimate, and of how they were scaled.
     """
 
@@ -64,6 +70,7 @@ class Estimate:
     flac_bytes: int
     build_hours: float
     workers: int
+    score_bytes: int
     probe: str
 
 
@@ -80,6 +87,7 @@ def estimate_build(recipe: Recipe, workers: int | None = None, corpus: Path | No
         BackendError: The generator is not available.
         DataError: The recipe cannot extend the corpus.
     """
+    check_generated_configs(recipe)
     if corpus is None:
         shards = cut_shards(plan_clips(recipe))
     else:
@@ -98,6 +106,7 @@ def estimate_build(recipe: Recipe, workers: int | None = None, corpus: Path | No
         flac_bytes=round(longest.flac_bytes / longest.clips * length / longest.seconds * len(clips)),
         build_hours=scale_seconds(samples, length) / longest.clips * len(clips) / workers / 3600,
         workers=workers,
+        score_bytes=round(longest.score_bytes / longest.clips * length / longest.seconds * len(clips)),
         probe=_describe_probe(samples, length, _batch_size(generator, clips)),
     )
 
@@ -148,12 +157,18 @@ def _time_clips(generator: GeneratorBackend, clips: Sequence[Clip], length: floa
     settings, limits, rate = recipe.generator, recipe.quality, generator.sampling_rate
     generator.seconds = length
     clock = monotonic()
-    size = 0
-    for clip, sound in zip(clips, generator.generate(clips), strict=True):
-        inspect_clip(clip, sound, rate, length, limits, 1, settings.channels)
+    size = beside = 0
+    made = generate_stems(generator, clips) if recipe.stems else [(sound, {}) for sound in generator.generate(clips)]
+    for clip, (sound, stems) in zip(clips, made, strict=True):
+        take = replace(inspect_clip(clip, sound, rate, length, limits, 1, settings.channels), stems=stems)
         size += len(encode_flac(sound, rate))
+        beside += sum(len(row["audio"]["bytes"]) for row in make_stem_rows(take, rate)) if stems else 0
+    if recipe.annotations:
+        table, file = pa.Table.from_pylist(annotate_clips(generator, clips)), pa.BufferOutputStream()
+        pq.write_table(table, file)
+        beside += file.getvalue().size
     generator.seconds = settings.seconds
-    return Sample(len(clips), len(sound) / rate, max(monotonic() - clock, 1e-6), size)
+    return Sample(len(clips), len(sound) / rate, max(monotonic() - clock, 1e-6), size, beside)
 
 
 def _batch_size(generator: GeneratorBackend, clips: Sequence[Clip]) -> int:

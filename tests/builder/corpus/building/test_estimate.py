@@ -10,6 +10,8 @@ import pytest
 
 from builder.clip import Clip
 from builder.corpus.building import estimate as module
+from builder.corpus.building.build import build
+from builder.corpus.building.capacity import estimate_capacity
 from builder.corpus.building.estimate import BUDGET, Sample, estimate_build, scale_seconds
 from builder.recipe import Recipe
 from builder.settings import GeneratorSettings
@@ -97,3 +99,17 @@ def test_a_real_generator_is_probed_at_its_own_length(recipe: Callable[..., Reci
     assert (found.clips, found.shards, found.workers) == (30, 2, 1)
     assert found.audio_hours == pytest.approx(30 / 3600) and 0 < found.build_hours < 1
     assert found.flac_bytes > 30 * 1000 and "4 clip(s) of 1 s made in" in found.probe
+
+
+def test_annotations_and_stems_are_counted(recipe, tmp_path):
+    chosen = recipe(generator="scored", annotations=True, stems=True)
+    plain = estimate_build(recipe(generator="scored"), workers=1)
+    found = estimate_build(chosen, workers=1)
+    assert plain.score_bytes == 0 and found.flac_bytes == plain.flac_bytes
+    build(chosen, tmp_path / "corpus")
+    stored = sum(
+        path.stat().st_size for one in ("annotations", "stems") for path in (tmp_path / "corpus" / one).iterdir()
+    )
+    assert 0.6 * stored < found.score_bytes < 1.6 * stored
+    rows = {row.what: row.value for row in estimate_capacity(chosen).rows}
+    assert rows["annotations and stems"] * 1e9 == pytest.approx(found.score_bytes, rel=0.3)
