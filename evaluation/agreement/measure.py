@@ -94,7 +94,10 @@ def _measure_label(clips: ClipTable, name: str, resamples: int, seed: int) -> re
         return None
     values, groups = values[known], [clips.groups[row] for row in known]
     genres, subgenres = [clips.genres[row] for row in known], [clips.subgenres[row] for row in known]
-    words, tested = _measure_words(values, [clips.prompts[row] for row in known], groups, resamples, seed)
+    words: list[results.Word] = []
+    tested = 0
+    if name in SHARES:
+        words, tested = _measure_words(values, [clips.prompts[row] for row in known], groups, resamples, seed)
     return results.LabelAgreement(
         name=name,
         about=AGREES[name],
@@ -183,7 +186,7 @@ def _measure_words(
     known = sorted(word for word, n in counts.items() if MIN_WORD <= n <= len(texts) - MIN_WORD)
     if not known:
         return [], 0
-    has = np.array([[word in words for word in known] for words in texts], np.float64)
+    has = np.array([[word in words for word in known] for words in texts], np.float32)
 
     def compute(weights: np.ndarray) -> MetricValues:
         with np.errstate(invalid="ignore", divide="ignore"):
