@@ -62,6 +62,7 @@ ESTIMATORS = Registry(
     "estimator",
     aesthetics="builder.estimators.aesthetics:Aesthetics",
     clap="builder.estimators.clap:Clap",
+    copies="builder.estimators.copies:Copies",
     key="builder.estimators.key:Key",
     loudness_range="builder.estimators.loudness_range:LoudnessRange",
     onset_rate="builder.estimators.onset_rate:OnsetRate",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
@@ -59,10 +60,13 @@ def measure_arranger(options: argparse.Namespace) -> dict[str, Any]:
     synthmir.build(recipe, corpus, workers=1, progress=False)
     agreements = {}
     for tagger in TAGGERS:
+        file = options.work / f"agreement-{tagger}" / "agreement.json"
+        if file.exists():  # of a run that was stopped
+            agreements[tagger] = json.loads(file.read_text(encoding="utf-8"))
+            continue
         with_tagger = [name if name != "tags" else f"tags:{tagger}" for name in ESTIMATORS]
         synthmir.annotate(corpus, with_tagger, overwrite=True, progress=False)
-        result = synthmir.agreement(corpus, out=options.work / f"agreement-{tagger}")
-        agreements[tagger] = result.model_dump(mode="json")
+        agreements[tagger] = synthmir.agreement(corpus, out=file.parent).model_dump(mode="json")
     return {"agreement": agreements, "librosa": _measure_librosa(corpus)}
 
 
@@ -72,14 +76,13 @@ def _measure_librosa(corpus: Path) -> dict[str, Any] | None:
         import librosa
     except ImportError:
         return None
-    import synthmir
     from builder.audio import load_audio
     from builder.estimators.agreement import OCTAVES, is_near
 
     right = octave = n = 0
-    for split in ("train", "validation"):
-        truths = synthmir.load_corpus(corpus, "annotations", split=split)
-        clips = synthmir.load_corpus(corpus, split=split, decode=False)
+    for file in sorted((corpus / "data").glob("*.parquet")):
+        clips = pq.read_table(file, columns=["audio"]).to_pylist()
+        truths = pq.read_table(corpus / "annotations" / file.name, columns=["tempo_bpm"]).to_pylist()
         for clip, truth in zip(clips, truths, strict=True):
             samples = load_audio(clip["audio"]["bytes"], 22_050)
             estimate = float(np.ravel(librosa.beat.beat_track(y=samples, sr=22_050)[0])[0])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from datasets import Features
 
 from builder.errors import BackendError, RecipeError
@@ -39,6 +40,9 @@ def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "clap":
             source = str(clap_checkpoint(tmp_path_factory.mktemp("clap")))
+        elif request.param == "copies":
+            source = str(tmp_path_factory.mktemp("recordings"))
+            soundfile.write(f"{source}/a.wav", clicks(6.0, 5), RATE)
         elif request.param == "tags":
             source = str(save(tmp_path_factory.mktemp("tags") / "a", random_musicnn("MSD_musicnn")))
         elif request.param == "aesthetics":
