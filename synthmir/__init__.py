@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         robustness,
         tags,
     )
+    from evaluation.benchmarks.annotated import AnnotatedTrack, load_annotated
     from evaluation.results.ablation import Ablation
     from evaluation.results.agreement import Agreement
     from evaluation.results.annotation_scores import AnnotationScores
@@ -96,6 +97,7 @@ _EXPORTS = {
         "ablate", "agreement", "benchmarks", "calibrate", "classify", "compare", "evaluate", "explore", "fidelity",
         "robustness", "tags",
     ),
+    "evaluation.benchmarks.annotated": ("AnnotatedTrack", "load_annotated"),
     "evaluation.results.agreement": ("Agreement",),
     "evaluation.results.fidelity": ("Fidelity",),
     "evaluation.results.scores": ("Scores",),
@@ -111,6 +113,7 @@ _MODULES = {name: module for module, names in _EXPORTS.items() for name in names
 __all__ = [
     "Ablation",
     "Agreement",
+    "AnnotatedTrack",
     "AnnotationScores",
     "BackendError",
     "Corpus",
@@ -148,6 +151,7 @@ __all__ = [
     "explore",
     "export",
     "fidelity",
+    "load_annotated",
     "load_batches",
     "load_corpus",
     "load_embedder",
