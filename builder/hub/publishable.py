@@ -221,8 +221,12 @@ def format_loading_code(part: FolderKind, folder: Path, repo: str, revision: str
         stream = f'stream = load_dataset("{repo}", streaming=True{at})'
         first = f'corpus = load_dataset("{repo}"{at})'
         return ["from datasets import load_dataset", first, last if embedder else stream]
-    if "auto_map" in model_config(folder):
+    config = model_config(folder)
+    if "AutoModelForAudioClassification" in config.get("auto_map", ()):
         call = f'classify = pipeline("audio-classification", model="{repo}"{at}, trust_remote_code=True)'
         return ["from transformers import pipeline", call, 'classify("song.mp3")']
+    if "auto_map" in config:  # of beats, say, for which transformers has no pipeline
+        call = f'model = AutoModel.from_pretrained("{repo}"{at}, trust_remote_code=True)'
+        return ["from transformers import AutoModel", call, "annotation = model.annotate(samples, sampling_rate)"]
     call = f'model = AutoModel.from_pretrained("{repo}"{at})'
     return ["import training  # of synthmir", "from transformers import AutoModel", call]

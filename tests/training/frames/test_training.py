@@ -14,6 +14,7 @@ from transformers import AutoModel, pipeline
 
 from builder.audio import encode_flac
 from builder.errors import DataError
+from builder.hub.publishable import format_loading_code
 from training.frames.data import load_frame_data
 from training.frames.loading import load_frame_model
 from training.frames.model import FrameModel
@@ -139,3 +140,12 @@ def test_models_of_the_other_kind_are_refused_by_name(folder: Path, tmp_path: Pa
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(DataError, match="describes no model"):
             load_frame_model(tmp_path)
+
+
+def test_the_code_that_loads_a_published_model_is_what_it_can_do(folder: Path, tmp_path: Path) -> None:
+    assert "pipeline" in format_loading_code("model", folder, "me/beats")[0]
+    config = json.loads((folder / "config.json").read_text())
+    del config["auto_map"]["AutoModelForAudioClassification"]  # as of a model of beats alone
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    lines = format_loading_code("model", tmp_path, "me/beats", "v1")
+    assert lines[1] == 'model = AutoModel.from_pretrained("me/beats", revision="v1", trust_remote_code=True)'
