@@ -90,7 +90,7 @@ def write_jams(annotation: Annotation | Mapping[str, Any], path: str | Path, *, 
 
 
 def read_jams(path: str | Path, *, id: str | None = None) -> Annotation:
-    """Read a JAMS file: one of ours, or of a data set.
+    """Read a JAMS file: one that `write_jams` wrote, or of a data set.
 
     Args:
         path: The file.

@@ -14,7 +14,7 @@ from builder.annotations.annotation import STEMS, Annotation, Notes, Segments
 WIDTH, BEATS, CHORDS, ROLL, DRUMS = 480, 8, 18, 90, 14  # units; the heights of beats, chords, pitches and drums
 LEAST_RANGE = 24  # semitones that are shown at least
 FONT = 12
-# Okabe and Ito's colours, which people with any colour vision tell apart, on the dark ground of the spectrogram.
+# Okabe and Ito's colours, which differ for every kind of colour vision, on the dark ground of the spectrogram.
 COLOURS = dict(zip(STEMS, ("#B0B0B0", "#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73"), strict=True))
 
 

@@ -72,10 +72,10 @@ def export_corpus(
     Args:
         source: The corpus.
         layout: "mirdata": audio/GENRE/ID.flac, metadata.csv and NAME_index.json, as mirdata's loaders read them; with
-            annotations also annotations/GENRE/ID.beats, .lab (chords), .sections.lab and .mid.
+            annotations also annotations/GENRE/ID.beats, .lab (chords), .sections.lab, .key, .bpm and .mid.
             "audiofolder": SPLIT/GENRE/ID.flac and SPLIT/metadata.csv, for `load_dataset("audiofolder",
             data_dir=...)`; metadata.parquet where a label such as `null` or `1990` would be misread in CSV; with
-            annotations also ID.beats, .lab and .mid beside the audio.
+            annotations also the same files beside the audio.
             "jams": SPLIT/GENRE/ID.flac, ID.jams and metadata.csv.
             "midi": SPLIT/GENRE/ID.mid and metadata.csv.
             "musdb": SPLIT/ID/mixture.wav, drums.wav, bass.wav, other.wav, vocals.wav and metadata.csv, in stereo, as
@@ -106,7 +106,8 @@ def export_corpus(
         table, features = _read_rows(corpus, shards)
         if ANNOTATIONS in configs:
             table, features = _add_played(corpus, shards, table, features)
-    clips = _assign_files(table, features, layout, audio)
+    per_clip = 1 + len(LAYOUTS[layout].files) if ANNOTATIONS in configs else 1
+    clips = _assign_files(table, features, layout, audio, PER_FOLDER // per_clip)
     sums = corpus.sums()
     state = {
         "layout": layout,
@@ -214,7 +215,7 @@ def _damage_error(corpus: Corpus, name: str) -> DataError:
     return DataError(f"{corpus.root}/{name}: damaged or changed, its hash is not the one in SHA256SUMS", fix)
 
 
-def _assign_files(table: pa.Table, features: Any, layout: str, audio: str) -> list[Clip]:
+def _assign_files(table: pa.Table, features: Any, layout: str, audio: str, per_folder: int) -> list[Clip]:
     """The file of each clip: by split in an audiofolder, by genre, and in numbered folders where a genre has many."""
     ids, splits = table["id"].to_pylist(), table["split"].to_pylist()
     genres = [safe_name(genre or "unlabelled") for genre in format_cells(table, features, "genre")]
@@ -225,7 +226,7 @@ def _assign_files(table: pa.Table, features: Any, layout: str, audio: str) -> li
     for id, split, folder in zip(ids, splits, folders, strict=True):
         number = next(numbers[folder])
         # musdb reads the clips of one folder only.
-        below = f"/{number // PER_FOLDER:03d}" if sizes[folder] > PER_FOLDER and layout != "musdb" else ""
+        below = f"/{number // per_folder:03d}" if sizes[folder] > per_folder and layout != "musdb" else ""
         clips.append(Clip(id, split, name_file(layout, f"{folder}{below}", safe_name(id), audio)))
     return clips
 

@@ -20,7 +20,10 @@ from ..schema import LONGEST
 ANNOTATIONS, STEMS = "annotations", "stems"  # configs of a corpus
 MUSDB_SPLITS = {"validation": "test"}  # musdb reads `train` and `test` alone
 MUSDB_STEMS = {"drums": "drums", "bass": "bass", "vocals": "vocals"}  # all others are "other"
-SUFFIXES = {"beats": ".beats", "chords": ".lab", "sections": ".sections.lab", "midi": ".mid", "jams": ".jams"}
+SUFFIXES = {
+    "beats": ".beats", "chords": ".lab", "sections": ".sections.lab", "key": ".key", "tempo": ".bpm", "midi": ".mid",
+    "jams": ".jams",
+}  # fmt: skip
 SEE = "see: synthmir verify CORPUS"
 
 
@@ -45,13 +48,13 @@ class Layout:
 
 LAYOUTS = {
     "mirdata": Layout(
-        ("beats", "chords", "sections", "midi"),
+        ("beats", "chords", "sections", "key", "tempo", "midi"),
         "`{index}` is an index for mirdata's loaders: tracks, files, MD5. `metadata.csv` has the labels by "
         "`track_id`.",
         by_split=False,
     ),
     "audiofolder": Layout(
-        ("beats", "chords", "midi"),
+        ("beats", "chords", "sections", "key", "tempo", "midi"),
         'Each split has a `{table}`. Open it with `load_dataset("audiofolder", data_dir=...)` of datasets.',
     ),
     "jams": Layout(
@@ -74,6 +77,8 @@ HOW_ANNOTATED = {
     "beats": "`.beats`: time in seconds and position in the bar",
     "chords": "`.lab`: start, end and chord",
     "sections": "`.sections.lab`: start, end and section",
+    "key": "`.key`",
+    "tempo": "`.bpm`: quarter notes a minute",
     "midi": "`.mid`: the notes",
     "jams": "`.jams`: all of it",
 }
@@ -136,6 +141,10 @@ def _format_annotation(annotation: Annotation, kinds: Sequence[str]) -> dict[str
     for kind, segments in (("chords", annotation.chords), ("sections", annotation.sections)):
         if kind in kinds and segments is not None:
             contents[kind] = format_lab(segments).encode()
+    if "key" in kinds and annotation.key is not None:
+        contents["key"] = f"{annotation.key.replace(':', ' ')}\n".encode()
+    if "tempo" in kinds and annotation.tempo_bpm is not None:
+        contents["tempo"] = f"{annotation.tempo_bpm:.6f}\n".encode()
     if "midi" in kinds and (annotation.midi is not None or annotation.notes is not None):
         contents["midi"] = annotation.midi if annotation.midi is not None else write_midi(annotation)
     if "jams" in kinds:

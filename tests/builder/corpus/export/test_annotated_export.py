@@ -26,6 +26,7 @@ from builder.annotations.annotation import STEMS, Annotation, annotation_feature
 from builder.annotations.jams import from_jams, read_jams
 from builder.annotations.labs import read_beats, read_lab
 from builder.corpus.building.build import build
+from builder.corpus.export import export as exports
 from builder.corpus.export.export import export_corpus
 from builder.corpus.load import load_corpus
 from builder.corpus.schema import stem_features
@@ -162,6 +163,8 @@ def test_an_audiofolder_has_them_beside_the_audio(
         assert row["played_tempo_bpm"] == annotation.tempo_bpm
         if annotation.chords is not None:
             assert read_lab(audio.with_suffix(".lab")).label == annotation.chords.label
+            assert audio.with_suffix(".key").read_text() == "A minor\n"
+            assert float(audio.with_suffix(".bpm").read_text()) == annotation.tempo_bpm
     assert "`.beats`: time in seconds" in (out / "README.md").read_text()
 
 
@@ -183,6 +186,15 @@ def test_stems_are_in_the_folders_of_musdb(corpus: Path, annotations: dict[str, 
     first = clips[next(iter(annotations))]
     stems = np.stack([soundfile.read(first / f"{name}.wav")[0][:4000, 0] for name in ("drums", "bass")])
     assert mir_eval.separation.bss_eval_sources(stems, stems)[0].min() > 100
+
+
+def test_folders_do_not_grow_by_the_files_of_annotations(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "PER_FOLDER", 7)  # an audio file and six of its annotation
+    export_corpus(corpus, "audiofolder", tmp_path / "out", splits=["train"])
+    folders = [path for path in (tmp_path / "out/train").rglob("*") if path.is_dir()]
+    assert max(sum(path.is_file() for path in folder.iterdir()) for folder in folders) == 7
 
 
 def test_a_sum_of_stems_beyond_full_scale_is_kept(corpus: Path, tmp_path: Path) -> None:
