@@ -241,3 +241,20 @@ def test_robustness_and_fidelity_are_parts_of_the_page(model: Path, corpus: Path
         assert (tmp_path / address).is_file(), address
     for stage in ("robustness", "fidelity"):
         assert f"<td>{stage}</td>" in page
+
+
+def test_annotation_scores_are_a_part_of_the_page(report: Path, model: Path, tmp_path: Path) -> None:
+    shutil.copy(report / "scores.json", tmp_path)
+    beats = {"value": 0.87, "low": 0.8, "high": 0.93, "n": 5}
+    system = {"name": "<i>peer", "n": 5, "scores": {"f_measure": beats, "cmlt": None}}
+    sampling = {"method": "bca", "over": "tracks", "units": 5, "resamples": 100, "seed": 0}
+    task = {"task": "beats", "systems": [system]}
+    source = {"name": "mirdata:ballroom", "n": 5, "seconds": 60.0, "sampling": sampling, "tasks": [task]}
+    content = {"schema": 1, "model": "m", "tasks": ["beats"], "sources": [source], "record": {}}
+    (tmp_path / "annotation_scores.json").write_text(json.dumps(content))
+    page = Page(write_report(tmp_path, model))
+    assert "Annotations" in page.text and "mirdata:ballroom" in page.text and "<i>peer" in page.text
+    assert "0.870 [0.800, 0.930]" in page.collapsed() and "5 tracks, 1.0 minutes" in page.collapsed()
+    (tmp_path / "annotation_scores.json").write_text("{}")
+    with pytest.raises(DataError, match="annotation scores"):
+        write_report(tmp_path, model)
