@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # measured on one core
 
 import statistics
 import time
+from typing import Any
 
 import table
 
@@ -21,6 +22,7 @@ from builder.generators.base import GeneratorBackend, load_generator
 from builder.recipe import Recipe
 
 TARGET = 10.0  # clips/s on one core
+WITH_STEMS = 5.0  # with annotations and stems
 
 
 def measure_speed(generator: GeneratorBackend, clips: list[Clip]) -> tuple[float, float]:
@@ -31,11 +33,23 @@ def measure_speed(generator: GeneratorBackend, clips: list[Clip]) -> tuple[float
     return len(clips) / (time.perf_counter() - clock), len(clips) / (time.process_time() - busy)
 
 
+def measure_score_speed(generator: Any, clips: list[Clip]) -> float:
+    """Clips made in a second of processor time with their annotations and stems, from row to FLAC bytes."""
+    busy = time.process_time()
+    for clip in clips:
+        [(samples, stems)] = generator.generate_stems([clip])
+        for sound in (samples, *stems.values()):
+            encode_flac(sound, generator.sampling_rate)
+        generator.annotate(clip).to_row()
+    return len(clips) / (time.process_time() - busy)
+
+
 def main() -> None:
     options = table.arguments(__doc__)
     recipes = {version: Recipe.load("demo").with_values({"generator.revision": version}) for version in ("2", "1")}
     recipe = recipes["2"]
     clips = plan_clips(recipe)
+    more = plan_clips(recipe.with_values({"prompts.seed": 2}))  # other clips, whose notes are new too
     size, rounds = (30, 5) if options.quick else (100, 5)
     generators = {version: load_generator(one.generator, one.labels) for version, one in recipes.items()}
     first = {}
@@ -45,9 +59,11 @@ def main() -> None:
         first[version] = time.perf_counter() - clock
     # The versions take turns, so that what else the machine does slows both alike. New clips have new notes.
     speeds: dict[str, list[tuple[float, float]]] = {"2": [], "1": []}
+    with_stems: dict[str, list[float]] = {"2": [], "1": []}
     for turn in range(rounds):
         for version, generator in generators.items():
             speeds[version].append(measure_speed(generator, clips[turn * size : (turn + 1) * size]))
+            with_stems[version].append(measure_score_speed(generator, more[turn * size : (turn + 1) * size]))
     note = f"{size} new clips of {recipe.generator.seconds:g} s a round, 32 kHz mono, FLAC included"
     rows = []
     for version in ("2", "1"):
@@ -67,6 +83,12 @@ def main() -> None:
     busy = {version: [speed for _, speed in speeds[version]] for version in speeds}
     name = "arranger, version 2 beside version 1"
     rows.append(table.paired(name, "clips/CPU s", busy["2"], busy["1"], "version 1", note))
+    for version, found in with_stems.items():
+        name, low_high = f"arranger, version {version}, with annotations and stems", (min(found), max(found))
+        low, high = (speed / WITH_STEMS for speed in low_high)
+        rows.append(
+            table.row(name, "clips/CPU s", statistics.median(found), WITH_STEMS, "target", rounds, note, (low, high))
+        )
     rows += [
         table.row(f"arranger, version {version}, first clip", "s", first[version], note="the sound font is read")
         for version in ("2", "1")
