@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, groupby, islice
@@ -105,7 +105,7 @@ def export_corpus(
         configs = _find_configs(corpus, shards, layout)
         table, features = _read_rows(corpus, shards)
         if ANNOTATIONS in configs:
-            table, features = _add_played(corpus, shards, table, features)
+            table, features = _add_played(corpus, shards, configs[ANNOTATIONS], table, features)
     per_clip = 1 + len(LAYOUTS[layout].files) if ANNOTATIONS in configs else 1
     clips = _assign_files(table, features, layout, audio, PER_FOLDER // per_clip)
     sums = corpus.sums()
@@ -130,20 +130,25 @@ def _of_config(shard: str, config: str) -> str:
     return f"{config}/{Path(shard).name}"
 
 
-def _find_configs(corpus: Corpus, shards: Sequence[str], layout: str) -> list[str]:
-    """The configs that a layout uses beside the audio. Raises DataError if the corpus lacks one that it needs."""
+def _find_configs(corpus: Corpus, shards: Sequence[str], layout: str) -> dict[str, set[str]]:
+    """The configs that a layout uses beside the audio, with their shards.
+
+    Raises DataError if the corpus lacks a shard of one that the layout needs. Parts of an extended corpus may lack
+    those of others.
+    """
     needs = LAYOUTS[layout].needs
-    found = []
+    found = {}
     for config in ((ANNOTATIONS,) if LAYOUTS[layout].files else ()) + ((STEMS,) if needs == STEMS else ()):
         there = set(corpus.shards(config))
         missing = [name for name in shards if _of_config(name, config) not in there]
-        if missing and (there or needs == config):
+        if missing and needs == config:
             lacks = f"{config} of {missing[0]}" if there else config
             raise DataError(
                 f"{corpus.root}: has no {lacks}, which {layout} is made of",
                 f"set `{config}: true` in its recipe, and run: synthmir build RECIPE --out {corpus.root}",
             )
-        found += [config] if there else []
+        if there:
+            found[config] = there
     return found
 
 
@@ -186,12 +191,19 @@ def _read_rows(corpus: Corpus, shards: Sequence[str]) -> tuple[pa.Table, Any]:
     return table, features_from_schema(parts[shards.index(last)].schema, corpus.root / last)
 
 
-def _add_played(corpus: Corpus, shards: Sequence[str], table: pa.Table, features: Any) -> tuple[pa.Table, Any]:
+def _add_played(
+    corpus: Corpus, shards: Sequence[str], annotated: set[str], table: pa.Table, features: Any
+) -> tuple[pa.Table, Any]:
     """Add the tempo, key and time signature that are played to the rows, as columns of their own."""
     from datasets import Value
 
-    parts = []
-    for name in (_of_config(shard, ANNOTATIONS) for shard in shards):
+    parts, done = [], 0
+    for shard, name in ((shard, _of_config(shard, ANNOTATIONS)) for shard in shards):
+        rows = pq.ParquetFile(open_for_arrow(corpus.root / shard)).metadata.num_rows
+        ids, done = table["id"].slice(done, rows), done + rows
+        if name not in annotated:
+            parts.append(pa.table({"id": ids} | {column: pa.nulls(rows, kind) for column, kind in PLAYED.items()}))
+            continue
         try:
             check_parquet(corpus.root / name, ["id", *PLAYED])
             file = pq.ParquetFile(open_for_arrow(corpus.root / name))
@@ -200,9 +212,9 @@ def _add_played(corpus: Corpus, shards: Sequence[str], table: pa.Table, features
             parts.append(part.cast(pa.schema({"id": pa.string(), **PLAYED})))
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise _damage_error(corpus, name) from error
+        if part["id"].to_pylist() != ids.to_pylist():
+            raise DataError(f"{corpus.root}/{name}: is of other clips", f"see: synthmir verify {corpus.root}")
     played = pa.concat_tables(parts)
-    if played["id"].to_pylist() != table["id"].to_pylist():
-        raise DataError(f"{corpus.root}: its annotations are of other clips", f"see: synthmir verify {corpus.root}")
     features = features.copy()
     for column, kind in PLAYED.items():
         table = table.append_column(f"played_{column}", played[column])
@@ -249,8 +261,8 @@ def _claim_folder(root: Path, state: dict[str, Any]) -> None:
 
 
 def _write_clips(
-    corpus: Corpus, shards: Sequence[str], configs: Sequence[str], sums: dict[str, str], clips: Sequence[Clip],
-    root: Path, layout: str, audio: str, progress: Callable[[int, int], None],
+    corpus: Corpus, shards: Sequence[str], configs: Mapping[str, set[str]], sums: dict[str, str],
+    clips: Sequence[Clip], root: Path, layout: str, audio: str, progress: Callable[[int, int], None],
 ) -> tuple[list[dict[str, tuple[str, str]]], int]:  # fmt: skip
     """Write the files; returns path and MD5 by kind, in the order of the clips, and how many clips existed already."""
     written: list[dict[str, tuple[str, str]]] = []
@@ -274,9 +286,9 @@ def _write_clips(
     make_folder(root)
     with ThreadPoolExecutor(count_cores()) as pool:
         for name in shards:
-            for config in ("data", *configs):
-                if digest(corpus.root / _of_config(name, config)) != sums.get(_of_config(name, config)):
-                    raise _damage_error(corpus, _of_config(name, config))
+            for part in (name, *_list_beside(name, configs)):
+                if digest(corpus.root / part) != sums.get(part):
+                    raise _damage_error(corpus, part)
             rows = _read_clips(corpus, name, configs, clips[len(written) :])
             while batch := list(islice(rows, ROWS_AT_ONCE)):
                 for made, same in pool.map(write_clip, batch, clips[len(written) : len(written) + len(batch)]):
@@ -286,10 +298,21 @@ def _write_clips(
     return written, kept
 
 
-def _read_clips(corpus: Corpus, shard: str, configs: Sequence[str], clips: Sequence[Clip]) -> Iterator[ClipRows]:
+def _list_beside(shard: str, configs: Mapping[str, set[str]]) -> list[str]:
+    """The shards of the configs that have the clips of a shard of `data`."""
+    names = {config: _of_config(shard, config) for config in configs}
+    return [name for config, name in names.items() if name in configs[config]]
+
+
+def _read_clips(
+    corpus: Corpus, shard: str, configs: Mapping[str, set[str]], clips: Sequence[Clip]
+) -> Iterator[ClipRows]:
     """The audio of each clip of a shard, its row of annotations and its rows of stems."""
-    annotations = _read_shard(corpus, _of_config(shard, ANNOTATIONS)) if ANNOTATIONS in configs else iter(())
-    stems = _read_shard(corpus, _of_config(shard, STEMS)) if STEMS in configs else iter(())
+    beside = _list_beside(shard, configs)
+    annotations, stems = (
+        _read_shard(corpus, name) if (name := _of_config(shard, config)) in beside else iter(())
+        for config in (ANNOTATIONS, STEMS)
+    )
     groups = groupby(stems, key=lambda row: row["id"])
     waiting = next(groups, None)
     for row, clip in zip(_read_shard(corpus, shard, ["audio"]), clips, strict=False):

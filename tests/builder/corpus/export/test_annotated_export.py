@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -257,12 +258,31 @@ def test_a_misspelt_layout_is_suggested(corpus: Path, tmp_path: Path) -> None:
         export_corpus(corpus, "jam", tmp_path)
 
 
+def test_clips_of_a_part_without_a_score_are_exported_without_annotations(corpus: Path, tmp_path: Path) -> None:
+    partly = tmp_path / "corpus"
+    shutil.copytree(corpus, partly)
+    gone = sorted((partly / "annotations").iterdir())[0]
+    ids = set(pq.read_table(gone, columns=["id"])["id"].to_pylist())
+    gone.unlink()
+    text = (partly / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (partly / "SHA256SUMS").write_text("".join(line for line in text if f"annotations/{gone.name}" not in line))
+    _, index = export_corpus(partly, "mirdata", tmp_path / "out").tables
+    tracks = json.loads(index.read_text())["tracks"]
+    assert {id for id, files in tracks.items() if files["beats"] == [None, None]} == ids
+    rows = listed(tmp_path / "out")
+    assert all(not rows[id]["played_tempo_bpm"] for id in ids) and any(
+        row["played_tempo_bpm"] for row in rows.values()
+    )
+    with pytest.raises(DataError, match=f"has no annotations of data/{gone.name}, which jams is made of"):
+        export_corpus(partly, "jams", tmp_path / "jams")
+
+
 def test_configs_of_other_clips_and_damaged_ones_are_errors(corpus: Path, tmp_path: Path) -> None:
     odd = tmp_path / "corpus"
     shutil.copytree(corpus, odd)
     first, second = sorted((odd / "annotations").iterdir())[:2]
     first.write_bytes(second.read_bytes())
-    with pytest.raises(DataError, match="its annotations are of other clips"):
+    with pytest.raises(DataError, match=rf"annotations/{first.name}: is of other clips"):
         export_corpus(odd, "jams", tmp_path / "out")
     shutil.copy(sorted((corpus / "annotations").iterdir())[0], first)
     stems = sorted((odd / "stems").iterdir())
