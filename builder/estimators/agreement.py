@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .tag_labels import INSTRUMENTAL, WITH_VOCALS, LabelTags, read_label_tags
 TOLERANCE = 0.04  # of a tempo (Gouyon et al. 2006, "An experimental comparison of audio tempo induction algorithms")
 OCTAVES = (1 / 3, 1 / 2, 1.0, 2.0, 3.0)  # that Accuracy 2 of that paper accepts
 ROWS_AT_ONCE = 256
+VERIFY = "list the damage with synthmir verify CORPUS"
 LABELS = ("genre", "subgenre", "mood", "instruments", "tempo_bpm", "key", "vocals", "prompt_group")
 Row = Mapping[str, Any]
 
@@ -169,8 +171,8 @@ def iterate_compared_rows(path: str | Path) -> Iterator[dict[str, Any]]:
         path: A corpus that `synthmir annotate` has measured.
 
     Yields:
-        The `id`, the prompt, the labels as names, the columns of `estimates`, and `agrees` (see `AGREES`). Of a label
-        and a column of one name, as `key`, the label is under "asked": {"key": ...}; the estimate keeps its name.
+        The columns of `estimates` with the `id`; `split`; the prompt and the labels as names, under `asked`; and what
+        `compare_labels` says, under `agrees`.
 
     Raises:
         DataError: The corpus has no estimates, or not of all its clips.
@@ -190,13 +192,18 @@ def iterate_compared_rows(path: str | Path) -> Iterator[dict[str, Any]]:
     for name in corpus.shards():
         measured = f"{CONFIG}/{name.split('/', 1)[1]}"
         split = name.split("/", 1)[1].partition("-")[0]
-        pairs = zip(
-            _read_rows(corpus, name, ["id", "prompt", *LABELS]), _read_rows(corpus, measured, None), strict=True
-        )
-        for asked, estimate in pairs:
-            if asked["id"] != estimate["id"]:
+        clips = _read_rows(corpus, name, ["id", "prompt", *LABELS])
+        nothing: dict[str, Any] = {}
+        for asked, estimate in zip_longest(clips, _read_rows(corpus, measured, None), fillvalue=nothing):
+            if not asked or asked["id"] != estimate.get("id"):
                 raise DataError(f"{corpus.root / measured}: its ids are not those of {name}", annotate_command(corpus))
-            yield {**estimate, "split": split, "asked": asked, "agrees": compare_labels(asked, estimate, among)}
+            try:
+                agrees = compare_labels(asked, estimate, among)
+            except (TypeError, ValueError, LookupError, AttributeError) as error:
+                raise DataError(
+                    f"{corpus.root / measured}: not a shard of estimates: {error!r:.200}", VERIFY
+                ) from error
+            yield {**estimate, "split": split, "asked": asked, "agrees": agrees}
 
 
 def _read_rows(corpus: Corpus, name: str, columns: list[str] | None) -> Iterator[dict[str, Any]]:
@@ -209,7 +216,11 @@ def _read_rows(corpus: Corpus, name: str, columns: list[str] | None) -> Iterator
     names = {key: getattr(getattr(kind, "feature", kind), "names", None) for key, kind in features.items()}
     for batch in read_batches(path, ROWS_AT_ONCE, columns):
         for row in batch.to_pylist():
-            yield {key: _name(value, names[key]) for key, value in row.items()}
+            try:
+                named = {key: _name(value, names[key]) for key, value in row.items()}
+            except (LookupError, TypeError) as error:
+                raise DataError(f"{path}: has labels that it does not name: {error!r:.200}", VERIFY) from error
+            yield named
 
 
 def _name(value: Any, names: Sequence[str] | None) -> Any:

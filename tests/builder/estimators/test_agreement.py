@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus
 from builder.embedders.musicnn import MUSICNN_TAGS
 from builder.errors import DataError
 from builder.estimators.agreement import AGREES, compare_labels, find_dataset, iterate_compared_rows
@@ -85,3 +88,16 @@ def test_rows_of_a_corpus_have_labels_estimates_and_agreement(recipe, tmp_path) 
     build(recipe(per_genre=8), root, clips_per_shard=10, workers=1, extend=True)
     with pytest.raises(DataError, match=r"no estimates yet.*\n.*synthmir annotate"):
         next(iterate_compared_rows(root))
+
+
+@pytest.mark.parametrize("column", ["tempo", "key"])
+def test_damaged_estimates_are_refused(recipe, tmp_path, column: str) -> None:
+    root = tmp_path / "corpus"
+    build(recipe(), root, workers=1)
+    annotate_corpus(root, ["silence"])
+    for name in Corpus.open(root).shards("estimates"):
+        ids = pq.read_table(root / name, columns=["id"])
+        damaged = ids.append_column(column, pa.array([[1]] * len(ids)))
+        pq.write_table(damaged, root / name)
+    with pytest.raises(DataError, match="not a shard of estimates"):
+        list(iterate_compared_rows(root))
