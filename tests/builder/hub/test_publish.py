@@ -21,7 +21,8 @@ from datasets import Features
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from builder.corpus.corpus import write_sums
+from builder.corpus.building.build import build
+from builder.corpus.corpus import Corpus, write_sums
 from builder.corpus.shards import read_footer, write_shard
 from builder.corpus.verify import verify
 from builder.errors import DataError, HubError
@@ -33,6 +34,7 @@ from builder.settings import EmbedderSettings, TrainingSettings
 from evaluation.inference.evaluated_model import corpus_of
 from evaluation.metrics import FOLDER
 
+from .. import fakes
 from .loopback_hub import LoopbackHub
 from .loopback_state import Repo, git_hash
 
@@ -288,7 +290,8 @@ def test_nothing_that_is_published_names_a_path_of_this_machine(
     send(run)
     send(Path("all"), "org", what="metrics", metrics=FOLDER)
     send(space, "org/explorer", what="space")
-    assert contents(run) == before and len(hub.repos) == 6
+    metrics = list(FOLDER.glob("*/README.md"))
+    assert contents(run) == before and len(hub.repos) == 3 + len(metrics)
 
     named = {
         str(tmp_path).encode(),
@@ -364,3 +367,17 @@ def test_paths_that_cannot_be_cleaned_are_refused(hub: LoopbackHub, send: Send, 
 )
 def test_what_is_left_of_a_path(value: str, published: str, tmp_path: Path) -> None:
     assert strip_paths({"a": [value, 1, None]}, tmp_path / "run") == {"a": [published, 1, None]}
+
+
+def test_annotations_that_a_corpus_gets_later_are_all_that_is_sent(
+    hub: LoopbackHub, send: Send, tmp_path: Path
+) -> None:
+    build(fakes.small_recipe(tmp_path, generator="scored"), tmp_path / "scored", clips_per_shard=10)
+    send(tmp_path / "scored", "org/scored", what="corpus")
+    build(fakes.small_recipe(tmp_path, generator="scored", annotations=True), tmp_path / "scored")
+    (corpus,) = send(tmp_path / "scored", "org/scored", what="corpus")
+    shards = set(Corpus.open(tmp_path / "scored").shards("annotations"))
+    sent = {item.path for item in corpus.send}
+    assert shards <= sent and not any(path.startswith("data/") for path in sent) and not corpus.delete
+    found = verify(download(hub, hub.repos["dataset", "org/scored"], tmp_path / "arrived"))
+    assert not found.faults and found.annotations == 30
