@@ -19,6 +19,7 @@ _SHORTHANDS: dict[str, tuple[int, ...]] = {
 }  # fmt: skip
 _DEGREES = {2: "2", 3: "b3", 4: "3", 5: "4", 6: "b5", 7: "5", 8: "#5", 9: "6", 10: "b7", 11: "7", 13: "b9", 14: "9",
             17: "11", 21: "13"}  # fmt: skip
+_SPELLED = {(1, "major"): "Db", (8, "minor"): "G#"}  # otherwise than in TONICS, with fewer accidentals
 _NEVER = 0.05  # of a chord's length: a tone that sounds for less is left out
 NO_CHORD = "N"
 
@@ -26,8 +27,8 @@ Sounding = tuple[np.ndarray, np.ndarray, np.ndarray]  # start and end in beats a
 
 
 def name_key(key: Key) -> str:
-    """The label of a key: "A:minor"."""
-    return f"{TONICS[key.tonic]}:{key.mode}"
+    """The label of a key as prompts spell it: "A:minor", "Db:major", "G#:minor"."""
+    return f"{_SPELLED.get((key.tonic, key.mode), TONICS[key.tonic])}:{key.mode}"
 
 
 def name_chord(chord: Chord) -> str:
