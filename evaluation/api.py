@@ -209,7 +209,7 @@ def agreement(
     """Compare what a corpus's prompts ask for with what `annotate` measured in its sound.
 
     Where the corpus has exact annotations, the accuracy of the estimators is measured too, so that a generator that
-    did not play what was asked for and an estimator that errs can be told apart.
+    did not play what was asked for and an estimator that errs can be distinguished.
 
     Args:
         corpus: A corpus folder that `annotate` has measured.

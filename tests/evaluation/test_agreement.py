@@ -107,9 +107,9 @@ def test_words_that_go_with_more_agreement_are_found() -> None:
 
     prompts = [f"A {word} track number {n}." for n in range(60) for word in ("slow", "fast")]
     values = np.array([float(n % 10 > 0 if word == "slow" else n % 2) for n in range(60) for word in ("slow", "fast")])
-    words, tested = _measure_words(values, prompts, [str(n) for n in range(120)], 200, 0)
-    assert {word.word for word in words} == {"slow", "fast"} and tested == 2  # the others are in every prompt
-    assert next(word for word in words if word.word == "slow").difference.value == pytest.approx(0.4)
+    found, tested = _measure_words(values, prompts, [str(n) for n in range(120)], 200, 0)
+    assert {word.word for word in found} == {"slow", "fast"} and tested == 2  # the others are in every prompt
+    assert next(word for word in found if word.word == "slow").difference.value == pytest.approx(0.4)
 
 
 def test_what_is_played() -> None:
