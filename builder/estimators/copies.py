@@ -24,9 +24,9 @@ FEWEST = 12  # landmarks of a copy, at least
 class Copies:
     """Search of known recordings in clips by landmarks (Wang 2003, "An industrial-strength audio search algorithm").
 
-    It finds what is repeated as recorded, also under noise or a codec; not a melody that is played anew, nor a copy at
-    another speed. The threshold is set by the recordings themselves: twice the 99th percentile of the landmarks that
-    different recordings have in common.
+    It finds what is repeated as recorded, also under noise or a codec; not a melody that is played again, nor a copy
+    at another speed. The threshold is set by the recordings themselves: twice the 99th percentile of the landmarks
+    that different recordings have in common.
 
     Args:
         settings: Its source is a folder of recordings.

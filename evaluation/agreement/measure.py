@@ -180,13 +180,13 @@ def _measure_words(
     """
     texts = [set(re.findall(r"[^\W\d_][\w'-]+", prompt.lower())) for prompt in prompts]
     counts: dict[str, int] = {}
-    for words in texts:
-        for word in words:
+    for own in texts:
+        for word in own:
             counts[word] = counts.get(word, 0) + 1
     known = sorted(word for word, n in counts.items() if MIN_WORD <= n <= len(texts) - MIN_WORD)
     if not known:
         return [], 0
-    has = np.array([[word in words for word in known] for words in texts], np.float32)
+    has = np.array([[word in own for word in known] for own in texts], np.float32)
 
     def compute(weights: np.ndarray) -> MetricValues:
         with np.errstate(invalid="ignore", divide="ignore"):
