@@ -96,20 +96,11 @@ def measure_clips(version: str, count: int, first: int, step: int) -> dict[str, 
         annotation = arranger.annotate(row)
         figures["annotate_ms"].append(1000.0 * (time.process_time() - rendered))
         figures["render_ms"].append(1000.0 * (rendered - started))
-        compare_prompt(row.prompt, annotation, figures)
         measure_drums(annotation, mix, stems, arranger.sampling_rate, number, figures)
         measure_harmony(annotation, mix, stems, arranger.sampling_rate, figures)
         measure_melody(annotation, stems, arranger.sampling_rate, figures)
         print(f"version {version}: {number + 1} of {len(rows)}", file=sys.stderr)
     return dict(figures)
-
-
-def compare_prompt(prompt: Any, annotation: Any, figures: Figures) -> None:
-    """Compare what is played with the tempo and the key that a prompt names."""
-    if prompt.tempo_bpm is not None:
-        figures["tempo_as_asked"].append(float(prompt.tempo_bpm == annotation.tempo_bpm))
-    if prompt.key is not None:
-        figures["key_as_asked"].append(float(prompt.key.replace(" ", ":") == annotation.key))
 
 
 def measure_drums(
@@ -203,8 +194,6 @@ def summarise(figures: Figures) -> dict[str, Any]:
     for name in ("beats", "beats_mix", "drift"):
         shifts = figures[name] or [0.0]
         out[name] = _share(np.abs(shifts), 20.0) | {"percentiles_5_50_95": np.percentile(shifts, (5, 50, 95)).tolist()}
-    for name in ("tempo_as_asked", "key_as_asked"):
-        out[name] = _share(1.0 - np.array(figures[name]), 0.0)
     out["annotate_ms"], out["render_ms"] = (float(np.median(figures[name])) for name in ("annotate_ms", "render_ms"))
     return out
 
@@ -268,8 +257,6 @@ def _list_rows(versions: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
     yield ["beats within 20 ms of the drums", *percent("beats")]
     for name, key in (("median shift of the beats, ms", "beats"), ("median drift, ms", "drift")):
         yield [name, *(f"{one[key]['percentiles_5_50_95'][1]:.1f}" for one in versions)]
-    yield ["tempo as the prompt asks", *percent("tempo_as_asked")]
-    yield ["key as the prompt asks", *percent("key_as_asked")]
     yield ["annotating, ms a clip (median)", *(f"{one['annotate_ms']:.2f}" for one in versions)]
     yield ["rendering with stems, ms a clip (median)", *(f"{one['render_ms']:.0f}" for one in versions)]
 
