@@ -1,5 +1,5 @@
-"""The commands of the evaluation as functions: evaluate, robustness, fidelity, benchmarks, ablate, compare, classify,
-calibrate, tags, explore.
+"""The commands of the evaluation as functions: evaluate, robustness, fidelity, agreement, label_noise, benchmarks,
+ablate, compare, classify, calibrate, tags, explore.
 
 Each has the name and the options of its command. Heavy packages are imported when a function is called.
 """
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .results.agreement import Agreement
     from .results.annotation_scores import AnnotationScores
     from .results.fidelity import Fidelity
+    from .results.label_noise import LabelNoise
     from .results.robustness import Robustness
     from .results.scores import Scores
     from .results.strategies import StrategyComparison
@@ -236,6 +237,51 @@ def agreement(
     result = measure_agreement(
         folder, Path(out) if out is not None else folder.resolve().parent / "agreement", bootstrap, seed
     )
+    if notice is not None:
+        notice(format_table(result))
+    return result
+
+
+def label_noise(
+    corpus: str | Path,
+    *,
+    out: str | Path | None = None,
+    column: str = "genre",
+    embedder: str | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    notice: Callable[[str], None] | None = None,
+) -> LabelNoise:
+    """Find the clips of a corpus whose label is probably wrong, by confident learning on embeddings.
+
+    Classifiers predict the clips of each fold from those of the others, and cleanlab compares what they say with the
+    labels (Northcutt, Jiang and Chuang 2021). Clips of one prompt group are in one fold.
+
+    Args:
+        corpus: A corpus, or any data set on disk that has embeddings and labels.
+        out: Where label_noise.json goes. Default: `label_noise` beside the corpus.
+        column: A column with one label for each clip: "genre", "subgenre", "mood", ...
+        embedder: The embeddings of a corpus. Default: the first ones.
+        folds: The number of folds.
+        seed: Of the folds.
+        notice: Called with the figures as tables.
+
+    Returns:
+        What label_noise.json holds: the estimated noise, of each pair of labels too, and the doubtful clips.
+
+    Raises:
+        DataError: There are no embeddings or labels, or a label is in a single prompt group.
+        BackendError: The package cleanlab is not installed: pip install 'synthmir[labels]'.
+
+    Examples:
+        >>> synthmir.label_noise("corpus").doubtful[0].predicted
+        'rock'
+    """
+    from .label_noise.measure import measure_label_noise
+    from .label_noise.page import format_table
+
+    folder = Path(out) if out is not None else Path(corpus).resolve().parent / "label_noise"
+    result = measure_label_noise(corpus, folder, column, embedder, folds, seed)
     if notice is not None:
         notice(format_table(result))
     return result

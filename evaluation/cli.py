@@ -148,6 +148,19 @@ def agreement(
 
 
 @app.command(rich_help_panel="Evaluation")
+def label_noise(
+    corpus: Annotated[Path, typer.Argument(help="A corpus, or a data set on disk with embeddings and labels.")],
+    out: Annotated[Path | None, typer.Option(help="Default: `label_noise` beside the corpus.")] = None,
+    column: Annotated[str, typer.Option(help="The labels: genre, subgenre, mood, ... one for each clip.")] = "genre",
+    embedder: Annotated[str | None, typer.Option(help="Its embeddings. Default: the first ones.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Clips of a fold are predicted by those of the others.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
+) -> None:
+    """List the clips whose label is probably wrong, by confident learning on embeddings."""
+    api.label_noise(corpus, out=out, column=column, embedder=embedder, folds=folds, seed=seed, notice=print)
+
+
+@app.command(rich_help_panel="Evaluation")
 def benchmarks(
     spec: Annotated[str | None, typer.Argument(help="NAME:PATH: check what is on disk of one.")] = None,
     out: Annotated[

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         evaluate,
         explore,
         fidelity,
+        label_noise,
         robustness,
         tags,
     )
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from evaluation.results.agreement import Agreement
     from evaluation.results.annotation_scores import AnnotationScores
     from evaluation.results.fidelity import Fidelity
+    from evaluation.results.label_noise import LabelNoise
     from evaluation.results.robustness import Robustness
     from evaluation.results.scores import Scores
     from evaluation.results.strategies import StrategyComparison
@@ -95,11 +97,12 @@ _EXPORTS = {
     "evaluation.results.annotation_scores": ("AnnotationScores",),
     "evaluation.api": (
         "ablate", "agreement", "benchmarks", "calibrate", "classify", "compare", "evaluate", "explore", "fidelity",
-        "robustness", "tags",
+        "label_noise", "robustness", "tags",
     ),
     "evaluation.benchmarks.annotated": ("AnnotatedTrack", "load_annotated"),
     "evaluation.results.agreement": ("Agreement",),
     "evaluation.results.fidelity": ("Fidelity",),
+    "evaluation.results.label_noise": ("LabelNoise",),
     "evaluation.results.scores": ("Scores",),
     "evaluation.results.robustness": ("Robustness",),
     "evaluation.results.strategies": ("StrategyComparison",),
@@ -124,6 +127,7 @@ __all__ = [
     "FrameModel",
     "Generator",
     "HubError",
+    "LabelNoise",
     "MusicGenCorpus",
     "Recipe",
     "RecipeError",
@@ -151,6 +155,7 @@ __all__ = [
     "explore",
     "export",
     "fidelity",
+    "label_noise",
     "load_annotated",
     "load_batches",
     "load_corpus",
