@@ -371,6 +371,10 @@ class TrainingSettings(RecipeSection):
     """Weight classes by the inverse of their frequency."""
     clips: int | None = Field(default=None, ge=2)
     """Train on so many clips, drawn by label. Default: on all."""
+    where: str | None = None
+    """Train on the clips of which this is true, by the config `estimates`: `clap > 0.3 and agrees.genre`."""
+    weight: Literal["agreement"] | None = None
+    """`agreement`: a clip counts by the share of its labels that estimates agree with. Default: all count alike."""
     imbalance: float = Field(default=1.0, ge=1.0, strict=False)
     """The most frequent label has so many times the clips of the rarest one. 1: as they are."""
     lr: float = Field(default=1e-3, gt=0.0, strict=False)
@@ -425,6 +429,8 @@ class TrainingSettings(RecipeSection):
             )
         if self.frame_tasks and self.strategy != "synthetic":
             raise ValueError(f"strategy {self.strategy!r} needs embeddings: {self.task} is learnt from audio")
+        if self.frame_tasks and (self.where or self.weight):
+            raise ValueError(f"where and weight are of classifiers of embeddings: {self.task} is learnt from audio")
         return self
 
     @model_validator(mode="after")

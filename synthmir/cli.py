@@ -158,6 +158,12 @@ def train(
     shots: Annotated[
         int | None, typer.Option(min=1, help="Labelled real tracks for each class. Default: all.")
     ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Train on clips of which this is true: 'clap > 0.3 and agrees.genre'.")
+    ] = None,
+    weight: Annotated[
+        str | None, typer.Option(help="agreement: a clip counts by how many of its labels its estimates agree with.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the recipe's.")] = None,
     seeds: Annotated[
         str | None,
@@ -171,7 +177,7 @@ def train(
     chosen: training_api.TrainOptions = {
         "recipe": recipe, "embedder": embedder, "task": task, "label_column": label_column,
         "embedding_column": embedding_column, "problem": problem, "head": head, "strategy": strategy,
-        "target": target, "shots": shots, "seed": seed,
+        "target": target, "shots": shots, "where": where, "weight": weight, "seed": seed,
     }  # fmt: skip
     if seeds is None:
         record = training_api.train_to_folder(corpus, out, **chosen)

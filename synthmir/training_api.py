@@ -33,6 +33,8 @@ class TrainOptions(TypedDict, total=False):
     strategy: str | None
     target: str | Path | None
     shots: int | None
+    where: str | None
+    weight: str | None
     seed: int | None
 
 
@@ -50,6 +52,8 @@ def train(
     strategy: str | None = None,
     target: str | Path | None = None,
     shots: int | None = None,
+    where: str | None = None,
+    weight: str | None = None,
     seed: int | None = None,
     progress: ProgressOption = True,
 ) -> SynthmirClassifier | FrameModel:
@@ -73,6 +77,9 @@ def train(
         strategy: "synthetic", "real", "joint", "transfer", "finetune", "adapt". Default: the recipe's.
         target: Real music: "gtzan:PATH" or another benchmark, what `embed` wrote, a corpus.
         shots: Labelled real tracks for each class. Default: all.
+        where: Train on the clips of which this is true, by what `annotate` measured: "clap > 0.3 and agrees.genre".
+            Validation clips stay as they are.
+        weight: "agreement": a clip counts by the share of its labels that estimates agree with.
         seed: Default: the recipe's.
         progress: Of the epochs, and of the embedding of a benchmark; see `builder.progress.show_progress`.
 
@@ -96,7 +103,7 @@ def train(
     train_to_folder(
         corpus, out, progress, recipe=recipe, embedder=embedder, task=task, label_column=label_column,
         embedding_column=embedding_column, problem=problem, head=head, strategy=strategy, target=target, shots=shots,
-        seed=seed,
+        where=where, weight=weight, seed=seed,
     )  # fmt: skip
     return load_frame_model(out) if is_frame_folder(out) else load_model(Path(out))
 

@@ -24,6 +24,7 @@ from builder.settings import EmbedderSettings, SplitSettings, TrainingSettings
 
 from .card.card import write_card
 from .data.features import Features, Split, load_features
+from .data.selection import select_rows
 from .data.subset import draw_subset
 from .data.target import Target, load_target
 from .frames.training import train_frames
@@ -136,7 +137,7 @@ def load_training_data(
     features = load_features(path, stored, settings.task, **options, split=split)
     if augment:
         _check_copies(path, name, augment)
-    features = draw_subset(replace(features, embedder=name), settings)
+    features = draw_subset(select_rows(replace(features, embedder=name), path, settings), settings)
     if features.division is not None:
         options["split"] = (split or SplitSettings()).model_dump(mode="json")
     if corpus:

@@ -23,11 +23,11 @@ def format_table(noise: LabelNoise) -> str:
         ]
         lines += ["", *align_columns([(noise.column, "sounds like", "share", "doubtful clips"), *rows])]
     if noise.doubtful:
-        rows = [
+        clips = [
             (clip.id, f"{clip.label} {clip.probability:.2f}", f"{clip.predicted} {clip.predicted_probability:.2f}")
             for clip in noise.doubtful[:LISTED]
         ]
-        lines += ["", *align_columns([("clip", "label", "sounds like"), *rows])]
+        lines += ["", *align_columns([("clip", "label", "sounds like"), *clips])]
         if (more := len(noise.doubtful) - LISTED) > 0:
             lines.append(f"and {more:,} more")
     return "\n".join(lines)

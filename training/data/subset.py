@@ -29,12 +29,12 @@ def draw_subset(features: Features, settings: TrainingSettings) -> Features:
     if settings.clips is None and settings.imbalance == 1.0:
         return features
     if train.damages is None:
-        return replace(features, train=_take(train, _draw_rows(features, settings)))
+        return replace(features, train=take_rows(train, _draw_rows(features, settings)))
     clean = torch.tensor([row for row, damage in enumerate(train.damages) if damage == CLEAN])
-    drawn = clean[_draw_rows(replace(features, train=_take(train, clean)), settings)]
+    drawn = clean[_draw_rows(replace(features, train=take_rows(train, clean)), settings)]
     clips = {train.ids[row] for row in drawn.tolist()}  # their damaged copies come along
     rows = torch.tensor([row for row, clip in enumerate(train.ids) if clip in clips])
-    return replace(features, train=_take(train, rows))
+    return replace(features, train=take_rows(train, rows))
 
 
 def _draw_rows(features: Features, settings: TrainingSettings) -> torch.Tensor:
@@ -83,7 +83,8 @@ def _count_rows(features: Features, settings: TrainingSettings, draw: torch.Gene
     return [int(count) for count in counts]
 
 
-def _take(split: Split, rows: torch.Tensor) -> Split:
+def take_rows(split: Split, rows: torch.Tensor) -> Split:
+    """The rows of a split with these numbers, int64 [n]."""
     ids: Sequence[str] = [split.ids[row] for row in rows.tolist()]
     weights = None if split.weights is None else split.weights[rows]
     damages = None if split.damages is None else tuple(split.damages[row] for row in rows.tolist())
