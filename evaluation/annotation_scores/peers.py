@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,14 +71,15 @@ def match_chord_templates(audio: np.ndarray, rate: int) -> Annotation:
     """
     chroma, duration = _chroma(audio, rate)
     labels = list_chords("majmin")
-    templates = np.ones((len(labels), 12))  # "N" is flat
-    templates[1:] = 0.0
+    templates = np.zeros((len(labels), 12))
     for place in range(24):
         for note in (0, 4 if place < 12 else 3, 7):
             templates[1 + place, (place + note) % 12] = 1.0
-    templates /= np.linalg.norm(templates, axis=1, keepdims=True)
+    templates /= math.sqrt(3)
     norms = np.linalg.norm(chroma, axis=1, keepdims=True)
     similarity = SHARPNESS * (chroma / np.maximum(norms, 1e-9)) @ templates.T
+    # "N" is silence: a flat template would be nearer to a band's chroma, which has all pitches, than any triad.
+    similarity[:, 0] = np.where(norms[:, 0] < 1e-9, SHARPNESS, 0.0)
     likely = similarity - np.log(np.exp(similarity).sum(axis=1, keepdims=True))
     return Annotation("", duration, chords=decode_chords(likely, labels, RATE / CHROMA_HOP, SELF_TRANSITION))
 

@@ -205,6 +205,7 @@ def test_keys_and_chords_of_known_chroma(monkeypatch: pytest.MonkeyPatch) -> Non
     for chroma, task, expected in (
         (np.roll(degrees, 9)[None], "key-profiles", "A:minor"),
         (played + 0.1, "chord-templates", ("C:maj", "A:min")),
+        (played + 0.6, "chord-templates", ("C:maj", "A:min")),  # a band: every pitch class sounds a little
         (np.zeros((5, 12)), "chord-templates", ("N",)),
         (np.zeros((5, 12)), "key-profiles", "C:major"),
     ):
