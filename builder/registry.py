@@ -45,6 +45,7 @@ GENERATORS = Registry(
     "generator",
     arranger="builder.generators.arranger:Arranger",
     audiocraft="builder.generators.audiocraft.generator:AudioCraft",
+    diffusers="builder.generators.diffusers.generator:Diffusers",
     musicgen="builder.generators.musicgen.generator:MusicGen",
 )
 # Those that have a score, for messages: asking their classes would import torch. A test compares them.

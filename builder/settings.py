@@ -21,6 +21,7 @@ from .annotations.tasks import FRAME_TASKS, LABEL_TASKS
 from .errors import BackendError, RecipeError
 from .validation import Section, suggest
 
+GUIDANCE = 3.0  # of MusicGen, and the default of recipes of 0.1
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 VERSIONS = {
     "arranger": ("1", "2")
@@ -134,7 +135,7 @@ class GeneratorSettings(RecipeSection):
     """What makes the sound. A generator refuses settings that it cannot use."""
 
     name: str = "arranger"
-    """`arranger`, `musicgen`, `audiocraft`, or another registered generator."""
+    """`arranger`, `musicgen`, `audiocraft`, `diffusers`, or another registered generator."""
     model: str | None = None
     """A Hub id or a folder with the weights. `arranger` has none."""
     revision: Annotated[str | None, BeforeValidator(lambda value: str(value) if type(value) is int else value)] = None
@@ -149,8 +150,8 @@ class GeneratorSettings(RecipeSection):
     `FluidR3_GM`, `MuseScore_General`, or paths of SF2 and SF3 files."""
     seconds: float = Field(default=10.0, ge=1.0, le=30.0, strict=False)
     """The length of a clip."""
-    guidance: float = Field(default=3.0, ge=1.0, le=50.0, strict=False)
-    """The weight of classifier-free guidance."""
+    guidance: float | None = Field(default=None, ge=1.0, le=50.0, strict=False)
+    """The weight of classifier-free guidance. Default: 3; of `diffusers`, what suits the model."""
     temperature: float = Field(default=1.0, gt=0.0, le=10.0, strict=False)
     """The sampling temperature."""
     top_k: int = Field(default=250, ge=0)
@@ -165,6 +166,20 @@ class GeneratorSettings(RecipeSection):
     """Clips in each batch. Default: what suits the machine. No clip depends on it."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, ..."""
+    steps: int | None = Field(default=None, ge=1, le=1000)
+    """Of `diffusers`, the denoising steps. Default: what suits the model."""
+    negative_prompt: str | None = Field(default=None, min_length=1, max_length=2000)
+    """Of `diffusers`, what the sound is steered away from: "low quality". It needs guidance above 1."""
+    offload: bool = False
+    """Of `diffusers` on a GPU, keep only the part of the model that computes in the GPU's memory."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_guidance(cls, values: Any) -> Any:
+        """Only the models of diffusers have a guidance of their own."""
+        if isinstance(values, dict) and values.get("name") != "diffusers" and values.get("guidance") is None:
+            return {**values, "guidance": GUIDANCE}
+        return values
 
     @property
     def channels(self) -> int:
@@ -183,10 +198,11 @@ class GeneratorSettings(RecipeSection):
         Recipes of 0.1 could not name a version, so version 1 is null, and they keep their fingerprint. A sound font
         is identified by its digest. Raises BackendError if that is not known, because the font is not installed.
         """
-        unset = {key for key in ("top_p", "stereo") if getattr(self, key) == type(self).model_fields[key].default}
+        later = ("top_p", "stereo", "steps", "negative_prompt")
+        unset = {key for key in later if getattr(self, key) == type(self).model_fields[key].default}
         first = VERSIONS.get(self.name, (None,))[0]
         version = None if self.version == first else self.version
-        changing = self.model_dump(mode="json", exclude={"batch_size", "device", "soundfont"} | unset)
+        changing = self.model_dump(mode="json", exclude={"batch_size", "device", "offload", "soundfont"} | unset)
         if self.soundfont != type(self).model_fields["soundfont"].default:
             changing["soundfont"] = [soundfonts.identify_font(font) for font in self.soundfont]
         return changing | {"revision": version}

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class GeneratorBackend(Protocol):
     """Makes clips. A clip depends on its row (prompt, seed) and the settings, not on the other rows of the call.
 
-    Settings that it cannot follow (`stereo`, `top_k`, ...) raise RecipeError in `__init__`. One that makes clips
+    Settings that it cannot follow (`stereo`, `top_k`, ...) raise RecipeError in `__init__`. Those of `OPTIONS` are
+    refused unless its class names them in an attribute `options`. One that makes clips
     a second time after a failure counts them in an attribute `retried`. One that reports how a clip was made has a
     method `describe(row: Clip) -> dict[str, str]`: values of the columns `soundfont` and `production`, which depend on
     the row and the settings alone. One that has a score also has the methods of `AnnotatingGenerator` and
@@ -34,7 +35,7 @@ class GeneratorBackend(Protocol):
     license: str  # of the clips, an id that the Hub knows ("cc-by-4.0")
     about: str  # one or two sentences for cards: what makes the sound
     seconds: float  # of a clip: `settings.seconds`, or less where it is set for a short test
-    samples: bool  # whether it uses guidance, temperature, top-k and top-p
+    samples: bool  # whether it uses guidance, temperature, top-k and top-p; with guidance alone it has `guidance`
     rows_at_once: int  # the best number of rows for one call of `generate`
     single_core: bool  # whether one process uses one core only, so that several are faster
 
@@ -82,6 +83,7 @@ class StemGenerator(GeneratorBackend, Protocol):
         ...
 
 
+OPTIONS = ("steps", "negative_prompt", "offload")  # settings that few generators follow
 METHODS = {"annotations": "annotate", "stems": "generate_stems"}  # that make a config
 
 
@@ -115,9 +117,12 @@ def check_generated_configs(recipe: Recipe) -> None:
 def check_settings(settings: GeneratorSettings) -> None:
     """Let a generator refuse what its settings name, such as a damaged file, before anything is made or loaded.
 
-    It does so by a static method `check_settings(settings)`, which raises BackendError.
+    It does so by a static method `check_settings(settings)`, which raises BackendError. Raises RecipeError for a
+    setting of `OPTIONS` that it does not follow.
     """
-    if check := getattr(GENERATORS.load(settings.name), "check_settings", None):
+    generator = GENERATORS.load(settings.name)
+    _refuse_options(settings, generator)
+    if check := getattr(generator, "check_settings", None):
         check(settings)
 
 
@@ -134,5 +139,17 @@ def load_generator(settings: GeneratorSettings, taxonomy: Taxonomy) -> Generator
         BackendError: An unknown name, a missing package, or weights that cannot be loaded.
         RecipeError: A setting that this generator has no use for.
     """
-    generator: GeneratorBackend = GENERATORS.load(settings.name)(settings, taxonomy)
+    kind = GENERATORS.load(settings.name)
+    _refuse_options(settings, kind)
+    generator: GeneratorBackend = kind(settings, taxonomy)
     return generator
+
+
+def _refuse_options(settings: GeneratorSettings, kind: type) -> None:
+    """Raise RecipeError if settings of `OPTIONS` are set that the generator's class does not name."""
+    fields = type(settings).model_fields
+    for key in OPTIONS:
+        if getattr(settings, key) != fields[key].default and key not in getattr(kind, "options", ()):
+            raise RecipeError(
+                f"generator.{key}: generator {settings.name!r} does not use it", f"remove generator.{key}"
+            )

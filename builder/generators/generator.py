@@ -39,14 +39,15 @@ class Generator:
     The back end is loaded at the first clip, or by `with`.
 
     Args:
-        name: The generator: "arranger" (composes by rules, no download), "musicgen" or "audiocraft".
+        name: The generator: "arranger" (composes by rules, no download), "musicgen", "audiocraft" or
+            "diffusers" (Stable Audio, ACE-Step, AudioLDM 2).
         taxonomy: The genres, moods and instruments that prompts may name: a shipped taxonomy or a YAML file. What the
             arranger plays follows from its style data.
         seconds: The length of a clip, 1 to 30.
-        model: A checkpoint, a Hub id or a folder ("musicgen", "audiocraft").
+        model: A checkpoint, a Hub id or a folder ("musicgen", "audiocraft", "diffusers").
         revision: The checkpoint's commit, tag or branch; of the arranger "1" or "2", the version of its sound.
         soundfont: Sound fonts of the arranger by name or path; each clip draws one by its seed.
-        guidance: Classifier-free guidance scale.
+        guidance: Classifier-free guidance scale. Default: 3; of "diffusers", what suits the model.
         temperature: Sampling temperature.
         top_k: How many tokens a draw is among; 0: all.
         top_p: The probability mass that a draw is among; 1: all.
@@ -54,6 +55,9 @@ class Generator:
         dtype: "float32", "bfloat16", "float16" or "auto".
         batch_size: Clips that are made at once. Default: what suits the generator and the device.
         device: "cpu", "cuda", "mps" or "auto".
+        steps: Denoising steps of "diffusers". Default: what suits the model.
+        negative_prompt: What the sound of "diffusers" is steered away from.
+        offload: Keep only the part of a model of "diffusers" that computes in the GPU's memory.
 
     Raises:
         RecipeError: An argument that is not valid, or that this generator has no use for.
@@ -78,7 +82,7 @@ class Generator:
         model: str | None = None,
         revision: str | None = None,
         soundfont: str | Sequence[str] = DEFAULT,
-        guidance: float = 3.0,
+        guidance: float | None = None,
         temperature: float = 1.0,
         top_k: int = 250,
         top_p: float = 1.0,
@@ -86,6 +90,9 @@ class Generator:
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         batch_size: int | None = None,
         device: str = "auto",
+        steps: int | None = None,
+        negative_prompt: str | None = None,
+        offload: bool = False,
     ) -> None:
         options = {
             "name": name,
@@ -101,6 +108,9 @@ class Generator:
             "dtype": dtype,
             "batch_size": batch_size,
             "device": device,
+            "steps": steps,
+            "negative_prompt": negative_prompt,
+            "offload": offload,
         }
         self._set_up(validate(GeneratorSettings, options, f"Generator({name!r})"), Taxonomy.load(taxonomy))
 

@@ -170,7 +170,7 @@ class ShardBuilder:
             "generator": self.generator.name,
             "generator_revision": self.generator.revision,
             **{column: made.get(column) for column in self.details},
-            "guidance": settings.guidance if sampled else None,
+            "guidance": settings.guidance if sampled else getattr(self.generator, "guidance", None),
             "temperature": settings.temperature if sampled else None,
             "top_k": settings.top_k if sampled else None,
             "duration": len(take.samples) / self.generator.sampling_rate,

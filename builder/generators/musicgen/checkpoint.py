@@ -164,10 +164,10 @@ def _describe_error(name: str, revision: str | None, error: Exception) -> Backen
     )
 
 
-def hash_folder(folder: Path) -> str:
+def hash_folder(folder: Path, patterns: tuple[str, ...] = IDENTITY) -> str:
     """12 hex digits of the content of a checkpoint folder."""
     digest = hashlib.sha256()
-    for pattern in IDENTITY:
+    for pattern in patterns:
         for path in sorted(folder.glob(pattern)):
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -17,8 +16,10 @@ from transformers import MusicgenMelodyForConditionalGeneration
 
 from ...clip import Clip
 from ...cpu_kernels import tune_allocator
-from ...errors import BackendError, DataError, RecipeError
+from ...errors import DataError, RecipeError
 from ...records import strip_paths
+from ...settings import GUIDANCE
+from ..memory import find_batch_size, halve_batch_size, pick_device, pick_dtype
 from .checkpoint import Checkpoint
 from .codec import Codec
 from .engine import Engine, encode_text
@@ -35,7 +36,6 @@ MODEL = "facebook/musicgen-small"
 MAX_SECONDS = 30.0  # the length that MusicGen was trained on
 MAX_TOKENS = 512  # the length that T5 was trained on
 MAX_BATCH = {"cpu": 32, "cuda": 256}  # clips; larger batches are not faster
-MEMORY_SHARE = 0.6  # of the free memory, for keys and values
 BATCHES = 4  # batches in one call, among which prompts of similar length are grouped
 
 
@@ -62,7 +62,7 @@ class MusicGen:
         self._settings, self._model = settings, settings.model or MODEL
         self.device = pick_device(settings.device)
         self.dtype = pick_dtype(settings.dtype, self.device)
-        self.sampling = Sampling(settings.guidance, settings.temperature, settings.top_k, settings.top_p)
+        self.sampling = Sampling(settings.guidance or GUIDANCE, settings.temperature, settings.top_k, settings.top_p)
         self.retried = 0  # clips that were NaN in half precision and were made again in float32
         if self.device.type == "cpu":
             tune_allocator()
@@ -79,7 +79,8 @@ class MusicGen:
         self._exact: LoadedModel | None = None
         self.sampling_rate = self._loaded.codec.sampling_rate
         self.seconds = settings.seconds
-        self.batch_size = settings.batch_size or self._find_batch_size(limit)
+        clip = self._loaded.engine.bytes_per_clip(self._frames, self.sampling)
+        self.batch_size = settings.batch_size or find_batch_size(clip, limit, self.device)
         model = strip_paths(self._model, Path.cwd())  # `about` is in every shard, and shards are published
         self.about = (
             f"MusicGen ({model}, {str(self.dtype).removeprefix('torch.')}), Copet et al. 2023: a language model "
@@ -118,9 +119,8 @@ class MusicGen:
             try:
                 sound = self._generate_batch([texts[index] for index in batch], [rows[index].seed for index in batch])
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
-                    raise
-                self._halve_batch_size(len(batch), error)
+                self.batch_size = halve_batch_size(len(batch), error, self.seconds, self.device)
+                self._loaded.engine.release()
                 continue
             made.update(zip(batch, sound, strict=True))
             waiting = waiting[len(batch) :]
@@ -162,26 +162,6 @@ class MusicGen:
             checkpoint = self._load(self._model, self._settings.revision, torch.float32, self.device)
             self._exact = LoadedModel(checkpoint, torch.float32, self.sampling, self._settings.stereo)
         return self._exact
-
-    def _find_batch_size(self, limit: int) -> int:
-        """The largest batch, up to `limit`, whose keys and values fit into the free memory."""
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-        else:
-            free = psutil.virtual_memory().available
-        clip = self._loaded.engine.bytes_per_clip(self._frames, self.sampling)
-        return max(1, min(limit, int(MEMORY_SHARE * free) // clip))
-
-    def _halve_batch_size(self, tried: int, error: BaseException) -> None:
-        """Use half of the batch that did not fit into memory. Raises BackendError if that was one clip."""
-        if tried == 1:
-            raise BackendError(
-                f"one clip of {self.seconds:g} s does not fit into the memory of {self.device}",
-                "choose a smaller generator.model, fewer generator.seconds, or dtype: bfloat16",
-            ) from error
-        self.batch_size = max(1, tried // 2)
-        self._loaded.engine.release()
-        log.warning("out of memory with %d clips at once: continuing with %d", tried, self.batch_size)
 
 
 class LoadedModel:
@@ -231,37 +211,3 @@ class LoadedModel:
             masks += [torch.ones_like(text) for text in some]
             parts += encode_text(self._model, ids, pad_sequence(masks[start:], batch_first=True)).unbind()
         return pad_sequence(parts, batch_first=True), pad_sequence(masks, batch_first=True)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name. "auto" is a CUDA GPU if there is one, else the CPU; "mps" must be named.
-
-    Raises:
-        RecipeError: Not the name of a device.
-        BackendError: The device is not on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RecipeError(f"generator.device: {name!r} is not a device", "auto, cpu, cuda, cuda:N or mps") from error
-    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (device.index or 0) >= present.get(device.type, 0):
-        raise BackendError(f"generator.device: there is no {name!r} on this machine", "device: auto, or cpu")
-    return device
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The data type of a name. "auto" is bfloat16 if the device supports it, else float16 on GPUs, else float32."""
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    capable = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return torch.bfloat16 if capable.get("avx512_bf16") or capable.get("amx_bf16") else torch.float32
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error is one of memory."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

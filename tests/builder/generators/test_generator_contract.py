@@ -55,7 +55,8 @@ def clips() -> list[Clip]:
 
 
 def settings(name: str, model: str | None, **options: object) -> GeneratorSettings:
-    return GeneratorSettings(name=name, model=model, **{"seconds": SECONDS, **options})  # type: ignore[arg-type]
+    few = {"steps": 2} if name == "diffusers" else {}
+    return GeneratorSettings(name=name, model=model, **{"seconds": SECONDS, **few, **options})  # type: ignore[arg-type]
 
 
 MARKS = {"audiocraft": pytest.mark.audiocraft}
@@ -77,6 +78,10 @@ def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> str | None:
         from .audiocraft import checkpoints as audiocraft_checkpoints
 
         return str(audiocraft_checkpoints.musicgen(tmp_path_factory.mktemp("weights")))
+    if name == "diffusers":
+        from .diffusers import pipelines
+
+        return str(pipelines.save("stable-audio", tmp_path_factory.mktemp("weights")))
     return None
 
 

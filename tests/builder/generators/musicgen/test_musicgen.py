@@ -27,9 +27,10 @@ from builder.corpus.verify import verify
 from builder.embedders.embed_corpus import embed_corpus
 from builder.errors import BackendError, DataError, RecipeError, SynthmirError
 from builder.generators.base import load_generator
+from builder.generators.memory import pick_device, pick_dtype
 from builder.generators.musicgen import generator as musicgen
 from builder.generators.musicgen.codec import Codec
-from builder.generators.musicgen.generator import MusicGen, pick_device, pick_dtype
+from builder.generators.musicgen.generator import MusicGen
 from builder.recipe import Recipe
 from builder.settings import EmbedderSettings, GeneratorSettings
 from tests.builder import loopback

@@ -1,0 +1,1 @@
+"""The generator `diffusers`: audio pipelines of diffusers."""
