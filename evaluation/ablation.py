@@ -21,6 +21,7 @@ from builder.embedders.base import config_name
 from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.embedded_dataset import open_dataset
 from builder.errors import RecipeError
+from builder.estimators.annotate_corpus import annotate_corpus
 from builder.executors import ExecutorSettings, count_embedding_workers
 from builder.io.safe_files import parse_yaml
 from builder.recipe import Recipe
@@ -232,6 +233,9 @@ def _make(cell: Cell, out: Path, workers: int | None, bars: Bars, scale: Executo
         embed_corpus(
             corpus, cell.recipe.embedder, workers=count_embedding_workers(workers, scale), scale=scale, progress=bar
         )
+    if cell.recipe.training.where is not None or cell.recipe.training.weight is not None:
+        with bars("annotate") as bar:
+            annotate_corpus(corpus, cell.recipe.estimates, workers=workers, scale=scale, progress=bar)
 
 
 def _corpus(out: Path, cell: Cell) -> Path:

@@ -27,7 +27,7 @@ def test_each_command_is_a_function_with_the_same_options(name: str):
         options -= NOT_IN_PYTHON
     if name == "plan":
         options -= {"json"}
-    function = inspect.signature(getattr(synthmir, name)).parameters
+    function = inspect.signature(getattr(synthmir, name.replace("-", "_"))).parameters
     assert set(function) - NOT_IN_COMMAND - ({"workers"} if name == "classify" else set()) == options
 
 
