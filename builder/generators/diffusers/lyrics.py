@@ -54,7 +54,7 @@ RHYMES = {
     ),
 }
 HOOKS = {
-    "dark": ("Hold on, hold on till morning", "Nobody told me how to leave", "I still hear the thunder"),
+    "dark": ("Hold on, hold on till morning", "Nobody taught me how to leave", "I still fear the thunder"),
     "bright": ("Turn it up, we are alive", "Come on and run with me", "Tonight belongs to everyone"),
     "calm": ("Stay a while, stay a while", "Let the evening carry us", "I will be here when you wake"),
 }

@@ -161,10 +161,10 @@ def test_ace_step_gets_what_the_row_says(load: Load, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(generator, "batch_size", 8)
     rows = [*clips(), replace(clips()[1], id="c5", seed=9)]
     generator.generate(rows)
-    told = {(call["bpm"], call["keyscale"]): call["lyrics"] for call in calls}
-    assert told.keys() == {(None, None), (150, None), (80, "Eb major"), (None, "A minor")}
-    assert told[80, "Eb major"] == ["[Instrumental]"] and told[None, None] == [""]
-    sung = told[150, None]
+    given = {(call["bpm"], call["keyscale"]): call["lyrics"] for call in calls}
+    assert given.keys() == {(None, None), (150, None), (80, "Eb major"), (None, "A minor")}
+    assert given[80, "Eb major"] == ["[Instrumental]"] and given[None, None] == [""]
+    sung = given[150, None]
     assert len(sung) == 2 and sung[0] != sung[1] and all(text.startswith("[verse]\n") for text in sung)
 
 
@@ -177,7 +177,7 @@ def test_lyrics_depend_on_seed_length_and_mood() -> None:
     assert write_lyrics(replace(prompt, mood="upbeat"), 1, 60) != long
 
 
-def test_a_long_prompt_is_told_once(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_prompt_is_logged_once(load: Load, caplog: pytest.LogCaptureFixture) -> None:
     row = Clip("long", Prompt("guitar " * 60, "", "rock"), "g", 3, "train")
     with caplog.at_level(logging.WARNING):
         load("audioldm2").generate([row])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -222,7 +223,7 @@ def test_batch_size_fits_into_memory(folder: Path, monkeypatch: pytest.MonkeyPat
     clip = make(folder)._loaded.engine.bytes_per_clip(50, musicgen.Sampling())
     assert clip == 2 * 2 * 2 * 32 * 53 * 4  # layers, keys and values, guidance, width, steps, bytes
     for free, batch in ((0, 1), (6.1 * clip / 0.6, 6), (1e12, 32)):
-        monkeypatch.setattr(musicgen.psutil, "virtual_memory", lambda free=free: type("", (), {"available": free})())
+        monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: type("", (), {"available": free})())
         generator = make(folder, batch_size=None, device="cpu")
         assert generator.batch_size == batch
         assert generator.rows_at_once >= batch
