@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import DataError
+
 if TYPE_CHECKING:
     from datasets import Features
 
@@ -128,7 +130,15 @@ class Annotation:
         """Read a row of the config `annotations`, as `datasets` or as `load_corpus` gives it.
 
         Columns that it lacks are not annotated.
+
+        Raises:
+            DataError: The row is of another config.
         """
+        if not {"id", "duration"} <= row.keys() or ("prompt" in row and "beats" not in row):
+            raise DataError(
+                f"row {row.get('id', '')}: is not of the config annotations",
+                'take one of load_corpus(CORPUS, "annotations")',
+            )
         beats, melody, notes = row.get("beats"), row.get("melody"), row.get("notes")
         positions = None
         if beats is not None:

@@ -137,7 +137,7 @@ def _check_options(
 
 def _load(source: Corpus | str, config: str, **options: Any) -> Any:
     """Load a corpus, or a repository of the Hub, by `datasets`, with its errors as DataError and HubError."""
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
     name = _name(source)
     try:
@@ -149,6 +149,11 @@ def _load(source: Corpus | str, config: str, **options: Any) -> Any:
         raise HubError(
             f"{name}: there is no such folder, and no repository that you may read",
             "check the name; for a private one log in: hf auth login",
+        ) from error
+    except DatasetGenerationError as error:
+        raise DataError(
+            f"{name}: config {config!r} cannot be read: {_first_line(error.__cause__ or error)}",
+            "find what is damaged: synthmir verify CORPUS",
         ) from error
     except (ConnectionError, TimeoutError) as error:
         raise HubError(
@@ -167,6 +172,8 @@ def _suggest_config(config: str, known: Sequence[str]) -> str:
     kind = find_kind(config)
     if kind in GENERATED:
         add = f"to add it: the command that built it, with `{config}: true` in its recipe"
+    elif kind == "estimates":
+        add = "to add it: synthmir annotate CORPUS"
     else:
         add = "to add another: synthmir embed CORPUS --embedder NAME"
     return f"it has {', '.join(known)}; {add}"

@@ -33,6 +33,7 @@ ROW_GROUP = 64  # rows: about 30 MB of ten-second FLAC
 ROW_GROUP_BYTES = 100_000_000  # the viewer of the Hub reads whole row groups, of up to 300 MB
 FOOTER = b"synthmir"  # key of synthmir's metadata in the footer of a shard
 WORK = ".work"  # unfinished work, inside the corpus folder
+EXPORT_STATE = "export.json"  # in the work folder of an export, which is kept: it identifies the export
 
 Row = dict[str, Any]
 Footer = dict[str, Any]

@@ -70,6 +70,11 @@ def replace_folder(
         part.rename(out)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
+        if error.errno is None:  # of Arrow: what the block reads is damaged
+            raise DataError(
+                f"{out}: not written, as what it is made from cannot be read: {error}",
+                "check the corpus: synthmir verify CORPUS",
+            ) from error
         raise DataError(
             f"cannot write {out}: {error.strerror or error}",
             f"make room or choose another {option}, then run it again",

@@ -122,9 +122,7 @@ class Mirdata(Benchmark):
     """
 
     title = "mirdata"
-    about = (
-        "sixty data sets with beats, tempo, chords, keys, notes, melodies or genres, read by the loaders of mirdata"
-    )
+    about = "any data set of mirdata with audio: beats, tempo, chords, keys, notes, melodies or genres"
     licence = "that of the data set"
     citation = (
         "R. M. Bittner, M. Fuentes, D. Rubinstein, A. Jansson, K. Choi, T. Kell: mirdata: Software for reproducible "

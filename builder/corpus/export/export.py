@@ -26,12 +26,11 @@ from ...io.safe_files import read_json
 from ...io.storage import delete_temporary_files, make_folder, open_for_arrow, storage_errors, write_errors
 from ...validation import suggest
 from ..corpus import SHARD_FILE, Corpus, newest_shard
-from ..shards import WORK, digest
+from ..shards import EXPORT_STATE, WORK, digest
 from .layouts import ANNOTATIONS, LAYOUTS, STEMS, choose_folder, convert_to_wav, make_files, name_file
 from .tables import Clip, format_cells, safe_name, write_tables
 
 FORMATS = ("flac", "wav")
-STATE = "export.json"  # in the work folder, which is kept: it identifies the export
 PER_FOLDER = 5_000  # files in a folder; the Hub takes 10,000, and most file managers fewer
 ROWS_AT_ONCE = 64
 PLAYED = {"tempo_bpm": pa.float64(), "key": pa.string(), "time_signature": pa.string()}  # columns of the tables, too
@@ -245,7 +244,7 @@ def _assign_files(table: pa.Table, features: Any, layout: str, audio: str, per_f
 
 def _claim_folder(root: Path, state: dict[str, Any]) -> None:
     """Begin an export in a folder, or resume one. Raises DataError where the folder holds something else."""
-    marker = root / WORK / STATE
+    marker = root / WORK / EXPORT_STATE
     try:
         if marker.is_file():
             if read_json(marker) != state:

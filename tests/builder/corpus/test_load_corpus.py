@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import torch
 from datasets import ClassLabel, Features, List, Value, load_dataset
+from datasets.exceptions import DatasetGenerationError
 from datasets.utils import file_utils
 
 from builder import load_corpus
@@ -370,3 +371,22 @@ def test_a_config_that_is_not_there_says_how_to_add_it(scored, tmp_path):
     finally:
         (tmp_path / "stems").rename(scored / "stems")
     assert "`stems: true` in its recipe" in str(error.value)
+    with pytest.raises(DataError, match="synthmir annotate CORPUS"):
+        load_corpus(scored, "estimates")
+
+
+def test_a_damaged_shard_is_reported_with_its_config(scored, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise DatasetGenerationError("An error occurred") from OSError("Corrupt snappy compressed data.")
+
+    monkeypatch.setattr("builder.corpus.load.load_dataset", fail)
+    with pytest.raises(DataError, match=r"'annotations' cannot be read: Corrupt snappy(.|\n)*synthmir verify"):
+        load_corpus(scored, "annotations")
+
+
+def test_a_row_of_another_config_is_no_annotation(scored):
+    row = load_corpus(scored, split="train", decode_audio=False)[0]
+    with pytest.raises(DataError, match=f"row {row['id']}: is not of the config annotations"):
+        Annotation.from_row(row)
+    with pytest.raises(DataError, match="is not of the config annotations"):
+        Annotation.from_row({"id": "x"})

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from builder.api import convert
 from builder.corpus.building.build import build
 from builder.corpus.corpus import Corpus
 from builder.corpus.shards import read_footer
@@ -216,6 +217,16 @@ def test_a_folder_that_holds_something_else_is_left_alone(recipe, tmp_path):
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
     with pytest.raises(DataError, match="is a file"):
         build(recipe(), tmp_path / "thesis" / "chapter.tex")
+
+
+def test_a_folder_of_convert_is_left_alone(recipe, tmp_path):
+    build(recipe(), tmp_path / "corpus")
+    convert(tmp_path / "corpus", "audiofolder", tmp_path / "files")
+    card = (tmp_path / "files" / "README.md").read_bytes()
+    with pytest.raises(DataError, match="`synthmir convert` wrote"):
+        build(recipe(), tmp_path / "files")
+    assert (tmp_path / "files" / "README.md").read_bytes() == card
+    convert(tmp_path / "corpus", "audiofolder", tmp_path / "files")  # it still resumes
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(recipe):
