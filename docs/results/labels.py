@@ -34,7 +34,7 @@ DRAWS = 20
 CLIPS = 500  # of the corpus, evenly from all genres, that wrong labels are planted in
 TRAINED = 540  # clips of each training: as many as the strictest filter keeps
 SEEDS = 3
-VARIED: dict[str, list[Any]] = {  # musicnn has no tag that means orchestral, so that no estimate can judge that genre
+VARIED: dict[str, list[Any]] = {  # musicnn has no tag that means orchestral, so that no estimate compares that genre
     "training.where": [
         None,
         "agrees.genre or genre == 'orchestral'",
@@ -207,8 +207,9 @@ def _format_filtered(filtered: dict[str, Any]) -> Iterator[str]:
     yield (
         "## Filtered and weighed against all clips\n\nEvery model is trained on as many clips of one corpus of the "
         f"arranger ({filtered['clips']} of 900), drawn by label from those that `where` keeps, by logistic regression "
-        f"on musicnn embeddings; {ablation['seeds']} draws of each. musicnn's tags are the judge, too. It has no tag "
-        "for orchestral music, so that all clips of that genre may stay. In brackets: 95 % intervals over tracks or "
+        f"on musicnn embeddings; {ablation['seeds']} draws of each. `agrees` asks musicnn's tags, too. It has no "
+        "tag for orchestral music, so that all clips of that genre may stay. In brackets: 95 % intervals over "
+        "tracks or "
         "artists; differences to the first line are on the same tracks, p by Holm over all comparisons. "
         f"Machine: {ablation['record']['device']}.\n"
     )
@@ -242,8 +243,8 @@ def _format_filtered(filtered: dict[str, Any]) -> Iterator[str]:
     yield (
         f"Of {len(steps)} differences {len(clear)} have an interval without 0, {len(better)} of them for the better. "
         "A filter also changes how many clips of each genre are left, and few of the real recordings are funk, so "
-        "that the scores of a filter are uncertain. The arranger plays the tempo and the key that a prompt asks for, so "
-        "that a judge that disagrees may be the one that errs. For a neural generator measure it again: "
+        "that the scores of a filter are uncertain. The arranger plays the tempo and the key that a prompt asks for: "
+        "a tagger that disagrees may be the one that errs. For a neural generator measure it again: "
         "`synthmir ablate RECIPE --vary training.where=null,'\"agrees.genre\"'`.\n"
     )
     genres = list(next(iter(filtered["kept"].values())))
