@@ -18,6 +18,7 @@ from ..io.storage import (
     delete_temporary_files,
     is_folder,
     is_remote,
+    list_files,
     make_folder,
     map_parallel,
     move_folder,
@@ -150,10 +151,13 @@ def map_shards(corpus: Corpus, config: MappedConfig, executor: Executor, progres
     data = {shard: f"{name}/{shard.split('/', 1)[1]}" for shard in corpus.shards()}
     origin = {shard: f"{sums.get(shard, '')} {config.made_with}" for shard in data}
 
+    begun = set(list_files(work))
+
     def is_made(shard: str) -> bool:
         target = data[shard]
         if ledger.has_intact(root, target, origin[shard]):
-            delete_file(work / target)  # of a run that was stopped and made it of something else
+            if target in begun:  # of a run that was stopped and made it of something else
+                delete_file(work / target)
             return True
         return ledger.has_intact(work, target, origin[shard])
 
