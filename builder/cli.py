@@ -135,7 +135,7 @@ def verify(corpus: CorpusArgument) -> None:
             "delete what is foreign; lost or damaged shards are made again by: "
             f"synthmir build {corpus}/recipe.yaml --out {corpus}",
         )
-    print("sound")
+    print("no problems found")
 
 
 @app.command(rich_help_panel="Corpus")

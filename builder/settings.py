@@ -447,6 +447,9 @@ class TrainingSettings(RecipeSection):
             raise ValueError(f"strategy {self.strategy!r} needs embeddings: {self.task} is learnt from audio")
         if self.frame_tasks and (self.where or self.weight):
             raise ValueError(f"where and weight are of classifiers of embeddings: {self.task} is learnt from audio")
+        for name in ("epochs", "lr", "batch_size") if self.frame_tasks else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is of classifiers of embeddings: of {self.task} it is frames.{name}")
         return self
 
     @model_validator(mode="after")

@@ -525,6 +525,6 @@ def test_the_command_line_takes_addresses_and_hides_keys(recipe, bucket, capsys,
     assert (code, "10 clips" in output, address in output) == (0, True, True)
     assert run("embed", address, "--embedder", "levels")[0] == 0
     code, output = run("verify", address)
-    assert (code, output.splitlines()[-1]) == (0, "sound")
+    assert (code, output.splitlines()[-1]) == (0, "no problems found")
     code, output = run("verify", address.replace("s3://", "s3://id:hush@"))
     assert (code, "hush" in output, "Traceback" in output) == (3, False, False)

@@ -15,6 +15,7 @@ from transformers import AutoModel, pipeline
 from builder.audio import encode_flac
 from builder.errors import DataError
 from builder.hub.publishable import format_loading_code
+from builder.settings import TrainingSettings
 from training.frames.data import load_frame_data
 from training.frames.loading import load_frame_model
 from training.frames.model import FrameModel
@@ -149,3 +150,10 @@ def test_the_code_that_loads_a_published_model_is_what_it_can_do(folder: Path, t
     (tmp_path / "config.json").write_text(json.dumps(config))
     lines = format_loading_code("model", tmp_path, "me/beats", "v1")
     assert lines[1] == 'model = AutoModel.from_pretrained("me/beats", revision="v1", trust_remote_code=True)'
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 3), ("lr", 0.1), ("batch_size", 4)])
+def test_what_is_of_classifiers_of_embeddings_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"of beats it is frames\.{name}"):
+        TrainingSettings(task="beats", **{name: value})
+    assert getattr(TrainingSettings(task="genre", **{name: value}), name) == value
