@@ -142,7 +142,7 @@ def test_keys(pairs: list[tuple[str, str]]) -> None:
 def test_notes(seed: int, true: int, estimated: int) -> None:
     rng = np.random.default_rng(seed)
     # Half of the estimates are near a true note.
-    onsets, lengths = rng.uniform(0, 5, true), rng.uniform(0.1, 1, true)
+    onsets, lengths = rng.uniform(0, 5, true), rng.uniform(0.2, 1, true)  # longer than the estimates stray
     reference = np.stack([onsets, onsets + lengths, rng.integers(55, 65, true), rng.integers(1, 128, true)], axis=1)
     near = reference[rng.integers(0, max(true, 1), estimated) % max(true, 1)] if true else np.zeros((0, 4))
     estimate = near + rng.uniform(-0.07, 0.07, near.shape) * (1, 1, rng.integers(0, 8), 100)
