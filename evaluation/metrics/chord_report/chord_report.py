@@ -85,9 +85,14 @@ def score_chords(
     spans, labels = reference
     if not len(labels):
         return tuple(dict.fromkeys((*_COMPARISONS, "seg"), value) for value in (np.nan, 0.0))  # type: ignore[return-value]
-    whole = mir_eval.util.adjust_intervals(
-        estimate[0].reshape(-1, 2), list(estimate[1]), spans.min(), spans.max(), "N", "N"
-    )
+    first, last = float(spans.min()), float(spans.max())
+    times = estimate[0].reshape(-1, 2)
+    # mir_eval's adjustment would leave chords without length of those that begin or end where the reference does.
+    during = (times[:, 1] > first) & (times[:, 0] < last)
+    played = [label for label, inside in zip(estimate[1], during, strict=True) if inside]
+    whole = (np.array([[first, last]]), ["N"])
+    if played:
+        whole = mir_eval.util.adjust_intervals(times[during], played, first, last, "N", "N")
     merged, true, estimated = mir_eval.util.merge_labeled_intervals(spans, list(labels), *whole)
     seconds = mir_eval.util.intervals_to_durations(merged)
     scores, weights = {}, {}
@@ -95,8 +100,8 @@ def score_chords(
         same = compare(true, estimated)
         weights[name] = float(seconds[same >= 0].sum())
         scores[name] = float(mir_eval.chord.weighted_accuracy(same, seconds)) if weights[name] else np.nan
-    first, second = (mir_eval.chord.merge_chord_intervals(*chords) for chords in ((spans, list(labels)), whole))
-    return scores | {"seg": float(mir_eval.chord.seg(first, second))}, weights | {"seg": float(seconds.sum())}
+    both = [mir_eval.chord.merge_chord_intervals(*chords) for chords in ((spans, list(labels)), whole)]
+    return scores | {"seg": float(mir_eval.chord.seg(*both))}, weights | {"seg": float(seconds.sum())}
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
