@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from math import prod
 
@@ -19,6 +19,17 @@ Linear = Callable[[Tensor], Tensor]  # [..., inputs] -> [..., outputs]
 CHUNK = 1024  # outputs
 QUERIES = 300  # at a time: their scores stay in a core's cache
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # of the outputs' largest magnitude
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch use one thread, where several clips are computed side by side, or the work is too small to divide."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def pack_linear(weight: Tensor, bias: Tensor | None, rows: int, gelu: bool = False) -> Linear:

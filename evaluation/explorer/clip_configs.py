@@ -52,11 +52,6 @@ class ClipConfigs:
         """Whether the corpus has the config `annotations`."""
         return any(name.startswith(f"{ANNOTATIONS}/") for name in self._files)
 
-    @property
-    def has_stems(self) -> bool:
-        """Whether the corpus has the config `stems`."""
-        return any(name.startswith(f"{STEMS}/") for name in self._files)
-
     def _read_annotation(self, row: int, identity: str) -> Annotation | None:
         """Read what is played in a clip; None where the corpus does not say.
 

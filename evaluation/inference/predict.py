@@ -248,7 +248,7 @@ def _embed_in_threads(
     embedder: EmbedderBackend, tracks: Iterable[Track], batch_size: int, workers: int, read: Read
 ) -> Iterator[tuple[Track, np.ndarray | str]]:
     """Embed each track in one thread. Torch's own threads would wait for one another, so each track gets one."""
-    import torch
+    from builder.cpu_kernels import one_torch_thread
 
     def embed(track: Track, sampling_rate: int) -> np.ndarray:
         sound = read(track, sampling_rate)
@@ -256,12 +256,8 @@ def _embed_in_threads(
             return embed_stream(embedder, sound, batch_size)
         return embed_windows(embedder, [cut_recording(sound, embedder)], batch_size)[0]
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         yield from _decode_ahead(tracks, embedder.sampling_rate, workers, embed)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _embed_group(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from builder.annotations.annotation import Annotation
 from builder.annotations.tasks import TASK_FIELDS
 from builder.audio import load_audio
 from builder.corpus.corpus import Corpus, group_shards
+from builder.cpu_kernels import one_torch_thread
 from builder.degradations import Damage
 from builder.errors import DataError
 from builder.executors import count_cores
@@ -284,17 +284,6 @@ def _reserve(shape: tuple[int, ...], folder: Path | None, name: str) -> np.ndarr
         return np.zeros(shape, np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     return np.lib.format.open_memmap(folder / name, "w+", np.uint8, shape)
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Let torch use one thread: clips are computed side by side."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _has_task(annotation: Annotation, task: str) -> bool:

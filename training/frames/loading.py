@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from builder.annotations.annotation import STEMS
-from builder.errors import DataError
 
-from ..models.classifier import CONFIG, MAX_LABELS, MAX_NAME, load_weights, read_model_config
+from ..models.classifier import MAX_LABELS, MAX_NAME, load_checked_model
 from .model import FrameModel
-from .network import FrameConfig
 
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
@@ -63,13 +60,4 @@ def load_frame_model(folder: Path | str) -> FrameModel:
         DataError: There is no such folder, config.json or model.safetensors is missing, damaged or of another kind of
             model, or the weights do not fit the config.
     """
-    folder = Path(folder)
-    content = read_model_config(folder, FrameConfig.model_type)
-    try:
-        config = FrameConfig(**FrameFields.model_validate(content).model_dump(exclude_unset=True))
-        with torch.device("meta"):  # only shapes, no memory
-            wanted = {name: tuple(value.shape) for name, value in FrameModel(config).state_dict().items()}
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise DataError(f"{folder / CONFIG}: describes no model: {reason}", "train again or copy it again") from error
-    return load_weights(lambda: FrameModel(config), folder, wanted)
+    return load_checked_model(folder, FrameFields, FrameModel)

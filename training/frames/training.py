@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from builder.cpu_kernels import one_torch_thread
 from builder.io.storage import is_remote, to_path
 from builder.records import RunRecord, record_run
 from builder.settings import TrainingSettings
@@ -27,7 +28,7 @@ from ..optim.loop import start_accelerator
 from ..optim.outcome import Epoch
 from ..optim.trackers import tracked
 from .card import write_frame_card
-from .data import Draw, FrameBatch, FrameData, FrameSplit, load_frame_data, make_batch, one_torch_thread
+from .data import Draw, FrameBatch, FrameData, FrameSplit, load_frame_data, make_batch
 from .losses import LOSS_WEIGHTS, TaskFigures, sum_losses
 from .model import FrameModel
 from .network import FrameConfig

@@ -295,12 +295,27 @@ def load_model(folder: Path | str) -> SynthmirClassifier:
         DataError: There is no such folder, config.json or model.safetensors is missing, damaged or of another kind of
             model, or the weights do not fit the config.
     """
-    folder = Path(folder)
-    content = read_model_config(folder, SynthmirConfig.model_type)
+    return load_checked_model(folder, _ConfigFields, SynthmirClassifier)
+
+
+def load_checked_model(folder: Path | str, fields: type[BaseModel], kind: type[Model]) -> Model:
+    """Load the model in a model folder, ready to predict, from the fields of config.json that are known.
+
+    Args:
+        folder: The model folder.
+        fields: The fields that are read.
+        kind: The class of the model.
+
+    Raises:
+        DataError: There is no such folder, or its files are missing, damaged, of another kind of model, or do not fit.
+    """
+    folder, config_class = Path(folder), kind.config_class
+    assert config_class is not None  # of the base class of transformers alone
+    content = read_model_config(folder, config_class.model_type)
     try:
-        config = SynthmirConfig(**_ConfigFields.model_validate(content).model_dump(exclude_unset=True))
+        config = config_class(**fields.model_validate(content).model_dump(exclude_unset=True))
         with torch.device("meta"):  # only shapes, no memory
-            wanted = {name: tuple(value.shape) for name, value in SynthmirClassifier(config).state_dict().items()}
+            wanted = {name: tuple(value.shape) for name, value in kind(config).state_dict().items()}
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -308,8 +323,9 @@ def load_model(folder: Path | str) -> SynthmirClassifier:
             f"{folder / CONFIG}: describes no model: {where[:99]}: {first['msg']}", "train again or copy it again"
         ) from error
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise DataError(f"{folder / CONFIG}: describes no model: {error}", "train again or copy it again") from error
-    return load_weights(lambda: SynthmirClassifier(config), folder, wanted)
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise DataError(f"{folder / CONFIG}: describes no model: {reason}", "train again or copy it again") from error
+    return load_weights(lambda: kind(config), folder, wanted)
 
 
 def load_weights(make: Callable[[], Model], folder: Path, wanted: dict[str, tuple[int, ...]]) -> Model:

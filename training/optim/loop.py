@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
+from builder.cpu_kernels import one_torch_thread
 from builder.errors import BackendError, RecipeError
 from builder.settings import TrainingSettings
 
@@ -66,17 +67,6 @@ def batch_size(settings: TrainingSettings, rows: int) -> int:
     return settings.batch_size or min(max(rows // 32, least), most)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A batch is so small that threads wait for each other longer than they work, most of all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def fit(
     config: SynthmirConfig,
     features: Features,
@@ -119,7 +109,8 @@ def fit(
                 "training.head: mlp or linear",
             )
         return HEADS[settings.head](config, features, settings)
-    with _one_thread():
+    # A batch is so small that threads wait for each other longer than they work, most of all on a busy machine.
+    with one_torch_thread():
         return _descend(
             config,
             features,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.utils.hub import cached_file
 
-from ...errors import BackendError, RecipeError
+from ...errors import BackendError
 from ...io.untrusted import require_hub
-from ..musicgen.checkpoint import LICENSE, OPTIONAL, TOKENIZERS, Checkpoint, hash_folder, loading_errors, read_license
+from ..musicgen.checkpoint import (
+    LICENSE,
+    OPTIONAL,
+    TOKENIZERS,
+    Checkpoint,
+    find_model_folder,
+    hash_folder,
+    loading_errors,
+    read_license,
+)
 from ..musicgen.generator import MAX_TOKENS, MusicGen
 from .weights import AudioCraftModel, convert_codec, convert_language_model
 
@@ -109,18 +117,13 @@ def _parts(folder: Path, own: Any) -> tuple[AudioCraftModel, Any]:
 
 def _find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder with both files, and for a Hub id, whose files are downloaded, the commit."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if revision is not None:
-            raise RecipeError(f"generator.revision: {name} is a folder, which has no revisions", "leave revision out")
-        if missing := [file for file in FILES if not (folder / file).is_file()]:
+    if (local := find_model_folder(name, revision)) is not None:
+        if missing := [file for file in FILES if not (local / file).is_file()]:
             raise BackendError(
                 f"{name}: has no {' and no '.join(missing)}: not a checkpoint as audiocraft exports it",
                 "generator.name: musicgen reads folders that transformers saved",
             )
-        return folder, None
-    if re.match(r"[./~]", name):
-        raise BackendError(f"{name}: there is no such folder", "generator.model: a Hub id or a folder that exists")
+        return local, None
     source = f"facebook/musicgen-{name}" if name in SHORT else name
     with loading_errors(source, revision):
         require_hub(source, "generator.model: {}", revision, FILES[0])

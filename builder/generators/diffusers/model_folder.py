@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +15,11 @@ from huggingface_hub import ModelCard, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError
 from transformers import GPT2LMHeadModel
 
-from ...errors import BackendError, RecipeError
+from ...errors import BackendError
 from ...io.safe_files import read_json
 from ...io.storage import is_folder
 from ...io.untrusted import refuse_code, require_hub
-from ..musicgen.checkpoint import hash_folder, loading_errors
+from ..musicgen.checkpoint import find_model_folder, hash_folder, loading_errors
 from .pipelines import PIPELINES, Configs, Limits, PipelineKind
 
 INDEX = "model_index.json"
@@ -56,13 +55,8 @@ class ModelFolder:
             BackendError: It does not exist, cannot be reached, is no audio pipeline, or lacks a component.
             RecipeError: A `revision` of a folder.
         """
-        folder = Path(name).expanduser()
-        if not (local := is_folder(folder)) and re.match(r"[./~]", name):
-            raise BackendError(f"{name}: there is no such folder", "generator.model: a Hub id or a folder that exists")
-        if local and revision is not None:
-            raise RecipeError(f"generator.revision: {name} is a folder, which has no revisions", "leave revision out")
-        commit = None
-        if not local:
+        folder, commit = find_model_folder(name, revision), None
+        if folder is None:
             with hub_errors(name, revision):
                 require_hub(name, "generator.model: {}", revision, INDEX)
                 commit = Path(hf_hub_download(name, INDEX, revision=revision)).parent.name

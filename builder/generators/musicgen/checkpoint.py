@@ -75,12 +75,8 @@ class Checkpoint:
             BackendError: It does not exist, cannot be reached or is not MusicGen.
             RecipeError: A `revision` of a folder.
         """
-        folder = Path(name).expanduser()
-        if not (local := is_folder(folder)) and re.match(r"[./~]", name):
-            raise BackendError(f"{name}: there is no such folder", "generator.model: a Hub id or a folder that exists")
-        if local and revision is not None:
-            raise RecipeError(f"generator.revision: {name} is a folder, which has no revisions", "leave revision out")
-        source = str(folder) if local else name
+        local = find_model_folder(name, revision)
+        source = str(local or name)
         with loading_errors(name, revision):
             require_hub(source, "generator.model: {}", revision)
             config_file = cached_file(source, "config.json", revision=revision)
@@ -103,9 +99,26 @@ class Checkpoint:
         return cls(
             model=model.to(device).eval(),
             tokenizer=tokenizer,
-            revision=hash_folder(folder) if local else str(revision),
+            revision=hash_folder(local) if local else str(revision),
             license=read_license(Path(card).parent) if card else LICENSE,
         )
+
+
+def find_model_folder(name: str, revision: str | None) -> Path | None:
+    """Find the folder that a model's name is; None for an id on the Hub.
+
+    Raises:
+        BackendError: A path where there is no folder.
+        RecipeError: A `revision` of a folder.
+    """
+    folder = Path(name).expanduser()
+    if not is_folder(folder):
+        if re.match(r"[./~]", name):
+            raise BackendError(f"{name}: there is no such folder", "generator.model: a Hub id or a folder that exists")
+        return None
+    if revision is not None:
+        raise RecipeError(f"generator.revision: {name} is a folder, which has no revisions", "leave revision out")
+    return folder
 
 
 @contextmanager
