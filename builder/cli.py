@@ -216,6 +216,8 @@ def annotate(
     print(f"estimates {corpus / 'estimates'}: {record.rows:,} rows")
     for entry in record.details["estimators"]:
         print(f"  {entry['name']}: {', '.join(entry['columns'])}")
+        if entry["name"] == "copies":  # how many recordings were searched, and how many could not be read
+            print(f"    {entry['about']}")
 
 
 @app.command(rich_help_panel="Corpus")

@@ -18,6 +18,19 @@ FLOOR = 1e-8  # power of a peak: -80 dB
 
 
 @dataclass(frozen=True, slots=True)
+class Peaks:
+    """The spectral peaks of a recording, between frames and bins."""
+
+    frames: np.ndarray  # float64 [n]
+    bins: np.ndarray  # float64 [n]
+
+    def cut(self, start: float, stop: float) -> Peaks:
+        """The peaks from one frame to before another one, which then begin at 0."""
+        kept = (self.frames >= start) & (self.frames < stop)
+        return Peaks(self.frames[kept] - start, self.bins[kept])
+
+
+@dataclass(frozen=True, slots=True)
 class Landmarks:
     """The landmarks of a recording: a hash of two frequencies and the time between them, and when it begins."""
 
@@ -25,18 +38,45 @@ class Landmarks:
     frames: np.ndarray  # int32 [n]
 
 
-def find_landmarks(samples: np.ndarray) -> Landmarks:
-    """Find the landmarks of a recording.
+def find_peaks(samples: np.ndarray) -> Peaks:
+    """Find the spectral peaks of a recording.
 
     Args:
         samples: float32 [samples] at 8 kHz.
+
+    Returns:
+        The peaks, each at the top of the parabola through its logarithmic power and that beside it.
     """
     from scipy.ndimage import maximum_filter
 
     power = power_spectra(samples, SIZE, HOP)
     frames, bins = np.nonzero((power == maximum_filter(power, NEIGHBOURHOOD)) & (power > FLOOR))
+    level = np.log(np.pad(power, 1, "edge") + FLOOR**2)
+    rows, columns = frames + 1, bins + 1
+    top = level[rows, columns]
+    return Peaks(
+        frames + _find_top(level[rows - 1, columns], top, level[rows + 1, columns]),
+        bins + _find_top(level[rows, columns - 1], top, level[rows, columns + 1]),
+    )
+
+
+def _find_top(before: np.ndarray, top: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Where the parabola through three neighbours is highest: float64 [n] in [-0.5, 0.5]."""
+    curvature = np.minimum(before - 2.0 * top + after, -1e-9)
+    return np.clip(0.5 * (before - after) / curvature, -0.5, 0.5)
+
+
+def pair_peaks(peaks: Peaks, speed: float = 1.0, pitch: float = 1.0) -> Landmarks:
+    """Pair the peaks of a recording.
+
+    Args:
+        peaks: Those of a recording, or of one that was changed.
+        speed: How many times as fast it is as the original, whose landmarks are wanted.
+        pitch: How many times as high its frequencies are.
+    """
+    frames, bins = np.rint(peaks.frames * speed).astype(np.int64), np.rint(peaks.bins / pitch).astype(np.int64)
     order = np.lexsort((bins, frames))
-    frames, bins = frames[order].astype(np.int64), bins[order].astype(np.int64)
+    frames, bins = frames[order], bins[order]
     hashes, starts = [], []
     for ahead in range(1, FAN_OUT + 1):
         gap = frames[ahead:] - frames[:-ahead]
