@@ -133,6 +133,6 @@ def _load_config(
             raise DataError(
                 f"{corpus.root}: its estimates of {name!r} are of revision {stored[name].revision}, "
                 f"this is {entry.revision}",
-                f"use the same checkpoint, or replace them: --with {settings[name]} --overwrite",
+                f"use the same checkpoint or recordings, or replace them: --with {settings[name]} --overwrite",
             )
     return EstimatesConfig(corpus.root, settings, entries, loaded)

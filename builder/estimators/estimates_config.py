@@ -86,7 +86,7 @@ class EstimatesConfig:
         footer = {
             "estimators": {name: entry.version for name, entry in self.entries.items()},
             "source_sha256": task.sha256,
-            "fingerprint": read_footer(task.source)["fingerprint"],
+            "fingerprint": read_footer(task.source).get("fingerprint"),
         }
         rows = self._measure(task.source, fresh, pool, tick)
         if copied:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
 from builder.audio import encode_flac, load_audio
 from builder.errors import DataError
 from builder.io.atomic import write_bytes, write_text
 
+from ..results import fidelity as results
 from ..results.fidelity import Pair
 from .duplicates import Duplicates
 from .embedded_sets import EmbeddedSet
@@ -40,6 +43,44 @@ def write_pairs(out: Path, kind: str, duplicates: Duplicates, left: EmbeddedSet,
         for (a, b), cosine in zip(duplicates.pairs.tolist(), duplicates.cosines, strict=True)
     )
     write_text(out / pairs_file(kind), "".join(f"{line}\n" for line in lines))
+
+
+def summarize_duplicates(
+    out: Path, duplicates: Duplicates, left: EmbeddedSet, right: EmbeddedSet, similarity: float | None
+) -> results.Duplicates:
+    """Count duplicates and list the nearest pairs.
+
+    Args:
+        out: The folder of fidelity.json.
+        duplicates: The pairs.
+        left: The set of the first clips.
+        right: The set of the second clips.
+        similarity: The cosine that the user gave in place of the threshold by chance.
+    """
+    groups = duplicates.groups() if duplicates.within else []
+    if similarity is not None:
+        rule = f"cosine of {similarity} or more"
+    elif duplicates.ratio is not None:
+        rule = (
+            f"closer than {duplicates.ratio:.3g} of the local scale; by chance one pair is expected in a hundred "
+            "such corpora"
+        )
+    else:
+        rule = "equal embeddings"
+    return results.Duplicates(
+        pairs=len(duplicates.pairs),
+        clips=len(duplicates.indices),
+        spare=sum(len(group) - 1 for group in groups) if duplicates.within else None,
+        largest_group=max((len(group) for group in groups), default=1) if duplicates.within else None,
+        n=len(left),
+        n_reference=None if duplicates.within else len(right),
+        rule=rule,
+        dimension=duplicates.dimension,
+        ratio=duplicates.ratio,
+        nearest_median=float(np.median(duplicates.nearest)),
+        nearest_99=float(np.percentile(duplicates.nearest, 99)),
+        listed=list_pairs(out, duplicates, left, right),
+    )
 
 
 def list_pairs(out: Path, duplicates: Duplicates, left: EmbeddedSet, right: EmbeddedSet) -> list[Pair]:

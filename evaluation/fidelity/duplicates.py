@@ -31,6 +31,7 @@ class Duplicates:
             otherwise the index in the set.
         cosines: float32 [p].
         nearest: float32 [n], each clip's cosine to its nearest neighbour.
+        neighbours: int64 [n], that neighbour.
         dimension: Median intrinsic dimension of the set; None if it was not needed.
         ratio: Median threshold, as a ratio of the local scale; None if it was not needed.
         within: Whether the pairs are within the set.
@@ -39,6 +40,7 @@ class Duplicates:
     pairs: np.ndarray
     cosines: np.ndarray
     nearest: np.ndarray
+    neighbours: np.ndarray
     dimension: float | None
     ratio: float | None
     within: bool
@@ -94,7 +96,9 @@ def find_duplicates(
     pairs, first = np.unique(pairs, axis=0, return_index=True)
     pair_cosines = cosines[left, slot][first]
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -pair_cosines))
-    return Duplicates(pairs[order], pair_cosines[order], cosines[:, 0], dimension, ratio, reference is None)
+    return Duplicates(
+        pairs[order], pair_cosines[order], cosines[:, 0], indices[:, 0], dimension, ratio, reference is None
+    )
 
 
 def _closer_than_chance(

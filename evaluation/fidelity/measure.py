@@ -22,7 +22,8 @@ from ..results.fidelity import FILE, Fidelity, Figure
 from . import plots
 from .adherence import Probe, ProbePredictions, predict_by_corpus, predict_by_reference, summarize_adherence
 from .clap import compute_cosines
-from .duplicate_pairs import list_pairs, write_pairs
+from .copies import measure_copies
+from .duplicate_pairs import summarize_duplicates, write_pairs
 from .duplicates import Duplicates, find_duplicates
 from .embedded_sets import EmbeddedSet, Progress, open_corpus_set, open_reference_set
 from .frechet import extrapolate_frechet, fit_gaussian, frechet_distance
@@ -98,7 +99,7 @@ def measure_fidelity(
             cache = out / "cache" / f"{slug}-{own.embedder['name']}-{digest}"
             reference = open_reference_set(against, settings, own, cache, overwrite, progress)
         content = _Measurement(
-            SetPair.of(own, reference, seed), out, checkpoint, similarity, held_out, settings.weights
+            SetPair.of(own, reference, seed), out, checkpoint, similarity, held_out, settings.weights, corpus
         ).measure_all()
         record.rows = len(own) + len(reference)
         record.details = {
@@ -121,9 +122,10 @@ class _Measurement:
         similarity: float | None,
         held_out: bool,
         weights: str | None,
+        folder: Path,
     ) -> None:
         self.pair, self.out, self.clap, self.similarity = pair, out, clap, similarity
-        self.held_out, self.weights = held_out, weights
+        self.held_out, self.weights, self.folder = held_out, weights, folder
         self.corpus, self.reference = pair.corpus, pair.reference
         self.all_clips, self.all_recordings = np.arange(len(pair.corpus)), np.arange(len(pair.reference))
         self.bandwidth = median_bandwidth(pair.reference.vectors, pair.seed)
@@ -133,7 +135,7 @@ class _Measurement:
         """Compute the whole file but the record."""
         distance = self.measure_frechet()
         within, duplicated = self.find_duplicates_within()
-        against = self.find_duplicates_against()
+        against, copies = self.find_duplicates_against()
         predictions = self.predict_genres()
         text_audio, cosines = self.measure_text_audio()
         clips = self.pair.sample(self.all_clips, SAMPLE, 8)
@@ -154,6 +156,7 @@ class _Measurement:
             "diversity": self.measure_diversity(),
             "within": within,
             "against": against,
+            "copies": copies,
             "two_sample": self.test_two_samples(self.all_clips, self.all_recordings),
             "adherence": predictions and summarize_adherence(*predictions),
             "text_audio": text_audio,
@@ -257,41 +260,21 @@ class _Measurement:
         rows = unit_vectors(vectors, vectors.mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, 1.0))
         duplicates = find_duplicates(rows, similarity=self.similarity)
         write_pairs(self.out, "corpus", duplicates, self.corpus, self.corpus)
-        return self.summarize_duplicates(duplicates, self.corpus), set(duplicates.indices.tolist())
+        return self.summarize(duplicates, self.corpus), set(duplicates.indices.tolist())
 
-    def find_duplicates_against(self) -> results.Duplicates:
-        """Find clips that are near-duplicates of a recording."""
+    def summarize(self, duplicates: Duplicates, right: EmbeddedSet) -> results.Duplicates:
+        """Count duplicates and list the nearest pairs. `right` is the set of the second clips."""
+        return summarize_duplicates(self.out, duplicates, self.corpus, right, self.similarity)
+
+    def find_duplicates_against(self) -> tuple[results.Duplicates, results.Copies | None]:
+        """Find clips that are near-duplicates of a recording, and the nearest recording of each clip."""
         rows, reference = self.standardised(self.corpus), self.standardised(self.reference)
         duplicates = find_duplicates(rows, reference, self.similarity)
         write_pairs(self.out, "reference", duplicates, self.corpus, self.reference)
-        return self.summarize_duplicates(duplicates, self.reference)
-
-    def summarize_duplicates(self, duplicates: Duplicates, right: EmbeddedSet) -> results.Duplicates:
-        """Count duplicates and list the nearest pairs. `right` is the set of the second clips."""
-        groups = duplicates.groups() if duplicates.within else []
-        if self.similarity is not None:
-            rule = f"cosine of {self.similarity} or more"
-        elif duplicates.ratio is not None:
-            rule = (
-                f"closer than {duplicates.ratio:.3g} of the local scale; by chance one pair is expected in a hundred "
-                "such corpora"
-            )
-        else:
-            rule = "equal embeddings"
-        return results.Duplicates(
-            pairs=len(duplicates.pairs),
-            clips=len(duplicates.indices),
-            spare=sum(len(group) - 1 for group in groups) if duplicates.within else None,
-            largest_group=max((len(group) for group in groups), default=1) if duplicates.within else None,
-            n=len(self.corpus),
-            n_reference=None if duplicates.within else len(right),
-            rule=rule,
-            dimension=duplicates.dimension,
-            ratio=duplicates.ratio,
-            nearest_median=float(np.median(duplicates.nearest)),
-            nearest_99=float(np.percentile(duplicates.nearest, 99)),
-            listed=list_pairs(self.out, duplicates, self.corpus, right),
-        )
+        copies = None
+        if not self.held_out:
+            copies = measure_copies(self.out, duplicates, self.corpus, self.reference, self.folder)
+        return self.summarize(duplicates, self.reference), copies
 
     def test_two_samples(self, clips: np.ndarray, recordings: np.ndarray, genre: str = "") -> results.TwoSample | None:
         """Run the classifier two-sample test on equally many clips and recordings."""

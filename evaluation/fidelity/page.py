@@ -10,10 +10,12 @@ from builder.names import format_count
 
 from ..rendering.html_page import html_environment
 from ..rendering.text_table import align_columns
-from ..results.fidelity import FILE, Adherence, Fidelity, Figure
+from ..results.fidelity import FILE, Adherence, Copies, Fidelity, Figure
+from .copies import NEAREST
 from .duplicate_pairs import pairs_file
 
 PAGE = "fidelity.html"
+LISTED = 5  # pairs in the terminal
 TEMPLATE, SECTION = "fidelity.html.jinja", "section.html.jinja"
 
 
@@ -64,6 +66,7 @@ def _render(template: str, folder: Path, prefix: str) -> str:
         fidelity=fidelity,
         prefix=prefix,
         rows=summarize(fidelity),
+        nearest_file=NEAREST,
         tagged_reference=any(row.reference for row in fidelity.tagging.labels) if fidelity.tagging else False,
         duplicates=[
             ("Within the corpus", fidelity.within, pairs_file("corpus")),
@@ -152,6 +155,7 @@ def format_table(fidelity: Fidelity) -> str:
     for name, duplicates in (("within the corpus", fidelity.within), ("with the reference", fidelity.against)):
         count = f"{format_count(duplicates.pairs, 'pair')}, {duplicates.clips:,} of {duplicates.n:,} clips"
         lines.append(f"near-duplicates {name}: {count if duplicates.pairs else 'none'}")
+    lines += _format_copies(fidelity.copies) if fidelity.copies else []
     for row in fidelity.genres:
         columns = (
             ("Fréchet", row.frechet, False), ("kernel", row.kernel, False), ("two-sample", row.two_sample, True),
@@ -168,6 +172,26 @@ def format_table(fidelity: Fidelity) -> str:
         ]
     lines += [f"left out: {note}" for note in fidelity.left_out]
     return "\n".join(lines)
+
+
+def _format_copies(copies: Copies) -> list[str]:
+    """The closest pairs of clips and recordings, and how many are copies."""
+    lines = []
+    if copies.searched:
+        lines.append(
+            f"copies among the {copies.searched} clips nearest to a recording: {copies.copies} "
+            f"(from {copies.threshold} landmarks in common)"
+        )
+    if copies.annotated:
+        lines.append(
+            f"copies by `annotate --with copies`: {copies.annotated.copies:,} of {copies.annotated.n:,} clips"
+        )
+    rows = [
+        (pair.clip, pair.recording, f"{pair.similarity:.4f}", "–" if pair.landmarks is None else f"{pair.landmarks}",
+         "copy" if pair.copy_found else "")
+        for pair in copies.nearest[:LISTED]
+    ]  # fmt: skip
+    return ["", *lines, *align_columns([("clip", "nearest recording", "cosine", "landmarks", ""), *rows]), ""]
 
 
 def _tag_rows(fidelity: Fidelity) -> list[tuple[str, ...]]:

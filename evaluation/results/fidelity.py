@@ -118,6 +118,43 @@ class Duplicates(Part):
     listed: list[Pair]  # the nearest pairs
 
 
+class NearestRecording(Part):
+    """A clip and the recording that its embedding is nearest to."""
+
+    clip: str
+    recording: str
+    similarity: float  # cosine
+    landmarks: Count | None  # in common (Wang 2003); None where the audio of one cannot be read
+    speed: float | None  # at which they are in common, as a multiple of the recording's
+    copy_found: bool | None  # whether so many are a copy
+
+
+class AnnotatedCopy(Part):
+    """A clip that `synthmir annotate --with copies:FOLDER` found to be a copy."""
+
+    clip: str
+    recording: str
+    landmarks: Count
+
+
+class AnnotatedCopies(Part):
+    """The copies among all clips of a corpus, by its config `estimates`."""
+
+    n: Count
+    copies: Count
+    listed: list[AnnotatedCopy]  # those with most landmarks in common
+
+
+class Copies(Part):
+    """Clips and their nearest recordings. Those of all clips are in `nearest-reference.jsonl`."""
+
+    nearest: list[NearestRecording]  # the closest pairs
+    searched: Count  # of them that were compared by landmarks
+    copies: Count  # of those that are copies
+    threshold: Count | None  # landmarks in common from which a clip is one
+    annotated: AnnotatedCopies | None
+
+
 class TwoSample(Part):
     """Classifier two-sample test: how often a classifier separates clips from recordings; 0.5 is chance."""
 
@@ -200,6 +237,7 @@ class Fidelity(Document):
     diversity: Diversity
     within: Duplicates
     against: Duplicates
+    copies: Copies | None = None  # not of the corpus's own validation split
     two_sample: TwoSample | None
     adherence: Adherence | None
     text_audio: TextAudio | None

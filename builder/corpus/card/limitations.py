@@ -68,6 +68,15 @@ def _compare_with_real_music(one: Measurement) -> Iterator[str]:
             f"**Copies.** {one.against.clips:,} of {one.against.n:,} clips are near-duplicates of a recording of "
             f"{escape_text(one.reference.name)}."
         )
+    if one.copies and one.copies.searched:
+        yield (
+            f"**Copies as sound.** Of the {one.copies.searched:,} clips nearest to a recording of "
+            f"{escape_text(one.reference.name)}, {one.copies.copies:,} repeat it (landmarks, Wang 2003)."
+        )
+    if one.copies and (all_clips := one.copies.annotated):
+        yield (
+            f"**Copies of known recordings.** {all_clips.copies:,} of {all_clips.n:,} clips by the estimates `copies`."
+        )
 
 
 def _describe_labels(context: dict[str, Any]) -> Iterator[str]:

@@ -91,6 +91,21 @@ class Duplicates(Section):
     n: Count
 
 
+class AnnotatedCopies(Section):
+    """How many of `n` clips the config `estimates` calls copies."""
+
+    copies: Count
+    n: Count
+
+
+class Copies(Section):
+    """How many of the clips that are nearest to a recording repeat it."""
+
+    searched: Count
+    copies: Count
+    annotated: AnnotatedCopies | None = None
+
+
 class TwoSample(Section):
     """Accuracy of a classifier that separates clips from recordings; 0.5 is chance."""
 
@@ -146,6 +161,7 @@ class Measurement(Section):
     diversity: Diversity
     within: Duplicates
     against: Duplicates
+    copies: Copies | None = None
     two_sample: TwoSample | None
     adherence: Adherence | None
     text_audio: TextAudio | None

@@ -122,6 +122,19 @@ def test_duplicates_are_listed_by_id(compared: tuple[Path, Fidelity]) -> None:
     assert lines[0]["similarity"] == pytest.approx(1)
 
 
+def test_the_nearest_recording_of_every_clip_is_written(compared: tuple[Path, Fidelity]) -> None:
+    out, fidelity = compared
+    rows = [json.loads(line) for line in (out / "nearest-reference.jsonl").read_text().splitlines()]
+    assert [row["clip"] for row in rows] == [f"c{number}" for number in range(300)]
+    assert (rows[7]["recording"], rows[8]["recording"]) == ("r30", "r31")
+    copies = fidelity.copies
+    assert copies is not None and copies.searched == 0 and copies.annotated is None  # neither side has audio
+    assert {pair.recording for pair in copies.nearest[:2]} == {"r30", "r31"} and copies.nearest[0].landmarks is None
+    assert [round(pair.similarity, 7) for pair in copies.nearest] == sorted(
+        (row["similarity"] for row in rows), reverse=True
+    )[:50]
+
+
 def test_the_schema_matches_the_file_and_the_code(compared: tuple[Path, Fidelity]) -> None:
     out, _ = compared
     shipped = SCHEMA.read_text()
@@ -172,6 +185,11 @@ def test_all_metrics_on_audio(corpus: Path, tmp_path: Path) -> None:
         assert pair.audio is not None
         lengths = [soundfile.info(out / file).duration for file in pair.audio]
         assert lengths == pytest.approx([1.0, 1.0], abs=0.01)
+    assert fidelity.copies is not None and fidelity.copies.searched == 27
+    found = {pair.clip: pair for pair in fidelity.copies.nearest if pair.copy_found}
+    assert found["Rock-1"].recording == "copies/copy.wav" and found["Rock-1"].speed == 1.0
+    assert len(found) == fidelity.copies.copies < 5
+    assert f"{fidelity.copies.copies} (from {fidelity.copies.threshold} landmarks" in format_table(fidelity)
     assert fidelity.text_audio is not None and fidelity.text_audio.similarity.n == 27
     assert all(row.text_audio is not None and row.text_audio.n == 9 for row in fidelity.genres)
     assert any("copies (2)" in note for note in fidelity.left_out)
