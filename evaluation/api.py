@@ -259,7 +259,8 @@ def label_noise(
 
     Args:
         corpus: A corpus, or any data set on disk that has embeddings and labels.
-        out: Where label_noise.json goes. Default: `label_noise` beside the corpus.
+        out: Where label_noise.json and its page go, with excerpts of the most doubtful clips. Default: `label_noise`
+            beside the corpus. In a report's folder it becomes a section of report.html.
         column: A column with one label for each clip: "genre", "subgenre", "mood", ...
         embedder: The embeddings of a corpus. Default: the first ones.
         folds: The number of folds.
@@ -278,12 +279,13 @@ def label_noise(
         'rock'
     """
     from .label_noise.measure import measure_label_noise
-    from .label_noise.page import format_table
+    from .label_noise.page import format_table, write_page
 
     folder = Path(out) if out is not None else Path(corpus).resolve().parent / "label_noise"
     result = measure_label_noise(corpus, folder, column, embedder, folds, seed)
+    page = write_page(folder)
     if notice is not None:
-        notice(format_table(result))
+        notice(f"{format_table(result)}\n\nplayers of the most doubtful clips: {page}")
     return result
 
 

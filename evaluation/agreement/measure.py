@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +22,12 @@ from ..results import agreement as results
 from ..results.fidelity import Figure
 from ..statistics.bootstrap import confidence_intervals
 from ..statistics.metrics import RANKING_METRICS, MetricSet, multi_label
+from .differences import compare_with_others, find_words, is_clear, make_figure
+from .disagreeing import list_disagreeing
 from .rows import ClipTable, read_clips
 
 TABLE = "agreement.parquet"
-MIN_CLIPS = 5  # with and without a label, of an area under the ROC curve
+MIN_CLIPS = 5  # with and without a label, of an area under the ROC curve; of a sub-genre, and of the others
 MIN_WORD = 20  # clips with a word, and without it
 MAX_WORDS = 12  # that are listed for a label
 MEASURED = [name for name in AGREES if name not in ("genre_rank", "mood_rank")]  # ranks have no mean of interest
@@ -65,6 +66,7 @@ def measure_agreement(path: Path, out: Path, resamples: int = 1000, seed: int = 
         estimators=[entry.to_dict() for entry in read_entries(corpus).values()],
         labels=[label for label in labels if label is not None],
         tags=tags,
+        disagreeing=list_disagreeing(corpus, clips, out),
         annotated=clips.annotated,
         record=asdict(record),
     )
@@ -94,10 +96,13 @@ def _measure_label(clips: ClipTable, name: str, resamples: int, seed: int) -> re
         return None
     values, groups = values[known], [clips.groups[row] for row in known]
     genres, subgenres = [clips.genres[row] for row in known], [clips.subgenres[row] for row in known]
-    words: list[results.Word] = []
-    tested = 0
+    by_word: list[results.Word] = []
+    by_subgenre: list[results.Word] = []
     if name in SHARES:
-        words, tested = _measure_words(values, [clips.prompts[row] for row in known], groups, resamples, seed)
+        texts = [find_words(clips.prompts[row]) for row in known]
+        by_word = compare_with_others(values, texts, groups, MIN_WORD, resamples, seed)
+        own = [{subgenre} if subgenre else set() for subgenre in subgenres]
+        by_subgenre = compare_with_others(values, own, groups, MIN_CLIPS, resamples, seed)
     return results.LabelAgreement(
         name=name,
         about=AGREES[name],
@@ -105,8 +110,9 @@ def _measure_label(clips: ClipTable, name: str, resamples: int, seed: int) -> re
         all=_mean_by(values, ["all"] * len(known), groups, resamples, seed)["all"],
         genres=_mean_by(values, genres, groups, resamples, seed),
         subgenres=_mean_by(values, subgenres, groups, resamples, seed),
-        words=words,
-        words_tested=tested,
+        words=[one for one in by_word if is_clear(one.difference)][:MAX_WORDS],
+        words_tested=len(by_word),
+        subgenre_differences=by_subgenre,
         truth=_measure_truth(clips, name, resamples, seed),
     )
 
@@ -164,50 +170,9 @@ def _mean_by(
     means = metrics(np.ones((1, len(values))))["mean"][0]
     low, high = confidence_intervals(metrics, len(values), groups, resamples, seed)["mean"]
     return {
-        name: _figure(means[place], low[place], high[place], int(member[:, place].sum()))
+        name: make_figure(means[place], low[place], high[place], int(member[:, place].sum()))
         for place, name in enumerate(known)
     }
-
-
-def _measure_words(
-    values: np.ndarray, prompts: Sequence[str], groups: Sequence[str], resamples: int, seed: int
-) -> tuple[list[results.Word], int]:
-    """Compare the agreement of clips whose prompt has a word with that of the others.
-
-    Returns:
-        Words whose 95 % interval does not have 0, the largest differences first, and how many words were tested: by
-        chance one in twenty has such an interval.
-    """
-    texts = [set(re.findall(r"[^\W\d_][\w'-]+", prompt.lower())) for prompt in prompts]
-    counts: dict[str, int] = {}
-    for own in texts:
-        for word in own:
-            counts[word] = counts.get(word, 0) + 1
-    known = sorted(word for word, n in counts.items() if MIN_WORD <= n <= len(texts) - MIN_WORD)
-    if not known:
-        return [], 0
-    has = np.array([[word in own for word in known] for own in texts], np.float32)
-
-    def compute(weights: np.ndarray) -> MetricValues:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            weighted, total = weights * values, weights.sum(axis=1, keepdims=True)
-            held, sums = weights @ has, weighted @ has
-            rest = (weighted.sum(axis=1, keepdims=True) - sums) / (total - held)
-            return {"difference": sums / held - rest}
-
-    metrics = MetricSet(compute)
-    differences = metrics(np.ones((1, len(values))))["difference"][0]
-    low, high = confidence_intervals(metrics, len(values), groups, resamples, seed, "percentile")["difference"]
-    clear = sorted(np.flatnonzero((low > 0) | (high < 0)).tolist(), key=lambda place: -abs(differences[place]))
-    listed = [
-        results.Word(
-            word=known[place],
-            n=counts[known[place]],
-            difference=_figure(differences[place], low[place], high[place], len(values)),
-        )
-        for place in clear[:MAX_WORDS]
-    ]
-    return listed, len(known)
 
 
 def _measure_tags(
@@ -232,10 +197,5 @@ def _measure_tags(
         tags=list(label.tags),
         against=against,
         positive=positive,
-        auc=_figure(value, low, high, len(known)),
+        auc=make_figure(value, low, high, len(known)),
     )
-
-
-def _figure(value: float, low: float, high: float, n: int) -> Figure:
-    bounds = [None if np.isnan(bound) else float(bound) for bound in (low, high)]
-    return Figure(value=float(value), low=bounds[0], high=bounds[1], n=n)

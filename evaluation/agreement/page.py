@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..rendering.html_page import html_environment
 from ..rendering.text_table import align_columns
-from ..results.agreement import FILE, Agreement, LabelAgreement
+from ..results.agreement import FILE, Agreement, LabelAgreement, Word
 from ..results.fidelity import Figure
 
 SECTION = "agreement.html.jinja"
+LISTED, CLEAR = 5, 0.05  # lines of a table; the adjusted p-value of a difference that the terminal lists
 TITLES = {
     "tempo": "Tempo",
     "tempo_octave": "Tempo, any octave",
@@ -24,8 +26,12 @@ TITLES = {
 }
 
 
-def render_section(folder: Path) -> str:
+def render_section(folder: Path, prefix: str = "") -> str:
     """Render agreement.json as a section of another page, with all text escaped.
+
+    Args:
+        folder: The folder of agreement.json.
+        prefix: The path from the page to `folder`, such as "agreement/".
 
     Raises:
         DataError: agreement.json cannot be read.
@@ -34,7 +40,7 @@ def render_section(folder: Path) -> str:
     environment = html_environment(Path(__file__).parent)
     environment.filters |= {"figure": format_figure, "difference": format_difference}
     genres = sorted({genre for label in agreement.labels for genre in label.genres})
-    return environment.get_template(SECTION).render(agreement=agreement, titles=TITLES, genres=genres)
+    return environment.get_template(SECTION).render(agreement=agreement, titles=TITLES, genres=genres, prefix=prefix)
 
 
 def format_figure(figure: Figure | None, share: bool) -> str:
@@ -81,11 +87,27 @@ def format_table(agreement: Agreement) -> str:
         lines += ["", *align_columns([("label", "ROC-AUC of its tags", "n"), *rows])]
     for label in agreement.labels:
         if label.share and label.words:
-            words = ", ".join(f"{word.word} {format_difference(word.difference)}" for word in label.words[:5])
             lines.append(
-                f"{TITLES[label.name]}, words with more or less (points; {label.words_tested} tested): {words}"
+                f"{TITLES[label.name]}, words with more or less (points; {label.words_tested} tested): "
+                f"{_list_differences(label.words)}"
             )
+        if clear := [row for row in label.subgenre_differences if row.p_holm is not None and row.p_holm < CLEAR]:
+            lines.append(
+                f"{TITLES[label.name]}, sub-genres with more or less (points; {len(label.subgenre_differences)} "
+                f"tested): {_list_differences(clear)}"
+            )
+    if agreement.disagreeing:
+        rows = [(clip.id, ", ".join(TITLES[name] for name in clip.labels)) for clip in agreement.disagreeing[:LISTED]]
+        lines += ["", *align_columns([("clip", "disagrees with"), *rows])]
     return "\n".join(lines)
+
+
+def _list_differences(rows: Sequence[Word]) -> str:
+    """The largest differences with their adjusted p-values, on one line."""
+    return ", ".join(
+        f"{row.word} {format_difference(row.difference)}" + ("" if row.p_holm is None else f" p = {row.p_holm:.2g}")
+        for row in rows[:LISTED]
+    )
 
 
 def _truth_row(label: LabelAgreement) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from .html_parts import escape, render_error, render_note
 from .page_context import FAST_EVENT, Component, PageContext, Selection
 from .tabs.classify import add_classify_tab
 from .tabs.clips import ClipsTab
+from .tabs.doubtful import add_doubtful_tab
 from .tabs.duplicates import add_duplicates_tab
 from .tabs.generate import add_generate_tab
 from .tabs.map import add_map_tab
@@ -79,6 +80,7 @@ class ExplorerPage:
             "Clips": self.clips_tab.add,
             "Map": partial(add_map_tab, self.context),
             "Duplicates": partial(add_duplicates_tab, self.context),
+            "Doubtful": partial(add_doubtful_tab, self.context),
             "Generate": partial(add_generate_tab, self.context),
             "Your audio": partial(add_classify_tab, self.context),
         }

@@ -7,18 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from builder.audio import encode_flac, load_audio
-from builder.errors import DataError
-from builder.io.atomic import write_bytes, write_text
+from builder.io.atomic import write_text
 
+from ..rendering.clip_excerpts import write_excerpt
 from ..results import fidelity as results
 from ..results.fidelity import Pair
 from .duplicates import Duplicates
 from .embedded_sets import EmbeddedSet
 
 LISTED, PLAYED = 100, 8  # pairs in fidelity.json, and those of them with excerpts
-RATE, SECONDS = 32_000, 10  # of an excerpt
-ASSETS = "assets"
 
 
 def pairs_file(kind: str) -> str:
@@ -104,8 +101,8 @@ def list_pairs(out: Path, duplicates: Duplicates, left: EmbeddedSet, right: Embe
     for number, ((a, b), cosine) in enumerate(zip(pairs, duplicates.cosines, strict=False)):
         audio = None
         if number < PLAYED:
-            first = _write_excerpt(out, f"{prefix}-{number + 1:02d}-a.flac", left_audio.get(left.ids[a]))
-            second = _write_excerpt(out, f"{prefix}-{number + 1:02d}-b.flac", right_audio.get(right.ids[b]))
+            first = write_excerpt(out, f"{prefix}-{number + 1:02d}-a.flac", left_audio.get(left.ids[a]))
+            second = write_excerpt(out, f"{prefix}-{number + 1:02d}-b.flac", right_audio.get(right.ids[b]))
             audio = (first, second) if first and second else None
         listed.append(
             Pair(
@@ -118,15 +115,3 @@ def list_pairs(out: Path, duplicates: Duplicates, left: EmbeddedSet, right: Embe
             )
         )
     return listed
-
-
-def _write_excerpt(out: Path, name: str, source: Path | bytes | None) -> str | None:
-    """Write the first ten seconds of a clip, and return the file's name; None if the clip cannot be read."""
-    if source is None:
-        return None
-    try:
-        samples = load_audio(source, RATE)[: RATE * SECONDS]
-    except DataError:
-        return None
-    write_bytes(out / ASSETS / name, encode_flac(samples, RATE))
-    return f"{ASSETS}/{name}"

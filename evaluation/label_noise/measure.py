@@ -17,8 +17,11 @@ from builder.records import record_run
 from training.data.labels import choose_problem, encode_labels
 from training.models.classifier import SINGLE
 
+from ..rendering.clip_excerpts import write_excerpt
 from ..results import label_noise as results
 from .folds import assign_folds, predict_out_of_fold
+
+PLAYED = 12  # of the most doubtful clips: those that get an excerpt
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def measure_label_noise(
 
     Args:
         path: A corpus, or any data set that `builder.embedders.embedded_dataset.open_dataset` opens.
-        out: The folder that gets label_noise.json.
+        out: The folder that gets label_noise.json, and excerpts of the most doubtful clips.
         column: A column with one label for each clip.
         embedder: The embeddings of a corpus, by default the first ones.
         folds: The clips of a fold are predicted by a classifier of the others. Prompt groups are not divided.
@@ -113,6 +116,11 @@ def measure_label_noise(
             predicted_probability=_share(probabilities[row, predicted[row]]),
         )
         for row in noisy.order.tolist()
+    ]
+    audio = dataset.audio([clip.id for clip in doubtful[:PLAYED]]) if doubtful else {}
+    doubtful[:PLAYED] = [
+        clip.model_copy(update={"audio": write_excerpt(out, f"doubtful-{place:02d}.flac", audio.get(clip.id))})
+        for place, clip in enumerate(doubtful[:PLAYED], 1)
     ]
     result = results.LabelNoise(
         schema=1,

@@ -1,11 +1,46 @@
-"""Label noise as tables for a terminal: all from label_noise.json."""
+"""Label noise as a page, as a section of the report and as tables for a terminal: all from label_noise.json."""
 
 from __future__ import annotations
 
-from ..rendering.text_table import align_columns
-from ..results.label_noise import LabelNoise
+from pathlib import Path
 
+from builder.io.atomic import write_text
+
+from ..rendering.html_page import html_environment
+from ..rendering.text_table import align_columns
+from ..results.label_noise import FILE, LabelNoise
+
+PAGE = "label_noise.html"
+TEMPLATE, SECTION = "label_noise.html.jinja", "section.html.jinja"
 LISTED = 20  # clips, and pairs of labels
+
+
+def write_page(out: Path) -> Path:
+    """Render `out`/label_noise.html from `out`/label_noise.json, with players of the most doubtful clips.
+
+    Raises:
+        DataError: label_noise.json cannot be read.
+    """
+    write_text(out / PAGE, _render(TEMPLATE, out, ""))
+    return out / PAGE
+
+
+def render_section(folder: Path, prefix: str) -> str:
+    """Render label_noise.json as a section of another page, with all text escaped.
+
+    Args:
+        folder: The folder of label_noise.json.
+        prefix: The path from the page to `folder`, such as "label_noise/".
+
+    Raises:
+        DataError: label_noise.json cannot be read.
+    """
+    return _render(SECTION, folder, prefix)
+
+
+def _render(template: str, folder: Path, prefix: str) -> str:
+    noise = LabelNoise.read(folder / FILE)
+    return html_environment(Path(__file__).parent).get_template(template).render(noise=noise, prefix=prefix, file=FILE)
 
 
 def format_table(noise: LabelNoise) -> str:

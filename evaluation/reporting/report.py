@@ -20,6 +20,7 @@ from training.metrics import is_within
 from ..agreement.page import render_section as render_agreement
 from ..fidelity.page import render_section
 from ..inference.evaluated_model import read_validation
+from ..label_noise.page import render_section as render_label_noise
 from ..rendering.html_page import html_environment
 from ..rendering.piano_roll import describe_annotation, render_piano_roll
 from ..results.agreement import FILE as AGREEMENT_FILE
@@ -27,6 +28,8 @@ from ..results.agreement import Agreement
 from ..results.annotation_scores import FILE as ANNOTATION_SCORES
 from ..results.fidelity import FILE as FIDELITY_FILE
 from ..results.fidelity import Fidelity
+from ..results.label_noise import FILE as LABEL_NOISE_FILE
+from ..results.label_noise import LabelNoise
 from ..results.robustness import FILE as ROBUSTNESS
 from ..results.robustness import Robustness
 from ..results.scores import (
@@ -50,7 +53,11 @@ from .result_plots import plot_robustness
 
 PAGE = "report.html"
 ASSETS = "assets"
-FIDELITY, AGREEMENT = "fidelity", "agreement"  # the folders of those stages, beside the page
+FIDELITY, AGREEMENT, LABEL_NOISE = (
+    "fidelity",
+    "agreement",
+    "label_noise",
+)  # folders beside the page
 TEMPLATE = "report.html.jinja"
 PICTURE_RATE = 32_000  # Hz
 
@@ -63,7 +70,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
 
     Args:
         out: The folder of results. `scores.json` must be there; `robustness.json`, `annotation_scores.json`,
-            `fidelity/fidelity.json` and `agreement/agreement.json` become sections of the page.
+            `fidelity/fidelity.json`, `agreement/agreement.json` and `label_noise/label_noise.json` become sections
+            of the page.
         model: The folder of the model that was evaluated.
         corpus: The corpus that it was trained on, for the map and the example clips.
 
@@ -87,6 +95,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
     fidelity = Fidelity.read(out / FIDELITY / FIDELITY_FILE) if (out / FIDELITY / FIDELITY_FILE).exists() else None
     measured = out / AGREEMENT / AGREEMENT_FILE
     agreement = Agreement.read(measured) if measured.exists() else None
+    doubted = out / LABEL_NOISE / LABEL_NOISE_FILE
+    noise = LabelNoise.read(doubted) if doubted.exists() else None
     environment = html_environment(Path(__file__).parent)
     environment.filters |= {
         "percent": _percent,
@@ -107,7 +117,7 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         audio_seconds=built.get("details", {}).get("audio_seconds"),
         stages=[
             *_stages(scores, trained, built, corpus),
-            *(part.record for part in (robustness, fidelity, agreement) if part),
+            *(part.record for part in (robustness, fidelity, agreement, noise) if part),
         ],
         benchmarks=[_benchmark(entry, number, out, assets) for number, entry in enumerate(ordered, 1)],
         overview=overview,
@@ -119,7 +129,8 @@ def write_report(out: Path, model: Path, corpus: Path | None = None) -> Path:
         damaged=_robustness_section(robustness, assets),
         annotations=render_annotation_section(out) if (out / ANNOTATION_SCORES).exists() else None,
         fidelity=_fidelity_section(fidelity, out),
-        agreement=_agreement_section(agreement, out),
+        agreement=agreement and render_agreement(out / AGREEMENT, f"{AGREEMENT}/"),
+        label_noise=noise and render_label_noise(out / LABEL_NOISE, f"{LABEL_NOISE}/"),
         curve=_curve(details, assets),
         map=_map(scores, corpus, details, assets),
         examples=_examples(scores, out, corpus, assets),
@@ -270,15 +281,6 @@ def _fidelity_section(fidelity: Fidelity | None, out: Path) -> dict[str, Any] | 
 
     html = render_section(out / FIDELITY, f"{FIDELITY}/")
     return {"section": Markup(html), "floor": fidelity.record["details"]["held_out"]}
-
-
-def _agreement_section(agreement: Agreement | None, out: Path) -> Any:
-    """Return agreement.json as a section of this page."""
-    if agreement is None:
-        return None
-    from markupsafe import Markup
-
-    return Markup(render_agreement(out / AGREEMENT))
 
 
 def _other_commands(

@@ -31,11 +31,12 @@ class Truth(Part):
 
 
 class Word(Part):
-    """A word of prompts that goes with more or less agreement."""
+    """A word of prompts, or a sub-genre, that goes with more or less agreement."""
 
     word: str
     n: Count  # clips whose prompt has it
     difference: Figure  # agreement with the word minus agreement without it
+    p_holm: float | None = None  # of no difference, by Holm (1979) over all that were tested
 
 
 class LabelAgreement(Part):
@@ -49,7 +50,19 @@ class LabelAgreement(Part):
     subgenres: dict[str, Figure]
     words: list[Word]  # those whose interval does not have 0, the largest differences first
     words_tested: Count
+    subgenre_differences: list[Word] = []  # each sub-genre's clips against the others, the largest differences first
     truth: Truth | None = None
+
+
+class DisagreeingClip(Part):
+    """A clip whose estimates disagree with most of what its prompt asked for."""
+
+    id: str
+    genre: str
+    prompt: str
+    labels: list[str]  # the columns of `agrees` that are false
+    compared: Count  # labels that were asked for and estimated
+    audio: str | None = None  # an excerpt beside this file
 
 
 class TagAgreement(Part):
@@ -77,5 +90,6 @@ class Agreement(Document):
     estimators: list[dict[str, Any]]
     labels: list[LabelAgreement]
     tags: list[TagAgreement]
+    disagreeing: list[DisagreeingClip] = []  # those with most labels that disagree
     annotated: bool  # whether the corpus has exact annotations
     record: dict[str, Any]

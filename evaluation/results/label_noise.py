@@ -23,6 +23,7 @@ class DoubtfulClip(json_document.Part):
     probability: Share  # of its label, by a classifier that did not see its prompt group
     predicted: str  # the most probable label
     predicted_probability: Share
+    audio: str | None = None  # an excerpt beside this file, of the most doubtful ones
 
 
 class LabelPair(json_document.Part):

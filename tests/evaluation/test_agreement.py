@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from datasets import Features, Value
+from scipy.stats import norm
 
 import synthmir
 from builder.annotations.annotation import Annotation, TrackActivity, annotation_features
@@ -18,10 +20,12 @@ from builder.corpus.estimates import RECORD
 from builder.corpus.shards import write_shard
 from builder.errors import DataError
 from builder.records import RunRecord
+from evaluation.agreement.differences import compare_with_others, find_words, is_clear
 from evaluation.agreement.page import format_table, render_section
 from evaluation.agreement.rows import describe_played
 from evaluation.results import agreement as results
 from evaluation.results.agreement import Agreement
+from evaluation.results.fidelity import Figure
 
 from ..builder.fakes import register, small_recipe
 
@@ -93,23 +97,59 @@ def test_files(measured: tuple[Agreement, Path]) -> None:
     assert json.loads((out / "agreement.json").read_text())["record"]["command"] == "agreement"
 
 
-def test_table_and_section(measured: tuple[Agreement, Path]) -> None:
+def test_table_and_section(measured: tuple[Agreement, Path], tmp_path: Path) -> None:
     agreement, out = measured
     table = format_table(agreement)
     assert "Tempo, any octave" in table and "estimator right" in table
     assert "80.0%" in table.splitlines()[5]
     section = render_section(out)
     assert "Played as asked" in section and "<script" not in section
+    assert "sub-genres" not in section  # none of this corpus has enough clips
+    rows = [results.Word(word="deep <house>", n=9, difference=Figure(value=0.2, low=0.1, high=0.3, n=40), p_holm=0.03)]
+    labels = [agreement.labels[0].model_copy(update={"subgenre_differences": rows, "words": rows})]
+    changed = agreement.model_copy(update={"labels": labels})
+    changed.write(tmp_path / "agreement.json")
+    section = render_section(tmp_path)
+    assert "Tempo: sub-genres" in section and section.count("deep &lt;house&gt;") == 2 and "<td>0.03</td>" in section
+    assert "more or less (points; 1 tested): deep <house> +20.0 [+10.0, +30.0] p = 0.03" in format_table(changed)
+
+
+def test_clips_that_disagree_have_players(measured: tuple[Agreement, Path]) -> None:
+    agreement, out = measured
+    assert len(agreement.disagreeing) == 12
+    for clip in agreement.disagreeing:
+        assert clip.labels == ["tempo"] and clip.compared == 1 and clip.prompt
+        assert clip.audio is not None and soundfile.info(out / clip.audio).duration == pytest.approx(1.0)
+    section = render_section(out, "agreement/")
+    assert section.count('src="agreement/assets/disagreeing-') == 12 and agreement.disagreeing[0].id in section
+    assert format_table(agreement).splitlines()[-5].split() == [agreement.disagreeing[0].id, "Tempo"]
 
 
 def test_words_that_go_with_more_agreement_are_found() -> None:
-    from evaluation.agreement.measure import _measure_words
-
     prompts = [f"A {word} track number {n}." for n in range(60) for word in ("slow", "fast")]
     values = np.array([float(n % 10 > 0 if word == "slow" else n % 2) for n in range(60) for word in ("slow", "fast")])
-    found, tested = _measure_words(values, prompts, [str(n) for n in range(120)], 200, 0)
-    assert {word.word for word in found} == {"slow", "fast"} and tested == 2  # the others are in every prompt
-    assert next(word for word in found if word.word == "slow").difference.value == pytest.approx(0.4)
+    found = compare_with_others(
+        values, [find_words(text) for text in prompts], [str(n) for n in range(120)], 20, 200, 0
+    )
+    assert {word.word for word in found} == {"slow", "fast"}  # the others are in every prompt
+    slow = next(word for word in found if word.word == "slow")
+    assert slow.difference.value == pytest.approx(0.4) and is_clear(slow.difference)
+    assert slow.p_holm is not None and slow.p_holm < 1e-4
+
+
+def test_chance_differences_are_adjusted_for_their_number() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 2, 200).astype(np.float64)
+    prompts = [{f"word{n}" for n in range(40) if rng.random() < 0.5} for _ in range(200)]
+    groups = [str(n) for n in range(200)]
+    found = compare_with_others(values, prompts, groups, 20, 300, 0)
+    assert len(found) == 40 and 0 < sum(is_clear(word.difference) for word in found) < 8
+    assert min(word.p_holm or 0 for word in found) > 0.05
+    (one,) = compare_with_others(values, [own & {"word3"} for own in prompts], groups, 20, 300, 0)
+    held = np.array(["word3" in own for own in prompts])
+    counts = (int(values[held].sum()), int(held.sum())), (int(values[~held].sum()), int((~held).sum()))
+    z = abs(one.difference.value) / np.sqrt(sum(k / n * (1 - k / n) / n for k, n in counts))
+    assert one.p_holm == pytest.approx(2 * norm.sf(z), abs=0.06)  # alone it is a plain test of two shares
 
 
 def test_what_is_played() -> None:

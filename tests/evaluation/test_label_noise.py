@@ -9,9 +9,11 @@ import pytest
 import synthmir
 from builder.errors import BackendError, DataError
 from evaluation.label_noise.folds import assign_folds, predict_out_of_fold
-from evaluation.label_noise.measure import find_noisy_labels
-from evaluation.label_noise.page import format_table
+from evaluation.label_noise.measure import NoisyLabels, find_noisy_labels
+from evaluation.label_noise.page import PAGE, format_table, render_section
 from evaluation.results import label_noise as results
+
+from .conftest import NASTY
 
 
 def test_planted_wrong_labels_are_found() -> None:
@@ -47,6 +49,21 @@ def test_the_function_and_its_file(corpus: Path, tmp_path: Path) -> None:
     assert noise.record["command"] == "label-noise"
     schema = Path(results.__file__).with_suffix(".schema.json")
     assert schema.read_text(encoding="utf-8") == results.LabelNoise.json_schema()
+
+
+def test_doubtful_clips_have_players(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    doubted = NoisyLabels(np.arange(20), np.eye(3) / 3)
+    monkeypatch.setattr("evaluation.label_noise.measure.find_noisy_labels", lambda *_: doubted)
+    lines: list[str] = []
+    noise = synthmir.label_noise(corpus, out=tmp_path / "label_noise", folds=3, notice=lines.append)
+    assert f"players of the most doubtful clips: {tmp_path / 'label_noise' / PAGE}" in lines[0]
+    page = (tmp_path / "label_noise" / PAGE).read_text(encoding="utf-8")
+    assert [clip.audio is not None for clip in noise.doubtful] == [True] * 12 + [False] * 8
+    for place, clip in enumerate(noise.doubtful[:12], 1):
+        assert clip.audio is not None and (tmp_path / "label_noise" / clip.audio).is_file()
+        assert f'href="#doubtful-{place}"' in page and f'id="doubtful-{place}"' in page and clip.id in page
+    assert page.count("<audio") == 12 and page.count('href="#doubtful"') == 12 and NASTY not in page
+    assert 'src="label_noise/assets/doubtful-01.flac"' in render_section(tmp_path / "label_noise", "label_noise/")
 
 
 def test_the_table_lists_pairs_and_clips() -> None:

@@ -6,7 +6,9 @@ import html
 import http.client
 import inspect
 import io
+import json
 import os
+import shutil
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -27,9 +29,11 @@ from evaluation.explorer.clip_table import Clips
 from evaluation.explorer.gradio_loader import load_gradio
 from evaluation.explorer.html_parts import escape, format_value
 from evaluation.explorer.page import ExplorerPage
+from evaluation.explorer.page_context import PageContext
 from evaluation.explorer.server import create_range_response, open_socket, running_server
 from evaluation.explorer.static_page import page_data
 from evaluation.explorer.tabs.classify import is_upload
+from evaluation.explorer.tabs.doubtful import render_doubtful
 
 from ..conftest import FixedTagger, sound
 from .explored import ESCAPED, HOSTILE, make_run
@@ -323,6 +327,38 @@ def test_duplicates_are_shown_side_by_side(client: Any, clips: Clips):
     duplicates = clips.filter(text="rock-00")[:2].tolist()
     first = client.predict(0.999, False, api_name="/duplicates").split("</section>")[0]
     assert "cosine 1.000" in first and all(f'data-position="{position}"' in first for position in duplicates)
+
+
+def test_doubtful_clips_have_players(clips: Clips, run: Path, tmp_path: Path):
+    assert "synthmir label-noise CORPUS" in render_doubtful(PageContext(clips, None))
+    copy = Clips.open(shutil.copytree(run, tmp_path / "run"))
+    ids = copy.table["id"].tolist()
+    (tmp_path / "run" / "label_noise").mkdir()
+    doubtful = [
+        {"id": identity, "split": "train", "label": "<rock>", "probability": 0.1, "predicted": "pop",
+         "predicted_probability": 0.8}
+        for identity in (ids[3], "not on the page", ids[1])
+    ]  # fmt: skip
+    noise = {
+        "schema": 1, "corpus": "c", "fingerprint": None, "column": "genre", "embedder": "e", "folds": 5, "n": 28,
+        "unlabelled": 0, "labels": {}, "accuracy": 1, "noise": 0, "pairs": [], "doubtful": doubtful, "record": {},
+    }  # fmt: skip
+    (tmp_path / "run" / "label_noise" / "label_noise.json").write_text(json.dumps(noise))
+    disagreeing = [{"id": ids[5], "genre": "", "prompt": "", "labels": ["tempo", "key"], "compared": 2}]
+    (tmp_path / "run" / "report" / "agreement").mkdir(parents=True)
+    agreement = {
+        "schema": 1, "corpus": "c", "fingerprint": None, "n": 28, "estimators": [], "labels": [], "tags": [],
+        "annotated": False, "disagreeing": disagreeing, "record": {},
+    }  # fmt: skip
+    (tmp_path / "run" / "report" / "agreement" / "agreement.json").write_text(json.dumps(agreement))
+    rendered = render_doubtful(PageContext(copy, None))
+    assert rendered.count("<audio") == 3 and "2 of 3" in rendered and "disagrees: tempo, key" in rendered
+    assert "genre &lt;rock&gt; 0.10, sounds like pop 0.80" in rendered
+    assert (
+        rendered.index('data-position="3"') < rendered.index('data-position="1"') < rendered.index('data-position="5"')
+    )
+    (tmp_path / "run" / "label_noise" / "label_noise.json").write_text("[]")
+    assert "label_noise.json" in render_doubtful(PageContext(copy, None))
 
 
 def test_two_corpora_are_compared(client: Any):

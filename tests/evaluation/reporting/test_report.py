@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+import synthmir
 from builder.errors import DataError
 from builder.settings import EvaluationSettings
 from evaluation.evaluate import evaluate_model
@@ -241,6 +242,18 @@ def test_robustness_and_fidelity_are_parts_of_the_page(model: Path, corpus: Path
         assert (tmp_path / address).is_file(), address
     for stage in ("robustness", "fidelity"):
         assert f"<td>{stage}</td>" in page
+
+
+def test_doubtful_labels_are_a_part_of_the_page(report: Path, model: Path, corpus: Path, tmp_path: Path) -> None:
+    shutil.copy(report / "scores.json", tmp_path)
+    synthmir.label_noise(corpus, out=tmp_path / "label_noise", folds=3)
+    page = write_report(tmp_path, model).read_text(encoding="utf-8")
+    assert "Doubtful labels" in page and "label_noise/label_noise.json" in page and "<td>label-noise</td>" in page
+    for address in re.findall(r'(?:src|href)="([^"#]+)"', page):
+        assert (tmp_path / address).is_file(), address
+    (tmp_path / "label_noise" / "label_noise.json").write_text("{}")
+    with pytest.raises(DataError, match="label noise"):
+        write_report(tmp_path, model)
 
 
 def test_annotation_scores_are_a_part_of_the_page(report: Path, model: Path, tmp_path: Path) -> None:
