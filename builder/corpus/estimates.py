@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import DataError
@@ -108,6 +109,7 @@ def find_estimate_faults(
     columns = ["id", *(column for entry in entries.values() for column in entry.columns)]
     if missing := count_missing(corpus):
         yield f"{CONFIG}: lacks the clips of {missing} shard(s) of audio; run: {command}"
+    first: tuple[str, pa.Schema] | None = None
     for name in corpus.shards(CONFIG):
         if name not in intact:
             continue
@@ -115,10 +117,12 @@ def find_estimate_faults(
         try:
             footer = read_footer(corpus.root / name)
             check_parquet(corpus.root / name, columns)
-            found = [
-                row for batch in read_batches(corpus.root / name, 1_000, ["id"]) for row in batch["id"].to_pylist()
-            ]
-            names = pq.read_schema(open_for_arrow(corpus.root / name)).names
+            schema = pq.read_schema(open_for_arrow(corpus.root / name)).remove_metadata()
+            found: list[str] = []
+            non_finite: set[str] = set()
+            for batch in read_batches(corpus.root / name, 1_000):
+                found += batch["id"].to_pylist()
+                non_finite |= {column for column in batch.schema.names if _has_non_finite(batch[column])}
         except (DataError, OSError, pa.ArrowException) as error:
             yield f"{name}: cannot be read: {error}"
             continue
@@ -126,7 +130,25 @@ def find_estimate_faults(
             yield f"{name}: was made from other audio; to make it again: {command}"
         elif list_versions(footer) != versions:
             yield f"{name}: is of other estimators than {RECORD} lists; to make it again: {command}"
-        if set(names) != set(columns):
+        first = first or (name, schema)
+        if set(schema.names) != set(columns):
             yield f"{name}: its columns are not those that {RECORD} lists"
+        elif not schema.equals(first[1]):
+            other = [column for column in schema.names if schema.field(column).type != first[1].field(column).type]
+            yield f"{name}: {', '.join(other)} {'has' if len(other) == 1 else 'have'} another type than in {first[0]}"
+        if non_finite:
+            yield f"{name}: {', '.join(sorted(non_finite))}: has values that are NaN or infinite"
         if source in ids and found != ids[source]:
             yield f"{name}: its ids are not those of {source}"
+
+
+def _has_non_finite(values: pa.Array) -> bool:
+    """Whether numbers, also in lists and structs, are NaN or infinite."""
+    kind = values.type
+    if pa.types.is_floating(kind):
+        return bool(pc.any(pc.invert(pc.is_finite(values))).as_py())
+    if pa.types.is_struct(kind):
+        return any(map(_has_non_finite, values.flatten()))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _has_non_finite(values.flatten())
+    return False

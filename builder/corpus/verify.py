@@ -94,7 +94,7 @@ def _verify(corpus: Corpus, progress: Callable[[int, int], None]) -> Findings:
         for kind in (kind for kind in GENERATED if kind in configs):
             findings.faults += find_score_faults(corpus, kind, ids, intact, pool)
             shards = [corpus.root / name for name in corpus.shards(kind) if name in intact]
-            setattr(findings, kind, sum(map(count_rows, shards)))
+            setattr(findings, kind, sum(map(_count_readable, shards)))
     findings.faults += _compare_schemas(schemas)
     all_ids = [clip for shard in ids.values() for clip in shard]
     if len(set(all_ids)) < len(all_ids):
@@ -103,8 +103,16 @@ def _verify(corpus: Corpus, progress: Callable[[int, int], None]) -> Findings:
         _check_embeddings(corpus, config, findings, ids, intact)
     if shards := [corpus.root / name for name in corpus.shards(ESTIMATES) if name in intact]:
         findings.faults += find_estimate_faults(corpus, ids, intact, corpus.sums())
-        findings.estimates = sum(map(count_rows, shards))
+        findings.estimates = sum(map(_count_readable, shards))
     return findings
+
+
+def _count_readable(shard: Path) -> int:
+    """The rows of a shard; 0 of one that is damaged, which is a fault of its own."""
+    try:
+        return count_rows(shard)
+    except (OSError, pa.ArrowException):
+        return 0
 
 
 def _check_files(corpus: Corpus, findings: Findings) -> set[str]:
