@@ -43,10 +43,20 @@ def find_peaks(strength: np.ndarray) -> np.ndarray:
     return np.flatnonzero(highest & (strength > _PEAK * median_filter(strength, 101)))
 
 
-def group_onsets(onsets: np.ndarray) -> list[np.ndarray]:
-    """Group onsets in seconds to events: strokes that follow each other within 20 ms. Returns times in ms."""
-    times = 1000.0 * np.sort(onsets)
-    return np.split(times, np.flatnonzero(np.diff(times) > _TOGETHER) + 1) if len(times) else []
+def group_onsets(onsets: np.ndarray, velocities: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Group onsets to events: strokes that follow each other within 20 ms.
+
+    Args:
+        onsets: float64 [strokes], in seconds.
+        velocities: [strokes], 1 to 127.
+
+    Returns:
+        For each event its onsets in ms, and the highest of its velocities.
+    """
+    order = np.argsort(onsets)
+    times = 1000.0 * onsets[order]
+    cuts = np.flatnonzero(np.diff(times) > _TOGETHER) + 1
+    return np.split(times, cuts), np.array([part.max() for part in np.split(velocities[order], cuts)])
 
 
 def measure_deviations(events: Sequence[np.ndarray], peaks: np.ndarray) -> np.ndarray:
@@ -66,13 +76,16 @@ class ChordAgreement:
 
 
 def measure_chroma(sound: np.ndarray, rate: int, lowest: str, octaves: int) -> np.ndarray:
-    """Return the chroma of some octaves, with equal energy over the clip: [12, frames]."""
+    """Return the chroma of some octaves, with equal energy over the clip: [12, frames].
+
+    Of three bins a semitone the middle one counts, as bins that are a semitone wide take energy of their neighbours.
+    """
     audio = librosa.resample(sound, orig_sr=rate, target_sr=_CHROMA_RATE, res_type="polyphase")
     first = round(float(librosa.note_to_midi(lowest)))
     spectrum = np.abs(
-        librosa.cqt(audio, sr=_CHROMA_RATE, hop_length=_CHROMA_HOP, fmin=librosa.midi_to_hz(first),
-                    n_bins=12 * octaves, tuning=0.0)
-    )  # fmt: skip
+        librosa.cqt(audio, sr=_CHROMA_RATE, hop_length=_CHROMA_HOP, fmin=librosa.midi_to_hz(first), tuning=0.0,
+                    n_bins=36 * octaves - 2, bins_per_octave=36)
+    )[::3]  # fmt: skip
     chroma = np.roll((spectrum**_EMPHASIS).reshape(octaves, 12, -1).sum(axis=0), first, axis=0)
     return np.asarray(chroma / max(1e-9, float(chroma.mean())))
 

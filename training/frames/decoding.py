@@ -5,7 +5,8 @@ and Godsill (ISMIR 2006) with the state space of Krebs, Böck and Widmer, *An Ef
 Tempo and Meter Tracking* (ISMIR 2015), and the observations of Böck, Krebs and Widmer, *Joint Beat and Downbeat
 Tracking with Recurrent Neural Networks* (ISMIR 2016). Inside a beat its states follow one another without a choice. So
 the most probable path is searched from beat to beat, which gives the path of the Viterbi algorithm over all states,
-with a fraction of the work.
+with a fraction of the work. The tempo of the first beat has a log-normal prior around 120 beats a minute (as in Ellis,
+*Beat Tracking by Dynamic Programming*, 2007), which decides where half or twice the tempo fits as well.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from builder.annotations.annotation import MELODY_RATE, Notes, Segments
 
 SLOWEST, FASTEST = 55.0, 215.0  # beats a minute
 METERS = (2, 3, 4, 6)  # beats in a bar
+MEDIAN_TEMPO, TEMPO_SPREAD = 120.0, 0.25  # of the first beat: beats a minute, and octaves, the standard deviation
 TEMPO_LAMBDA = 100.0  # how unlikely a change of tempo is
 BEAT_SHARE = 1 / 16  # of a beat's length, in which the activation is that of a beat
 LENGTH_REACH = 5  # frames by which the length of a beat may differ from the one before
@@ -83,6 +85,7 @@ class _BeatSpace:
 
     lengths: np.ndarray  # int64 [lengths], frames, in steps of 1
     zones: np.ndarray  # int64 [lengths], the frames at the start of a beat that have the activation of one
+    likely: np.ndarray  # float64 [lengths], log probability of the first beat's length, as far as they differ
     changes: (
         np.ndarray
     )  # float64 [lengths, 2 * LENGTH_REACH + 1], log probability after each length within LENGTH_REACH
@@ -103,10 +106,12 @@ class _BeatSpace:
         np.add.at(total, np.where(known, old - lengths[0], 0), likely)
         with np.errstate(divide="ignore"):
             changes = np.log(likely / total[np.where(known, old - lengths[0], 0)])
+        octaves = np.log2(60 * rate / lengths / MEDIAN_TEMPO)
+        first = -0.5 * (octaves / TEMPO_SPREAD) ** 2
         starts = np.cumsum([0, *meters[:-1]])
         before = np.concatenate([start + np.roll(np.arange(m), 1) for start, m in zip(starts, meters, strict=True)])
         positions = np.concatenate([np.arange(1, meter + 1) for meter in meters])
-        return cls(lengths, np.ceil(lengths * BEAT_SHARE).astype(np.int64), changes, before, positions)
+        return cls(lengths, np.ceil(lengths * BEAT_SHARE).astype(np.int64), first, changes, before, positions)
 
     def find_path(self, none: np.ndarray, other: np.ndarray, downbeat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the frames at which the beats of the most probable path start, and their positions.
@@ -124,7 +129,7 @@ class _BeatSpace:
         # length; of the last frames only. Before the recording a beat starts at no cost, so that the first may be cut.
         ring = pad + block
         ended = np.full((ring, beats, sizes), -np.inf)
-        ended[:pad] = spans[:pad, is_downbeat]
+        ended[:pad] = spans[:pad, is_downbeat] + self.likely
         origin = np.zeros((total, beats, sizes), np.int8)
         for start in range(pad, frames + pad, block):  # a beat depends on none that is nearer than the shortest length
             at = np.arange(start, min(start + block, frames + pad))

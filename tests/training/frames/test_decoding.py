@@ -103,6 +103,15 @@ def test_meters_and_tempi_are_options() -> None:
     assert np.median(np.diff(found)) == pytest.approx(0.5, abs=0.02)
 
 
+def test_where_half_the_tempo_fits_nearly_as_well_the_usual_one_is_taken() -> None:
+    strong = activate(np.arange(0.5, 10.0, 1.0), 10.0, 0.6)
+    weak = activate(np.arange(1.0, 10.0, 1.0), 10.0, 0.0012)  # without a prior over tempi: 60 beats a minute
+    found, _ = decode_beats(np.maximum(strong, weak), None, RATE)
+    assert np.median(np.diff(found)) == pytest.approx(0.5, abs=0.02)
+    slow, _ = decode_beats(strong, None, RATE)
+    assert np.median(np.diff(slow)) == pytest.approx(1.0, abs=0.02)
+
+
 def test_lengths_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="10 activations of beats, 9 of downbeats"):
         decode_beats(np.zeros(10), np.zeros(9), RATE)
@@ -131,7 +140,8 @@ def viterbi(space: _BeatSpace, densities: tuple[np.ndarray, np.ndarray, np.ndarr
     )
     seen = np.stack(densities)[kinds]  # [states, frames]
     starts = np.array([place == 0 for *_, place in states])
-    score = np.where(starts, move.max(axis=0), 0.0) + seen[:, 0]
+    likely = np.array([space.likely[size] for _, size, _ in states])  # of the first beat, which may be cut
+    score = np.where(starts, (move + likely[:, None]).max(axis=0), likely) + seen[:, 0]
     origins = []
     for frame in range(1, seen.shape[1]):
         choices = score[:, None] + move
