@@ -10,7 +10,7 @@ import numpy as np
 
 from builder.corpus.corpus import Corpus
 from builder.embedders.augment import SUFFIX
-from builder.embedders.embedded_dataset import filter_rows, is_corpus, open_dataset
+from builder.embedders.embedded_dataset import EmbeddedDataset, filter_rows, is_corpus, open_dataset
 from builder.errors import BackendError, DataError
 from builder.io.storage import to_path
 from builder.records import record_run
@@ -117,7 +117,7 @@ def measure_label_noise(
         )
         for row in noisy.order.tolist()
     ]
-    audio = dataset.audio([clip.id for clip in doubtful[:PLAYED]]) if doubtful else {}
+    audio = _read_audio(dataset, [clip.id for clip in doubtful[:PLAYED]])
     doubtful[:PLAYED] = [
         clip.model_copy(update={"audio": write_excerpt(out, f"doubtful-{place:02d}.flac", audio.get(clip.id))})
         for place, clip in enumerate(doubtful[:PLAYED], 1)
@@ -140,6 +140,14 @@ def measure_label_noise(
     )
     result.write(out / results.FILE)
     return result
+
+
+def _read_audio(dataset: EmbeddedDataset, ids: Sequence[str]) -> dict[str, bytes]:
+    """The audio of some clips; without those that cannot be read, which get no player."""
+    try:
+        return dataset.audio(ids) if ids else {}
+    except DataError:
+        return {}
 
 
 def _find_embedder(corpus: Corpus | None) -> str:

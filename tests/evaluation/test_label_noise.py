@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import synthmir
+from builder.embedders.embedded_dataset import EmbeddedDataset
 from builder.errors import BackendError, DataError
 from evaluation.label_noise.folds import assign_folds, predict_out_of_fold
 from evaluation.label_noise.measure import NoisyLabels, find_noisy_labels
@@ -64,6 +65,21 @@ def test_doubtful_clips_have_players(corpus: Path, tmp_path: Path, monkeypatch: 
         assert f'href="#doubtful-{place}"' in page and f'id="doubtful-{place}"' in page and clip.id in page
     assert page.count("<audio") == 12 and page.count('href="#doubtful"') == 12 and NASTY not in page
     assert 'src="label_noise/assets/doubtful-01.flac"' in render_section(tmp_path / "label_noise", "label_noise/")
+
+
+def test_clips_that_cannot_be_read_have_no_player(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubted = NoisyLabels(np.arange(3), np.eye(3) / 3)
+    monkeypatch.setattr("evaluation.label_noise.measure.find_noisy_labels", lambda *_: doubted)
+
+    def refuse(*_: object) -> dict[str, bytes]:
+        raise DataError("damaged")
+
+    monkeypatch.setattr(EmbeddedDataset, "audio", refuse)
+    noise = synthmir.label_noise(corpus, out=tmp_path, folds=3)
+    assert [clip.audio for clip in noise.doubtful] == [None] * 3
+    assert "<audio" not in (tmp_path / PAGE).read_text(encoding="utf-8")
 
 
 def test_the_table_lists_pairs_and_clips() -> None:
