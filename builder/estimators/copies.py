@@ -17,13 +17,14 @@ from .landmarks import HOP, LANDMARK_RATE, LandmarkIndex, Peaks, find_peaks, pai
 from .sound import Sound
 
 FIX = "write copies:FOLDER, a folder of audio"
+VERSION = "2"  # of the search; the hash of the recordings follows it
 LONGEST = 600.0  # seconds of a recording that are searched
 PIECE = 10.0  # seconds of a clip that are searched at a time: over longer ones an inexact speed adds up
 FRAMES = PIECE * LANDMARK_RATE / HOP  # in a piece
 SPEEDS = tuple(1 + percent / 100 for percent in range(-6, 7) if percent)
 CHANGES = ((1.0, 1.0), *((speed, speed) for speed in SPEEDS), *((speed, 1.0) for speed in SPEEDS))  # speed, pitch
 CALIBRATED = 100  # recordings, at most, that are compared with the others to set the threshold
-PERCENTILE, MARGIN = 90, 6  # the tail above it falls about e-fold a landmark: 0.1 * exp(-6) = 0.02 % of clips
+MARGIN = 8  # over the median; the tail falls about e-fold a landmark: 0.5 * exp(-8) = 0.02 % of clips
 CERTAIN = 40  # landmarks in common: the recording is in the folder twice
 FEWEST = 14  # landmarks of a copy, at least
 
@@ -62,7 +63,7 @@ class CopySearch:
             middle = max(0.0, (peaks.frames.max(initial=0.0) - FRAMES) / 2)
             common.append(self.search(peaks.cut(middle, middle + FRAMES), number).landmarks)
         common = [landmarks for landmarks in common if landmarks < CERTAIN] or [0]
-        return max(FEWEST, round(float(np.percentile(common, PERCENTILE))) + MARGIN)
+        return max(FEWEST, round(float(np.median(common))) + MARGIN)
 
     def search(self, peaks: Peaks, leave_out: int = -1) -> Match:
         """Find the recording that a clip repeats best.
@@ -90,8 +91,8 @@ class Copies:
     """Search of known recordings in clips, see `CopySearch`.
 
     It finds what is repeated as recorded, also under noise, a codec or at a speed that is up to 6 % off; not a melody
-    that is played again. The threshold is set by the recordings themselves: 6 landmarks above the 90th percentile of
-    what excerpts of them have in common with other recordings.
+    that is played again. The threshold is set by the recordings themselves: 8 landmarks above the median of what
+    excerpts of them have in common with other recordings. The median is that of chance even where many are related.
 
     Args:
         settings: Its source is a folder of recordings.
@@ -107,7 +108,7 @@ class Copies:
         self.names, recordings, digest, unreadable = read_recordings(folder)
         self.search = CopySearch(recordings)
         self.threshold = self.search.threshold
-        self.revision = f"2-{digest[:16]}"
+        self.revision = f"{VERSION}-{digest[:16]}"
         left_out = f" {format_count(unreadable, 'file')} could not be read." if unreadable else ""
         self.about = (
             f"The recording of {len(recordings):,} that shares most landmarks with the clip (Wang 2003), at up to 6 % "

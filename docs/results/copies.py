@@ -243,8 +243,8 @@ def _format_recall(figures: dict[str, Any]) -> Iterator[str]:
         f"them replace a part of clips of the arranger of {CLIP} s, the clips are damaged, and searched. Found: the "
         f"right recording, with at least {threshold} landmarks in common, the threshold that the estimator sets "
         "for this folder. In brackets: exact 95 % intervals. The steps of 1 %, the range of 6 % and the "
-        "margin of the threshold were chosen on "
-        f"other excerpts of the same recordings. Opening the folder takes {figures['seconds_to_open']:g} s, searching "
+        "margin of the threshold were chosen with these recordings and clips at hand: the rates are no independent "
+        f"test. Opening the folder takes {figures['seconds_to_open']:g} s, searching "
         f"a clip {figures['milliseconds_a_clip']:g} ms, decoding not counted. Machine: {figures['record']['device']}. "
         "Written by `docs/results/copies.py`.\n"
     )

@@ -17,6 +17,7 @@ from builder.errors import DataError
 from builder.estimators import silence
 from builder.estimators.annotate_corpus import annotate_corpus, read_label_names
 from builder.estimators.base import EstimatorSettings, load_estimator
+from builder.estimators.copies import Copies
 from builder.estimators.estimates_config import EstimatesConfig
 from builder.estimators.silence import Silence
 
@@ -172,6 +173,28 @@ def test_damaged_record_and_missing_corpus_are_refused(corpus, tmp_path):
     record.write_text(json.dumps(content))
     with pytest.raises(DataError, match="not a record of estimates"):
         annotate_corpus(corpus.root, ["silence"])
+
+
+def test_copies_of_the_first_revision_are_kept(corpus, tmp_path, monkeypatch):
+    (tmp_path / "music").mkdir()
+    clip = pq.read_table(corpus.root / corpus.shards()[0], columns=["audio"])["audio"][0].as_py()
+    (tmp_path / "music" / "known.flac").write_bytes(clip["bytes"])
+    types = {"nearest": "string", "landmarks": "int32", "start": "float32", "copy": "bool"}
+    old = {name: datasets.Value(kind) for name, kind in types.items()}
+    estimate = {"nearest": "known.flac", "landmarks": 20, "start": 0.5, "copy": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(Copies, "columns", lambda self: {"copies": old})
+        patch.setattr(Copies, "estimate", lambda self, sounds: [{"copies": estimate} for _ in sounds])
+        patch.setattr("builder.estimators.copies.VERSION", "1")
+        annotate_corpus(corpus.root, [f"copies:{tmp_path / 'music'}"])
+    assert read_entries(corpus)["copies"].version.startswith("1-")
+    annotate_corpus(corpus.root, ["silence"])  # the recordings are not needed for it
+    assert all(row["copies"] == estimate and row["silence"] == 0.0 for row in read(corpus))
+    assert verify(corpus.root).faults == []
+    with pytest.raises(DataError, match=r"estimates of 'copies' are of revision 1-\w+, this is 2-\w+"):
+        annotate_corpus(corpus.root, ["copies"])
+    annotate_corpus(corpus.root, ["copies"], overwrite=True)
+    assert set(read(corpus)[0]["copies"]) == {*old, "speed", "pitch"} and verify(corpus.root).faults == []
 
 
 def test_an_unfinished_corpus_is_refused(corpus):
