@@ -1,9 +1,10 @@
 """A frame model beside its peers on annotated tracks: librosa's methods, and basic-pitch for notes.
 
-    uv run perf/annotation_peers.py MODEL [--on validation]... [--corpus CORPUS] [--out DIR] [--without basic-pitch]
+    uv run perf/annotation_peers.py MODEL [--on validation]... [--corpus CORPUS] [--out DIR] [--name NAME]
+        [--without basic-pitch]
 
 The validation split holds clips that the model was not trained on. basic-pitch runs in an environment of its own,
-which uv makes. Writes frame_models.json, as `synthmir evaluate` writes annotation_scores.json, and frame_models.md.
+which uv makes. Writes NAME.json, as `synthmir evaluate` writes annotation_scores.json, and NAME.md; by default frame_models.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ from evaluation.reporting.annotation_report import TASK_NAMES, format_points, fo
 from evaluation.results.annotation_scores import FILE, SCORES, AnnotationScores
 from training.frames.loading import load_frame_model
 
-NAME = "frame_models"
 BASIC_PITCH = "basic-pitch"
 
 
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--on", action="append", help="annotated tracks, as `synthmir evaluate` takes them")
     parser.add_argument("--corpus", type=Path, help="of validation; by default what the model was trained on")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--name", default="frame_models", help="of the two files")
     parser.add_argument("--without", action="append", default=[], choices=[*PEERS, BASIC_PITCH])
     parser.add_argument("--bootstrap", type=int, default=1000)
     options = parser.parse_args()
@@ -58,10 +59,10 @@ def main() -> None:
             model.annotate, on, options.out, options.model.name, tasks, [*peers, *others],
             EvaluationSettings(bootstrap=options.bootstrap), corpus, trained.fingerprint, partial(count, [0]),
         )  # fmt: skip
-    (options.out / FILE).replace(options.out / f"{NAME}.json")
+    (options.out / FILE).replace(options.out / f"{options.name}.json")
     clips = trained.details["clips"]["train"]
-    write_text(options.out / f"{NAME}.md", "\n".join(page(scores, clips)) + "\n")
-    print((options.out / f"{NAME}.md").read_text(encoding="utf-8"))
+    write_text(options.out / f"{options.name}.md", "\n".join(page(scores, clips)) + "\n")
+    print((options.out / f"{options.name}.md").read_text(encoding="utf-8"))
 
 
 def count(done: list[int], more: int) -> None:

@@ -79,8 +79,7 @@ def run(
         recipe, out, on=on or (), workers=workers, executor=executor, address=address, gpus_per_worker=gpus_per_worker,
         shard_timeout=shard_timeout, notice=print,
     )  # fmt: skip
-    scores = result.report.with_name("scores.json")
-    print(f"\ncorpus  {out / 'corpus'}\nmodel   {result.model}\nreport  {result.report}\nscores  {scores}")
+    print(f"\ncorpus  {out / 'corpus'}\nmodel   {result.model}\nreport  {result.report}\nscores  {result.scores_file}")
 
 
 app.registered_commands += builder.cli.app.registered_commands

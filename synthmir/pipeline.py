@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import RecipeError
 from builder.progress import ProgressOption, Update, show_progress
 
 if TYPE_CHECKING:
     from builder.corpus.corpus import Corpus
     from builder.hub.publish import Target
     from builder.recipe import Recipe
+    from evaluation.results.annotation_scores import AnnotationScores
     from evaluation.results.scores import Scores
 
 Notice = Callable[[str], None]
@@ -83,7 +83,8 @@ class Run:
     corpus: Corpus
     model: Path
     report: Path  # report.html
-    scores: Scores
+    scores: Scores | AnnotationScores  # the latter of beats, chords, ..., which are learnt from annotations
+    scores_file: Path  # scores.json, or annotation_scores.json
 
 
 def run(
@@ -100,6 +101,9 @@ def run(
     notice: Notice | None = None,
 ) -> Run:
     """Run the whole pipeline: prompts, corpus, embeddings, classifier, scores, report and cards. Resumes when stopped.
+
+    With a task that is learnt from annotations (`training.task: [beats, chords, key]`) there are no embeddings: the
+    network is trained and evaluated on audio.
 
     Args:
         recipe: See `read_recipe`.
@@ -130,8 +134,11 @@ def run(
     from builder.embedders.embed_corpus import embed_corpus
     from builder.executors import count_embedding_workers
     from evaluation.api import agreement
+    from evaluation.evaluate import SCORES
+    from evaluation.reporting.annotation_report import format_annotation_scores
     from evaluation.reporting.tables import format_robustness, format_scores
-    from evaluation.steps import evaluate_with, fidelity_with, robustness_with
+    from evaluation.results.annotation_scores import FILE as ANNOTATION_SCORES
+    from evaluation.steps import evaluate_frames_with, evaluate_with, fidelity_with, robustness_with
     from training.settings import ChosenSettings
     from training.trainer import summarize_training
 
@@ -141,15 +148,12 @@ def run(
     report = notice or (lambda line: None)
     loaded, folder = read_recipe(recipe), Path(out)
     check_run_folder(folder)
-    if loaded.training.frame_tasks:
-        raise RecipeError(
-            f"training.task: {loaded.training.task} is learnt from annotations, and `run` trains on embeddings",
-            "build, train and evaluate it: synthmir build RECIPE --out CORPUS, synthmir train CORPUS --out MODEL",
-        )
+    embeds = not loaded.training.frame_tasks
     evaluated = _add_benchmarks(loaded, [on] if isinstance(on, str) else on)
     check_recipe(evaluated)
     check_label_counts(loaded)
-    check_embedder(loaded)
+    if embeds:
+        check_embedder(loaded)
     check_estimators(loaded)
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
     embedding_workers = count_embedding_workers(workers, scale)
@@ -160,9 +164,12 @@ def run(
     )  # fmt: skip
     report("\n".join(describe_corpus(corpus)))
 
-    with show_progress(progress, "embed") as update:
-        record = embed_corpus(corpus.root, loaded.embedder, workers=embedding_workers, scale=scale, progress=update)
-    report(f"embeddings {corpus.root / augmented_config_name(loaded.embedder)}: {record.rows:,} rows")
+    if embeds:
+        with show_progress(progress, "embed") as update:
+            record = embed_corpus(
+                corpus.root, loaded.embedder, workers=embedding_workers, scale=scale, progress=update
+            )
+        report(f"embeddings {corpus.root / augmented_config_name(loaded.embedder)}: {record.rows:,} rows")
 
     if loaded.estimates:
         from builder.estimators.annotate_corpus import annotate_corpus
@@ -181,6 +188,10 @@ def run(
     if loaded.estimates:
         agreement(corpus.root, out=pages / "agreement", bootstrap=evaluated.evaluation.bootstrap, notice=report)
     settings = evaluated.evaluation
+    if not embeds:
+        annotated = evaluate_frames_with(model, pages, corpus.root, settings, progress=progress)
+        report(format_annotation_scores(annotated))
+        return Run(corpus, model, pages / "report.html", annotated, pages / ANNOTATION_SCORES)
     if settings.robustness is not None:
         report(format_robustness(robustness_with(model, pages, corpus.root, settings, progress)))
     if settings.fidelity is not None:
@@ -188,7 +199,7 @@ def run(
         fidelity_with(corpus.root, against, pages / "fidelity", loaded.embedder, progress, report, clap=clap)
     scores = evaluate_with(model, pages, corpus.root, settings, scale, embedding_workers, progress=progress)
     report(format_scores(scores.model_dump(mode="json", by_alias=True)))
-    return Run(corpus, model, pages / "report.html", scores)
+    return Run(corpus, model, pages / "report.html", scores, pages / SCORES)
 
 
 def _add_benchmarks(recipe: Recipe, on: Sequence[str]) -> Recipe:

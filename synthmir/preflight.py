@@ -116,6 +116,10 @@ def _find_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
     evaluation, training = recipe.evaluation, recipe.training
     yield from _catch("training", lambda: _check_task(recipe))
     yield from _catch("embedder.augment", lambda: _check_damages(recipe.embedder.augment))
+    if training.frame_tasks:
+        yield from _find_frame_problems(recipe)
+        yield from _catch("taxonomy", lambda: recipe.labels)
+        return
     for benchmark in evaluation.benchmarks:
         check = partial(_check_benchmark, benchmark, training.task, _list_genres(recipe))
         yield from _catch("evaluation.benchmarks", check)
@@ -139,6 +143,19 @@ def _find_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
             yield from _catch(key, partial(_check_benchmark, name, training.task))
     yield from _catch("taxonomy", lambda: recipe.labels)
     yield from _catch("prompts.source.path", recipe.source_file)
+
+
+def _find_frame_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
+    """Yield the problems of the evaluation of a network that is trained on audio and annotations."""
+    from evaluation.benchmarks.annotated import VALIDATION, load_annotated
+
+    evaluation, task = recipe.evaluation, recipe.training.task
+    for name in evaluation.benchmarks:
+        if name != VALIDATION:
+            yield from _catch("evaluation.benchmarks", partial(load_annotated, name, recipe.training.frame_tasks))
+    for key in ("robustness", "fidelity", "probe", "calibrate"):
+        if getattr(evaluation, key):
+            yield f"evaluation.{key}: is of classifiers of embeddings, and {task} is learnt from audio", "leave it out"
 
 
 def _catch(key: str, check: Callable[[], Any]) -> Iterator[tuple[str, str | None]]:

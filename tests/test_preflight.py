@@ -9,6 +9,7 @@ import pytest
 
 from builder.errors import BackendError, DataError, RecipeError
 from builder.recipe import Recipe
+from evaluation.results.annotation_scores import AnnotationScores
 from synthmir.pipeline import _add_benchmarks, run
 from synthmir.preflight import check_estimators, check_label_counts, check_recipe, check_run_folder
 
@@ -105,6 +106,28 @@ def test_a_run_and_the_recipe_command_check_first(tmp_path: Path):
     done = synthmir("recipe", tmp_path / "bad.yaml")
     assert done.returncode == 2 and "training.task" in done.stderr and not done.stdout
     assert synthmir("recipe", "smoke").returncode == 0
+
+
+def test_a_run_of_a_task_that_is_learnt_from_annotations_has_no_embeddings(tmp_path: Path):
+    recipe = make_recipe(
+        prompts={"per_genre": 2}, generator={"seconds": 2}, annotations=True, evaluation={"bootstrap": 100},
+        training={"task": "beats,key", "frames": {"epochs": 1, "width": 8, "damages": [], "seconds": 2}},
+    )  # fmt: skip
+    made = run(recipe, tmp_path, progress=False)
+    assert isinstance(made.scores, AnnotationScores) and made.scores.tasks == ["beats", "tempo", "key"]
+    assert made.scores_file.is_file() and made.report.is_file() and not made.corpus.embeddings()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("fidelity", {"against": "validation"}), ("robustness", {"damages": ["noise:0"]})]
+)
+def test_what_needs_embeddings_is_refused_of_a_task_without(key: str, value: dict[str, Any]):
+    recipe = make_recipe(annotations=True, training={"task": "beats"}, evaluation={key: value})
+    with pytest.raises(RecipeError, match=rf"evaluation\.{key}: is of classifiers of embeddings, and beats"):
+        check_recipe(recipe)
+    other = make_recipe(annotations=True, training={"task": "beats"}, evaluation={"benchmarks": ["gtzan:x"]})
+    with pytest.raises(RecipeError, match=r"evaluation\.benchmarks: gtzan:x: has no annotated tracks"):
+        check_recipe(other)
 
 
 def test_benchmarks_of_a_run_are_added_and_the_corpus_is_compared_with_the_first():
