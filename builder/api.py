@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .corpus.export.export import Export
     from .corpus.torch_data import Loader, Tensors
     from .corpus.verify import Findings
+    from .estimators.select_corpus import Selection
     from .executors import ExecutorSettings
     from .recipe import Recipe
     from .records import RunRecord
@@ -350,6 +351,41 @@ def annotate(
             to_path(corpus), [name for name in names if name.strip()], device=device, overwrite=overwrite,
             workers=workers, scale=scale, progress=update,
         )  # fmt: skip
+
+
+def select(
+    corpus: str | Path,
+    out: str | Path,
+    *,
+    where: str | None = None,
+    keep: float | None = None,
+    progress: ProgressOption = True,
+) -> Selection:
+    """Write a corpus that holds the chosen clips of another one, in every config, with its estimates.
+
+    Args:
+        corpus: A corpus that `annotate` has measured.
+        out: The folder of the new corpus. A run that was stopped resumes.
+        where: An expression: "clap > 0.3 and agrees.genre". Default: all clips.
+        keep: The share of those clips of each genre that is kept, the best first: by how many of their labels their
+            estimates agree with, then by `clap`.
+        progress: See `builder.progress.show_progress`.
+
+    Returns:
+        The new corpus, and the clips that were kept and left out by genre.
+
+    Raises:
+        RecipeError: The expression is not valid, or nothing is kept of a genre.
+        DataError: The corpus has no estimates or is damaged, or `out` holds something else.
+
+    Examples:
+        >>> synthmir.select("corpus", "filtered", where="agrees.tempo", keep=0.8).kept
+        {'pop': 72, 'rock': 70}
+    """
+    from .estimators.select_corpus import select_corpus
+
+    with show_progress(progress, "select", " shards") as update:
+        return select_corpus(corpus, out, where, keep, update)
 
 
 def _read_embedder_settings(corpus: Path) -> EmbedderSettings:

@@ -221,6 +221,25 @@ def annotate(
 
 
 @app.command(rich_help_panel="Corpus")
+def select(
+    corpus: CorpusArgument,
+    out: Annotated[Path, typer.Option(help="The folder of the new corpus.")],
+    where: Annotated[
+        str | None, typer.Option(help="Keep clips of which this is true: 'clap > 0.3 and agrees.genre'.")
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(help="Of each genre, keep this share: those whose labels agree most with their estimates."),
+    ] = None,
+) -> None:
+    """Write a corpus of the chosen clips, in every config, by their estimates. If it is stopped, it resumes."""
+    selection = api.select(corpus, out, where=where, keep=keep)
+    print(f"corpus {out}: {sum(selection.kept.values()):,} clips, {sum(selection.left_out.values()):,} left out")
+    for genre, count in selection.kept.items():
+        print(f"  {genre}: {count:,} of {count + selection.left_out.get(genre, 0):,}")
+
+
+@app.command(rich_help_panel="Corpus")
 def convert(
     corpus: CorpusArgument,
     to: Annotated[

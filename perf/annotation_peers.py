@@ -4,7 +4,7 @@
         [--without basic-pitch]
 
 The validation split holds clips that the model was not trained on. basic-pitch runs in an environment of its own,
-which uv makes. Writes NAME.json, as `synthmir evaluate` writes annotation_scores.json, and NAME.md; by default frame_models.
+which uv makes. Writes NAME.json, as `synthmir evaluate` writes annotation_scores.json, and NAME.md.
 """
 
 from __future__ import annotations

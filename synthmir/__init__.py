@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         plan,
         prompts,
         read_recipe,
+        select,
         verify,
     )
     from builder.corpus.corpus import Corpus
@@ -79,7 +80,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "builder.api": (
         "annotate", "build", "convert", "embed", "estimate", "load_batches", "load_tensors", "plan", "prompts",
-        "read_recipe", "verify",
+        "read_recipe", "select", "verify",
     ),
     "builder.corpus.corpus": ("Corpus",),
     "builder.corpus.hf_builder": ("MusicGenCorpus",),
@@ -172,6 +173,7 @@ __all__ = [
     "robustness",
     "run",
     "score_annotation",
+    "select",
     "tags",
     "train",
     "train_seeds",

@@ -53,6 +53,8 @@ def open_job(recipe: Recipe, out: Path, clips: list[Clip] | None, extend: bool, 
     corpus = Corpus(out)
     stopped_record = _read_stopped_record(corpus)
     joining, record = stopped_record is not None, stopped_record or corpus.record()
+    if "select" in record.get("details", {}):
+        raise DataError(f"{out}: holds selected clips of another corpus", "build that one, then: synthmir select")
     parts = list_parts(record)
     if any("clips_per_shard" not in part for part in parts):
         raise DataError(f"{out / BUILD_RECORD}: missing or damaged", "build into another --out")
