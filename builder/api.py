@@ -108,7 +108,7 @@ def estimate(
     from .corpus.building.estimate import estimate_build as estimate_build
     from .io.storage import to_path
 
-    return estimate_build(read_recipe(recipe), workers, None if corpus is None else to_path(corpus))
+    return estimate_build(read_recipe(recipe).enlarged(), workers, None if corpus is None else to_path(corpus))
 
 
 def plan(
@@ -130,7 +130,7 @@ def plan(
     """
     from .corpus.building.capacity import estimate_capacity
 
-    return estimate_capacity(read_recipe(recipe), at, workers, clips_per_hour, clips_per_shard)
+    return estimate_capacity(read_recipe(recipe).enlarged(), at, workers, clips_per_hour, clips_per_shard)
 
 
 def build(
@@ -173,18 +173,13 @@ def build(
         >>> len(corpus.shards())
         2
     """
-    from .corpus.building.build import build as build_corpus
-    from .corpus.corpus import Corpus
-    from .io.storage import to_path
+    from .estimators.build_selected import build_recipe
 
-    loaded, folder = read_recipe(recipe), to_path(out)
     scale = make_executor_settings(executor, address, gpus_per_worker, shard_timeout)
-    with show_progress(progress, "build") as update:
-        build_corpus(
-            loaded, folder, workers=workers, scale=scale, clips_per_shard=clips_per_shard, extend=extend,
-            progress=update,
-        )  # fmt: skip
-    return Corpus.open(folder)
+    return build_recipe(
+        read_recipe(recipe), out, workers=workers, scale=scale, clips_per_shard=clips_per_shard, extend=extend,
+        progress=progress,
+    )  # fmt: skip
 
 
 def describe_corpus(corpus: Corpus) -> list[str]:

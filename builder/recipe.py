@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from .configs import GENERATED, ConfigKind
 from .errors import RecipeError
@@ -26,6 +27,7 @@ from .settings import (
     PromptSettings,
     QualitySettings,
     RecipeSection,
+    SelectSettings,
     SplitSettings,
     TrainingSettings,
 )
@@ -92,6 +94,8 @@ class Recipe(RecipeSection):
     which add up to it, from a generator that has a score, as `arranger`."""
     estimates: tuple[str, ...] = Field(default=(), strict=False)
     """Estimators that measure the sound of each clip, as `synthmir annotate` does: `[tempo, key, silence]`."""
+    select: SelectSettings | None = None
+    """Make more clips and keep those whose estimates are best. Default: all clips are kept."""
     embedder: EmbedderSettings = EmbedderSettings()
     """Which embedder turns the audio into vectors, and how."""
     training: TrainingSettings = TrainingSettings()
@@ -171,6 +175,20 @@ class Recipe(RecipeSection):
         recipe._folder = self._folder
         return recipe
 
+    @model_validator(mode="after")
+    def _select_by_estimates(self) -> Recipe:
+        if self.select is not None and not self.estimates:
+            raise ValueError("select: needs estimates to choose by: add `estimates: [tempo, key]` at the top")
+        return self
+
+    def enlarged(self) -> Recipe:
+        """Return the recipe of all clips that are made where `select` keeps some; unchanged without `select`."""
+        if self.select is None:
+            return self
+        key = "per_genre" if self.prompts.per_genre is not None else "total"
+        asked = getattr(self.prompts, key)
+        return self.with_values({"select": None, f"prompts.{key}": math.ceil(asked * self.select.oversample)})
+
     @cached_property
     def labels(self) -> Taxonomy:
         """The taxonomy that the recipe names: the labels that clips can have."""
@@ -194,7 +212,7 @@ class Recipe(RecipeSection):
         Returns:
             16 hexadecimal digits.
         """
-        parts = {
+        parts: dict[str, Any] = {
             "name": self.name,
             "taxonomy": self.labels.model_dump(mode="json"),
             "prompts": self.prompts.audible(),
@@ -202,6 +220,8 @@ class Recipe(RecipeSection):
             "generator": self.generator.audible(),
             "quality": self.quality.model_dump(mode="json", exclude={"max_rejected"}),
         }
+        if self.select is not None:
+            parts |= {"select": self.select.model_dump(mode="json"), "estimates": sorted(self.estimates)}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def match_version(self, fingerprint: str) -> Recipe:

@@ -225,6 +225,19 @@ class QualitySettings(RecipeSection):
     """The largest absolute mean of the samples."""
 
 
+class SelectSettings(RecipeSection):
+    """The build makes more clips than `prompts` asks for, measures them by `estimates`, and keeps the best.
+
+    Of each genre those are kept whose labels agree most with the estimates, then those with the higher `clap`, then a
+    draw by the id.
+    """
+
+    where: str | None = None
+    """Only clips of which this is true are kept: `clap > 0.3 and agrees.genre`. Default: the best of all."""
+    oversample: float = Field(default=1.25, gt=1.0, le=100.0, strict=False)
+    """How many times the clips that `prompts` asks for are made."""
+
+
 class SplitSettings(RecipeSection):
     """Train and validation, divided by prompt group."""
 

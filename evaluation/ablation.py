@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from builder.corpus.building.build import build
 from builder.embedders.augment import check_damages
 from builder.embedders.base import config_name
 from builder.embedders.embed_corpus import embed_corpus
 from builder.embedders.embedded_dataset import open_dataset
 from builder.errors import RecipeError
 from builder.estimators.annotate_corpus import annotate_corpus
+from builder.estimators.build_selected import build_recipe
 from builder.executors import ExecutorSettings, count_embedding_workers
 from builder.io.safe_files import parse_yaml
 from builder.recipe import Recipe
@@ -228,7 +228,9 @@ def _check_key(recipe: Recipe, key: str) -> None:
 def _make(cell: Cell, out: Path, workers: int | None, bars: Bars, scale: ExecutorSettings | None) -> None:
     corpus = _corpus(out, cell)
     with bars(f"build {corpus.name}") as bar:
-        build(cell.recipe, corpus, workers=workers, scale=scale, progress=bar)
+        build_recipe(
+            cell.recipe, corpus, workers=workers, scale=scale, progress=lambda stage, done, total: bar(done, total)
+        )
     with bars("embed") as bar:
         embed_corpus(
             corpus, cell.recipe.embedder, workers=count_embedding_workers(workers, scale), scale=scale, progress=bar

@@ -141,6 +141,10 @@ def _find_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
     ):
         if name is not None and _is_benchmark(name):
             yield from _catch(key, partial(_check_benchmark, name, training.task))
+    if recipe.select is not None:
+        from builder.estimators.build_selected import check_where
+
+        yield from _catch("select.where", lambda: check_where(recipe))
     yield from _catch("taxonomy", lambda: recipe.labels)
     yield from _catch("prompts.source.path", recipe.source_file)
 

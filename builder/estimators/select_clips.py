@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -39,7 +40,9 @@ class ClipChoice:
     reasons: dict[str, str]
 
 
-def choose_clips(corpus: str | Path, where: str | None, keep: float | None = None) -> ClipChoice:
+def choose_clips(
+    corpus: str | Path, where: str | None, keep: float | None = None, counts: Mapping[str, int] | None = None
+) -> ClipChoice:
     """Choose clips by an expression, and of those the best of each genre.
 
     The better of two clips is the one with the higher weight. Of equal weights it is the one with the higher `clap`,
@@ -50,9 +53,11 @@ def choose_clips(corpus: str | Path, where: str | None, keep: float | None = Non
         where: See `Where`. None: all clips.
         keep: The share of each genre's clips that is kept, in (0, 1], rounded up. None: all for which `where` is true.
 
+        counts: In place of `keep`, how many clips of each genre are kept.
+
     Raises:
-        RecipeError: `keep` is not in (0, 1]; the expression does not parse, names no column, compares what cannot be
-            compared, or is true of no clip.
+        RecipeError: There are fewer clips of a genre than `counts` asks for; `keep` is not in (0, 1]; the expression
+            does not parse, names no column, compares what cannot be compared, or is true of no clip.
         DataError: The corpus has no estimates, or not of all its clips.
     """
     if keep is not None and not 0 < keep <= 1:
@@ -75,13 +80,28 @@ def choose_clips(corpus: str | Path, where: str | None, keep: float | None = Non
         check_columns(expression, known)
     if not ranked:
         raise RecipeError(f"where: {where!r} is true of none of {len(weights):,} clips", "ask for less")
+    if counts is not None:
+        _check_counts({genre: len(ranked.get(genre, ())) for genre in counts}, counts, genres)
     kept: list[str] = []
-    for clips in ranked.values():
+    for genre, clips in ranked.items():
         number = len(clips) if keep is None else count_kept(len(clips), keep)
+        number = number if counts is None else counts.get(genre, 0)
         best = [key[-1] for key in (sorted(clips) if number < len(clips) else clips)]
         kept += best[:number]
         reasons |= dict.fromkeys(best[number:], BY_RANK)
     return ClipChoice(frozenset(kept), frozenset(reasons), weights, genres, reasons)
+
+
+def _check_counts(there: Mapping[str, int], counts: Mapping[str, int], genres: Mapping[str, str]) -> None:
+    """Raise RecipeError if fewer clips of a genre can be kept than are asked for."""
+    short = {genre: number for genre, number in there.items() if number < counts[genre]}
+    if not short:
+        return
+    made = Counter(genres.values())
+    listed = ", ".join(f"{number:,} of {counts[genre]:,} {genre}" for genre, number in short.items())
+    enough = max((made[genre] / number for genre, number in short.items() if number), default=0.0)
+    fix = f"make more: select.oversample: {math.ceil(11 * enough) / 10:g}" if all(short.values()) else "ask for less"
+    raise RecipeError(f"select: where is true of too few clips: {listed}", f"{fix}; or change select.where")
 
 
 def count_kept(clips: int, keep: float) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from ..configs import AUDIO
-from ..corpus.building.extend import PORTABLE
+from ..corpus.building.extend import PORTABLE, archive_recipe, write_recipe
 from ..corpus.card.card import write_card
 from ..corpus.corpus import BUILD_RECORD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, part_number, write_sums
 from ..corpus.shards import WORK, Entry, Footer, Ledger, count_rows, digest, open_shard, read_footer
@@ -32,6 +32,8 @@ from ..io.storage import (
     storage_errors,
     to_path,
 )
+from ..prompts.grammar import count_clips
+from ..recipe import Recipe
 from ..records import RunRecord
 from .select_clips import ClipChoice, choose_clips
 
@@ -61,6 +63,7 @@ def select_corpus(
     where: str | None = None,
     keep: float | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    recipe: Recipe | None = None,
 ) -> Selection:
     """Write a corpus that holds the chosen clips of another one, in every config. A run that was stopped resumes.
 
@@ -73,6 +76,8 @@ def select_corpus(
             Default: all clips.
         keep: The share of those clips of each genre that is kept, the best by `choose_clips`. Default: all.
         progress: Called with the number of shards written so far, and of all.
+        recipe: The recipe whose `select` this is: as many clips of each genre are kept as its prompts ask for. It
+            becomes that of the new corpus; that of the source stays beside it.
 
     Returns:
         What was kept.
@@ -81,22 +86,23 @@ def select_corpus(
         RecipeError: Nothing is asked for, the expression is not valid, or nothing is kept of a genre or a shard.
         DataError: The corpus has no estimates or is damaged, or `out` holds something else.
     """
-    if where is None and keep is None:
+    if where is None and keep is None and recipe is None:
         raise RecipeError("select: neither where nor keep is given: every clip would be kept", "give one of them")
     corpus, root = Corpus.open(source), to_path(out)
     if root.resolve() == corpus.root.resolve():
         raise DataError(f"{root}: is the corpus itself", "choose another --out")
     with storage_errors(root), storage_errors(corpus.root):
-        choice = choose_clips(corpus.root, where, keep)
+        choice = choose_clips(corpus.root, where, keep, count_clips(recipe) if recipe else None)
         _check_genres(choice, where)
         sums = corpus.sums()
         listed = "".join(f"{value} {name}\n" for name, value in sorted(sums.items()) if name.endswith(".parquet"))
         state = {"source": hashlib.sha256(listed.encode()).hexdigest(), "where": where, "keep": keep}
+        state |= {"recipe": recipe.fingerprint()} if recipe else {}
         if not _claim_folder(root, state):
             return _describe(Corpus.open(root), choice)
         with lock_folder(root / WORK):
             delete_temporary_files(root)
-            _write_selection(corpus, root, choice, state, sums, progress)
+            _write_selection(corpus, root, choice, state, sums, progress, recipe)
         delete_folder(root / WORK)
     return _describe(Corpus.open(root), choice)
 
@@ -129,7 +135,7 @@ def _claim_folder(root: Path, state: dict[str, Any]) -> bool:
 
 def _write_selection(
     corpus: Corpus, root: Path, choice: ClipChoice, state: dict[str, Any], sums: dict[str, str],
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None], recipe: Recipe | None,
 ) -> None:  # fmt: skip
     ledger = Ledger(root / WORK)
     names = [name for config in corpus.configs() for name in corpus.shards(config)]  # the audio first
@@ -152,6 +158,9 @@ def _write_selection(
             rejected[name] = read_footer(root / name)["rejected"]
         progress(done, len(names))
     _copy_recipes(corpus.root, root)
+    if recipe is not None:
+        archive_recipe(root, Corpus(corpus.root).parts()[-1]["fingerprint"])
+        write_recipe(root, recipe)
     _write_records(corpus, root, choice, state, ledger, rejected)
     lines = [json.dumps(row, ensure_ascii=False) for rows in rejected.values() for row in rows]
     write_text(root / REJECTED, "".join(f"{line}\n" for line in lines))

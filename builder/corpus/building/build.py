@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs import AUDIO
-from ...errors import DataError
+from ...errors import DataError, RecipeError
 from ...executors import ExecutorSettings, choose_executor
 from ...generators.base import check_generated_configs, check_settings
 from ...io.atomic import write_text
@@ -82,6 +82,8 @@ def build(
         BackendError: The generator is not available.
         DataError: The folder holds something else, or more clips were rejected than `quality.max_rejected` allows.
     """
+    if recipe.select is not None:
+        raise RecipeError("select: clips are selected when all are made and measured", "use `synthmir.build`")
     out = to_path(out)
     with storage_errors(out):
         _check_folder(out)

@@ -14,9 +14,11 @@ from builder.corpus.building.build import build
 from builder.corpus.corpus import Corpus
 from builder.corpus.verify import verify
 from builder.errors import DataError, RecipeError
+from builder.estimators import build_selected
 from builder.estimators import select_corpus as module
 from builder.estimators.annotate_corpus import annotate_corpus
 from builder.estimators.select_corpus import select_corpus
+from builder.recipe import Recipe
 
 
 @pytest.fixture
@@ -115,3 +117,50 @@ def test_what_cannot_be_selected(corpus: Corpus, recipe, tmp_path: Path):
     shard.write_bytes(content)
     with pytest.raises(DataError, match=r"damaged or changed, its hash is not the one"):
         select("other", keep=0.5)
+
+
+def with_select(recipe, **select) -> Recipe:
+    values = {"estimates": ["spectral_centroid"], "select": {"oversample": 1.5} | select}
+    return recipe().with_values(values)
+
+
+def test_a_build_makes_more_and_keeps_as_many_as_asked(recipe, tmp_path: Path, monkeypatch):
+    chosen, out = with_select(recipe), tmp_path / "out"
+    plain = recipe()
+    assert chosen.fingerprint() != plain.fingerprint() == plain.with_values({"estimates": ["silence"]}).fingerprint()
+    monkeypatch.setattr(build_selected, "select_corpus", lambda *args: pytest.fail("stopped here"))
+    with pytest.raises(pytest.fail.Exception, match="stopped here"):
+        synthmir.build(chosen, out, workers=1, progress=False)
+    monkeypatch.undo()
+    assert not out.exists()
+    corpus = synthmir.build(chosen, out, workers=1, progress=False)  # goes on with the clips that are there
+    record = corpus.record()["details"]
+    asked = plain.prompts.per_genre
+    assert set(record["select"]["kept"].values()) == {asked} and record["rejected"] == record["select"]["of"] - len(
+        read(corpus)
+    )
+    assert record["select"]["of"] == -(-asked * 3 // 2) * len(record["select"]["kept"])
+    assert verify(out).faults == [] and not list(tmp_path.glob(".out.candidates"))
+    assert Recipe.load(out / "recipe.yaml", kept=True).select == chosen.select
+    sums = corpus.sums()
+    assert synthmir.build(chosen, out, workers=1, progress=False).sums() == sums
+    with pytest.raises(DataError, match="cannot be extended"):
+        synthmir.build(chosen, out, extend=True, progress=False)
+    with pytest.raises(DataError, match="is another corpus"):
+        synthmir.build(with_select(recipe, oversample=1.75), out, workers=1, progress=False)
+
+
+def test_what_a_recipe_cannot_select(recipe, tmp_path: Path):
+    with pytest.raises(RecipeError, match="select: needs estimates to choose by"):
+        recipe().with_values({"select": {"where": "tempo > 3"}})
+    with pytest.raises(RecipeError, match=r"select\.oversample"):
+        with_select(recipe, oversample=1.0)
+    for where, message in (("tempo >", "where"), ("spectral_centre > 3", "did you mean 'spectral_centroid'")):
+        with pytest.raises(RecipeError, match=message):
+            synthmir.build(with_select(recipe, where=where), tmp_path / "out", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+    first, second, *_ = recipe().labels.genre_names
+    with pytest.raises(RecipeError, match=f"true of too few clips: 0 of .* {second}"):
+        synthmir.build(with_select(recipe, where=f"genre == '{first}'"), tmp_path / "out", workers=1, progress=False)
+    with pytest.raises(RecipeError, match="clips are selected when all are made"):
+        build(with_select(recipe), tmp_path / "other")
