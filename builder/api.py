@@ -438,7 +438,7 @@ def load_tensors(
         config: The name of an embedder, or "default" for audio.
         split: "train" or "validation".
         task: "genre", "subgenre", "mood", "instruments", "tempo", "key" or "vocals".
-        sampling_rate: Hz that audio is resampled to. Default: 32000.
+        sampling_rate: Hz that audio is resampled to. Default: that of the corpus.
         num_channels: Of audio, 1 or 2.
         revision: A tag or commit of a repository on the Hub.
 

@@ -28,6 +28,11 @@ def format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def format_rate(sampling_rate: float) -> str:
+    """Format a sampling rate or a frequency in Hz: "22.05 kHz"."""
+    return f"{sampling_rate / 1000:g} kHz"
+
+
 def match_split(name: str) -> str | None:
     """The split whose name, or a synonym of it, this is: "dev" is "validation"; None for any other word."""
     return _SPLITS.get(name.casefold())

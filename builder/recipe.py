@@ -21,6 +21,7 @@ from .registry import EMBEDDERS, ESTIMATORS, GENERATORS
 from .settings import (
     VERSIONS,
     AblationSettings,
+    AudioSettings,
     EmbedderSettings,
     EvaluationSettings,
     GeneratorSettings,
@@ -82,6 +83,8 @@ class Recipe(RecipeSection):
     """Which prompts, and how many."""
     generator: GeneratorSettings = GeneratorSettings()
     """What makes the sound."""
+    audio: AudioSettings = AudioSettings()
+    """The sampling rate and the channels of the clips."""
     quality: QualitySettings = QualitySettings()
     """What a clip must satisfy."""
     split: SplitSettings = SplitSettings()
@@ -204,10 +207,16 @@ class Recipe(RecipeSection):
         """The configs that it asks for beside the clips: "annotations", "stems"."""
         return tuple(config for config in GENERATED if getattr(self, config))
 
-    def fingerprint(self) -> str:
-        """Hash what changes the audio: taxonomy, prompts, generator, quality, and the file of descriptions.
+    @property
+    def channels(self) -> int:
+        """The channels of the clips: 1 or 2."""
+        return self.audio.channels or self.generator.channels
 
-        Batch size and device are left out: a clip depends only on its row.
+    def fingerprint(self) -> str:
+        """Hash what changes the audio: taxonomy, prompts, generator, audio, quality, and the file of descriptions.
+
+        Batch size and device are left out: a clip depends only on its row. So is `audio` at its defaults, which
+        recipes of 0.1 did not have.
 
         Returns:
             16 hexadecimal digits.
@@ -222,6 +231,8 @@ class Recipe(RecipeSection):
         }
         if self.select is not None:
             parts |= {"select": self.select.model_dump(mode="json"), "estimates": sorted(self.estimates)}
+        if audio := self.audio.model_dump(mode="json", exclude_defaults=True):
+            parts["audio"] = audio
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def match_version(self, fingerprint: str) -> Recipe:
@@ -281,6 +292,8 @@ class Recipe(RecipeSection):
         """
         data, files = self.model_dump(mode="json"), {}
         data["generator"]["revision"] = self.generator.version
+        if self.audio == AudioSettings():
+            del data["audio"]
         if "soundfont" in self.generator.audible():
             data["generator"]["soundfont"] = [pin_font(font) for font in self.generator.soundfont]
         if not (taxonomy := find_taxonomy(self.taxonomy, self.folder)).is_relative_to(SHIPPED):

@@ -208,6 +208,16 @@ class GeneratorSettings(RecipeSection):
         return changing | {"revision": version}
 
 
+class AudioSettings(RecipeSection):
+    """The sampling rate and the channels of the clips, whatever the generator's own are."""
+
+    sampling_rate: Literal[16000, 22050, 32000, 44100, 48000] = 32000
+    """In Hz. Clips are resampled once, from the rate that the generator plays at."""
+    channels: Literal[1, 2] | None = None
+    """`1`: mono; stereo is averaged. `2`: stereo where the generator can play it; of one that cannot, both channels
+    are equal. Default: as `generator.stereo` says."""
+
+
 class QualitySettings(RecipeSection):
     """What a clip must satisfy, how often it is generated again, and how many may be rejected."""
 

@@ -59,7 +59,7 @@ class MusicGenCorpus(datasets.ArrowBasedBuilder):
         self._recipe = Recipe.load(self.config.recipe or self.config.name)
         return datasets.DatasetInfo(
             description=f"Generated music, made from the recipe {self._recipe.name!r}",
-            features=audio_features(self._recipe.labels),
+            features=audio_features(self._recipe.labels, sampling_rate=self._recipe.audio.sampling_rate),
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:

@@ -20,7 +20,7 @@ from ..io.parquet_guard import check_parquet
 from ..io.storage import ADDRESS, open_for_arrow, storage_errors
 from .building.plan import SPLITS
 from .corpus import Corpus, newest_shard
-from .schema import LONGEST, SAMPLING_RATE
+from .schema import LONGEST
 
 FORMATS = ("dataset", "loader", "tensors")
 WITH_AUDIO = ("default", "stems")  # configs
@@ -54,7 +54,7 @@ def load_corpus(
         as_: "dataset", the default without `task`; "loader", the default for audio; "tensors", the default for
             embeddings, which takes all rows into memory.
         batch_size: Rows in a batch of a loader.
-        sampling_rate: Hz that audio is resampled to. Default: 32000.
+        sampling_rate: Hz that audio is resampled to. Default: that of the corpus.
         num_channels: 1: the mean of the channels of a stereo clip. 2: both; the channel of a mono clip is repeated.
         streaming: Read rows as they are needed, instead of downloading the corpus first.
         decode_audio: False: the `audio` of a dataset stays {"bytes", "path"}.
@@ -102,8 +102,9 @@ def load_corpus(
             splits.update({name: _with_arrays(rows, streaming) for name, rows in splits.items()})
         return loaded if split is None else splits[split]
     assert task is not None
-    rate = sampling_rate or SAMPLING_RATE
-    converted = _for_torch(source, config, splits, format, task, batch_size, rate, num_channels, revision, options)
+    converted = _for_torch(
+        source, config, splits, format, task, batch_size, sampling_rate, num_channels, revision, options
+    )
     return converted if split is None else converted[split]
 
 
@@ -205,7 +206,7 @@ def _first_line(error: Exception) -> str:
 
 def _for_torch(
     source: Corpus | str, config: str, splits: dict[str, Any], format: str, task: str, batch_size: int,
-    sampling_rate: int, num_channels: int, revision: str | None, options: dict[str, Any],
+    sampling_rate: int | None, num_channels: int, revision: str | None, options: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     from .torch_data import find_label_column, load_tensors, make_label_encoding, make_loader
 
@@ -216,7 +217,7 @@ def _for_torch(
         rows = _load(source, config, streaming=True, columns=[column], revision=revision)
         values = sorted({row[column] for split in rows.values() for row in split} - {None})
     encoding = make_label_encoding(task, column, features, values)
-    rate = sampling_rate if config == "default" else None
+    rate = sampling_rate or int(features["audio"].sampling_rate) if config == "default" else None
     if format == "tensors":
         return {name: load_tensors(rows, encoding, rate, num_channels) for name, rows in splits.items()}
     return {

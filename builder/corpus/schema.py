@@ -11,12 +11,12 @@ from ..clip import VOCALS, Clip
 if TYPE_CHECKING:
     from datasets import Features
 
-SAMPLING_RATE = 32_000  # Hz, of every corpus
+SAMPLING_RATE = 32_000  # Hz, of corpora whose recipe names no other
 LONGEST = 60.0  # seconds of a clip that are decoded; recipes allow up to 30
 
 COLUMNS = {
     "id": "unique and stable: genre, number in the genre, hash of the prompt",
-    "audio": "the clip: {channels}, 32 kHz, FLAC (16 bits)",
+    "audio": "the clip: {channels}, {rate}, FLAC (16 bits)",
     "prompt": "text prompt of the generator",
     "genre": "requested genre",
     "subgenre": "requested sub-genre, null where the prompt names none",
@@ -77,19 +77,22 @@ def label_features(labels: LabelNames) -> dict[str, Any]:
     }
 
 
-def audio_features(labels: LabelNames, details: Sequence[str] = DETAILS) -> Features:
+def audio_features(
+    labels: LabelNames, details: Sequence[str] = DETAILS, sampling_rate: int = SAMPLING_RATE
+) -> Features:
     """Make the features of the `default` config.
 
     Args:
         labels: The class names.
         details: Those of `DETAILS` that the corpus has.
+        sampling_rate: Of the clips, in Hz.
     """
     from datasets import Audio, Features, Value
 
     return Features(
         {
             "id": Value("string"),
-            "audio": Audio(sampling_rate=SAMPLING_RATE),
+            "audio": Audio(sampling_rate=sampling_rate),
             "prompt": Value("string"),
             **label_features(labels),
             "seed": Value("int64"),
@@ -107,12 +110,12 @@ def audio_features(labels: LabelNames, details: Sequence[str] = DETAILS) -> Feat
     )
 
 
-def stem_features() -> Features:
-    """Make the features of the config `stems`."""
+def stem_features(sampling_rate: int = SAMPLING_RATE) -> Features:
+    """Make the features of the config `stems`, of a corpus of this rate in Hz."""
     from datasets import Audio, ClassLabel, Features, Value
 
     return Features(
-        {"id": Value("string"), "stem": ClassLabel(names=list(STEMS)), "audio": Audio(sampling_rate=SAMPLING_RATE)}
+        {"id": Value("string"), "stem": ClassLabel(names=list(STEMS)), "audio": Audio(sampling_rate=sampling_rate)}
     )
 
 

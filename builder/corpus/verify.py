@@ -24,7 +24,7 @@ from ..io.storage import open_for_arrow, storage_errors
 from .corpus import GROWTH, SHARD_FILE, STATE, Corpus, list_corpus_files, part_number
 from .estimates import CONFIG as ESTIMATES
 from .estimates import find_estimate_faults
-from .schema import LONGEST, SAMPLING_RATE
+from .schema import LONGEST
 from .shards import WORK, count_rows, hash_file, read_footer
 from .verify_score_configs import find_score_faults
 
@@ -183,10 +183,11 @@ def _check_shard(
             findings.faults.append(f"{name}: {file.metadata.num_rows} rows, {footer['planned']} planned")
         ids[name] = []
         columns = ["id", "audio", "duration", "peak"]
+        rate = features_from_schema(schema, name)["audio"].sampling_rate
         for batch in read_batches(path, ROWS_AT_ONCE, columns):
             rows = batch.to_pylist()
             ids[name] += [row["id"] for row in rows]
-            find_fault = partial(_find_clip_fault, channels=footer.get("channels", 1))
+            find_fault = partial(_find_clip_fault, wanted_rate=rate, channels=footer.get("channels", 1))
             findings.faults += [f"{name}: {fault}" for fault in pool.map(find_fault, rows) if fault]
             findings.clips += len(rows)
             progress(findings.clips)
@@ -220,13 +221,13 @@ def _is_continued(older: Any, newer: Any) -> bool:
     return bool(more[: len(names)] == names)
 
 
-def _find_clip_fault(row: dict[str, Any], channels: int) -> str | None:
+def _find_clip_fault(row: dict[str, Any], wanted_rate: int, channels: int) -> str | None:
     try:
         samples, rate = decode_audio(row["audio"]["bytes"], seconds=LONGEST)
     except DataError as error:
         return f"clip {row['id']}: {error.message}"
-    if (rate, samples.shape[1]) != (SAMPLING_RATE, channels):
-        wanted = f"{SAMPLING_RATE} Hz {'stereo' if channels == 2 else 'mono'}"
+    if (rate, samples.shape[1]) != (wanted_rate, channels):
+        wanted = f"{wanted_rate} Hz {'stereo' if channels == 2 else 'mono'}"
         return f"clip {row['id']}: {rate} Hz, {samples.shape[1]} channel(s), not {wanted}"
     if abs(len(samples) / rate - row["duration"]) > 1 / rate:
         return f"clip {row['id']}: {len(samples) / rate:.3f} s long, its row has {row['duration']:.3f}"

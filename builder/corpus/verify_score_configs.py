@@ -22,7 +22,7 @@ from ..io.parquet_guard import check_parquet, read_batches
 from ..io.storage import open_for_arrow
 from .building.score_configs import find_stem_fault
 from .corpus import Corpus, part_number
-from .schema import LONGEST, SAMPLING_RATE, stem_features
+from .schema import LONGEST, stem_features
 from .shards import read_footer
 
 READ_ERRORS = (DataError, LookupError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException)
@@ -49,7 +49,6 @@ def find_score_faults(
         pool: Decodes audio.
     """
     fingerprints = [part["fingerprint"] for part in corpus.parts()]
-    features = annotation_features() if config == "annotations" else stem_features()
     for name in corpus.shards(config):
         source = f"data/{name.split('/', 1)[1]}"
         if name not in intact:
@@ -63,13 +62,15 @@ def find_score_faults(
                 yield f"{name}: made from another recipe ({footer['fingerprint']}, not {wanted})"
             if footer["shard"] != name:
                 yield f"{name}: was written as {footer['shard']}"
+            if source not in ids:
+                continue
+            rate = _read_rate(corpus.root / source)
+            features = annotation_features() if config == "annotations" else stem_features(rate)
             if features_from_schema(pq.read_schema(open_for_arrow(corpus.root / name)), name) != features:
                 yield (
                     f"{name}: has the columns of another version of synthmir; to make them again, delete "
                     f"{corpus.root / config}, then run the command that built the corpus"
                 )
-                continue
-            if source not in ids:
                 continue
             if config == "annotations":
                 yield from _check_annotations(corpus.root, name, source, ids[source])
@@ -77,6 +78,11 @@ def find_score_faults(
                 yield from _check_stems(corpus.root, name, source, ids[source], footer.get("channels", 1), pool)
         except READ_ERRORS as error:
             yield f"{name}: cannot be read: {error}"
+
+
+def _read_rate(source: Path) -> int:
+    """The sampling rate of a shard of audio, in Hz."""
+    return int(features_from_schema(pq.read_schema(open_for_arrow(source)), source)["audio"].sampling_rate)
 
 
 def _check_annotations(root: Path, name: str, source: str, ids: list[str]) -> Iterator[str]:
@@ -136,13 +142,13 @@ def _find_fault(pair: tuple[Row, list[Row]], channels: int) -> str | None:
     if numbers != sorted(set(numbers)):
         return f"clip {clip['id']}: its stems are not in order, each once"
     try:
-        mix, _ = decode_audio(clip["audio"]["bytes"], seconds=LONGEST)
+        mix, wanted_rate = decode_audio(clip["audio"]["bytes"], seconds=LONGEST)
         sounds = [decode_audio(row["audio"]["bytes"], seconds=LONGEST) for row in rows]
     except DataError as error:
         return f"clip {clip['id']}: {error.message}"
     stems: dict[str, np.ndarray] = {}
     for number, (samples, rate) in zip(numbers, sounds, strict=True):
-        if (rate, samples.shape[1]) != (SAMPLING_RATE, channels):
+        if (rate, samples.shape[1]) != (wanted_rate, channels):
             return f"clip {clip['id']}, {STEMS[number]}: {rate} Hz, {samples.shape[1]} channel(s)"
         stems[STEMS[number]] = samples
     fault = find_stem_fault(mix, stems)

@@ -144,5 +144,5 @@ def read_footer(file: Path) -> Footer:
         try:
             made = parse_json((parquet.metadata.metadata or {}).get(FOOTER, b"{}"))
         except ValueError as error:
-            raise DataError(f"{file}: not a readable Parquet file: {error}", VERIFY) from error
+            raise DataError(f"{file}: not a open_for_arrow Parquet file: {error}", VERIFY) from error
         return Footer(parquet.metadata.num_rows, parquet.schema_arrow, made if isinstance(made, dict) else {})

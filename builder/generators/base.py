@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..clip import Clip
 from ..errors import BackendError, RecipeError
 from ..registry import GENERATORS, SCORED_GENERATORS
+from ..settings import AudioSettings
+from .converting import ConvertingGenerator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +28,8 @@ class GeneratorBackend(Protocol):
     a second time after a failure counts them in an attribute `retried`. One that reports how a clip was made has a
     method `describe(row: Clip) -> dict[str, str]`: values of the columns `soundfont` and `production`, which depend on
     the row and the settings alone. One that has a score also has the methods of `AnnotatingGenerator` and
-    `StemGenerator`.
+    `StemGenerator`. One whose class has `resamples = True` resamples its clips itself: `sampling_rate` is set before
+    the first one.
     """
 
     name: str
@@ -132,17 +135,42 @@ def describe_clip(generator: GeneratorBackend, row: Clip) -> dict[str, str]:
     return describe(row) if describe else {}
 
 
-def load_generator(settings: GeneratorSettings, taxonomy: Taxonomy) -> GeneratorBackend:
+def load_generator(
+    settings: GeneratorSettings, taxonomy: Taxonomy, audio: AudioSettings | None = None
+) -> GeneratorBackend:
     """Load the generator that a recipe names.
+
+    Args:
+        settings: The generator, and what it is to do.
+        taxonomy: What prompts may name.
+        audio: The sampling rate and the channels of its clips. Default: 32 kHz, and the generator's own channels.
 
     Raises:
         BackendError: An unknown name, a missing package, or weights that cannot be loaded.
         RecipeError: A setting that this generator has no use for.
     """
-    kind = GENERATORS.load(settings.name)
+    kind, audio = GENERATORS.load(settings.name), audio or AudioSettings()
     _refuse_options(settings, kind)
-    generator: GeneratorBackend = kind(settings, taxonomy)
-    return generator
+    generator, made_channels = _make_generator(kind, settings, taxonomy, audio)
+    if getattr(kind, "resamples", False):
+        generator.sampling_rate = audio.sampling_rate
+    channels = audio.channels or made_channels
+    if (generator.sampling_rate, made_channels) == (audio.sampling_rate, channels):
+        return generator
+    converting = ConvertingGenerator(generator, audio.sampling_rate, made_channels, channels)
+    return cast(GeneratorBackend, converting)
+
+
+def _make_generator(
+    kind: type, settings: GeneratorSettings, taxonomy: Taxonomy, audio: AudioSettings
+) -> tuple[GeneratorBackend, int]:
+    """Make a generator, in stereo where two channels are asked for and it can, and say how many channels it makes."""
+    if audio.channels == 2 and not settings.stereo:
+        try:
+            return kind(settings.model_copy(update={"stereo": True}), taxonomy), 2
+        except RecipeError:  # it is mono, or refuses other settings, too
+            pass
+    return kind(settings, taxonomy), settings.channels
 
 
 def _refuse_options(settings: GeneratorSettings, kind: type) -> None:

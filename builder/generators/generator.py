@@ -12,7 +12,7 @@ import numpy as np
 from ..clip import Clip, Prompt
 from ..errors import RecipeError
 from ..recipe import Recipe
-from ..settings import GeneratorSettings
+from ..settings import AudioSettings, GeneratorSettings
 from ..soundfonts import DEFAULT
 from ..taxonomy import Taxonomy
 from ..validation import validate
@@ -58,6 +58,10 @@ class Generator:
         steps: Denoising steps of "diffusers". Default: what suits the model.
         negative_prompt: What the sound of "diffusers" is steered away from.
         offload: Keep only the part of a model of "diffusers" that computes in the GPU's memory.
+        sampling_rate: Of the clips, in Hz: 16000, 22050, 32000, 44100 or 48000. They are resampled where the
+            generator plays at another.
+        channels: 1: mono. 2: stereo where the generator can play it, else two equal channels. Default: as `stereo`
+            says.
 
     Raises:
         RecipeError: An argument that is not valid, or that this generator has no use for.
@@ -93,6 +97,8 @@ class Generator:
         steps: int | None = None,
         negative_prompt: str | None = None,
         offload: bool = False,
+        sampling_rate: Literal[16000, 22050, 32000, 44100, 48000] = 32000,
+        channels: Literal[1, 2] | None = None,
     ) -> None:
         options = {
             "name": name,
@@ -112,18 +118,20 @@ class Generator:
             "negative_prompt": negative_prompt,
             "offload": offload,
         }
-        self._set_up(validate(GeneratorSettings, options, f"Generator({name!r})"), Taxonomy.load(taxonomy))
+        where = f"Generator({name!r})"
+        audio = validate(AudioSettings, {"sampling_rate": sampling_rate, "channels": channels}, where)
+        self._set_up(validate(GeneratorSettings, options, where), Taxonomy.load(taxonomy), audio)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Generator:
-        """The generator of a recipe, with its settings and its taxonomy."""
+        """The generator of a recipe, with its settings, its taxonomy and its sampling rate and channels."""
         generator = cls.__new__(cls)
-        generator._set_up(recipe.generator, recipe.labels)
+        generator._set_up(recipe.generator, recipe.labels, recipe.audio)
         return generator
 
-    def _set_up(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
+    def _set_up(self, settings: GeneratorSettings, taxonomy: Taxonomy, audio: AudioSettings) -> None:
         GENERATORS.load(settings.name)
-        self.settings, self._taxonomy = settings, taxonomy
+        self.settings, self.audio, self._taxonomy = settings, audio, taxonomy
         self._backend: GeneratorBackend | None = None
 
     @property
@@ -186,7 +194,7 @@ class Generator:
 
     def _load(self) -> GeneratorBackend:
         if self._backend is None:
-            self._backend = load_generator(self.settings, self._taxonomy)
+            self._backend = load_generator(self.settings, self._taxonomy, self.audio)
         return self._backend
 
 

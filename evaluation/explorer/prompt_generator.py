@@ -62,7 +62,7 @@ class PromptGenerator:
     def _generator(self) -> Any:
         from builder.generators.base import load_generator
 
-        return load_generator(self.recipe.generator, self.recipe.labels)
+        return load_generator(self.recipe.generator, self.recipe.labels, self.recipe.audio)
 
     def generate(self, prompt: str, genre: str | None, seed: int, chosen: dict[str, Any]) -> GeneratedClip:
         """Generate a clip.

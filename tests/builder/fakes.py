@@ -11,6 +11,7 @@ import numpy as np
 
 from builder.annotations.annotation import Annotation, Notes, Segments, TrackActivity
 from builder.clip import Clip
+from builder.errors import RecipeError
 from builder.recipe import Recipe
 from builder.registry import EMBEDDERS, GENERATORS
 from builder.settings import EmbedderSettings, GeneratorSettings
@@ -39,6 +40,8 @@ class Tone:
     single_core = False  # so that a build stays in the test's own process
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
+        if settings.stereo:
+            raise RecipeError("generator.stereo: a tone is mono", "leave stereo out")
         self.seconds = settings.seconds
         self.rows_at_once = settings.batch_size or 16
         self.made: list[str] = []

@@ -52,7 +52,10 @@ def test_the_papers_settings() -> None:
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"promts": {}}, "promts: unknown key (did you mean 'prompts'?). Known here: ablation, annotations, embedder"),
+        (
+            {"promts": {}},
+            "promts: unknown key (did you mean 'prompts'?). Known here: ablation, annotations, audio, embedder",
+        ),
         ({"prompts": {"per_gerne": 5}}, "prompts.per_gerne: unknown key (did you mean 'per_genre'?)"),
         ({"prompts": {"per_genre": -5}}, "prompts.per_genre: input should be greater than or equal to 1 (found -5)"),
         ({"prompts": {"per_genre": 0}}, "prompts.per_genre: input should be greater than or equal to 1 (found 0)"),

@@ -122,8 +122,9 @@ def build(
             for part, tasks in ((part, tasks) for part, tasks in todo if tasks):
                 made_by = job.home / generator_file(part.number)
                 made = dict.fromkeys(config for task in tasks for config in task.configs)
-                schemas = {config: make_schema(config) for config in made if config != AUDIO}
-                schemas[AUDIO] = audio_features(part.labels, details).arrow_schema
+                rate = part.recipe.audio.sampling_rate
+                schemas = {config: make_schema(config, rate) for config in made if config != AUDIO}
+                schemas[AUDIO] = audio_features(part.labels, details, rate).arrow_schema
                 places = {config: job.place(part, config) for config in made}
                 setup = partial(
                     ShardBuilder, part.recipe, part.labels, schemas, part.fingerprint, made_by, places, details

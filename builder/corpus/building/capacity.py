@@ -34,7 +34,7 @@ SAMPLE = 100_000  # clips that are planned to measure planning
 PLAN_BYTES = 1_150  # of memory per planned clip: measured on plans of 100,000 and of 1,000,000
 GROWN_BYTES = 1_500  # of memory per clip in an extension: measured on 60,000 clips that were extended by as many
 BESIDE = 40 + 3 * MAX_PARTS  # files other than shards at most: card, plots, sums, recipes, records
-RAW_BYTES = 64_000  # of a second of 16-bit mono at 32 kHz: an upper bound for FLAC
+RAW_BYTES = 2  # of a 16-bit sample: an upper bound for FLAC
 WORKERS = (1, 8, 64, 512)  # that hours are estimated for
 
 HUB = "Hub, storage limits: huggingface.co/docs/hub/storage-limits"
@@ -197,7 +197,7 @@ def measure_pace(recipe: Recipe, clips: Sequence[Clip], clips_per_hour: float | 
     except BackendError as error:
         if clips_per_hour is None:
             raise BackendError(error.message, f"{error.fix}; or give its speed: --clips-per-hour N") from error
-        raw = RAW_BYTES * recipe.generator.channels
+        raw = RAW_BYTES * recipe.audio.sampling_rate * recipe.channels
         return GenerationPace(
             clips_per_hour, raw * length, "--clips-per-hour", "upper bound: 16-bit FLAC without compression"
         )

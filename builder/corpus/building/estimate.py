@@ -154,20 +154,20 @@ def scale_seconds(samples: Sequence[Sample], length: float) -> float:
 
 
 def _time_clips(generator: GeneratorBackend, clips: Sequence[Clip], length: float, recipe: Recipe) -> Sample:
-    settings, limits, rate = recipe.generator, recipe.quality, generator.sampling_rate
+    limits, rate = recipe.quality, generator.sampling_rate
     generator.seconds = length
     clock = monotonic()
     size = beside = 0
     made = generate_stems(generator, clips) if recipe.stems else [(sound, {}) for sound in generator.generate(clips)]
     for clip, (sound, stems) in zip(clips, made, strict=True):
-        take = replace(inspect_clip(clip, sound, rate, length, limits, 1, settings.channels), stems=stems)
+        take = replace(inspect_clip(clip, sound, rate, length, limits, 1, recipe.channels), stems=stems)
         size += len(encode_flac(sound, rate))
         beside += sum(len(row["audio"]["bytes"]) for row in make_stem_rows(take, rate)) if stems else 0
     if recipe.annotations:
         table, file = pa.Table.from_pylist(annotate_clips(generator, clips)), pa.BufferOutputStream()
         pq.write_table(table, file)
         beside += file.getvalue().size
-    generator.seconds = settings.seconds
+    generator.seconds = recipe.generator.seconds
     return Sample(len(clips), len(sound) / rate, max(monotonic() - clock, 1e-6), size, beside)
 
 

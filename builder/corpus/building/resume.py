@@ -209,7 +209,20 @@ def plan_addition(
         raise DataError(
             f"{corpus.root}: has every clip that {recipe.name} asks for", "raise per_genre, or add a genre"
         )
+    _check_audio(recipe, planned[-2].recipe, corpus.root)
     return planned
+
+
+def _check_audio(recipe: Recipe, older: Recipe, out: Path) -> None:
+    """A corpus has one sampling rate and one number of channels."""
+    wanted, found = (
+        f"{one.audio.sampling_rate} Hz, {'stereo' if one.channels == 2 else 'mono'}" for one in (recipe, older)
+    )
+    if wanted != found:
+        raise DataError(
+            f"{out}: has clips of {found}; the recipe to extend it by asks for {wanted}",
+            f"audio: {{sampling_rate: {older.audio.sampling_rate}, channels: {older.channels}}}",
+        )
 
 
 def _check_recipe(recipe: Recipe, state: dict[str, Any], out: Path, fix: str = "", how: str = "holds") -> None:

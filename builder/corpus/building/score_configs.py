@@ -15,7 +15,7 @@ from ...clip import Clip
 from ...errors import BackendError, DataError
 from ...generators.base import AnnotatingGenerator, GeneratorBackend
 from ...io.parquet_guard import check_parquet, read_batches
-from ..schema import LONGEST, stem_features
+from ..schema import LONGEST, SAMPLING_RATE, stem_features
 from ..shards import Row
 from .quality import STEM_ROWS, Take, generate_stems
 
@@ -26,9 +26,9 @@ TOLERANCE = 1e-3  # of the clip's level, -60 dB: how exactly stems add up to it
 ROUNDING = 2.0**-15  # of one 16-bit value
 
 
-def make_schema(config: str) -> pa.Schema:
-    """The Arrow schema of a config, "annotations" or "stems"."""
-    return (annotation_features() if config == "annotations" else stem_features()).arrow_schema
+def make_schema(config: str, sampling_rate: int = SAMPLING_RATE) -> pa.Schema:
+    """The Arrow schema of a config, "annotations" or "stems", of a corpus of this rate in Hz."""
+    return (annotation_features() if config == "annotations" else stem_features(sampling_rate)).arrow_schema
 
 
 def annotate_clips(generator: GeneratorBackend, clips: Sequence[Clip]) -> list[Row]:

@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from ...audio import encode_flac
 from ...configs import AUDIO
-from ...errors import BackendError, DataError
+from ...errors import DataError
 from ...executors import Tick
 from ...generators.base import GeneratorBackend, describe_clip, load_generator
 from ...io.atomic import write_text
 from ...io.safe_files import parse_json
 from ...io.storage import storage_errors
 from ...recipe import Recipe
-from ..schema import SAMPLING_RATE, LabelEncoder
+from ..schema import LabelEncoder
 from ..shards import WORK, Entry, Footer, Row, ShardWriter, digest, open_shard
 from .extend import CombinedLabels
 from .plan import Shard
@@ -82,6 +82,7 @@ class ShardBuilder:
         self.details = details
         self.encode = LabelEncoder(labels)
         self.made_by = {key: getattr(self.generator, key) for key in ("name", "revision", "license", "about")}
+        self.made_by |= getattr(self.generator, "made_at", {})
         with storage_errors(made_by):
             _check_generator(made_by, self.made_by)
 
@@ -125,7 +126,7 @@ class ShardBuilder:
         settings, stems = self.recipe.generator, "stems" in task.configs
         if task.source is None:
             yield from make_clips(
-                self.generator, task.shard.clips, settings.seconds, self.recipe.quality, settings.channels, stems
+                self.generator, task.shard.clips, settings.seconds, self.recipe.quality, self.recipe.channels, stems
             )
             return
         for made in read_made_clips(task.shard.clips, task.source, ["audio"] if stems else []):
@@ -149,7 +150,7 @@ class ShardBuilder:
         }
         if config == AUDIO:
             footer |= {"planned": len(shard.clips), "rejected": rejected}
-        if self.recipe.generator.stereo and config != "annotations":
+        if self.recipe.channels == 2 and config != "annotations":
             footer["channels"] = 2
         if retried and config == AUDIO:
             footer["retried"] = retried
@@ -220,11 +221,6 @@ def load_recipe_generator(recipe: Recipe) -> GeneratorBackend:
     """Load the generator of a recipe.
 
     Raises:
-        BackendError: It is not available, or does not generate at the sampling rate of a corpus.
+        BackendError: It is not available.
     """
-    generator = load_generator(recipe.generator, recipe.labels)
-    if generator.sampling_rate != SAMPLING_RATE:
-        raise BackendError(
-            f"generator {generator.name!r} generates at {generator.sampling_rate} Hz, not {SAMPLING_RATE}"
-        )
-    return generator
+    return load_generator(recipe.generator, recipe.labels, recipe.audio)

@@ -15,6 +15,7 @@ from ...errors import DataError
 from ...io.atomic import write_text
 from ...io.markdown import FILTERS, format_front_matter
 from ...io.safe_files import find_shipped, parse_json, read_yaml
+from ...names import format_rate
 from ..corpus import BUILD_RECORD, CARD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, embed_record, list_parts
 from ..estimates import read_entries
 from ..schema import COLUMNS
@@ -29,7 +30,7 @@ from .statistics import CorpusTable, count_labels, count_splits, list_examples, 
 
 NON_COMMERCIAL = "Not for commercial use, as the licence of the generator's weights requires."
 OPEN = "Please cite the corpus and synthmir when you use them."
-UNITS = {"tempo_bpm": "BPM", "duration": "s", "loudness": "LUFS", "peak": "dBFS", "audio": "32 kHz"}
+UNITS = {"tempo_bpm": "BPM", "duration": "s", "loudness": "LUFS", "peak": "dBFS"}
 
 
 def write_card(root: Path) -> None:
@@ -55,8 +56,9 @@ def write_card(root: Path) -> None:
 def _render(root: Path) -> str:
     recipe = read_yaml(root / RECIPE)
     record = Corpus(root).record(BUILD_RECORD)
-    configs, stereo = read_config_infos(root), bool(recipe["generator"].get("stereo"))
-    table = CorpusTable.read(root, configs["default"]["features"])
+    configs = read_config_infos(root)
+    features = configs["default"]["features"]
+    table, rate = CorpusTable.read(root, features), features["audio"].sampling_rate
     embedded = {name: info for name, info in configs.items() if info["kind"] == "embeddings"}
     embedders = [_describe_embedder(root, name, info) for name, info in embedded.items()]
     measurements = drop_stale_measurements(root)
@@ -66,12 +68,16 @@ def _render(root: Path) -> str:
     generators = list({(generator["name"], generator["revision"]): generator for generator in made_by}.values())
     licence = record["details"]["generator"]["license"]  # of the whole corpus
     durations, clips = table.numbers("duration"), len(table)
+    channels = _describe_channels(recipe, made_by)
     context: dict[str, Any] = {
         "name": recipe["name"],
         "load_path": root.name or root.resolve().name,
         "clips": clips,
         "lengths": sorted({float(durations.min()), float(durations.max())}),
-        "stereo": stereo,
+        "channels": channels,
+        "two_channels": channels != "mono",
+        "sampling_rate": rate,
+        "bandwidth": max(min(rate, one.get("made_sampling_rate", rate)) for one in made_by) / 2,
         "audio_seconds": float(durations.sum()),
         "prompts": pc.count_distinct(table.rows["prompt"]).as_py(),
         "generators": generators,
@@ -85,7 +91,7 @@ def _render(root: Path) -> str:
         "levels": summarize_levels(table),
         "examples": list_examples(table),
         "repeated": int((table.numbers("attempts") > 1).sum()),
-        "columns": _describe_columns(configs["default"]["features"], stereo),
+        "columns": _describe_columns(features, channels, format_rate(rate)),
         "embedders": embedders,
         "estimators": [
             {"columns": sorted(entry.columns), "about": entry.about, "version": entry.version, "source": entry.source}
@@ -131,14 +137,20 @@ def _format_duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def _describe_columns(features: Any, stereo: bool) -> list[dict[str, str]]:
-    channels = "stereo" if stereo else "mono"
+def _describe_channels(recipe: dict[str, Any], made_by: list[dict[str, Any]]) -> str:
+    """Name the channels: "mono", "stereo", or "mono in two equal channels" where no generator made stereo."""
+    if ((recipe.get("audio") or {}).get("channels") or 1 + bool(recipe["generator"].get("stereo"))) == 1:
+        return "mono"
+    return "mono in two equal channels" if all(one.get("made_channels") == 1 for one in made_by) else "stereo"
+
+
+def _describe_columns(features: Any, channels: str, rate: str) -> list[dict[str, str]]:
     return [
         {
             "name": name,
             "type": describe_type(kind),
-            "unit": UNITS.get(name, ""),
-            "about": COLUMNS[name].format(channels=channels),
+            "unit": rate if name == "audio" else UNITS.get(name, ""),
+            "about": COLUMNS[name].format(channels=channels, rate=rate),
         }
         for name, kind in features.items()
     ]

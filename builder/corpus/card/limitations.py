@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...io.markdown import escape_text
-from ..schema import SAMPLING_RATE
+from ...names import format_rate
 from .measurement import Figure, Measurement
 
 
@@ -104,11 +104,15 @@ def _describe_labels(context: dict[str, Any]) -> Iterator[str]:
 
 
 def _describe_audio(context: dict[str, Any]) -> Iterator[str]:
-    channels = "two channels" if context["stereo"] else "one channel, no stereo image"
+    channels = {
+        "stereo": "two channels",
+        "mono": "one channel, no stereo image",
+        "mono in two equal channels": "two equal channels, no stereo image",
+    }[context["channels"]]
     yield (
         f"**Length and bandwidth.** No clip is longer than {context['lengths'][-1]:.4g} s, so there is no longer "
-        f"musical form. The sampling rate is {SAMPLING_RATE // 1000} kHz, with nothing over "
-        f"{SAMPLING_RATE // 2000} kHz; {channels}."
+        f"musical form. The sampling rate is {format_rate(context['sampling_rate'])}, with nothing over "
+        f"{format_rate(context['bandwidth'])}; {channels}."
     )
     for level in context["levels"]:
         if level["column"] == "loudness":

@@ -237,7 +237,7 @@ def _format_readme(corpus: Corpus, how: str, columns: Sequence[str], clips: int)
     card = read_card(corpus.root / CARD)
     license = (parse_front_matter(card) if FRONT.match(card) else {}).get("license") or "unknown"
     about = corpus.record().get("details", {}).get("generator", {}).get("about", "")
-    rows = [f"| `{name}` | {(COLUMNS | PLAYED).get(name, '').format(channels='audio')} |" for name in columns]
+    rows = [f"| `{name}` | {(COLUMNS | PLAYED).get(name, '')} |" for name in columns]
     return "\n".join(
         [
             f"{format_front_matter({'license': license if isinstance(license, str | list) else str(license)})}\n"

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from ..stem_sums import move_excess, round_together
 from .production.effects import interpolate, measure_powers
 
 SILENT = 1e-4  # the highest sample of a stem that is left out: -80 dBFS
 _WINDOW = 64  # blocks over which a stem's power is measured, 64 ms
 _AT_REST = 1e-6  # the share of a stem's mean power that counts while it rests
-_STEPS = np.float32(32_768)  # of 16 bits from 0 to 1, as libsndfile rounds them
-_PART = np.float32(0.49)  # of a step, which rounding leaves out
-_HIGHEST = 1.0 - 2.0 / 32_768  # rounding may add a step
 
 
 def finish_stems(mix: np.ndarray, stems: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -40,8 +38,8 @@ def finish_stems(mix: np.ndarray, stems: Mapping[str, np.ndarray]) -> dict[str, 
     names, sounds = list(kept), [np.atleast_2d(stem) for stem in kept.values()]
     whole = np.atleast_2d(mix)
     _share(whole - sum(sounds), sounds)
-    _move_excess(sounds)
-    return {name: stem.reshape(mix.shape) for name, stem in zip(names, _round_together(whole, sounds), strict=True)}
+    move_excess(sounds)
+    return {name: stem.reshape(mix.shape) for name, stem in zip(names, round_together(whole, sounds), strict=True)}
 
 
 def _share(rest: np.ndarray, stems: list[np.ndarray]) -> None:
@@ -51,33 +49,3 @@ def _share(rest: np.ndarray, stems: list[np.ndarray]) -> None:
     shares /= shares.sum(axis=0)
     for stem, share in zip(stems, shares, strict=True):
         stem += rest * interpolate(np.append(share, share[-1]))[: rest.shape[1]]
-
-
-def _move_excess(stems: list[np.ndarray]) -> None:
-    """Move what exceeds [-1, 1] to the stems of the opposite sign. Their sum must not exceed it."""
-    over = np.logical_or.reduce([np.abs(stem) > _HIGHEST for stem in stems])
-    if not over.any():
-        return
-    samples = np.stack([stem[over] for stem in stems])
-    clipped = np.clip(samples, -_HIGHEST, _HIGHEST)
-    excess = (samples - clipped).sum(axis=0)
-    opposite = np.where(clipped * excess < 0.0, np.abs(clipped), 0.0)
-    clipped += excess * opposite / np.maximum(opposite.sum(axis=0), 1e-12)
-    for stem, moved in zip(stems, np.clip(clipped, -_HIGHEST, _HIGHEST), strict=True):
-        stem[over] = moved
-
-
-def _round_together(mix: np.ndarray, stems: list[np.ndarray]) -> list[np.ndarray]:
-    """Round to 16 bits, each value by a step at most, so that the sum of the stems is the mix.
-
-    The last one keeps what the mix is not rounded by, which rounding leaves out in both.
-    """
-    rounded, total, before = [], np.zeros_like(mix), np.zeros_like(mix)
-    for stem in stems[:-1]:
-        total += stem
-        now = np.rint(total * _STEPS)
-        rounded.append((now - before) / _STEPS)
-        before = now
-    exact = mix * _STEPS
-    whole = np.rint(exact)
-    return [*rounded, (np.clip(exact, whole - _PART, whole + _PART) - before) / _STEPS]

@@ -18,6 +18,7 @@ from ...errors import DataError, RecipeError
 from ...io.hf_progress import quiet_transformers
 from ...records import strip_paths
 from ...resampling import resample
+from ..converting import describe_origin, describe_resampling
 from ..memory import find_batch_size, halve_batch_size, pick_device, pick_dtype
 from .lyrics import write_lyrics
 from .model_folder import ModelFolder, quiet_diffusers
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RATE = 32_000  # Hz: what a corpus holds
 MAX_BATCH = 64  # clips at once on a GPU
 BATCHES = 4  # batches in one call, among which rows of equal conditions are grouped
 NOT_USED = ("temperature", "top_k", "top_p", "soundfont")
@@ -40,7 +40,7 @@ class Diffusers:
 
     The class of the pipeline is the one that the model names. Its starting noise and all later noise are drawn on the
     CPU from the seed of the clip, so that they do not depend on the device. Clips are averaged to mono, unless the
-    recipe keeps both channels, and resampled to 32 kHz.
+    recipe keeps both channels, and resampled once, to `sampling_rate`.
 
     Reproducibility: CPUs make one clip at a time, so that a clip is the same bit for bit in any batch, order and
     process on the same kind of machine. On GPUs that holds within the same batch; in another batch sums are rounded
@@ -51,7 +51,7 @@ class Diffusers:
     samples = False
     single_core = False
     options = ("steps", "negative_prompt", "offload")
-    sampling_rate = RATE
+    resamples = True
 
     def __init__(self, settings: GeneratorSettings, taxonomy: Taxonomy) -> None:
         self._settings = settings
@@ -65,6 +65,7 @@ class Diffusers:
         self.steps = settings.steps or model.limits.steps
         self.guidance = model.limits.guidance if settings.guidance is None else settings.guidance
         self.seconds, self.license = settings.seconds, model.license
+        self.sampling_rate = 32_000  # Hz, unless the recipe asks for another
         self._pipeline = model.load(self.dtype)
         self.revision = model.revision
         if settings.offload:
@@ -72,11 +73,23 @@ class Diffusers:
         else:
             self._pipeline.to(self.device)
         self.batch_size: int | None = 1 if on_cpu else settings.batch_size  # None: measured with the first clip
-        self.about = (
-            f"{model.kind.title} ({strip_paths(model.name, Path.cwd())}, {str(self.dtype).removeprefix('torch.')}) in "
-            f"{model.class_name} of diffusers {diffusers.__version__}, conditioned on the prompt: {self.steps} steps, "
-            f"guidance {self.guidance:g}."
+
+    @property
+    def about(self) -> str:
+        """The model, its settings, and the rate that it plays at, for cards."""
+        model, dtype = self._model, str(self.dtype).removeprefix("torch.")
+        text = (
+            f"{model.kind.title} ({strip_paths(model.name, Path.cwd())}, {dtype}) in {model.class_name} of diffusers "
+            f"{diffusers.__version__}, conditioned on the prompt: {self.steps} steps, guidance {self.guidance:g}."
         )
+        if model.limits.sampling_rate == self.sampling_rate:
+            return text
+        return f"{text} {describe_resampling(model.limits.sampling_rate, self.sampling_rate)}"
+
+    @property
+    def made_at(self) -> dict[str, int]:
+        """The rate that it plays at, where that limits the bandwidth of its clips."""
+        return describe_origin(self._model.limits.sampling_rate, self.sampling_rate)
 
     @property
     def rows_at_once(self) -> int:
@@ -89,7 +102,7 @@ class Diffusers:
         """Make a clip for each row.
 
         Returns:
-            In order, float32 [samples] in [-1, 1], in stereo [samples, 2], `seconds` long at 32 kHz. Clips with higher
+            In order, float32 [samples] in [-1, 1], in stereo [samples, 2], `seconds` long. Clips with higher
             peaks are scaled down. A clip that is not finite is all NaN.
 
         Raises:
@@ -170,10 +183,10 @@ class Diffusers:
     def _finish(self, sound: Tensor) -> np.ndarray:
         """Turn float32 [channels, samples] into a clip: channels, rate, exact length and peak."""
         channels = sound.numpy() if self._settings.stereo else sound.mean(0, keepdim=True).numpy()
-        length = round(self.seconds * RATE)
+        length = round(self.seconds * self.sampling_rate)
         clip = np.zeros((length, len(channels)), np.float32)
         for column, samples in zip(clip.T, channels, strict=True):
-            converted = resample(samples, self._model.limits.sampling_rate, RATE)[:length]
+            converted = resample(samples, self._model.limits.sampling_rate, self.sampling_rate)[:length]
             column[: len(converted)] = converted
         if not np.isfinite(clip).all():
             clip[:] = np.nan

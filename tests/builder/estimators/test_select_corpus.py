@@ -133,7 +133,7 @@ def test_a_build_makes_more_and_keeps_as_many_as_asked(recipe, tmp_path: Path, m
         synthmir.build(chosen, out, workers=1, progress=False)
     monkeypatch.undo()
     assert not out.exists()
-    corpus = synthmir.build(chosen, out, workers=1, progress=False)  # goes on with the clips that are there
+    corpus = synthmir.build(chosen, out, workers=1, progress=False)  # continues with the clips that are there
     record = corpus.record()["details"]
     asked = plain.prompts.per_genre
     assert set(record["select"]["kept"].values()) == {asked} and record["rejected"] == record["select"]["of"] - len(
