@@ -86,16 +86,15 @@ def check_embedder(recipe: Recipe) -> None:
 
 
 def check_estimators(recipe: Recipe) -> None:
-    """Check that the recipe's estimators can be loaded, on the CPU.
+    """Check that the recipe's estimators can be loaded, on the CPU, and have the columns that `select` names.
 
     Raises:
         BackendError: Weights or a package that are missing.
-        RecipeError: An estimator that is unknown, named twice, or needs a checkpoint.
+        RecipeError: An estimator that is unknown, named twice, or needs a checkpoint; an unknown column.
     """
-    from builder.estimators.base import load_estimator, parse_estimators
+    from builder.estimators.build_selected import check_where, load_estimators
 
-    for settings in parse_estimators(recipe.estimates, "cpu"):
-        load_estimator(settings)
+    check_where(recipe, load_estimators(recipe))
 
 
 def check_run_folder(out: Path) -> None:
@@ -113,13 +112,21 @@ def check_run_folder(out: Path) -> None:
 
 def _find_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
     """Yield the message, which starts with the key, and the fix of each problem."""
-    evaluation, training = recipe.evaluation, recipe.training
+    training = recipe.training
     yield from _catch("training", lambda: _check_task(recipe))
     yield from _catch("embedder.augment", lambda: _check_damages(recipe.embedder.augment))
-    if training.frame_tasks:
-        yield from _find_frame_problems(recipe)
-        yield from _catch("taxonomy", lambda: recipe.labels)
-        return
+    yield from _find_frame_problems(recipe) if training.frame_tasks else _find_evaluation_problems(recipe)
+    if recipe.select is not None and recipe.select.where is not None:
+        from builder.estimators.where import Where
+
+        yield from _catch("select.where", partial(Where.parse, recipe.select.where))
+    yield from _catch("taxonomy", lambda: recipe.labels)
+    yield from _catch("prompts.source.path", recipe.source_file)
+
+
+def _find_evaluation_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
+    """Yield the problems of the evaluation of a classifier of embeddings, and of its real music."""
+    evaluation, training = recipe.evaluation, recipe.training
     for benchmark in evaluation.benchmarks:
         check = partial(_check_benchmark, benchmark, training.task, _list_genres(recipe))
         yield from _catch("evaluation.benchmarks", check)
@@ -141,12 +148,6 @@ def _find_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
     ):
         if name is not None and _is_benchmark(name):
             yield from _catch(key, partial(_check_benchmark, name, training.task))
-    if recipe.select is not None:
-        from builder.estimators.build_selected import check_where
-
-        yield from _catch("select.where", lambda: check_where(recipe))
-    yield from _catch("taxonomy", lambda: recipe.labels)
-    yield from _catch("prompts.source.path", recipe.source_file)
 
 
 def _find_frame_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:

@@ -130,6 +130,18 @@ def test_what_needs_embeddings_is_refused_of_a_task_without(key: str, value: dic
         check_recipe(other)
 
 
+def test_a_task_without_embeddings_has_the_other_checks_too():
+    source = {"prompts": {"per_genre": 20, "source": {"kind": "file", "path": "nope.csv"}}}
+    recipe = make_recipe(annotations=True, training={"task": "beats"}, **source)
+    with pytest.raises(RecipeError, match=r"prompts\.source\.path: there is no file"):
+        check_recipe(recipe)
+    selected = {"estimates": ["silence"], "select": {"where": "silence >"}}
+    with pytest.raises(RecipeError, match=r"select\.where"):
+        check_recipe(make_recipe(annotations=True, training={"task": "beats"}, **selected))
+    with pytest.raises(RecipeError, match=r"did you mean 'silence'"):
+        check_estimators(make_recipe(estimates=["silence"], select={"where": "silense > 0.5"}))
+
+
 def test_benchmarks_of_a_run_are_added_and_the_corpus_is_compared_with_the_first():
     recipe = make_recipe(evaluation={"benchmarks": ["validation"], "fidelity": {"against": "validation"}})
     added = _add_benchmarks(recipe, ["validation", "folder:x"]).evaluation

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import DataError
-from ..io.atomic import write_bytes
-from ..io.safe_files import parse_json
+from ..io.atomic import write_bytes, write_text
+from ..io.safe_files import parse_json, read_json
 from ..io.storage import (
     hash_file,
     is_remote,
@@ -34,6 +34,7 @@ ROW_GROUP_BYTES = 100_000_000  # the viewer of the Hub reads whole row groups, o
 FOOTER = b"synthmir"  # key of synthmir's metadata in the footer of a shard
 WORK = ".work"  # unfinished work, inside the corpus folder
 EXPORT_STATE = "export.json"  # in the work folder of an export, which is kept: it identifies the export
+SELECT_STATE = "select.json"  # in the work folder of a selection that is not finished: it identifies the selection
 
 Row = dict[str, Any]
 Footer = dict[str, Any]
@@ -148,6 +149,33 @@ def count_rows(path: Path) -> int:
 def digest(path: Path) -> str:
     """SHA-256 of a file: as its store states it, so that nothing is read, or of its content."""
     return stored_sha256(path) or hash_file(path)
+
+
+def claim_folder(root: Path, file: str, state: dict[str, Any], other: str) -> None:
+    """Mark an empty folder of this machine as that of a piece of work, or find it marked as that.
+
+    Args:
+        root: The folder.
+        file: The mark, in the work folder.
+        state: What identifies the work.
+        other: What the error says of a folder with the mark of another piece of work.
+
+    Raises:
+        DataError: The folder has another mark or none, and holds something.
+    """
+    marker = root / WORK / file
+    try:
+        if marker.is_file():
+            if read_json(marker) != state:
+                raise DataError(f"{root}: {other}", "choose another folder")
+            return
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise DataError(
+                f"{root}: is not empty: it exists and holds something else", "choose a folder that is new or empty"
+            )
+    except (OSError, ValueError) as error:
+        raise DataError(f"{marker}: cannot be read: {error}", "choose another folder") from error
+    write_text(marker, json.dumps(state, indent=1))
 
 
 @dataclass(frozen=True, slots=True)

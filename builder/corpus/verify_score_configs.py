@@ -62,15 +62,19 @@ def find_score_faults(
                 yield f"{name}: made from another recipe ({footer['fingerprint']}, not {wanted})"
             if footer["shard"] != name:
                 yield f"{name}: was written as {footer['shard']}"
-            if source not in ids:
+            if config == "annotations":
+                features = annotation_features()
+            elif source in ids:
+                features = stem_features(_read_rate(corpus.root / source))
+            else:  # its rate is not known
                 continue
-            rate = _read_rate(corpus.root / source)
-            features = annotation_features() if config == "annotations" else stem_features(rate)
             if features_from_schema(pq.read_schema(open_for_arrow(corpus.root / name)), name) != features:
                 yield (
                     f"{name}: has the columns of another version of synthmir; to make them again, delete "
                     f"{corpus.root / config}, then run the command that built the corpus"
                 )
+                continue
+            if source not in ids:
                 continue
             if config == "annotations":
                 yield from _check_annotations(corpus.root, name, source, ids[source])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..progress import ProgressOption, show_progress
 from ..recipe import Recipe
 from ..validation import suggest
 from .annotate_corpus import annotate_corpus
-from .base import load_estimator, parse_estimators
+from .base import Estimator, load_estimator, parse_estimators
 from .select_corpus import select_corpus
 from .where import Where
 
@@ -60,7 +61,7 @@ def build_recipe(
     if (root / SUMS).exists() and _find_identity(Corpus(root)) == recipe.fingerprint():
         delete_folder(candidates)  # of a run that was stopped at the end
         return Corpus.open(root)
-    check_where(recipe)
+    check_where(recipe, load_estimators(recipe))
     with show_progress(progress, "build") as update:
         build(recipe.enlarged(), candidates, workers=workers, scale=scale, clips_per_shard=clips_per_shard,
               progress=update)  # fmt: skip
@@ -73,19 +74,32 @@ def build_recipe(
     return selection.corpus
 
 
-def check_where(recipe: Recipe) -> None:
-    """Check the expression of a recipe's `select` before anything is made.
+def load_estimators(recipe: Recipe) -> list[Estimator]:
+    """Load the estimators of a recipe, on the CPU. Weights that are missing are downloaded.
 
     Raises:
-        RecipeError: It does not parse, or names a column that neither the labels nor the recipe's estimators have.
-        BackendError: An estimator cannot be loaded.
+        RecipeError: An estimator that is unknown, named twice, or needs a checkpoint.
+        BackendError: Weights or a package that are missing.
+    """
+    return [load_estimator(settings) for settings in parse_estimators(recipe.estimates, "cpu")]
+
+
+def check_where(recipe: Recipe, estimators: Sequence[Estimator]) -> None:
+    """Check the expression of a recipe's `select` before anything is made.
+
+    Args:
+        recipe: The recipe.
+        estimators: Its estimators.
+
+    Raises:
+        RecipeError: It does not parse, or names a column that neither the labels nor the estimators have.
     """
     if recipe.select is None or recipe.select.where is None:
         return
     expression = Where.parse(recipe.select.where)
     known = {"id", "split", "agrees", "asked", *LABELS}
-    for settings in parse_estimators(recipe.estimates, "cpu"):
-        known |= set(load_estimator(settings).columns())
+    for estimator in estimators:
+        known |= set(estimator.columns())
     for name in expression.columns:
         if name.partition(".")[0] not in known:
             raise RecipeError(

@@ -84,8 +84,10 @@ def choose_clips(
         _check_counts({genre: len(ranked.get(genre, ())) for genre in counts}, counts, genres)
     kept: list[str] = []
     for genre, clips in ranked.items():
-        number = len(clips) if keep is None else count_kept(len(clips), keep)
-        number = number if counts is None else counts.get(genre, 0)
+        if counts is not None:
+            number = counts.get(genre, 0)
+        else:
+            number = len(clips) if keep is None else count_kept(len(clips), keep)
         best = [key[-1] for key in (sorted(clips) if number < len(clips) else clips)]
         kept += best[:number]
         reasons |= dict.fromkeys(best[number:], BY_RANK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -16,17 +16,40 @@ import pyarrow.parquet as pq
 from ..configs import AUDIO
 from ..corpus.building.extend import PORTABLE, archive_recipe, write_recipe
 from ..corpus.card.card import write_card
-from ..corpus.corpus import BUILD_RECORD, RECIPE, RECIPES, REJECTED, SUMS, Corpus, part_number, write_sums
-from ..corpus.shards import WORK, Entry, Footer, Ledger, count_rows, digest, open_shard, read_footer
+from ..corpus.corpus import (
+    BUILD_RECORD,
+    RECIPE,
+    RECIPES,
+    REJECTED,
+    SUMS,
+    Corpus,
+    embed_record,
+    part_number,
+    write_sums,
+)
+from ..corpus.estimates import CONFIG as ESTIMATES
+from ..corpus.estimates import RECORD as ESTIMATES_RECORD
+from ..corpus.shards import (
+    SELECT_STATE,
+    WORK,
+    Entry,
+    Footer,
+    Ledger,
+    claim_folder,
+    count_rows,
+    digest,
+    open_shard,
+    read_footer,
+)
 from ..errors import DataError, RecipeError
 from ..io.atomic import write_bytes, write_text
 from ..io.locks import lock_folder
 from ..io.parquet_guard import check_parquet, parquet_errors, read_batches
-from ..io.safe_files import parse_json
 from ..io.storage import (
     delete_folder,
     delete_temporary_files,
     is_folder,
+    is_remote,
     list_files,
     open_for_arrow,
     storage_errors,
@@ -35,11 +58,10 @@ from ..io.storage import (
 from ..prompts.grammar import count_clips
 from ..recipe import Recipe
 from ..records import RunRecord
-from .select_clips import ClipChoice, choose_clips
+from .select_clips import BY_RANK, BY_WHERE, ClipChoice, choose_clips
 
-STATE = "select.json"  # in the work folder: which selection it is
 ROWS = 32  # clips at once
-REASONS = {"where": "select: the expression is not true of it", "rank": "select: others of its genre were kept"}
+REASONS = {BY_WHERE: "select: the expression is not true of it", BY_RANK: "select: others of its genre were kept"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +111,8 @@ def select_corpus(
     if where is None and keep is None and recipe is None:
         raise RecipeError("select: neither where nor keep is given: every clip would be kept", "give one of them")
     corpus, root = Corpus.open(source), to_path(out)
+    if is_remote(root):
+        raise DataError(f"{root}: a selection can only be written to a folder of this machine", "give a path")
     if root.resolve() == corpus.root.resolve():
         raise DataError(f"{root}: is the corpus itself", "choose another --out")
     with storage_errors(root), storage_errors(corpus.root):
@@ -98,8 +122,9 @@ def select_corpus(
         listed = "".join(f"{value} {name}\n" for name, value in sorted(sums.items()) if name.endswith(".parquet"))
         state = {"source": hashlib.sha256(listed.encode()).hexdigest(), "where": where, "keep": keep}
         state |= {"recipe": recipe.fingerprint()} if recipe else {}
-        if not _claim_folder(root, state):
+        if _is_finished(root, state):
             return _describe(Corpus.open(root), choice)
+        claim_folder(root, SELECT_STATE, state, "another selection was begun here")
         with lock_folder(root / WORK):
             delete_temporary_files(root)
             _write_selection(corpus, root, choice, state, sums, progress, recipe)
@@ -114,22 +139,12 @@ def _check_genres(choice: ClipChoice, where: str | None) -> None:
         raise RecipeError(f"where: {where!r} is true of no clip of {', '.join(missing)}", "ask for less")
 
 
-def _claim_folder(root: Path, state: dict[str, Any]) -> bool:
-    """Mark a folder as one that this selection is written to. Returns whether there is anything to write."""
-    path = root / WORK / STATE
-    if (root / SUMS).exists() and not path.exists():
-        if Corpus.open(root).record().get("details", {}).get("select", {}).get("identity") == state:
-            return False
+def _is_finished(root: Path, state: dict[str, Any]) -> bool:
+    """Whether a folder holds this selection. Raises DataError if it is another corpus."""
+    if not (root / SUMS).exists() or (root / WORK / SELECT_STATE).exists():
+        return False
+    if Corpus.open(root).record().get("details", {}).get("select", {}).get("identity") != state:
         raise DataError(f"{root}: is another corpus", "choose an empty or a new folder")
-    if path.exists():
-        if parse_json(path.read_text(encoding="utf-8")) != state:
-            raise DataError(
-                f"{root}: another selection was begun here", "run that command again, or delete the folder"
-            )
-        return True
-    if root.exists() and (not is_folder(root) or any(one.name != WORK for one in root.iterdir())):
-        raise DataError(f"{root}: is not empty, and not a corpus", "choose an empty or a new folder")
-    write_text(path, json.dumps(state))
     return True
 
 
@@ -219,21 +234,14 @@ def _write_records(
 ) -> None:  # fmt: skip
     """Write the records of the source with the counts of what was kept."""
     rows = {name: entry.rows for name, entry in ledger.entries.items()}
-    for file in sorted((corpus.root / "records").glob("*.json")):
-        name = f"records/{file.name}"
-        record = RunRecord.from_dict(corpus.record(name))
-        if name == BUILD_RECORD:
-            record = _change_build_record(record, corpus, choice, state, rows, rejected)
-        else:
-            config = _find_config(file.stem, corpus.configs())
+    build = RunRecord.from_dict(corpus.record())
+    _change_build_record(build, corpus, choice, state, rows, rejected).write(root / BUILD_RECORD)
+    records = {ESTIMATES: ESTIMATES_RECORD} | {config: embed_record(config) for config in corpus.embeddings()}
+    for config, name in records.items():
+        if content := corpus.record(name):
+            record = RunRecord.from_dict(content)
             record.rows = sum(count for shard, count in rows.items() if shard.startswith(f"{config}/"))
-        record.write(root / name)
-
-
-def _find_config(stem: str, configs: Collection[str]) -> str:
-    """The config that a record is of: records/embed-NAME.json, records/annotate.json."""
-    name = stem.removeprefix("embed-")
-    return name if name in configs else "estimates"
+            record.write(root / name)
 
 
 def _change_build_record(

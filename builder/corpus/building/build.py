@@ -34,7 +34,7 @@ from ..corpus import BUILD_RECORD, CARD, REJECTED, SUMS, Corpus, write_sums
 from ..estimates import CONFIG as ESTIMATES
 from ..estimates import annotate_command
 from ..schema import audio_features
-from ..shards import EXPORT_STATE, WORK, digest, read_footer
+from ..shards import EXPORT_STATE, SELECT_STATE, WORK, digest, read_footer
 from .build_record import complete_record, describe_configs, describe_part
 from .extend import CorpusPart, write_recipe
 from .job import BuildJob, generator_file
@@ -163,6 +163,8 @@ def _check_folder(out: Path) -> None:
         return
     if (out / WORK / EXPORT_STATE).exists() and not (out / SUMS).exists():
         raise DataError(f"{out}: holds what `synthmir convert` wrote, not a corpus", "choose an empty or a new folder")
+    if (out / WORK / SELECT_STATE).exists():
+        raise DataError(f"{out}: holds a selection that is not finished", "run `synthmir select` again")
     if (out / WORK).is_dir() or (out / SUMS).exists():
         return
     if any(path.name != ".gitattributes" for path in out.iterdir()):  # every repository of the Hub has one

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,15 +17,13 @@ import pyarrow.parquet as pq
 
 from ...errors import DataError, RecipeError
 from ...executors import count_cores
-from ...io.atomic import write_text
 from ...io.hf_features import features_from_schema
 from ...io.locks import lock_folder
 from ...io.parquet_guard import FIX, check_parquet, read_batches
-from ...io.safe_files import read_json
 from ...io.storage import delete_temporary_files, make_folder, open_for_arrow, storage_errors, write_errors
 from ...validation import suggest
 from ..corpus import SHARD_FILE, Corpus, newest_shard
-from ..shards import EXPORT_STATE, WORK, digest
+from ..shards import EXPORT_STATE, WORK, claim_folder, digest
 from .layouts import ANNOTATIONS, LAYOUTS, STEMS, choose_folder, convert_to_wav, make_files, name_file
 from .tables import Clip, format_cells, safe_name, write_tables
 
@@ -116,7 +113,7 @@ def export_corpus(
     for config in ("data", *configs):
         listed = "".join(f"{sums.get(_of_config(name, config))} {_of_config(name, config)}\n" for name in shards)
         state[config] = hashlib.sha256(listed.encode()).hexdigest()
-    _claim_folder(root, state)
+    claim_folder(root, EXPORT_STATE, state, "holds another export (other corpus, layout, format or splits)")
     with lock_folder(root / WORK), storage_errors(corpus.root):
         delete_temporary_files(root)
         files, kept = _write_clips(corpus, shards, configs, sums, clips, root, layout, audio, progress)
@@ -240,23 +237,6 @@ def _assign_files(table: pa.Table, features: Any, layout: str, audio: str, per_f
         below = f"/{number // per_folder:03d}" if sizes[folder] > per_folder and layout != "musdb" else ""
         clips.append(Clip(id, split, name_file(layout, f"{folder}{below}", safe_name(id), audio)))
     return clips
-
-
-def _claim_folder(root: Path, state: dict[str, Any]) -> None:
-    """Begin an export in a folder, or resume one. Raises DataError where the folder holds something else."""
-    marker = root / WORK / EXPORT_STATE
-    try:
-        if marker.is_file():
-            if read_json(marker) != state:
-                raise DataError(
-                    f"{root}: holds another export (other corpus, layout, format or splits)", "choose another folder"
-                )
-            return
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise DataError(f"{root}: exists and holds something else", "choose a folder that is new or empty")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{marker}: cannot be read: {error}", "choose another folder") from error
-    write_text(marker, json.dumps(state, indent=1))
 
 
 def _write_clips(

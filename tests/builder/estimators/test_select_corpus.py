@@ -57,7 +57,7 @@ def test_every_config_has_the_chosen_clips_and_the_others_are_listed(corpus: Cor
     assert "select" in (out / "README.md").read_text()
 
 
-def test_a_stopped_selection_resumes_and_a_finished_one_stays(corpus: Corpus, tmp_path: Path, monkeypatch):
+def test_a_stopped_selection_resumes_and_a_finished_one_stays(corpus: Corpus, recipe, tmp_path: Path, monkeypatch):
     whole, out = tmp_path / "whole", tmp_path / "stopped"
     select_corpus(corpus.root, whole, keep=0.5)
 
@@ -71,6 +71,8 @@ def test_a_stopped_selection_resumes_and_a_finished_one_stays(corpus: Corpus, tm
         Corpus.open(out)
     with pytest.raises(DataError, match="another selection was begun here"):
         select_corpus(corpus.root, out, keep=0.7)
+    with pytest.raises(DataError, match="holds a selection that is not finished"):
+        build(recipe(), out, workers=1)
     written = []
     kept = module._filter_shard
     monkeypatch.setattr(module, "_filter_shard", lambda *args: (written.append(args[0].name), kept(*args)))
@@ -106,6 +108,15 @@ def test_what_cannot_be_selected(corpus: Corpus, recipe, tmp_path: Path):
     (tmp_path / "thesis" / "thesis.tex").touch()
     with pytest.raises(DataError, match="is not empty"):
         select("thesis", keep=0.5)
+    for name, content in (("state.json", "{}"), ("select.json", "{")):  # of a build that was stopped; torn
+        work = tmp_path / name / ".work"
+        work.mkdir(parents=True)
+        (work / name).write_text(content)
+        with pytest.raises(DataError, match=r"is not empty|cannot be read"):
+            select(name, keep=0.5)
+        assert (work / name).read_text() == content
+    with pytest.raises(DataError, match="only be written to a folder of this machine"):
+        select_corpus(corpus.root, "memory://selection", keep=0.5)
     select("half", keep=0.5)
     with pytest.raises(DataError, match="is another corpus"):
         select("half", keep=0.6)
