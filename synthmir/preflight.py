@@ -113,6 +113,7 @@ def check_run_folder(out: Path) -> None:
 def _find_problems(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
     """Yield the message, which starts with the key, and the fix of each problem."""
     training = recipe.training
+    yield from _catch(next(iter(recipe.generated_configs), ""), lambda: _check_generated_configs(recipe))
     yield from _catch("training", lambda: _check_task(recipe))
     yield from _catch("embedder.augment", lambda: _check_damages(recipe.embedder.augment))
     yield from _find_frame_problems(recipe) if training.frame_tasks else _find_evaluation_problems(recipe)
@@ -169,6 +170,14 @@ def _catch(key: str, check: Callable[[], Any]) -> Iterator[tuple[str, str | None
         check()
     except (RecipeError, DataError) as error:
         yield (error.message if error.message.startswith(key) else f"{key}: {error.message}"), error.fix
+
+
+def _check_generated_configs(recipe: Recipe) -> None:
+    """Raise RecipeError if the generator has no score, and annotations or stems are asked for."""
+    if recipe.generated_configs:
+        from builder.generators.base import check_generated_configs
+
+        check_generated_configs(recipe)
 
 
 def _check_task(recipe: Recipe) -> None:

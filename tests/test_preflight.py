@@ -24,6 +24,8 @@ def make_recipe(**sections: Any) -> Recipe:
     ("sections", "message", "fix"),
     [
         ({"training": {"task": "genres"}}, "training.task: a corpus has no labels 'genres' (did you mean 'genre'", ""),
+        ({"annotations": True, "generator": {"name": "musicgen"}}, "annotations: generator 'musicgen'", "arranger"),
+        ({"stems": True, "generator": {"name": "musicgen"}}, "stems: generator 'musicgen' has no score", "arranger"),
         ({"training": {"label_column": "tags"}}, "training.label_column: a corpus has no labels 'tags'", "genre"),
         ({"evaluation": {"benchmarks": ["gtzn"]}}, "evaluation.benchmarks: there is no benchmark", "gtzan"),
         ({"evaluation": {"benchmarks": ["folder:/nope"]}}, "evaluation.benchmarks: /nope", "genre"),
